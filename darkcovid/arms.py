@@ -1,0 +1,186 @@
+"""One arm from inputs to finished files: fit, score, write what it found and what it cost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import save_file
+
+from darkcovid.compute import Compute, pick_compute
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.loaders import Scale
+from darkcovid.evaluation.metrics import score
+from darkcovid.inputs import ArmInputs
+from darkcovid.lungs.unet import INPUT_SIZE, save_segmenter
+from darkcovid.models.registry import parameter_counts
+from darkcovid.paths import atomic_path, write_json, write_text
+from darkcovid.recipe import Recipe
+from darkcovid.report.plots import plot_confusion, plot_history
+from darkcovid.report.progress import Progress
+from darkcovid.rundir import RunDir
+from darkcovid.training.callbacks import History
+from darkcovid.training.classify import fit_classifier
+from darkcovid.training.fit import Fitted
+from darkcovid.training.lungs import fit_segmenter
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def classification_arm(directory: RunDir, name: str, inputs: ArmInputs, cohort: Cohort, progress: Progress, resume: bool) -> None:
+    """Fit one arm's classifier and write its folder."""
+    recipe, folder = inputs.recipe, directory.arm(name)
+    folder.mkdir(exist_ok=True)
+    compute = pick_compute(recipe.training.device, recipe.training.precision)
+    reasons = inputs.lungs.reasons if inputs.lungs else (None,) * len(cohort)
+    write_split(folder, cohort, reasons)
+    with progress.arm(name, inputs.size, recipe.training.epochs) as show:
+        result = fit_classifier(
+            recipe,
+            cohort,
+            inputs.pixels,
+            compute,
+            checkpoint=folder / CHECKPOINT,
+            resume=resume,
+            on_epoch=_each_epoch(directory, name, folder, show),
+        )
+    scores = score(cohort.labels[cohort.valid], result.probabilities[cohort.valid], cohort.classes)
+    network = result.fitted.learner.model
+    save_weights(network, recipe, cohort.classes, inputs.size, result.scale, folder / "weights.safetensors")
+    write_predictions(folder, cohort, result.probabilities)
+    plot_confusion(np.array(scores.confusion_matrix), cohort.classes, folder / "plots" / "confusion_matrix.png")
+    cost = {
+        "prepare_seconds": inputs.prepare_seconds,
+        "segment_seconds": inputs.segment_seconds,
+        "prepared_in_this_run": inputs.fresh,
+    }
+    counted = {"untrusted_lungs": sum(reason is not None for reason in reasons)}
+    _write_ending(folder, result.fitted, compute, cohort, inputs.size, cost, scores.as_dict() | counted)
+
+
+def segmentation_arm(
+    directory: RunDir, name: str, recipe: Recipe, cohort: Cohort, cache_dir: Path, progress: Progress, resume: bool
+) -> None:
+    """Fit one arm's lung segmenter and write its folder."""
+    folder = directory.arm(name)
+    folder.mkdir(exist_ok=True)
+    compute = pick_compute(recipe.training.device, recipe.training.precision)
+    write_split(folder, cohort, (None,) * len(cohort))
+    with progress.arm(name, INPUT_SIZE, recipe.training.epochs) as show:
+        result = fit_segmenter(
+            recipe,
+            cohort,
+            compute,
+            cache_dir,
+            checkpoint=folder / CHECKPOINT,
+            resume=resume,
+            on_epoch=_each_epoch(directory, name, folder, show),
+        )
+    save_segmenter(result.fitted.learner.model, result.scale.mean, result.scale.std, folder / "weights.safetensors")
+    dice = result.valid_dice
+    rows = cohort.rows[cohort.valid]
+    table = pd.DataFrame({"image": rows.path, "patient": rows.patient_id, "side": "valid", "dice": dice})
+    write_text(folder / "predictions.csv", table.to_csv(index=False))
+    summary = {"mean": dice.mean(), "median": np.median(dice), "p5": np.percentile(dice, 5), "min": dice.min()}
+    metrics = {"dice": {key: float(value) for key, value in summary.items()}}
+    _write_ending(folder, result.fitted, compute, cohort, INPUT_SIZE, {}, metrics)
+
+
+def write_split(folder: Path, cohort: Cohort, reasons: tuple[str | None, ...]) -> None:
+    """`split.csv`: image, patient, label, side, and why its lung mask was not trusted ('' where it was)."""
+    table = pd.DataFrame(
+        {
+            "image": cohort.rows.path,
+            "patient": cohort.patients,
+            "label": [cohort.classes[label] for label in cohort.labels],
+            "side": np.where(cohort.valid, "valid", "train"),
+            "lungs_untrusted": [reason or "" for reason in reasons],
+        }
+    )
+    write_text(folder / "split.csv", table.to_csv(index=False))
+
+
+def write_predictions(folder: Path, cohort: Cohort, probabilities: np.ndarray) -> None:
+    """`predictions.csv`: image, patient, side, label, predicted, and a probability column for each class."""
+    table = pd.DataFrame(
+        {
+            "image": cohort.rows.path,
+            "patient": cohort.patients,
+            "side": np.where(cohort.valid, "valid", "train"),
+            "label": [cohort.classes[label] for label in cohort.labels],
+            "predicted": [cohort.classes[index] for index in probabilities.argmax(1)],
+        }
+    )
+    for index, name in enumerate(cohort.classes):
+        table[f"probability_{name}"] = probabilities[:, index]
+    write_text(folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))
+
+
+def save_weights(network, recipe: Recipe, classes: tuple[str, ...], size: tuple[int, int], scale: Scale, path: Path) -> None:
+    """A classifier's float32 weights, with what is needed to rebuild and feed it in the file's metadata."""
+    about = {
+        "arch": recipe.model.arch,
+        "head": recipe.model.head,
+        "classes": classes,
+        "image_size": size,
+        "mean": scale.mean,
+        "std": scale.std,
+    }
+    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"darkcovid": json.dumps(about)})
+
+
+def _each_epoch(directory: RunDir, name: str, folder: Path, show):
+    def on_epoch(history: History) -> None:
+        write_text(folder / "history.csv", pd.DataFrame(history.rows).to_csv(index=False))
+        directory.event("epoch", arm=name, **history.rows[-1])
+        show(history)
+
+    return on_epoch
+
+
+def _write_ending(
+    folder: Path,
+    fitted: Fitted,
+    compute: Compute,
+    cohort: Cohort,
+    size: tuple[int, int],
+    preparing: dict[str, Any],
+    metrics: dict[str, Any],
+) -> None:
+    """Plots, `timing.json`, and last of all `metrics.json`, which marks the arm as finished."""
+    plot_history(fitted.history, folder / "plots")
+    write_json(folder / "timing.json", preparing | timing(fitted, compute, size))
+    sides = {"train": int((~cohort.valid).sum()), "valid": int(cohort.valid.sum())}
+    common = {
+        "classes": cohort.classes,
+        "images": sides,
+        "parameters": parameter_counts(fitted.learner.model)[0],
+        "bad_images": len(cohort.bad),
+        "bad": [{"image": bad.path, "reason": bad.reason} for bad in cohort.bad],
+    }
+    write_json(folder / "metrics.json", common | metrics)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def timing(fitted: Fitted, compute: Compute, size: tuple[int, int]) -> dict[str, Any]:
+    """Where an arm's training time went, in seconds over all epochs, and what else it cost. `train_seconds` counts
+    training and validation; images a second count the training side only."""
+    history = fitted.history
+    training = history.total("data_seconds") + history.total("step_seconds")
+    return {
+        "image_size": list(size),
+        "pixels_per_image": size[0] * size[1],
+        "epochs": len(history.rows),
+        "train_seconds": history.total("seconds"),
+        "epoch_seconds": float(np.median([row["seconds"] for row in history.rows])),
+        "data_wait_seconds": history.total("data_seconds"),
+        "forward_backward_seconds": history.total("step_seconds"),
+        "validation_seconds": history.total("valid_seconds"),
+        "train_images_per_second": history.total("train_images") / training,
+        "device": compute.device.type,
+        "precision": compute.precision,
+        **fitted.cost.as_dict(),
+    }

@@ -1,0 +1,209 @@
+"""How fast is it against stock fastai? One epoch of each in turn, in one process tree, on the same images and split.
+
+Each contender lives in a process of its own, so that memory can be told apart; only one works at a time.
+"""
+
+import multiprocessing
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from darkcovid.errors import DarkCovidError, RequestError
+from darkcovid.recipe import Recipe
+
+SAMPLE_SECONDS = 0.5
+STOCK = "stock"
+
+
+def whole_and_crop(recipe: Recipe) -> tuple[str, str]:
+    """The names of the recipe's first whole-image arm and its first crop arm. Raises RequestError when one is missing."""
+    arms = recipe.arm_recipes()
+    whole = next((name for name, arm in arms.items() if arm.lungs is None), None)
+    crop = next((name for name, arm in arms.items() if arm.lungs is not None and arm.lungs.mode == "crop"), None)
+    if whole is None or crop is None:
+        raise RequestError(f"arms: bench needs an arm on whole images and one with lungs.mode crop; {recipe.name} lacks one")
+    return whole, crop
+
+
+@dataclass
+class Contender:
+    """A process that trains one epoch when told to; what it measured so far."""
+
+    process: Any
+    pipe: Connection
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    peak_host_bytes: int = 0
+
+    def answer(self) -> Any:
+        """The process's next message. Raises DarkCovidError with its words when it failed, or when it died."""
+        try:
+            kind, value = self.pipe.recv()
+        except EOFError:
+            raise DarkCovidError("a bench process ended early; run the recipe itself to see why") from None
+        if kind == "error":
+            raise DarkCovidError(f"a bench process failed: {value}")
+        return value
+
+    def run_epoch(self) -> None:
+        self.pipe.send("epoch")
+        done = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(done,), daemon=True)
+        watcher.start()
+        try:
+            self.epochs.append(self.answer())
+        finally:
+            done.set()
+            watcher.join()
+
+    def _watch(self, done: threading.Event) -> None:
+        while not done.wait(SAMPLE_SECONDS):
+            self.peak_host_bytes = max(self.peak_host_bytes, tree_memory(self.process.pid))
+
+    def summary(self) -> dict[str, Any]:
+        """Medians over the counted epochs."""
+        middle = {key: statistics.median(row[key] for row in self.epochs) for key in self.epochs[0]}
+        seconds = [row["epoch_seconds"] for row in self.epochs]
+        return middle | {"peak_host_bytes": self.peak_host_bytes, "all_epoch_seconds": seconds}
+
+
+def bench(recipe: Recipe, cache_dir: Path, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Medians of `repeats` interleaved epochs after one uncounted warm-up each, and the ratios to stock fastai.
+
+    An epoch is training and validation; images a second are its training images over its whole time.
+    """
+    whole, crop = whole_and_crop(recipe)
+    contenders: dict[str, Contender] = {}
+    try:
+        for label, arm in ((STOCK, whole), ("whole", whole), ("crop", crop)):
+            say(f"preparing {label}")
+            contenders[label] = _start(label, arm, recipe, cache_dir)
+            contenders[label].answer()
+        for turn in range(repeats + 1):
+            for label, contender in contenders.items():
+                contender.run_epoch()
+                turn_name = f"epoch {turn}/{repeats}" if turn else "warm-up"
+                say(f"{turn_name} {label}: {contender.epochs[-1]['epoch_seconds']:.1f} s")
+                if turn == 0:
+                    contender.epochs.clear()
+    finally:
+        for contender in contenders.values():
+            contender.process.kill()
+    result: dict[str, Any] = {label: contender.summary() for label, contender in contenders.items()}
+    for label in ("whole", "crop"):
+        result[f"ratio_{label}"] = result[STOCK]["epoch_seconds"] / result[label]["epoch_seconds"]
+    return result
+
+
+def tree_memory(pid: int) -> int:
+    """Memory of a process and its children in bytes: proportional set sizes where the system tells them, else resident."""
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            info = process.memory_full_info()
+            total += getattr(info, "pss", info.rss)
+    except psutil.Error:
+        pass
+    return total
+
+
+def _start(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Contender:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, label, arm, recipe.model_dump(mode="json"), cache_dir))
+    process.start()
+    theirs.close()
+    return Contender(process, ours)
+
+
+def _work(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path) -> None:
+    try:
+        run_epoch = _prepare(label, arm, Recipe.model_validate(recipe, strict=False), cache_dir)
+        pipe.send(("ready", None))
+        while pipe.recv() == "epoch":
+            pipe.send(("done", run_epoch()))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except Exception as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
+        pipe.send(("error", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+
+
+def _prepare(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Callable[[], dict[str, float]]:
+    from darkcovid.compute import pick_compute
+    from darkcovid.data.cohort import classification_cohort
+    from darkcovid.inputs import InputMaker
+
+    cohort = classification_cohort(recipe.data, cache_dir)
+    maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), cache_dir)
+    if label == STOCK:
+        return _stock_epoch(maker.arms[arm], cohort, maker.size(arm))
+    return _our_epoch(cohort, maker.make(arm))
+
+
+def _our_epoch(cohort, inputs) -> Callable[[], dict[str, float]]:
+    from darkcovid.compute import pick_compute
+    from darkcovid.training.classify import classifier_learner, correct
+    from darkcovid.training.fit import fit
+
+    training = inputs.recipe.training.model_copy(update={"epochs": 1})
+    compute = pick_compute(training.device, training.precision)
+    learner, _ = classifier_learner(inputs.recipe, cohort, inputs.pixels, compute)
+
+    def epoch() -> dict[str, float]:
+        started = time.perf_counter()
+        row = fit(learner, training, compute, metric="accuracy", score=correct).history.rows[0]
+        seconds = time.perf_counter() - started
+        return {
+            "epoch_seconds": seconds,
+            "images_per_second": row["train_images"] / seconds,
+            "data_seconds": row["data_seconds"],
+            "step_seconds": row["step_seconds"],
+            "valid_seconds": row["valid_seconds"],
+        }
+
+    return epoch
+
+
+def _stock_epoch(recipe: Recipe, cohort, size: tuple[int, int]) -> Callable[[], dict[str, float]]:
+    from fastai.vision.all import (
+        CategoryBlock,
+        DataBlock,
+        ImageBlock,
+        IndexSplitter,
+        Learner,
+        Resize,
+        accuracy,
+        aug_transforms,
+    )
+
+    from darkcovid import models
+
+    labels = [cohort.classes[label] for label in cohort.labels]
+    block = DataBlock(
+        blocks=(ImageBlock, CategoryBlock(vocab=list(cohort.classes), sort=False)),
+        get_x=lambda row: cohort.files[row],
+        get_y=lambda row: labels[row],
+        splitter=IndexSplitter(np.flatnonzero(cohort.valid).tolist()),
+        item_tfms=Resize(size),
+        batch_tfms=aug_transforms(),
+    )
+    dls = block.dataloaders(list(range(len(cohort))), bs=recipe.training.batch_size)
+    network = models.build(recipe.model.arch, len(cohort.classes), size, recipe.model.head)
+    learner = Learner(dls, network, metrics=accuracy)
+
+    def epoch() -> dict[str, float]:
+        started = time.perf_counter()
+        with learner.no_bar(), learner.no_logging():
+            learner.fit_one_cycle(1, recipe.training.lr)
+        seconds = time.perf_counter() - started
+        return {"epoch_seconds": seconds, "images_per_second": len(dls.train) * dls.train.bs / seconds}
+
+    return epoch

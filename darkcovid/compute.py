@@ -1,0 +1,75 @@
+"""Which device, in which precision, and a forward pass over many images."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from darkcovid.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """A device and the precision of its matrix work: `fp32` or `bf16`."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> AbstractContextManager:
+        """A context in which matrix work runs in bf16, or one that changes nothing."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def synchronise(self) -> None:
+        """Wait until the device has finished, so that a clock read next is honest."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+def pick_compute(device: str = "auto", precision: str = "auto") -> Compute:
+    """`auto` takes CUDA, then Apple's MPS, then the CPU, and bf16 where its instructions exist, else fp32.
+
+    Raises RequestError when a device is asked for that is not there.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        device = next(name for name, there in present.items() if there)
+    elif not present[device]:
+        raise RequestError(f"training.device: no {device} device here; use auto or cpu")
+    if precision == "auto":
+        precision = "bf16" if _has_bf16(device) else "fp32"
+    return Compute(torch.device(device), precision)
+
+
+def forward(
+    network: nn.Module, pixels: np.ndarray, mean: float, std: float, compute: Compute, batch_size: int = 64
+) -> Iterator[torch.Tensor]:
+    """The network's float32 outputs on the CPU, a batch at a time, in evaluation mode.
+
+    pixels: (n, h, w) uint8; standardised with `mean` and `std` of pixels in 0..1 and given as (b, 1, h, w).
+    """
+    network.eval().to(compute.device, memory_format=torch.channels_last)
+    for start in range(0, len(pixels), batch_size):
+        block = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(compute.device)
+        with torch.inference_mode(), compute.autocast():
+            outputs = network((block.unsqueeze(1).float() / 255 - mean) / std)
+        yield outputs.float().cpu()
+
+
+def _has_bf16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "mps":
+        return False
+    try:
+        flags = Path("/proc/cpuinfo").read_text().lower().split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)

@@ -1,0 +1,1 @@
+"""Which pixels, which labels, which patients on which side?"""

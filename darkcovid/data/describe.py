@@ -1,0 +1,36 @@
+"""What is in a manifest: images and patients of each class, and what is known about them."""
+
+from typing import Any
+
+from darkcovid.data.cohort import patient_groups
+from darkcovid.data.manifest import Manifest
+
+COLUMNS = ("label", "etiology", "view", "sex", "license")
+
+
+def describe(manifest: Manifest) -> dict[str, Any]:
+    """Counts by dataset and class, patients (repeated, in several classes), missing values, files present."""
+    rows = manifest.rows
+    known = rows[rows.patient_id != ""]
+    by_patient = known.groupby("patient_id")
+    labelled = known[known.label != ""].groupby("patient_id").label.nunique()
+    return {
+        "images": len(rows),
+        "present": sum(manifest.locate(path) is not None for path in rows.path),
+        "datasets": {
+            dataset: {
+                label: {"images": len(group), "patients": int(patient_groups(group).nunique())}
+                for label, group in of_dataset.groupby("label")
+            }
+            for dataset, of_dataset in rows.groupby("dataset")
+        },
+        "patients": {
+            "known": int(by_patient.ngroups),
+            "with_several_images": int((by_patient.size() > 1).sum()),
+            "with_several_labels": int((labelled > 1).sum()),
+            "images_without_patient": int((rows.patient_id == "").sum()),
+        },
+        "lung_masks": int((rows.lung_mask != "").sum()),
+        "without_checksum": int((rows.sha256 == "").sum()),
+        "values": {column: rows[column].value_counts().to_dict() for column in COLUMNS},
+    }

@@ -1,0 +1,79 @@
+"""Taking files in: is each one there, is it the file that the manifest means, and does it decode?
+
+The answer is remembered for as long as path, size and modification time stay the same.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from darkcovid.data.decode import open_grayscale
+from darkcovid.data.manifest import Manifest
+from darkcovid.errors import DataError
+from darkcovid.paths import write_json
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """One file: its path, SHA-256 of its bytes, decoded size in pixels; `fault` says why it cannot be used, or None."""
+
+    file: Path | None
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    fault: str | None = None
+
+
+def take_in(manifest: Manifest, cache_dir: Path) -> list[Intake]:
+    """Inspect every row's image, in order, remembering the answers under `cache_dir`."""
+    files = [manifest.locate(path) for path in manifest.rows.path]
+    expected = manifest.rows.sha256.tolist()
+    stamps = [_stamp(file) for file in files]
+    key = hashlib.sha256(json.dumps([stamps, expected]).encode()).hexdigest()[:32]
+    memory = cache_dir / "intake" / f"{key}.json"
+    remembered = _recall(memory, files)
+    if remembered is None:
+        remembered = in_threads(lambda pair: inspect(*pair), zip(files, expected, strict=True))
+        write_json(memory, [asdict(intake) | {"file": None} for intake in remembered])
+    return remembered
+
+
+def inspect(file: Path | None, expected_sha256: str) -> Intake:
+    """Hash and decode one file. An empty `expected_sha256` means that the manifest records none."""
+    if file is None:
+        return Intake(None, fault="missing")
+    try:
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        if expected_sha256 and sha256 != expected_sha256.lower():
+            return Intake(file, sha256, fault="its checksum is not the manifest's")
+        image = open_grayscale(file)
+    except OSError as error:
+        return Intake(file, fault=f"cannot be read ({error.strerror})")
+    except DataError as error:
+        return Intake(file, sha256, fault=str(error).removeprefix(f"{file}: "))
+    return Intake(file, sha256, image.width, image.height)
+
+
+def in_threads(work: Callable, items: Iterable) -> list:
+    """`work` over `items` on every core, results in order. Pillow and hashlib let go of the interpreter lock."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(work, items))
+
+
+def _stamp(file: Path | None) -> list:
+    if file is None:
+        return [None]
+    stat = file.stat()
+    return [str(file), stat.st_size, stat.st_mtime_ns]
+
+
+def _recall(memory: Path, files: list[Path | None]) -> list[Intake] | None:
+    try:
+        kept = json.loads(memory.read_text())
+        return [Intake(**(item | {"file": file})) for item, file in zip(kept, files, strict=True)]
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,156 @@
+"""fastai `DataLoaders` over a cohort's pixel array: whole uint8 batches read by index, augmented on the device.
+
+One channel all the way: a grayscale image carries no more, and augmenting one channel costs a third of three.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
+from fastai.data.core import DataLoaders, TfmdDL
+from fastai.data.transforms import IndexSplitter, IntToFloatTensor
+from fastai.torch_core import TensorImage, TensorImageBW, TensorMask
+from fastai.vision.augment import RandomErasing, aug_transforms
+from fasttransform import DisplayedTransform
+
+from darkcovid.data.cohort import Cohort
+
+RESIDENT_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Mean and standard deviation of the training side's pixels, in 0..1."""
+
+    mean: float
+    std: float
+
+
+class Standardise(DisplayedTransform):
+    """(pixels - mean) / std with the training side's own figures; runs last, on the device."""
+
+    order = 99
+
+    def __init__(self, scale: Scale):
+        self.scale = scale
+
+    def encodes(self, x: TensorImage):
+        return (x - self.scale.mean) / self.scale.std
+
+    def decodes(self, x: TensorImage):
+        return x * self.scale.std + self.scale.mean
+
+
+class ArrayLoader(TfmdDL):
+    """A fastai loader whose batches are slices of the `inputs` and `targets` arrays, gathered by row in one go.
+
+    inputs: (n, h, w) uint8; targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1. `dataset.items`
+    holds the rows of this side. Arrays already on the device stay there.
+    """
+
+    def __init__(self, dataset, *, inputs=None, targets=None, **kwargs):
+        self.inputs, self.targets = inputs, targets
+        super().__init__(dataset, **kwargs | {"num_workers": 0})
+
+    def new(self, dataset=None, cls=None, **kwargs):
+        return super().new(dataset, cls, **{"inputs": self.inputs, "targets": self.targets} | kwargs)
+
+    def create_batches(self, samples: Iterator[int]):
+        rows = np.asarray(self.dataset.items)
+        for chosen in self.chunkify(samples):
+            yield self._batch(rows[list(chosen)])
+
+    def do_item(self, s: int | None):
+        return int(self.dataset.items[s or 0])
+
+    def do_batch(self, rows: Sequence[int]):
+        return self._batch(np.asarray(rows))
+
+    def _batch(self, rows: np.ndarray):
+        targets = _gather(self.targets, rows)
+        if targets.ndim > 1:
+            targets = TensorMask(targets.long())
+        return TensorImageBW(_gather(self.inputs, rows).unsqueeze(1)), targets
+
+
+def _gather(array: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+    if isinstance(array, torch.Tensor):
+        return array[torch.as_tensor(rows, device=array.device)]
+    return torch.from_numpy(array[rows])
+
+
+def training_scale(pixels: np.ndarray, rows: np.ndarray, at_once: int = 256) -> Scale:
+    """Mean and standard deviation over the training `rows` of (n, h, w) uint8 `pixels`, read a block at a time."""
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(rows), at_once):
+        counts += np.bincount(pixels[rows[start : start + at_once]].ravel(), minlength=256)
+    levels = np.arange(256) / 255
+    mean = float((counts * levels).sum() / counts.sum())
+    std = float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
+    return Scale(mean, max(std, 1e-3))
+
+
+def augmentations(name: str) -> list:
+    """fastai batch transforms of a preset. `fastai_default`: `aug_transforms()` as it stands (flip, rotation 10
+    degrees, zoom 1.1, warp 0.2, lighting 0.2). `strong`: twice that and erased patches, for finding lungs in
+    portable films. `none`: nothing."""
+    if name == "none":
+        return []
+    if name == "fastai_default":
+        return aug_transforms()
+    return [
+        *aug_transforms(max_rotate=20, min_zoom=0.8, max_zoom=1.3, max_warp=0.25, max_lighting=0.5, p_affine=0.9,
+                        p_lighting=0.9, pad_mode="zeros"),
+        RandomErasing(p=0.3, max_count=3, sh=0.1),
+    ]  # fmt: skip
+
+
+def array_loaders(
+    cohort: Cohort,
+    pixels: np.ndarray,
+    *,
+    targets: np.ndarray | None = None,
+    scale: Scale,
+    augment: str,
+    batch_size: int,
+    device: torch.device,
+) -> DataLoaders:
+    """fastai `DataLoaders` of a cohort's two sides.
+
+    pixels: (n, h, w) uint8, rows as in `cohort`; targets: classes of the cohort unless masks (n, h, w) are given.
+    Batches are (b, 1, h, w) float32, standardised by `scale`, and (b,) int64 or (b, h, w) int64. The last
+    incomplete training batch is dropped when there is a whole one.
+    """
+    categories = targets is None
+    targets = cohort.labels if categories else targets
+    target_block = CategoryBlock(vocab=list(cohort.classes), sort=False) if categories else TransformBlock()
+    block = DataBlock(
+        blocks=(TransformBlock(), target_block),
+        get_x=lambda row: TensorImageBW(torch.from_numpy(pixels[row])[None]),
+        get_y=(lambda row: cohort.classes[targets[row]]) if categories else (lambda row: torch.from_numpy(targets[row])),
+        splitter=IndexSplitter(np.flatnonzero(cohort.valid).tolist()),
+        batch_tfms=[IntToFloatTensor(div_mask=1), *augmentations(augment), Standardise(scale)],
+    )
+    train = int((~cohort.valid).sum())
+    if _fits_on(device, pixels.nbytes + targets.nbytes):
+        pixels_held, targets_held = (torch.from_numpy(np.array(a)).to(device) for a in (pixels, targets))
+    else:
+        pixels_held, targets_held = pixels, targets
+    return block.dataloaders(
+        list(range(len(cohort))),
+        dl_type=ArrayLoader,
+        inputs=pixels_held,
+        targets=targets_held,
+        bs=batch_size,
+        drop_last=train > batch_size,
+        device=device,
+    )
+
+
+def _fits_on(device: torch.device, size: int) -> bool:
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return size < RESIDENT_SHARE * free

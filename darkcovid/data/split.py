@@ -1,0 +1,58 @@
+"""Which patients are on which side? The same answer from the same seed on any machine and library version.
+
+Order comes from SHA-256 of the seed and the name, not from a random generator whose stream may change.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def hash_order(names: Sequence[str], seed: int) -> list[str]:
+    """The distinct `names` in a pseudo-random order that depends on `seed` and the names alone."""
+    return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
+
+
+def random_split(names: Sequence[str], valid: float, seed: int) -> np.ndarray:
+    """Plain random split of images, as most papers do it: (n,) bool, true on the validation side.
+
+    names: (n,) distinct names, such as the images' paths.
+    """
+    chosen = set(hash_order(names, seed)[: round(valid * len(names))])
+    return np.array([name in chosen for name in names], bool)
+
+
+def stratified_random_split(names: Sequence[str], labels: Sequence[str], valid: float, seed: int) -> np.ndarray:
+    """`random_split` within each class, so that both sides have the class shares of the whole: (n,) bool."""
+    side = np.zeros(len(names), bool)
+    for label in set(labels):
+        rows = [row for row, other in enumerate(labels) if other == label]
+        side[rows] = random_split([names[row] for row in rows], valid, seed)
+    return side
+
+
+def stratified_group_split(labels: Sequence[str], groups: Sequence[str], valid: float, seed: int) -> np.ndarray:
+    """Split whole patients so that each class keeps about its share on both sides: (n,) bool, true = validation.
+
+    labels, groups: (n,) class and patient of each image. Patients are visited in hash order; one goes to the
+    validation side when that brings the classes' counts there nearer to `valid` of each class.
+    """
+    members = defaultdict(Counter)
+    for label, group in zip(labels, groups, strict=True):
+        members[group][label] += 1
+    wanted = {label: valid * count for label, count in Counter(labels).items()}
+    missing = dict(wanted)
+
+    def distance(counts: Counter, taken: int) -> float:
+        return sum(((missing[label] - taken * counts[label]) / wanted[label]) ** 2 for label in counts)
+
+    chosen = set()
+    for group in hash_order(groups, seed):
+        counts = members[group]
+        if distance(counts, 1) < distance(counts, 0):
+            chosen.add(group)
+            for label, count in counts.items():
+                missing[label] -= count
+    return np.array([group in chosen for group in groups], bool)

@@ -1,0 +1,79 @@
+"""What would a recipe cost? Its cohort, split and input sizes, and time and memory from a few real steps of each arm.
+
+Trains nothing that is kept. Lungs are found where an arm's input size depends on them, and stay in the cache.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkcovid.compute import Compute, pick_compute
+from darkcovid.data.cohort import Cohort, classification_cohort, lung_mask_cohort
+from darkcovid.data.pixels import Size
+from darkcovid.inputs import InputMaker, chosen_arms
+from darkcovid.lungs.unet import INPUT_SIZE
+from darkcovid.recipe import Recipe
+from darkcovid.training.classify import fit_classifier
+from darkcovid.training.fit import Fitted
+from darkcovid.training.lungs import fit_segmenter
+
+BATCHES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One arm: input (height, width), seconds of all its epochs, peak bytes of host and device memory."""
+
+    image_size: Size
+    epochs: int
+    train_seconds: float
+    peak_host_bytes: int
+    peak_device_bytes: int
+
+
+def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> dict[str, Any]:
+    """The resolved recipe, the split's counts, and an `Estimate` of each arm. Raises what a run would raise before training."""
+    names = chosen_arms(recipe, arms)
+    segmentation = recipe.task == "lung_segmentation"
+    cohort = (lung_mask_cohort if segmentation else classification_cohort)(recipe.data, cache_dir)
+    maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), cache_dir)
+    estimates = {}
+    for name in names:
+        arm = maker.arms[name]
+        size = INPUT_SIZE if segmentation else maker.size(name)
+        estimates[name] = estimate(arm, cohort, size, cache_dir)
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "images": cohort.counts(),
+        "patients": {
+            "train": int(cohort.patients[~cohort.valid].nunique()),
+            "valid": int(cohort.patients[cohort.valid].nunique()),
+        },
+        "bad_images": len(cohort.bad),
+        "arms": estimates,
+    }
+
+
+def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Estimate:
+    """Two short epochs of a few batches, the second one scaled up to the whole cohort and all epochs."""
+    compute = pick_compute(recipe.training.device, recipe.training.precision)
+    batch = recipe.training.batch_size
+    train, valid = np.flatnonzero(~cohort.valid), np.flatnonzero(cohort.valid)
+    few = cohort.take(np.concatenate([train[: BATCHES * batch], valid[:batch]]))
+    short = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 2})})
+    fitted = _fit(short, few, size, compute, cache_dir)
+    row = fitted.history.rows[-1]
+    train_images = len(train) // batch * batch or len(train)
+    epoch = (row["data_seconds"] + row["step_seconds"]) * train_images / row["train_images"]
+    epoch += row["valid_seconds"] * len(valid) / int(few.valid.sum())
+    cost = fitted.cost
+    return Estimate(size, recipe.training.epochs, epoch * recipe.training.epochs, cost.peak_host_bytes, cost.peak_device_bytes)
+
+
+def _fit(recipe: Recipe, cohort: Cohort, size: Size, compute: Compute, cache_dir: Path) -> Fitted:
+    if recipe.task == "lung_segmentation":
+        return fit_segmenter(recipe, cohort, compute, cache_dir).fitted
+    noise = np.random.default_rng(0).integers(0, 256, (len(cohort), *size), np.uint8)
+    return fit_classifier(recipe, cohort, noise, compute).fitted

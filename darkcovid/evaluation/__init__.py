@@ -1,0 +1,1 @@
+"""How good, how sure, by what right? Plain numbers; no plotting."""

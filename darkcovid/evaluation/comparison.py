@@ -1,0 +1,93 @@
+"""Arms side by side: the machine-readable comparison, and whether two arms may be compared at all."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from darkcovid.errors import RequestError
+
+ARM_FILES = ("split.csv", "metrics.json", "timing.json")
+
+
+def arm_summary(folder: Path) -> dict[str, Any]:
+    """One finished arm's figures, merged from the files in its folder. Raises RequestError: unfinished or damaged."""
+    try:
+        return json.loads((folder / "metrics.json").read_text()) | json.loads((folder / "timing.json").read_text())
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise RequestError(
+            f"{folder}: not a finished arm of a run ({reason}); finish it with `darkcovid run ... --resume`"
+        ) from None
+
+
+def side_by_side(arms: dict[str, dict[str, Any]], run_dir: str, reference: str) -> dict[str, Any]:
+    """The `comparison.json` of arms: their summaries, with each one's training speed-up over the reference arm."""
+    base = arms[reference]["train_seconds"]
+    timed = {
+        name: summary | {"speedup": base / summary["train_seconds"] if summary["train_seconds"] else None}
+        for name, summary in arms.items()
+    }
+    return {"run_dir": run_dir, "reference_arm": reference, "arms": timed}
+
+
+def finished_arms(run: Path) -> list[Path]:
+    """The finished arm folders of a run, in its recipe's order. Raises RequestError when `run` is no run folder."""
+    if not run.is_dir():
+        raise RequestError(f"{run}: no such run folder")
+    folders = [folder for folder in run.iterdir() if all((folder / name).is_file() for name in ARM_FILES)]
+    if not folders:
+        raise RequestError(f"{run}: no finished arm in it; name a folder that `darkcovid run` made")
+    order = _arm_order(run)
+    return sorted(folders, key=lambda folder: (order.index(folder.name) if folder.name in order else len(order), folder.name))
+
+
+def _arm_order(run: Path) -> list[str]:
+    try:
+        return list(json.loads((run / "comparison.json").read_text())["arms"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def validation_patients(arm: Path) -> frozenset[tuple[str, str, str]]:
+    """(patient, image, label) of the arm's validation side."""
+    with (arm / "split.csv").open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        return frozenset((row["patient"], row["image"], row["label"]) for row in rows if row["side"] == "valid")
+
+
+def why_not_comparable(first: Path, other: Path) -> str | None:
+    """None when both arms were scored on the same images of the same patients with the same labels, else the reason."""
+    mine, theirs = validation_patients(first), validation_patients(other)
+    if mine == theirs:
+        return None
+    patients, others = ({patient for patient, _, _ in side} for side in (mine, theirs))
+    names = f"{first.parent.name}/{first.name} and {other.parent.name}/{other.name}"
+    if patients != others:
+        differing = len(patients ^ others)
+        return f"{names} were validated on different patients ({differing} are in only one of them)"
+    return f"{names} were validated on the same patients but on different images or labels"
+
+
+def compare_runs(runs: list[Path], force: bool = False) -> dict[str, Any]:
+    """Every finished arm of `runs` side by side; the first is the reference.
+
+    Raises RequestError when their validation sides differ, unless `force`; the comparison then carries the reasons
+    in `not_comparable`.
+    """
+    arms = [arm for run in runs for arm in finished_arms(run)]
+    reasons = [reason for arm in arms[1:] if (reason := why_not_comparable(arms[0], arm))]
+    if reasons and not force:
+        raise RequestError(f"{reasons[0]}, so their figures cannot be compared; --force shows them all the same")
+    names = _distinct_names(arms)
+    comparison = side_by_side(
+        {name: arm_summary(arm) for name, arm in zip(names, arms, strict=True)},
+        run_dir=", ".join(str(run) for run in runs),
+        reference=names[0],
+    )
+    return comparison | {"not_comparable": reasons}
+
+
+def _distinct_names(arms: list[Path]) -> list[str]:
+    short = [arm.name for arm in arms]
+    return [arm.name if short.count(arm.name) == 1 else f"{arm.parent.name}/{arm.name}" for arm in arms]

@@ -1,0 +1,92 @@
+"""What each arm of a recipe feeds its network: the input size, the pixels, and what making them cost."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from darkcovid.compute import Compute
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.pixels import Size, whole_pixels
+from darkcovid.errors import RequestError
+from darkcovid.lungs.crop import crop_boxes, input_size, lung_pixels
+from darkcovid.lungs.segment import LungMasks, segment_cohort
+from darkcovid.lungs.unet import load_segmenter
+from darkcovid.recipe import SAME_PIXELS, Data, Lungs, Recipe
+
+
+@dataclass(frozen=True)
+class ArmInputs:
+    """pixels: (n, *size) uint8 in the cohort's order. `prepare_seconds`: decoding, cropping, resizing and writing
+    them; `segment_seconds`: finding the lungs first, 0 without lungs. Both are the price when it was paid; `fresh`
+    says that it was paid in this run."""
+
+    recipe: Recipe
+    pixels: np.ndarray
+    lungs: LungMasks | None
+    prepare_seconds: float
+    segment_seconds: float
+    fresh: bool
+
+    @property
+    def size(self) -> Size:
+        return self.pixels.shape[1:]
+
+
+class InputMaker:
+    """Makes the inputs of a recipe's arms; lungs are found once for all arms that need them."""
+
+    def __init__(self, recipe: Recipe, cohort: Cohort, compute: Compute, cache_dir: Path):
+        self.arms = recipe.arm_recipes()
+        self.cohort, self.compute, self.cache_dir = cohort, compute, cache_dir
+        self._lungs: dict[str | None, LungMasks] = {}
+
+    def make(self, arm: str) -> ArmInputs:
+        """The inputs of one arm, from the cache where they are there. Raises DataError when lung weights are damaged."""
+        recipe, size = self.arms[arm], self.size(arm)
+        if recipe.lungs is None:
+            stored = whole_pixels(self.cohort.files, self.cohort.sha256, size, self.cache_dir)
+            return ArmInputs(recipe, stored.array, None, stored.seconds, 0.0, stored.fresh)
+        found = self.lungs(recipe.lungs)
+        stored = lung_pixels(self.cohort, found, recipe.lungs, size, self.cache_dir)
+        return ArmInputs(recipe, stored.array, found, stored.seconds, found.seconds, stored.fresh or found.fresh)
+
+    def size(self, arm: str) -> Size:
+        """(height, width) in pixels of an arm's input; `same_pixels_as` another arm is that arm's size."""
+        recipe = self.arms[arm]
+        if recipe.lungs is None or recipe.lungs.mode in ("mask", "outside"):
+            return self._image_size(recipe.data)
+        found = self.lungs(recipe.lungs)
+        rows = np.flatnonzero(~self.cohort.valid & found.trusted)
+        boxes = crop_boxes([found.masks[row] for row in rows], recipe.lungs.margin)
+        return input_size(recipe.lungs, boxes, self._image_size(recipe.data))
+
+    def lungs(self, lungs: Lungs) -> LungMasks:
+        if lungs.weights not in self._lungs:
+            segmenter = load_segmenter(lungs.weights)
+            self._lungs[lungs.weights] = segment_cohort(self.cohort, segmenter, self.compute, self.cache_dir)
+        return self._lungs[lungs.weights]
+
+    def _image_size(self, data: Data) -> Size:
+        if isinstance(data.image_size, str):
+            return self.size(data.image_size.removeprefix(SAME_PIXELS))
+        return data.image_size if isinstance(data.image_size, tuple) else (data.image_size, data.image_size)
+
+
+def chosen_arms(recipe: Recipe, wanted: Iterable[str]) -> list[str]:
+    """The arms to run, in the recipe's order: all, or the `wanted` ones. Raises RequestError for an unknown name."""
+    names, wanted = list(recipe.arm_recipes()), list(wanted)
+    for name in wanted:
+        if name not in names:
+            raise RequestError(f"--arm {name}: the recipe has no such arm; it has: {', '.join(names)}")
+    return [name for name in names if name in wanted] if wanted else names
+
+
+def make_inputs(maker: InputMaker, arms: Iterable[str], say: Callable[[str], None]) -> dict[str, ArmInputs]:
+    """Every arm's inputs before any arm is trained, so that what is wrong with the data is found first."""
+    made = {}
+    for arm in arms:
+        say(f"preparing {arm}")
+        made[arm] = maker.make(arm)
+    return made

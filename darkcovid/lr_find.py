@@ -1,0 +1,32 @@
+"""A recipe's learning-rate range test, from its files to a table and a plot."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from darkcovid.compute import pick_compute
+from darkcovid.data.cohort import classification_cohort
+from darkcovid.errors import RequestError
+from darkcovid.inputs import InputMaker, chosen_arms
+from darkcovid.recipe import Recipe
+from darkcovid.report.plots import plot_range_test
+from darkcovid.training.classify import classifier_learner
+from darkcovid.training.lr_find import lr_find
+
+
+def find_learning_rate(
+    recipe: Recipe, arm: str | None, cache_dir: Path, start_lr: float, end_lr: float, steps: int, plot: Path
+) -> dict[str, Any]:
+    """Range test of one arm (the first by default): lrs, losses, suggestions, and the plot's path."""
+    if recipe.task != "classification":
+        raise RequestError("task: lr-find works on classification recipes")
+    if start_lr >= end_lr:
+        raise RequestError(f"--start-lr {start_lr:g}: must be below --end-lr {end_lr:g}")
+    name = chosen_arms(recipe, [arm] if arm else [])[0]
+    cohort = classification_cohort(recipe.data, cache_dir)
+    inputs = InputMaker(recipe, cohort, pick_compute(recipe.training.device), cache_dir).make(name)
+    compute = pick_compute(recipe.training.device, recipe.training.precision)
+    learner, _ = classifier_learner(inputs.recipe, cohort, inputs.pixels, compute)
+    found = lr_find(learner, start_lr, end_lr, steps)
+    plot_range_test(found.lrs, found.losses, found.suggestions, plot)
+    return {"arm": name, **asdict(found), "plot": str(plot)}

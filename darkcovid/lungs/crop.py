@@ -1,0 +1,120 @@
+"""Lung mask to classifier input: how much of a radiograph the classifier gets to see, and at which size."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import binary_dilation
+
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.decode import open_grayscale
+from darkcovid.data.intake import in_threads
+from darkcovid.data.pixels import WHOLE, FractionBox, Size, resized
+from darkcovid.data.store import Stored, content_key, stored_array
+from darkcovid.lungs.segment import LungMasks
+from darkcovid.lungs.trust import looks_like_lungs
+from darkcovid.recipe import Lungs
+
+MULTIPLE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Half-open pixel box: rows [top, bottom), columns [left, right)."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def area(self) -> int:
+        return (self.bottom - self.top) * (self.right - self.left)
+
+    def widened(self, margin: float) -> "Box":
+        """Each side moved out by `margin` of the box's height or width."""
+        dy, dx = round(margin * (self.bottom - self.top)), round(margin * (self.right - self.left))
+        return Box(self.top - dy, self.left - dx, self.bottom + dy, self.right + dx)
+
+    def clipped(self, shape: Size) -> "Box":
+        height, width = shape
+        return Box(max(self.top, 0), max(self.left, 0), min(self.bottom, height), min(self.right, width))
+
+    def fractions(self, shape: Size) -> FractionBox:
+        """(top, left, bottom, right) as shares of an image of `shape`."""
+        height, width = shape
+        return self.top / height, self.left / width, self.bottom / height, self.right / width
+
+
+def lung_box(mask: np.ndarray, margin: float = 0.05) -> Box | None:
+    """Smallest box around both lungs, widened by `margin` of its sides, clipped to the image.
+
+    mask: (h, w) bool. Returns None when it does not look like lungs: the caller then keeps the whole image and
+    counts it.
+    """
+    if not looks_like_lungs(mask):
+        return None
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+    return box.widened(margin).clipped(mask.shape)
+
+
+def crop_boxes(masks: Sequence[np.ndarray], margin: float) -> list[FractionBox]:
+    """Each image's lung box as fractions of its sides; the whole image where the mask is not trusted."""
+    boxes = []
+    for mask in masks:
+        box = lung_box(mask.astype(bool), margin)
+        boxes.append(WHOLE if box is None else box.fractions(mask.shape))
+    return boxes
+
+
+def input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> Size:
+    """The one (height, width) in pixels to which every crop of an arm is squashed.
+
+    `crop_size` decides when given. Else, with `keep_lung_scale`, the median box as large as it was in the whole
+    image at `image_size`, rounded to a multiple of 32; without it, `image_size`.
+    boxes: those of the training side's trusted images.
+    """
+    if lungs.mode not in ("crop", "crop_mask"):
+        return image_size
+    if lungs.crop_size is not None:
+        return lungs.crop_size if isinstance(lungs.crop_size, tuple) else (lungs.crop_size, lungs.crop_size)
+    if not lungs.keep_lung_scale or not boxes:
+        return image_size
+    top, left, bottom, right = np.array(boxes).T
+    median = float(np.median(bottom - top)) * image_size[0], float(np.median(right - left)) * image_size[1]
+    height, width = (max(MULTIPLE, MULTIPLE * round(side / MULTIPLE)) for side in median)
+    return height, width
+
+
+def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cache_dir: Path) -> Stored:
+    """The cohort's inputs by the recipe's lung mode: (n, *size) uint8, from the cache or made now.
+
+    An image whose mask is not trusted keeps all its pixels in every mode.
+    """
+    boxes = crop_boxes(found.masks, lungs.margin) if lungs.mode in ("crop", "crop_mask") else [WHOLE] * len(cohort)
+
+    def fill(array: np.ndarray) -> None:
+        def one(index: int) -> None:
+            image = open_grayscale(cohort.files[index])
+            array[index] = resized(image, size, boxes[index])
+            if lungs.mode != "crop" and found.reasons[index] is None:
+                hidden = _hidden(found.masks[index].astype(bool), lungs, size, boxes[index])
+                array[index][hidden] = lungs.fill
+
+        in_threads(one, range(len(cohort)))
+
+    policy = lungs.model_dump(mode="json", include={"mode", "margin", "fill"})
+    key = content_key(kind="lungs", images=list(cohort.sha256), size=list(size), policy=policy, segmenter=found.version)
+    return stored_array(cache_dir / "pixels", key, (len(cohort), *size), fill)
+
+
+def _hidden(mask: np.ndarray, lungs: Lungs, size: Size, box: FractionBox) -> np.ndarray:
+    """(h, w) bool: the pixels of the resized input that `fill` replaces. `outside` erases a mask widened by `margin`
+    of the image's side, so that the lungs' edge does not betray their shape's inside."""
+    if lungs.mode == "outside":
+        mask = binary_dilation(mask, iterations=max(1, round(lungs.margin * mask.shape[0])))
+    shown = resized(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)), size, box) > 127
+    return shown if lungs.mode == "outside" else ~shown

@@ -1,0 +1,84 @@
+"""The lung segmenter: a small one-channel U-Net (Ronneberger et al. 2015), and the weights that ship with the package."""
+
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from darkcovid.errors import DataError
+from darkcovid.paths import atomic_path
+
+INPUT_SIZE = (256, 256)
+SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.safetensors"
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """`network`: (b, 1, 256, 256) standardised pixels to (b, 1, 256, 256) logits. `mean`, `std`: of pixels in 0..1.
+    `version`: SHA-256 of the weights file."""
+
+    network: nn.Module
+    mean: float
+    std: float
+    version: str
+
+
+def build_unet() -> nn.Module:
+    """segmentation-models-pytorch's U-Net on a MobileNetV3-small encoder, from scratch: 1,964,689 parameters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import segmentation_models_pytorch as smp
+
+        return smp.Unet(
+            "tu-mobilenetv3_small_100",
+            encoder_weights=None,
+            in_channels=1,
+            classes=1,
+            decoder_channels=(128, 64, 32, 16, 16),
+        )
+
+
+def save_segmenter(network: nn.Module, mean: float, std: float, path: Path) -> None:
+    """Write weights in half precision (about 4 MB) with the standardisation they were trained on."""
+    tensors = {
+        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
+        for name, value in network.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"darkcovid": json.dumps({"mean": mean, "std": std})})
+
+
+def load_segmenter(path: str | Path | None = None) -> Segmenter:
+    """The segmenter in `path`, or the shipped one. Raises DataError: absent, damaged, or of another network."""
+    path = Path(path) if path is not None else SHIPPED_WEIGHTS
+    try:
+        version = hashlib.sha256(path.read_bytes()).hexdigest()
+        with safe_open(path, framework="pt") as file:
+            scale = json.loads((file.metadata() or {})["darkcovid"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        network = build_unet()
+        network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
+        mean, std = float(scale["mean"]), float(scale["std"])
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"lungs.weights: {path}: not a lung U-Net's weights ({reason}); leave it out to use the shipped one"
+        ) from None
+    network.eval().requires_grad_(False)
+    return Segmenter(network, mean, std, version)
+
+
+def dice_and_bce(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+    """Mean over images of (1 - soft Dice) plus binary cross entropy. logits: (b, 1, h, w); masks: (b, h, w) of 0 and 1."""
+    logits, masks = logits[:, 0].float(), masks.float()
+    probabilities = logits.sigmoid()
+    overlap = (probabilities * masks).sum((1, 2))
+    total = probabilities.sum((1, 2)) + masks.sum((1, 2))
+    dice = (2 * overlap + 1) / (total + 1)
+    return 1 - dice.mean() + nn.functional.binary_cross_entropy_with_logits(logits, masks)

@@ -1,0 +1,295 @@
+"""What was asked? A YAML recipe becomes a validated, frozen `Recipe`; every mistake is named by its key path.
+
+Unknown keys, duplicate keys and wrong types are refused. `extends` and `arms` are merged here, so the
+rest of the package never sees YAML.
+"""
+
+import difflib
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from darkcovid.errors import RequestError
+
+PHANTOM = "phantom"
+SAME_PIXELS = "same_pixels_as "
+
+Side = Annotated[int, Field(ge=32, le=2048)]
+Size = Side | tuple[Side, Side]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Split(Strict):
+    """How patients or images are divided into training and validation sides."""
+
+    method: Literal["stratified_group", "stratified_random", "random"] = "stratified_group"
+    valid: float = Field(0.2, gt=0, lt=1)
+    seed: int = Field(41, ge=0)
+
+
+class Phantom(Strict):
+    """The synthetic cohort of `manifest: phantom`; see `darkcovid.data.phantom`."""
+
+    patients: int = Field(120, ge=6, le=100_000)
+    image_size: int = Field(256, ge=64, le=2048)
+    signal: float = Field(0.8, ge=0, le=1)
+    shortcut: float = Field(0.0, ge=0, le=1)
+    seed: int = Field(7, ge=0)
+
+
+class Data(Strict):
+    manifest: str = "data_manifest.csv"
+    root: str | None = None
+    dataset: str | None = None
+    label_column: Literal["label", "etiology"] = "label"
+    classes: tuple[str, ...] = ("covid", "no_finding", "pneumonia")
+    split: Split = Split()
+    image_size: Size | str = 256
+    augment: Literal["fastai_default", "strong", "none"] = "fastai_default"
+    max_bad: float = Field(0.01, ge=0, le=1)
+    phantom: Phantom = Phantom()
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(classes) < 2 or len(set(classes)) < len(classes):
+            raise ValueError("name at least two different classes")
+        return classes
+
+    @field_validator("image_size")
+    @classmethod
+    def _size_or_reference(cls, size: Any) -> Any:
+        if isinstance(size, str) and not size.startswith(SAME_PIXELS):
+            raise ValueError(f"use pixels (256), [height, width], or '{SAME_PIXELS}<arm>'")
+        return size
+
+
+class Lungs(Strict):
+    """What the lung mask is used for. `crop`: the box around both lungs, widened by `margin` of its sides.
+    `mask`: everything outside the lungs becomes `fill`. `crop_mask`: both. `outside`: the lungs become `fill`."""
+
+    mode: Literal["crop", "mask", "crop_mask", "outside"] = "crop"
+    margin: float = Field(0.05, ge=0, le=1)
+    keep_lung_scale: bool = True
+    crop_size: Size | None = None
+    fill: int = Field(0, ge=0, le=255)
+    weights: str | None = None
+
+
+class Model(Strict):
+    arch: str = "darkcovidnet"
+    head: Literal["faithful", "gap"] = "faithful"
+
+
+class Training(Strict):
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(32, ge=2)
+    lr: float = Field(3.0e-3, gt=0)
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    weight_decay: float = Field(1.0e-2, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    seed: int = Field(41, ge=0)
+
+
+class Recipe(Strict):
+    """One validated recipe. `arms` maps an arm's name to the keys it replaces; `arm_recipes` applies them."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    task: Literal["classification", "lung_segmentation"] = "classification"
+    data: Data = Data()
+    lungs: Lungs | None = None
+    model: Model = Model()
+    training: Training = Training()
+    arms: dict[str, dict[str, Any]] = {}
+
+    def arm_recipe(self, arm: str) -> "Recipe":
+        """The whole recipe of one arm, itself without arms. Raises `RequestError` with the key path when it is invalid."""
+        plain = self.model_dump(mode="json", exclude={"arms"})
+        for path, value in self.arms[arm].items():
+            plain = merge(plain, _nested(path, value))
+        return _validate(plain, where=f"arms.{arm}.")
+
+    def arm_recipes(self) -> dict[str, "Recipe"]:
+        """Each arm's recipe, in the order written; a recipe without arms is one arm of its own name."""
+        if not self.arms:
+            return {self.name: self}
+        return {arm: self.arm_recipe(arm) for arm in self.arms}
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits that name what this recipe asks for."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file, apply `extends`, then each override `key.path=value` (its value is YAML).
+
+    Raises RequestError: no such file, not YAML, an unknown or duplicate key, a wrong type, a circular `extends`.
+    A relative `data.manifest` is looked for from the current folder, then beside the recipe and one folder above it.
+    """
+    path = Path(path)
+    plain = _read(path, seen=())
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key.strip():
+            raise RequestError(f"--set {override}: write it as key.path=value, for example --set training.epochs=5")
+        try:
+            plain = merge(plain, _nested(key.strip(), yaml.load(text, Loader=_Loader)))  # noqa: S506 (a SafeLoader)
+        except yaml.YAMLError as error:
+            raise RequestError(f"--set {override}: the value is not valid YAML ({_one_line(error)})") from None
+    recipe = _validate(plain, where="")
+    _check_arms(recipe)
+    return recipe.model_copy(update={"data": _with_found_paths(recipe.data, path.parent)})
+
+
+def merge(base: Any, change: Any) -> Any:
+    """`base` with `change` laid over it: mappings are merged key by key, anything else is replaced."""
+    if not (isinstance(base, dict) and isinstance(change, dict)):
+        return change
+    return {**base, **{key: merge(base.get(key), value) for key, value in change.items()}}
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is an error and 3e-3 is a number, as in YAML 1.2."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for index, key in enumerate(keys) if key in keys[:index]]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict:
+    if path.resolve() in seen:
+        raise RequestError(f"{path}: `extends` goes round in a circle; remove one of the links")
+    try:
+        plain = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except FileNotFoundError:
+        raise RequestError(f"{path}: no such recipe; the ones that ship are in recipes/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path}: cannot be read as a text file ({_one_line(error)})") from None
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+        raise RequestError(f"{path}: not a valid recipe ({_one_line(error)})") from None
+    if not isinstance(plain, dict):
+        raise RequestError(f"{path}: a recipe is a mapping of keys, such as `name: segmented`")
+    parent = plain.pop("extends", None)
+    if parent is None:
+        return plain
+    if not isinstance(parent, str):
+        raise RequestError(f"{path}: extends: name one recipe file")
+    return merge(_read(path.parent / parent, (*seen, path.resolve())), plain)
+
+
+def _validate(plain: dict, where: str) -> Recipe:
+    try:
+        return Recipe.model_validate_json(json.dumps(plain, default=str))
+    except ValidationError as error:
+        raise RequestError(where + _first_fault(error)) from None
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    keys = [str(key) for key in fault["loc"] if key in _FIELD_NAMES or not _is_union_tag(key)]
+    path = ".".join(keys) or "recipe"
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: unknown key{_nearest(keys[-1], _fields_at(keys[:-1]))}"
+    if fault["type"] == "missing":
+        return f"{path}: this key is required"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{path}: {message[0].lower()}{message[1:]}, not {fault['input']!r}"
+
+
+def _check_arms(recipe: Recipe) -> None:
+    arms = recipe.arm_recipes()
+    for name, arm in arms.items():
+        for key in sorted(set(Data.model_fields) - {"image_size", "augment"}):
+            if getattr(arm.data, key) != getattr(recipe.data, key):
+                raise RequestError(
+                    f"arms.{name}.data.{key}: arms of one recipe share it, or their figures could not be compared; "
+                    "write a second recipe and use `darkcovid compare --force`"
+                )
+        if arm.task != recipe.task:
+            raise RequestError(f"arms.{name}.task: arms of one recipe share it; write a second recipe")
+        if isinstance(arm.data.image_size, str):
+            _check_borrowed_size(f"arms.{name}.data.image_size" if recipe.arms else "data.image_size", name, arms)
+
+
+def _check_borrowed_size(key: str, name: str, arms: dict[str, Recipe]) -> None:
+    lender = arms[name].data.image_size.removeprefix(SAME_PIXELS)
+    others = [other for other in arms if other != name]
+    if lender not in others:
+        raise RequestError(f"{key}: no other arm is called {lender!r}{_nearest(lender, others)}")
+    if isinstance(arms[lender].data.image_size, str):
+        raise RequestError(f"{key}: {lender!r} takes its own size from another arm; name one with a size of its own")
+
+
+def _is_union_tag(key: object) -> bool:
+    return isinstance(key, str) and ("[" in key or key in {"int", "str", "tuple", "float"})
+
+
+def _fields_at(keys: list[str]) -> list[str]:
+    model: Any = Recipe
+    for key in keys:
+        field = model.model_fields[key].annotation
+        model = next((kind for kind in getattr(field, "__args__", (field,)) if _is_model(kind)), None)
+    names = list(model.model_fields)
+    return [*names, "extends"] if model is Recipe else names
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _all_field_names(model: type[BaseModel]) -> set[str]:
+    names = set(model.model_fields)
+    for field in model.model_fields.values():
+        for kind in getattr(field.annotation, "__args__", (field.annotation,)):
+            if _is_model(kind):
+                names |= _all_field_names(kind)
+    return names
+
+
+_FIELD_NAMES = _all_field_names(Recipe)
+
+
+def _nearest(name: str, valid: Iterable[str]) -> str:
+    valid = list(valid)
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; valid here: {', '.join(valid) or 'none'}"
+
+
+def _nested(path: str, value: Any) -> dict:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+def _with_found_paths(data: Data, folder: Path) -> Data:
+    if data.manifest == PHANTOM or Path(data.manifest).is_absolute():
+        return data
+    places = [Path.cwd(), folder, folder.parent]
+    found = next((place / data.manifest for place in places if (place / data.manifest).is_file()), None)
+    return data if found is None else data.model_copy(update={"manifest": str(found.resolve())})
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())

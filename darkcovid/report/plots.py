@@ -1,0 +1,101 @@
+"""Curves and matrices as PNG files, drawn without a screen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from darkcovid.paths import atomic_path
+from darkcovid.training.callbacks import History
+
+TRAIN, VALID = "#4477AA", "#EE6677"
+
+
+def plot_history(history: History, folder: Path) -> None:
+    """`loss.png`, `<metric>.png` and `learning_rate.png` of a fit."""
+    epochs = [row["epoch"] for row in history.rows]
+    metric = list(history.rows[0])[3]
+    figure, axes = _figure("epoch", "loss")
+    axes.plot(epochs, [row["train_loss"] for row in history.rows], color=TRAIN, label="training", marker=_marker(epochs))
+    axes.plot(epochs, [row["valid_loss"] for row in history.rows], color=VALID, label="validation", marker=_marker(epochs))
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    save(figure, folder / "loss.png")
+
+    figure, axes = _figure("epoch", f"validation {metric}")
+    axes.plot(epochs, [row[metric] for row in history.rows], color=VALID, marker=_marker(epochs))
+    axes.set_ylim(0, 1)
+    save(figure, folder / f"{metric}.png")
+
+    figure, axes = _figure("training step", "learning rate")
+    axes.plot(range(1, len(history.lrs) + 1), history.lrs, color=TRAIN)
+    save(figure, folder / "learning_rate.png")
+
+
+def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
+    """matrix: (classes, classes) counts, [true][predicted]; shaded by the share of the true class."""
+    figure = Figure(figsize=(1.6 + 1.1 * len(classes), 1.2 + 1.0 * len(classes)), layout="constrained")
+    axes = figure.add_subplot()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(matrix):
+        text = f"{count}\n{shares[row, column]:.0%}"
+        axes.text(column, row, text, ha="center", va="center", color="white" if shares[row, column] > 0.55 else "black")
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="predicted", ylabel="true")
+    save(figure, path)
+
+
+def plot_range_test(lrs: Sequence[float], losses: Sequence[float], suggestions: dict[str, float], path: Path) -> None:
+    """Loss against learning rate on a log scale, with a line at each suggestion (those that agree share one)."""
+    figure, axes = _figure("learning rate (log scale)", "smoothed training loss")
+    axes.plot(lrs, losses, color=TRAIN)
+    axes.set_xscale("log")
+    groups: dict[float, list[str]] = {}
+    for name, rate in suggestions.items():
+        groups.setdefault(rate, []).append(name)
+    for color, (rate, names) in zip(("#EE6677", "#228833", "#CCBB44", "#AA3377"), groups.items(), strict=False):
+        axes.axvline(rate, color=color, linestyle="--", label=f"{', '.join(names)}: {rate:.2g}")
+    axes.legend(frameon=False)
+    save(figure, path)
+
+
+def plot_comparison(comparison: dict, path: Path) -> None:
+    """Training minutes and validation accuracy of every arm, side by side."""
+    arms = comparison["arms"]
+    figure = Figure(figsize=(8, 0.9 + 0.55 * len(arms)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = list(arms)[::-1]
+    _bars(left, names, [arms[name]["train_seconds"] / 60 for name in names], "training minutes", "{:.1f}", TRAIN)
+    _bars(right, names, [arms[name]["accuracy"] for name in names], "validation accuracy", "{:.3f}", VALID)
+    right.set_xlim(0, 1)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def _bars(axes, names: list[str], values: list[float], label: str, form: str, color: str) -> None:
+    bars = axes.barh(names, values, color=color, height=0.6)
+    axes.bar_label(bars, [form.format(value) for value in values], padding=3)
+    axes.margins(x=0.18)
+    axes.set_xlabel(label)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _figure(xlabel: str, ylabel: str):
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _marker(points: Sequence) -> str | None:
+    return "o" if len(points) < 3 else None

@@ -1,0 +1,71 @@
+"""A person watching a run: a live bar on a terminal, plain lines in a log. All of it on stderr, so stdout is for results."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from darkcovid.data.cohort import Cohort
+from darkcovid.training.callbacks import History
+
+
+class Progress:
+    """Prints stages, the cohort, and each epoch: number, losses, metric and time left."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def stage(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def cohort(self, cohort: Cohort) -> None:
+        counts = cohort.counts()
+        for side, name in (("train", "training"), ("valid", "validation")):
+            classes = ", ".join(f"{count} {label}" for label, count in counts[side].items())
+            self.stage(f"{name}: {sum(counts[side].values())} images ({classes})")
+        for bad in cohort.bad[:5]:
+            self.stage(f"set aside: {bad.path} ({bad.reason})")
+        if len(cohort.bad) > 5:
+            self.stage(f"set aside: {len(cohort.bad) - 5} more; all are listed in metrics.json")
+
+    def run_folder(self, path: Path) -> None:
+        self.stage(f"run folder: {path}")
+
+    @contextmanager
+    def arm(self, name: str, size: tuple[int, int], epochs: int) -> Iterator[Callable[[History], None]]:
+        """Announce an arm; yields what shows each epoch's row."""
+        self.stage(f"{name}: {epochs} epochs at {size[0]}x{size[1]} px")
+        if not self.console.is_terminal:
+            yield lambda history: self.stage(f"{name} {epoch_line(history, epochs)}")
+            return
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()]
+        with Bars(*columns, TextColumn("{task.fields[line]}"), console=self.console) as bars:
+            task = bars.add_task(name, total=epochs, line="")
+
+            def show(history: History) -> None:
+                bars.update(task, completed=len(history.rows), line=epoch_line(history, epochs))
+
+            yield show
+
+
+def epoch_line(history: History, epochs: int) -> str:
+    """`epoch 3/30  train_loss 0.812  valid_loss 0.790  accuracy 0.652  12.1 s  5 min 27 s left`."""
+    row = history.rows[-1]
+    metric = next(key for key in row if key not in ("epoch", "train_loss", "valid_loss"))
+    left = (epochs - row["epoch"]) * sum(item["seconds"] for item in history.rows) / len(history.rows)
+    return (
+        f"epoch {row['epoch']}/{epochs}  train_loss {row['train_loss']:.3f}  valid_loss {row['valid_loss']:.3f}  "
+        f"{metric} {row[metric]:.3f}  {row['seconds']:.1f} s  {duration(left)} left"
+    )
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `5 min 27 s`, `2 h 03 min`."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,103 @@
+"""The comparison as a person reads it: arms as columns, in the terminal and as Markdown."""
+
+from typing import Any
+
+from rich.table import Table
+
+Rows = list[tuple[str, list[str]]]
+
+
+def comparison_rows(comparison: dict[str, Any]) -> Rows:
+    """(figure's name, one text an arm) for every figure that the arms have."""
+    arms = list(comparison["arms"].values())
+    rows: Rows = [
+        ("image size", [f"{arm['image_size'][0]}x{arm['image_size'][1]}" for arm in arms]),
+        ("parameters", [f"{arm['parameters']:,}" for arm in arms]),
+        ("train / valid images", [f"{arm['images']['train']} / {arm['images']['valid']}" for arm in arms]),
+        ("epochs", [str(arm["epochs"]) for arm in arms]),
+    ]
+    if any("segment_seconds" in arm for arm in arms):
+        rows += [
+            ("preparing (min)", [_minutes(arm.get("prepare_seconds")) for arm in arms]),
+            ("segmentation (min)", [_minutes(arm.get("segment_seconds")) for arm in arms]),
+        ]
+    rows += [
+        ("training (min)", [_minutes(arm["train_seconds"]) for arm in arms]),
+        ("s / epoch", [f"{arm['epoch_seconds']:.1f}" for arm in arms]),
+        ("images / s", [f"{arm['train_images_per_second']:.0f}" for arm in arms]),
+        ("speed-up", [_times(arm.get("speedup")) for arm in arms]),
+        ("peak memory (GB)", [_gigabytes(arm["peak_host_bytes"]) for arm in arms]),
+    ]
+    if any(arm["peak_device_bytes"] for arm in arms):
+        rows.append(("peak GPU memory (GB)", [_gigabytes(arm["peak_device_bytes"]) for arm in arms]))
+    energies = [_energy(arm) for arm in arms]
+    if any(energy is not None for energy in energies):
+        rows.append(("energy (Wh)", ["-" if energy is None else f"{energy:.2f}" for energy in energies]))
+    return rows + _score_rows(arms)
+
+
+def comparison_table(comparison: dict[str, Any]) -> Table:
+    """For a terminal."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("", no_wrap=True)
+    for name in comparison["arms"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for label, texts in comparison_rows(comparison):
+        table.add_row(label, *texts)
+    return table
+
+
+def comparison_markdown(comparison: dict[str, Any]) -> str:
+    """The same table in Markdown, with the notice that every report carries."""
+    names = list(comparison["arms"])
+    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
+    lines += [f"| {label} | " + " | ".join(texts) + " |" for label, texts in comparison_rows(comparison)]
+    notes = [f"Not comparable: {reason}." for reason in comparison.get("not_comparable", [])]
+    return "\n".join([*lines, "", *notes, NOTICE, ""])
+
+
+NOTICE = "Validation figures of one split. Research software, never a diagnosis."
+
+
+def _score_rows(arms: list[dict[str, Any]]) -> Rows:
+    rows: Rows = []
+    if any("accuracy" in arm for arm in arms):
+        rows += [
+            ("accuracy", [_share(arm.get("accuracy")) for arm in arms]),
+            ("balanced accuracy", [_share(arm.get("balanced_accuracy")) for arm in arms]),
+        ]
+        classes = dict.fromkeys(name for arm in arms for name in arm.get("per_class", {}))
+        for name in classes:
+            scores = [arm.get("per_class", {}).get(name) for arm in arms]
+            rows.append((f"{name} P / R / F1", [_prf(score) for score in scores]))
+        rows += [
+            ("untrusted lungs", [str(arm.get("untrusted_lungs", "-")) for arm in arms]),
+        ]
+    if any("dice" in arm for arm in arms):
+        rows += [(f"Dice, {key}", [_share(arm.get("dice", {}).get(key)) for arm in arms]) for key in ("mean", "p5", "min")]
+    return [*rows, ("bad images", [str(arm["bad_images"]) for arm in arms])]
+
+
+def _minutes(seconds: float | None) -> str:
+    return "-" if not seconds else f"{seconds / 60:.2f}"
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.2f}x"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f}"
+
+
+def _energy(arm: dict[str, Any]) -> float | None:
+    counted = [arm[key] for key in ("host_joules", "device_joules") if arm.get(key) is not None]
+    return sum(counted) / 3600 if counted else None
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _prf(score: dict[str, float] | None) -> str:
+    return "-" if score is None else " / ".join(f"{score[key]:.2f}" for key in ("precision", "recall", "f1"))

@@ -1,0 +1,108 @@
+"""The run folder: where a run's files go, what state it is in, and which unfinished run a recipe can go on with."""
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from darkcovid import __version__
+from darkcovid.errors import RequestError
+from darkcovid.paths import write_json, write_text
+from darkcovid.recipe import Recipe
+
+LIBRARIES = ("torch", "torchvision", "fastai", "segmentation-models-pytorch", "timm", "scikit-learn", "numpy", "pillow")
+
+
+class RunDir:
+    """One run's folder. Every file in it is written whole or not at all."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def create(cls, runs_dir: Path, recipe: Recipe) -> "RunDir":
+        """A new folder `<name>-<utc time>-<recipe digest>`, with the resolved recipe and the environment in it."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        try:
+            runs_dir.mkdir(parents=True, exist_ok=True)
+            path = _new_folder(runs_dir, f"{recipe.name}-{stamp}-{recipe.digest()}")
+        except OSError as error:
+            raise RequestError(f"--runs-dir {runs_dir}: cannot make a run folder there ({error.strerror})") from None
+        run = cls(path)
+        write_text(path / "recipe.yaml", recipe.to_yaml())
+        write_json(path / "environment.json", environment())
+        return run
+
+    @classmethod
+    def unfinished(cls, runs_dir: Path, recipe: Recipe) -> "RunDir":
+        """The newest run of exactly this recipe that has not ended. Raises RequestError when there is none."""
+        found = sorted(runs_dir.glob(f"{recipe.name}-*-{recipe.digest()}*"), reverse=True)
+        for path in found:
+            if path.is_dir() and cls(path).state() != "done":
+                return cls(path)
+        raise RequestError(f"--resume: no unfinished run of this recipe in {runs_dir}; leave --resume out to start one")
+
+    def arm(self, name: str) -> Path:
+        return self.path / name
+
+    def state(self) -> str:
+        try:
+            return json.loads((self.path / "status.json").read_text())["state"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return "unknown"
+
+    def set_state(self, state: str, **details: Any) -> None:
+        """Write `status.json`: running, done, failed or interrupted, and add the same to `events.jsonl`."""
+        status = {
+            "state": state,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "pid": os.getpid(),
+            **details,
+        }
+        write_json(self.path / "status.json", status)
+        self.event(state, **details)
+
+    def event(self, what: str, **details: Any) -> None:
+        """Append one line to `events.jsonl`."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": what, **details}
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers depend on besides the recipe: versions, machine and the command that was given."""
+    import torch
+
+    cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "darkcovid": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda_devices": cuda,
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "command": sys.argv,
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _new_folder(parent: Path, name: str) -> Path:
+    for attempt in range(1000):
+        path = parent / (name if attempt == 0 else f"{name}-{attempt + 1}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            continue
+    raise RequestError(f"{parent}: a thousand runs called {name} exist already; clear some of them")

@@ -1,0 +1,130 @@
+"""fastai callbacks that keep precision, history and time, without asking the device for a number inside an epoch."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from fastai.callback.core import Callback
+
+from darkcovid.compute import Compute
+from darkcovid.errors import DarkCovidError
+
+ScoreItems = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Autocast(Callback):
+    """Forward and loss in the compute's precision; predictions come out in float32. fastai's own is CUDA only."""
+
+    order = 10
+
+    def __init__(self, compute: Compute):
+        self.compute = compute
+
+    def before_batch(self):
+        self.context = self.compute.autocast()
+        self.context.__enter__()
+
+    def after_pred(self):
+        self.learn.pred = self.learn.pred.float()
+
+    def after_loss(self):
+        self.context.__exit__(None, None, None)
+
+
+@dataclass
+class History:
+    """One row an epoch: epoch (from 1), train_loss, valid_loss, the metric, lr at its end, and seconds spent: total,
+    waiting for data (reading, moving and augmenting), in training steps, in validation. `lrs`: the rate of every step."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    lrs: list[float] = field(default_factory=list)
+
+    def total(self, column: str) -> float:
+        return sum(row[column] for row in self.rows)
+
+
+class Recording(Callback):
+    """Fills a `History`. `score` gives each validation item a number whose mean is the epoch's metric."""
+
+    order = -20
+
+    def __init__(
+        self,
+        history: History,
+        compute: Compute,
+        metric: str,
+        score: ScoreItems,
+        clock: Callable[[], float] = time.perf_counter,
+    ):
+        self.history, self.compute, self.metric, self.score, self.clock = history, compute, metric, score, clock
+
+    def before_train(self):
+        self._start_side()
+        self.epoch_began = self.began
+
+    def before_validate(self):
+        self._start_side()
+
+    def before_batch(self):
+        self.waited += self.clock() - self.ready
+
+    def after_pred(self):
+        if not self.training:
+            self.scores.append(self.score(self.pred.detach(), self.yb[0]))
+
+    def after_batch(self):
+        size = len(self.yb[0])
+        self.loss_sum = self.loss_sum + self.loss.detach() * size
+        self.items += size
+        if self.training:
+            self.history.lrs.append(float(self.opt.hypers[-1]["lr"]))
+        self.ready = self.clock()
+
+    def after_train(self):
+        self.trained = self._end_side()
+        self.train_loss, self.train_waited, self.train_items = self._mean_loss(), self.waited, self.items
+        if not torch.isfinite(torch.tensor(self.train_loss)):
+            raise DarkCovidError(
+                f"the training loss became {self.train_loss} in epoch {self.epoch + 1}; lower training.lr "
+                f"(`darkcovid lr-find` suggests one) or set training.precision=fp32"
+            )
+
+    def after_validate(self):
+        validated = self._end_side()
+        row = {
+            "epoch": self.epoch + 1,
+            "train_loss": self.train_loss,
+            "valid_loss": self._mean_loss(),
+            self.metric: float(torch.cat(self.scores).float().mean()),
+            "lr": self.history.lrs[-1],
+            "seconds": self.clock() - self.epoch_began,
+            "data_seconds": self.train_waited,
+            "step_seconds": self.trained - self.train_waited,
+            "valid_seconds": validated,
+            "train_images": self.train_items,
+        }
+        self.history.rows.append(row)
+
+    def _start_side(self):
+        self.loss_sum, self.items, self.waited, self.scores = 0.0, 0, 0.0, []
+        self.began = self.ready = self.clock()
+
+    def _end_side(self) -> float:
+        self.compute.synchronise()
+        return self.clock() - self.began
+
+    def _mean_loss(self) -> float:
+        return float(self.loss_sum) / max(self.items, 1)
+
+
+class EachEpoch(Callback):
+    """Calls `then(learner)` after every epoch that was really run, once its history row is written."""
+
+    order = 60
+
+    def __init__(self, then: Callable):
+        self.then = then
+
+    def after_validate(self):
+        self.then(self.learn)

@@ -1,0 +1,97 @@
+"""Stopping and going on: everything a run needs to end with the numbers it would have had, in one atomic file.
+
+A safetensors file whose metadata is JSON: weights, optimiser state, every random generator, and the history.
+No pickle is read or written.
+"""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.learner import Learner
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from darkcovid.errors import DataError
+from darkcovid.paths import atomic_path
+from darkcovid.training.callbacks import History
+
+
+def rng_state(learner: Learner) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Python's, NumPy's, torch's, the devices' and the training loader's generators, as plain values and tensors."""
+    name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 (the one that fastai draws from)
+    plain = {
+        "python": random.getstate(),
+        "loader": learner.dls.train.rng.getstate(),
+        "numpy": [name, keys.tolist(), position, has_gauss, gauss],
+    }
+    tensors = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors |= {f"cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    return plain, tensors
+
+
+def set_rng_state(learner: Learner, plain: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    """Put back what `rng_state` took."""
+    random.setstate(_as_tuples(plain["python"]))
+    learner.dls.train.rng.setstate(_as_tuples(plain["loader"]))
+    name, keys, *rest = plain["numpy"]
+    np.random.set_state((name, np.array(keys, np.uint32), *rest))  # noqa: NPY002
+    torch.set_rng_state(tensors["torch"])
+    cuda = [tensors[name] for name in sorted(tensors) if name.startswith("cuda.")]
+    if cuda and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(cuda)
+
+
+def save_checkpoint(path: Path, learner: Learner, history: History, notes: dict[str, Any]) -> None:
+    """Write the learner's whole state after an epoch. `notes`: JSON-able, handed back by `load_checkpoint`."""
+    plain_rng, rng_tensors = rng_state(learner)
+    tensors = {f"model.{name}": value for name, value in learner.model.state_dict().items()}
+    tensors |= {f"rng.{name}": value for name, value in rng_tensors.items()}
+    scalars = []
+    state = learner.opt.state_dict()
+    for index, values in enumerate(state["state"]):
+        tensors |= {f"opt.{index}.{key}": value for key, value in values.items() if torch.is_tensor(value)}
+        scalars.append({key: value for key, value in values.items() if not torch.is_tensor(value)})
+    about = {
+        "rng": plain_rng,
+        "opt": {"scalars": scalars, "hypers": [dict(group) for group in state["hypers"]]},
+        "history": {"rows": history.rows, "lrs": history.lrs},
+        "notes": notes,
+    }
+    owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(owned, temporary, metadata={"darkcovid": json.dumps(about)})
+
+
+def load_checkpoint(path: Path, learner: Learner) -> tuple[History, dict[str, Any]]:
+    """Put a saved state back into a learner whose optimiser exists; returns the history so far and the notes.
+
+    Raises DataError when the file is damaged or belongs to another network.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads(file.metadata()["darkcovid"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        learner.model.load_state_dict(_under(tensors, "model."))
+        state = [
+            scalars | {key: value.to(learner.dls.device) for key, value in _under(tensors, f"opt.{index}.").items()}
+            for index, scalars in enumerate(about["opt"]["scalars"])
+        ]
+        learner.opt.load_state_dict({"state": state, "hypers": about["opt"]["hypers"]})
+        set_rng_state(learner, about["rng"], _under(tensors, "rng."))
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(f"{path}: not a usable checkpoint ({reason}); start again without --resume") from None
+    return History(**about["history"]), about["notes"]
+
+
+def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list | tuple) else value
