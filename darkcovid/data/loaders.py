@@ -146,6 +146,7 @@ def array_loaders(
         bs=batch_size,
         drop_last=train > batch_size,
         device=device,
+        dl_kwargs=[{}, {"after_batch": [IntToFloatTensor(div_mask=1), Standardise(scale)]}],
     )
 
 

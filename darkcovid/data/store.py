@@ -71,7 +71,7 @@ def _open(folder: Path, key: str, shape: tuple[int, ...], dtype: type) -> Stored
         if not sound or _crc(array) != about["crc32"]:
             return None
         return Stored(array, about["notes"], about["seconds"], fresh=False)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
 
 

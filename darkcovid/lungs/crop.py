@@ -74,7 +74,7 @@ def input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> 
     """The one (height, width) in pixels to which every crop of an arm is squashed.
 
     `crop_size` decides when given. Else, with `keep_lung_scale`, the median box as large as it was in the whole
-    image at `image_size`, rounded to a multiple of 32; without it, `image_size`.
+    image at `image_size`, rounded down to a multiple of 32; without it, `image_size`.
     boxes: those of the training side's trusted images.
     """
     if lungs.mode not in ("crop", "crop_mask"):
@@ -85,7 +85,7 @@ def input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> 
         return image_size
     top, left, bottom, right = np.array(boxes).T
     median = float(np.median(bottom - top)) * image_size[0], float(np.median(right - left)) * image_size[1]
-    height, width = (max(MULTIPLE, MULTIPLE * round(side / MULTIPLE)) for side in median)
+    height, width = (max(MULTIPLE, MULTIPLE * int(side // MULTIPLE)) for side in median)
     return height, width
 
 

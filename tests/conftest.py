@@ -1,0 +1,66 @@
+"""Shared truths: a small phantom cohort, a cache for the session, and the real radiographs where they are there."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from darkcovid.compute import Compute
+from darkcovid.data.cohort import classification_cohort
+from darkcovid.data.pixels import whole_pixels
+from darkcovid.recipe import Data, Phantom, Recipe, Training
+
+REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+SMALL = Phantom(patients=24, image_size=64, signal=1.0)
+
+
+@pytest.fixture(scope="session")
+def cache_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def private_cache(cache_dir, monkeypatch):
+    monkeypatch.setenv("DARKCOVID_CACHE", str(cache_dir))
+    monkeypatch.delenv("DARKCOVID_DATA", raising=False)
+
+
+@pytest.fixture
+def phantom_data():
+    return Data(manifest="phantom", image_size=64, phantom=SMALL, augment="none")
+
+
+@pytest.fixture
+def cohort(phantom_data, cache_dir):
+    return classification_cohort(phantom_data, cache_dir)
+
+
+@pytest.fixture
+def pixels(cohort, cache_dir):
+    return whole_pixels(cohort.files, cohort.sha256, (64, 64), cache_dir).array
+
+
+@pytest.fixture
+def tiny_recipe(phantom_data):
+    training = Training(epochs=3, batch_size=8, precision="fp32", device="cpu")
+    return Recipe(name="tiny", data=phantom_data.model_copy(update={"augment": "fastai_default"}), training=training)
+
+
+@pytest.fixture
+def cpu():
+    return Compute(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture
+def real_data():
+    if not (REAL / "ozturk512" / "manifest.csv").is_file():
+        pytest.skip("the real radiographs are not in ../shared/data")
+    return REAL.resolve()
+
+
+def pytest_report_header():
+    there = (REAL / "ozturk512" / "manifest.csv").is_file()
+    return [f"real radiographs: {'found' if there else 'NOT found, their tests are skipped'}; {os.cpu_count()} cores"]

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from darkcovid.data.loaders import Scale, array_loaders, training_scale
+
+CPU = torch.device("cpu")
+UNIT = Scale(0.0, 1.0)
+
+
+def loaders(cohort, pixels, **options):
+    settings = {"scale": UNIT, "augment": "none", "batch_size": 8, "device": CPU} | options
+    return array_loaders(cohort, pixels, **settings)
+
+
+def test_validation_batches_are_the_cohort_in_order(cohort, pixels):
+    dls = loaders(cohort, pixels)
+    images, labels = (torch.cat(parts) for parts in zip(*dls.valid, strict=True))
+    np.testing.assert_allclose(images[:, 0], pixels[cohort.valid] / 255, atol=1e-6)
+    np.testing.assert_array_equal(labels, cohort.labels[cohort.valid])
+    assert list(dls.vocab) == list(cohort.classes)
+
+
+def test_each_training_image_comes_once_with_its_own_label_in_another_order_each_epoch(cohort, pixels):
+    dls = loaders(cohort, pixels)
+    label_of = {pixels[row].tobytes(): cohort.labels[row] for row in np.flatnonzero(~cohort.valid)}
+    orders = []
+    for _ in range(2):
+        seen = [(image, int(label)) for images, labels in dls.train for image, label in zip(images, labels, strict=True)]
+        keys = [(image[0] * 255).round().to(torch.uint8).numpy().tobytes() for image, _ in seen]
+        assert len(set(keys)) == len(keys) == (~cohort.valid).sum() // 8 * 8
+        assert all(label_of[key] == label for key, (_, label) in zip(keys, seen, strict=True))
+        orders.append(keys)
+    assert orders[0] != orders[1]
+
+
+def test_the_training_side_is_standardised_by_its_own_figures(cohort, pixels):
+    rows = np.flatnonzero(~cohort.valid)
+    scale = training_scale(pixels, rows, at_once=7)
+    assert scale.mean == pytest.approx((pixels[rows] / 255).mean())
+    assert scale.std == pytest.approx((pixels[rows] / 255).std())
+    images = torch.cat([images for images, _ in loaders(cohort, pixels, scale=scale).train])
+    assert abs(float(images.mean())) < 0.05
+    assert abs(float(images.std()) - 1) < 0.05
+
+
+def test_augmentation_touches_the_training_side_alone(cohort, pixels):
+    dls = loaders(cohort, pixels, augment="fastai_default")
+    plain = np.sort(pixels[~cohort.valid].reshape(-1, 64 * 64).mean(1))
+    train = torch.cat([images for images, _ in dls.train])
+    assert not np.isin((train.mean((1, 2, 3)) * 255).numpy().round(3), plain.round(3)).all()
+    valid = torch.cat([images for images, _ in dls.valid])
+    np.testing.assert_allclose(valid[:, 0], pixels[cohort.valid] / 255, atol=1e-6)
+
+
+def test_masks_are_moved_with_their_images(cohort, pixels):
+    masks = (pixels > 128).astype(np.uint8)
+    dls = loaders(cohort, masks * 255, targets=masks, augment="strong")
+    images, targets = dls.train.one_batch()
+    assert targets.dtype == torch.int64
+    assert set(targets.unique().tolist()) <= {0, 1}
+    images, targets = torch.Tensor(images[:, 0]), torch.Tensor(targets.float())
+    agreement = torch.corrcoef(torch.stack([images.flatten(), targets.flatten()]))[0, 1]
+    assert agreement > 0.6
+
+
+def test_a_cohort_smaller_than_a_batch_still_trains(cohort, pixels):
+    assert len(list(loaders(cohort, pixels, batch_size=1000).train)) == 1

@@ -1,0 +1,61 @@
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from darkcovid.data.split import hash_order, random_split, stratified_group_split, stratified_random_split
+
+NAMES = [f"image-{index}" for index in range(500)]
+LABELS = ["covid"] * 60 + ["no_finding"] * 200 + ["pneumonia"] * 240
+GROUPS = [f"patient-{index // 3}" for index in range(500)]
+
+
+def test_the_order_is_the_same_on_any_machine():
+    import hashlib
+
+    digests = {name: hashlib.sha256(f"41:{name}".encode()).hexdigest() for name in "abcde"}
+    assert hash_order("abcde", 41) == sorted("abcde", key=digests.get)
+    assert hash_order("edcba", 41) == hash_order("abcde", 41)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_group_split_never_parts_a_patient_and_keeps_class_shares(seed):
+    side = stratified_group_split(LABELS, GROUPS, 0.2, seed)
+    train = {group for group, valid in zip(GROUPS, side, strict=True) if not valid}
+    assert train.isdisjoint(group for group, valid in zip(GROUPS, side, strict=True) if valid)
+    counts = Counter(label for label, valid in zip(LABELS, side, strict=True) if valid)
+    for label, total in Counter(LABELS).items():
+        assert abs(counts[label] - 0.2 * total) <= 3
+
+
+def test_patients_with_images_in_two_classes_stay_together():
+    labels = ["a", "b"] * 50
+    groups = [f"p{index // 2}" for index in range(100)]
+    side = stratified_group_split(labels, groups, 0.2, 0)
+    assert all(side[index] == side[index + 1] for index in range(0, 100, 2))
+    assert side.sum() == 20
+
+
+def test_the_seed_decides_and_row_order_does_not():
+    side = stratified_group_split(LABELS, GROUPS, 0.2, 1)
+    assert (side == stratified_group_split(LABELS, GROUPS, 0.2, 1)).all()
+    assert (side != stratified_group_split(LABELS, GROUPS, 0.2, 2)).any()
+    backwards = stratified_group_split(LABELS[::-1], GROUPS[::-1], 0.2, 1)
+    assert (side == backwards[::-1]).all()
+
+
+def test_a_random_split_takes_the_exact_share_and_a_stratified_one_of_each_class():
+    assert random_split(NAMES, 0.2, 3).sum() == 100
+    side = stratified_random_split(NAMES, LABELS, 0.2, 3)
+    assert Counter(np.array(LABELS)[side]) == {"covid": 12, "no_finding": 40, "pneumonia": 48}
+
+
+def test_the_published_split_sizes_of_the_ozturk_cohort():
+    names = [str(index) for index in range(1125)]
+    assert Counter(random_split(names, 0.2, 41).tolist()) == {False: 900, True: 225}
+
+
+def test_one_big_patient_cannot_fill_the_validation_side():
+    groups = ["big"] * 90 + [f"p{index}" for index in range(60)]
+    side = stratified_group_split(["a"] * 150, groups, 0.2, 0)
+    assert 25 <= side.sum() <= 35

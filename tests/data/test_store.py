@@ -1,0 +1,78 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from darkcovid.data.store import content_key, stored_array
+
+
+@pytest.fixture
+def make(tmp_path):
+    calls = []
+
+    def make(key="k", fail=False):
+        def fill(array):
+            calls.append(key)
+            array[:] = np.arange(array.size).reshape(array.shape)
+            if fail:
+                raise RuntimeError("disk on fire")
+            return {"note": key}
+
+        return stored_array(tmp_path, key, (5, 4, 3), fill)
+
+    make.calls, make.folder = calls, tmp_path
+    return make
+
+
+def test_an_array_is_made_once_and_read_only(make):
+    first, second = make(), make()
+    assert make.calls == ["k"]
+    assert (first.fresh, second.fresh) == (True, False)
+    assert second.notes == {"note": "k"}
+    assert second.seconds == first.seconds
+    np.testing.assert_array_equal(second.array.ravel(), np.arange(60))
+    with pytest.raises(ValueError, match="read-only"):
+        second.array[0] = 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "k.npy").write_bytes((folder / "k.npy").read_bytes()[:-7]),
+        lambda folder: (folder / "k.npy").write_bytes((folder / "k.npy").read_bytes()[:-1] + b"\xff"),
+        lambda folder: (folder / "k.npy").write_bytes(b""),
+        lambda folder: (folder / "k.npy").unlink(),
+        lambda folder: (folder / "k.json").write_text("{"),
+        lambda folder: (folder / "k.json").write_text("[]"),
+        lambda folder: (folder / "k.json").write_text(json.dumps({"format": 0})),
+        lambda folder: (folder / "k.json").unlink(),
+    ],
+    ids=["truncated", "flipped", "empty", "gone", "json broken", "json odd", "old format", "json gone"],
+)
+def test_a_damaged_array_is_rebuilt(make, damage):
+    make()
+    damage(make.folder)
+    again = make()
+    assert again.fresh
+    np.testing.assert_array_equal(again.array.ravel(), np.arange(60))
+
+
+def test_a_failed_making_leaves_nothing_behind(make):
+    with pytest.raises(RuntimeError):
+        make(fail=True)
+    assert [path.suffix for path in make.folder.iterdir()] in ([".lock"], [])
+    assert make().fresh
+
+
+def test_two_at_once_make_it_once(make):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: make(), range(8)))
+    assert make.calls == ["k"]
+
+
+def test_the_key_depends_on_every_part_and_their_order():
+    base = content_key(images=["a", "b"], size=[4, 4])
+    others = [content_key(images=["b", "a"], size=[4, 4]), content_key(images=["a", "b"], size=[4, 5])]
+    assert len({base, *others}) == 3
+    assert base == content_key(size=[4, 4], images=["a", "b"])
