@@ -5,6 +5,7 @@ Each contender lives in a process of its own, so that memory can be told apart; 
 
 import multiprocessing
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import numpy as np
 import psutil
 
 from darkcovid.errors import DarkCovidError, RequestError
+from darkcovid.quiet import hush
 from darkcovid.recipe import Recipe
 
 SAMPLE_SECONDS = 0.5
@@ -125,6 +127,9 @@ def _start(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Contender:
 
 
 def _work(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path) -> None:
+    hush()
+    if sys.platform == "linux":
+        multiprocessing.set_start_method("fork", force=True)  # what stock fastai's workers use when it is run plainly
     try:
         run_epoch = _prepare(label, arm, Recipe.model_validate(recipe, strict=False), cache_dir)
         pipe.send(("ready", None))

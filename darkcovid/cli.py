@@ -313,11 +313,9 @@ def _cache(cache_dir: Path | None) -> Path:
 
 def _with_fastai(work):
     """`work()`, with one clear line when the deep-learning libraries do not import, and without their warnings."""
-    import logging
-    import warnings
+    from darkcovid.quiet import hush
 
-    warnings.filterwarnings("ignore")
-    logging.getLogger("torch").setLevel(logging.ERROR)
+    hush()
     try:
         import fastai.data.core  # noqa: F401
     except ImportError as error:

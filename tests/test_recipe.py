@@ -35,7 +35,9 @@ def test_every_shipped_recipe_is_valid_and_survives_a_round_trip(path, write):
 def test_an_unknown_key_is_named_by_its_path_with_the_nearest_valid_name(write):
     path = write("name: a\ntraining: {epoch: 5}\n")
     assert refused(path) == "training.epoch: unknown key; did you mean 'epochs'?"
-    assert refused(write("name: a\ndata: {split: {metod: random}}")).startswith("data.split.metod: unknown key; did you mean 'method'")
+    assert refused(write("name: a\ndata: {split: {metod: random}}")).startswith(
+        "data.split.metod: unknown key; did you mean 'method'"
+    )
     assert refused(write("name: a\nlungs: {mod: crop}")).startswith("lungs.mod: unknown key; did you mean 'mode'")
     assert refused(write("name: a\nmodle: {}")).startswith("modle: unknown key; did you mean 'model'")
 
@@ -98,9 +100,7 @@ def test_set_replaces_one_key_and_speaks_yaml(write):
 
 
 def test_arms_replace_keys_of_the_whole_recipe(write):
-    recipe = load_recipe(
-        write("name: a\nlungs: {margin: 0.2}\narms: {off: {lungs: null}, wide: {lungs.margin: 0.5}, same: {}}")
-    )
+    recipe = load_recipe(write("name: a\nlungs: {margin: 0.2}\narms: {off: {lungs: null}, wide: {lungs.margin: 0.5}, same: {}}"))
     arms = recipe.arm_recipes()
     assert list(arms) == ["off", "wide", "same"]
     assert arms["off"].lungs is None

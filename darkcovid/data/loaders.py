@@ -12,9 +12,9 @@ from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor
 from fastai.torch_core import TensorImage, TensorImageBW, TensorMask
-from fastai.vision.augment import RandomErasing, aug_transforms
 from fasttransform import DisplayedTransform
 
+from darkcovid.data.augment import PRESETS, Augment
 from darkcovid.data.cohort import Cohort
 
 RESIDENT_SHARE = 0.5
@@ -92,21 +92,6 @@ def training_scale(pixels: np.ndarray, rows: np.ndarray, at_once: int = 256) -> 
     return Scale(mean, max(std, 1e-3))
 
 
-def augmentations(name: str) -> list:
-    """fastai batch transforms of a preset. `fastai_default`: `aug_transforms()` as it stands (flip, rotation 10
-    degrees, zoom 1.1, warp 0.2, lighting 0.2). `strong`: twice that and erased patches, for finding lungs in
-    portable films. `none`: nothing."""
-    if name == "none":
-        return []
-    if name == "fastai_default":
-        return aug_transforms()
-    return [
-        *aug_transforms(max_rotate=20, min_zoom=0.8, max_zoom=1.3, max_warp=0.25, max_lighting=0.5, p_affine=0.9,
-                        p_lighting=0.9, pad_mode="zeros"),
-        RandomErasing(p=0.3, max_count=3, sh=0.1),
-    ]  # fmt: skip
-
-
 def array_loaders(
     cohort: Cohort,
     pixels: np.ndarray,
@@ -119,19 +104,23 @@ def array_loaders(
 ) -> DataLoaders:
     """fastai `DataLoaders` of a cohort's two sides.
 
-    pixels: (n, h, w) uint8, rows as in `cohort`; targets: classes of the cohort unless masks (n, h, w) are given.
+    pixels: (n, h, w) uint8, rows as in `cohort`; targets: classes of the cohort unless masks (n, h, w) are given;
+    augment: a name in `PRESETS`, or `none`.
     Batches are (b, 1, h, w) float32, standardised by `scale`, and (b,) int64 or (b, h, w) int64. The last
     incomplete training batch is dropped when there is a whole one.
     """
     categories = targets is None
     targets = cohort.labels if categories else targets
+    augmenting = [] if augment == "none" else [Augment(PRESETS[augment])]
     target_block = CategoryBlock(vocab=list(cohort.classes), sort=False) if categories else TransformBlock()
     block = DataBlock(
         blocks=(TransformBlock(), target_block),
-        get_x=lambda row: TensorImageBW(torch.from_numpy(pixels[row])[None]),
-        get_y=(lambda row: cohort.classes[targets[row]]) if categories else (lambda row: torch.from_numpy(targets[row])),
+        get_x=lambda row: TensorImageBW(torch.from_numpy(np.array(pixels[row]))[None]),
+        get_y=(lambda row: cohort.classes[targets[row]])
+        if categories
+        else (lambda row: torch.from_numpy(np.array(targets[row]))),
         splitter=IndexSplitter(np.flatnonzero(cohort.valid).tolist()),
-        batch_tfms=[IntToFloatTensor(div_mask=1), *augmentations(augment), Standardise(scale)],
+        batch_tfms=[IntToFloatTensor(div_mask=1), *augmenting, Standardise(scale)],
     )
     train = int((~cohort.valid).sum())
     if _fits_on(device, pixels.nbytes + targets.nbytes):
@@ -146,7 +135,6 @@ def array_loaders(
         bs=batch_size,
         drop_last=train > batch_size,
         device=device,
-        dl_kwargs=[{}, {"after_batch": [IntToFloatTensor(div_mask=1), Standardise(scale)]}],
     )
 
 

@@ -11,28 +11,70 @@ from torch.nn import functional
 from darkcovid.models.registry import Architecture, Size, register
 
 
-class GrayStem(nn.Conv2d):
-    """A three-channel first convolution that also takes (b, 1, h, w): a gray pixel repeated in three channels meets
-    the sum of their weights, so the outputs are the same for a third of the work."""
+class FirstOfMax(torch.autograd.Function):
+    """(b, 4, c, h, w) to the (b, c, h, w) maximum over the four; the gradient goes to the first that reaches it, as in
+    MaxPool2d."""
+
+    @staticmethod
+    def forward(ctx, phases: torch.Tensor) -> torch.Tensor:
+        a, b, c, d = phases.unbind(1)
+        upper, lower = torch.maximum(a, b), torch.maximum(c, d)
+        ctx.save_for_backward(phases, upper, lower)
+        return torch.maximum(upper, lower)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        phases, upper, lower = ctx.saved_tensors
+        result = torch.empty_like(phases)
+        to_upper = gradient * (upper >= lower)
+        for pair, arriving in ((0, to_upper), (2, gradient - to_upper)):
+            torch.mul(arriving, phases[:, pair] >= phases[:, pair + 1], out=result[:, pair])
+            torch.sub(arriving, result[:, pair], out=result[:, pair + 1])
+        return result
+
+
+class Stem(nn.Module):
+    """conv 3 to 8, BatchNorm, pool 2, LeakyReLU(0.1), for (b, 1 or 3, h, w).
+
+    LeakyReLU keeps order, so it may follow the pooling, on a quarter of the pixels. A gray pixel repeated in three
+    channels meets the sum of their weights, so one channel gives the same outputs for a third of the work. And for
+    even sides the four pixels of each pool window are computed as four sets of channels by one convolution of stride
+    2, which makes BatchNorm and pooling run over whole planes: the same numbers, in half the time on a CPU.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.act = nn.LeakyReLU(0.1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.shape[1] == 3:
-            return super().forward(x)
-        return functional.conv2d(x, self.weight.sum(1, keepdim=True), self.bias, self.stride, self.padding)
+        weight = self.conv.weight if x.shape[1] == 3 else self.conv.weight.sum(1, keepdim=True)
+        b, _, h, w = x.shape
+        if x.device.type != "cpu" or h % 2 or w % 2:
+            return self.act(functional.max_pool2d(self.norm(functional.conv2d(x, weight, padding=1)), 2))
+        shifted = torch.cat([functional.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)])
+        phases = functional.conv2d(x, shifted, stride=2, padding=1).contiguous().view(4 * b, 8, h // 2, w // 2)
+        pooled = FirstOfMax.apply(self.norm(phases).view(b, 4, 8, h // 2, w // 2))
+        return self.act(pooled).contiguous(memory_format=torch.channels_last)
 
 
-def conv(ni: int, nf: int, k: int = 3, kind: type[nn.Conv2d] = nn.Conv2d) -> nn.Sequential:
-    """Convolution without bias, padding 1 whatever `k` is, BatchNorm, LeakyReLU(0.1)."""
-    return nn.Sequential(kind(ni, nf, k, padding=1, bias=False), nn.BatchNorm2d(nf), nn.LeakyReLU(0.1, inplace=True))
+def conv(ni: int, nf: int, k: int = 3, pool: bool = False) -> nn.Sequential:
+    """Convolution without bias, padding 1 whatever `k` is, BatchNorm, LeakyReLU(0.1); `pool` halves the map before the
+    LeakyReLU, which keeps order, so that the result is the same as after it."""
+    pooling = [nn.MaxPool2d(2)] if pool else []
+    return nn.Sequential(
+        nn.Conv2d(ni, nf, k, padding=1, bias=False), nn.BatchNorm2d(nf), *pooling, nn.LeakyReLU(0.1, inplace=True)
+    )
 
 
-def triple(ni: int, nf: int) -> nn.Sequential:
-    """3x3 to `nf`, 1x1 back to `ni`, 3x3 to `nf`: the map grows by 2 on each side's sum."""
-    return nn.Sequential(conv(ni, nf), conv(nf, ni, k=1), conv(ni, nf))
+def triple(ni: int, nf: int, pool: bool = False) -> nn.Sequential:
+    """3x3 to `nf`, 1x1 back to `ni` (whose padding grows the map by 2), 3x3 to `nf`."""
+    return nn.Sequential(conv(ni, nf), conv(nf, ni, k=1), conv(ni, nf, pool=pool))
 
 
 def final_map(side: int) -> int:
-    """Side of the last feature map for an input side: 13 at 256 px. The four triples' and one more 1x1 grow it."""
+    """Side of the last feature map for an input side: 13 at 256 px. Each 1x1 convolution has grown it by 2."""
     for _ in range(2):
         side //= 2
     for _ in range(3):
@@ -55,16 +97,11 @@ class DarkCovidNet(nn.Sequential):
         else:
             pooling, features = nn.Identity(), classes * final_map(size[0]) * final_map(size[1])
         super().__init__(
-            conv(3, 8, kind=GrayStem),
-            nn.MaxPool2d(2),
-            conv(8, 16),
-            nn.MaxPool2d(2),
-            triple(16, 32),
-            nn.MaxPool2d(2),
-            triple(32, 64),
-            nn.MaxPool2d(2),
-            triple(64, 128),
-            nn.MaxPool2d(2),
+            Stem(),
+            conv(8, 16, pool=True),
+            triple(16, 32, pool=True),
+            triple(32, 64, pool=True),
+            triple(64, 128, pool=True),
             triple(128, 256),
             conv(256, 128, k=1),
             conv(128, 256),
