@@ -38,13 +38,12 @@ def summarise(name: str, classes: int, size: int | None, head: str) -> dict[str,
 
     def note(path: str, module: nn.Module):
         def hook(_module, _inputs, output: torch.Tensor) -> None:
-            own = sum(parameter.numel() for parameter in module.parameters(recurse=False))
+            own = sum(parameter.numel() for parameter in module.parameters())
             layers.append({"name": path, "kind": type(module).__name__, "output": list(output.shape[1:]), "parameters": own})
 
         return hook
 
-    leaves = [(path, module) for path, module in network.named_modules() if not list(module.children())]
-    handles = [module.register_forward_hook(note(path, module)) for path, module in leaves]
+    handles = [module.register_forward_hook(note(path, module)) for path, module in _shown(network)]
     with torch.inference_mode():
         network(torch.zeros(1, 3, side, side))
     for handle in handles:
@@ -58,3 +57,11 @@ def summarise(name: str, classes: int, size: int | None, head: str) -> dict[str,
         "trainable_parameters": trainable,
         "layers": layers,
     }
+
+
+def _shown(network: nn.Module, path: str = "") -> list[tuple[str, nn.Module]]:
+    """The modules that do the work: those without children, and those that call their children's functions themselves."""
+    if not list(network.children()) or getattr(network, "one_layer", False):
+        return [(path, network)]
+    inner = [_shown(child, f"{path}.{name}" if path else name) for name, child in network.named_children()]
+    return [item for items in inner for item in items]

@@ -58,7 +58,7 @@ def fit_segmenter(
         recipe.training,
         compute,
         metric="dice",
-        score=soft_free_dice,
+        score=dice_by_image,
         checkpoint=checkpoint,
         resume=resume,
         on_epoch=on_epoch,
@@ -74,7 +74,7 @@ def predicted_masks(network: torch.nn.Module, pixels: np.ndarray, scale: Scale, 
     return np.stack([clean_mask(mask) for mask in (logits[:, 0] > 0).numpy()])
 
 
-def soft_free_dice(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+def dice_by_image(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Dice of each image's thresholded logits, (b,) in 0..1, computed on the device."""
     predicted, masks = logits[:, 0] > 0, masks.bool()
     overlap = (predicted & masks).sum((1, 2))

@@ -1,0 +1,88 @@
+"""Against fastai's own transforms, whose draws these replace."""
+
+import pytest
+import torch
+from fastai.torch_core import TensorImage
+from fastai.vision.all import aug_transforms  # noqa: F401 (importing it patches rotate, zoom and warp onto TensorImage)
+from torch.nn import functional
+
+from darkcovid.data.augment import (
+    PRESETS,
+    draw_homographies,
+    draw_lighting,
+    erased,
+    homography_grid,
+    lit,
+    rotation,
+    warping,
+    zooming,
+)
+
+IMAGES = torch.rand(2, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+
+
+def moved(matrices, images=IMAGES):
+    grid = homography_grid(matrices, images.shape[-2:])
+    return functional.grid_sample(images, grid, padding_mode="reflection", align_corners=True)
+
+
+def twice(value):
+    return torch.tensor([value, value])
+
+
+@pytest.mark.parametrize(
+    ("matrices", "theirs"),
+    [
+        (rotation(twice(10.0), (48, 48)), lambda image: image.rotate(draw=10, p=1.0, align_corners=True)),
+        (
+            zooming(twice(1.2), torch.tensor([[0.4, -0.6]] * 2)),
+            lambda image: image.zoom(draw=1.2, draw_x=0.7, draw_y=0.2, p=1.0, align_corners=True),
+        ),
+        (
+            warping(twice(0.15), twice(-0.1)),
+            lambda image: image.warp(draw_x=0.15, draw_y=-0.1, p=1.0, align_corners=True),
+        ),
+    ],
+    ids=["rotation", "zoom", "warp"],
+)
+def test_each_movement_is_fastais(matrices, theirs):
+    torch.testing.assert_close(moved(matrices), torch.Tensor(theirs(TensorImage(IMAGES.clone()))), atol=1e-4, rtol=0)
+
+
+def test_lighting_is_fastais():
+    brightness, contrast = torch.tensor([0.6, 0.4]), torch.tensor([1.25, 0.8])
+    bright = TensorImage(IMAGES.clone()).brightness(draw=lambda x: brightness, p=1.0)
+    torch.testing.assert_close(lit(IMAGES, brightness, torch.ones(2)), torch.Tensor(bright), atol=1e-5, rtol=0)
+    clear = TensorImage(IMAGES.clone()).contrast(draw=lambda x: contrast, p=1.0)
+    torch.testing.assert_close(lit(IMAGES, twice(0.5), contrast), torch.Tensor(clear), atol=1e-5, rtol=0)
+
+
+def test_a_rotation_of_a_wide_image_does_not_shear_it():
+    square, wide = torch.zeros(1, 1, 41, 41), torch.zeros(1, 1, 41, 81)
+    square[..., 15:26, 20] = 1
+    wide[..., 15:26, 40] = 1
+    degrees = torch.tensor([30.0])
+    turned = moved(rotation(degrees, (41, 81)), wide)[..., 20:61]
+    torch.testing.assert_close(turned, moved(rotation(degrees, (41, 41)), square), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_draws_stay_in_their_ranges_and_spare_their_share(name):
+    preset = PRESETS[name]
+    torch.manual_seed(0)
+    brightness, contrast = draw_lighting(4000, preset)
+    assert 0.5 * (1 - preset.light) <= brightness.min() < brightness.max() <= 0.5 * (1 + preset.light)
+    assert 1 - preset.light <= contrast.min() + 1e-6
+    assert contrast.max() <= 1 / (1 - preset.light) + 1e-6
+    assert (brightness == 0.5).float().mean() == pytest.approx(1 - preset.p_light, abs=0.03)
+    matrices = draw_homographies(4000, (48, 48), preset)
+    mirrored = (torch.linalg.det(matrices) < 0).float().mean()
+    assert mirrored == pytest.approx(preset.flip, abs=0.03)
+
+
+def test_erasing_replaces_patches_of_some_images_and_of_none_when_not_asked():
+    images = torch.full((200, 1, 32, 32), 2.0)
+    torch.manual_seed(0)
+    touched = (erased(images.clone(), 0.3) != 2.0).flatten(1).any(1).float().mean()
+    assert touched == pytest.approx(0.3, abs=0.1)
+    assert erased(images, 0.0) is images

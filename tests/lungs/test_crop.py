@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkcovid.data.pixels import WHOLE
+from darkcovid.lungs.crop import Box, crop_boxes, input_size, lung_box, lung_pixels
+from darkcovid.lungs.segment import LungMasks
+from darkcovid.lungs.trust import clean_mask, looks_like_lungs, why_untrusted
+from darkcovid.recipe import Lungs
+
+
+def two_lungs(side=256):
+    """Two rectangles: rows 20 % to 80 %, columns 20 % to 45 % and 55 % to 80 %."""
+    mask = np.zeros((side, side), bool)
+    rows = slice(side // 5, side * 4 // 5)
+    mask[rows, side // 5 : side * 9 // 20] = mask[rows, side * 11 // 20 : side * 4 // 5] = True
+    return mask
+
+
+def test_the_box_holds_both_lungs_and_is_widened_and_clipped():
+    mask = two_lungs(200)
+    assert lung_box(mask, 0.0) == Box(40, 40, 160, 160)
+    assert lung_box(mask, 0.05) == Box(34, 34, 166, 166)
+    assert lung_box(mask, 1.0) == Box(0, 0, 200, 200)
+    assert Box(34, 34, 166, 166).area == 132 * 132
+    assert lung_box(mask, 0.0).fractions((200, 200)) == (0.2, 0.2, 0.8, 0.8)
+
+
+def test_what_does_not_look_like_lungs_has_no_box_and_keeps_the_whole_image():
+    assert lung_box(np.zeros((64, 64), bool)) is None
+    assert crop_boxes([np.zeros((64, 64), np.uint8), two_lungs(64).astype(np.uint8)], 0.0)[0] == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "reason"),
+    [
+        ((0, 0), (0, 0), "only 0%"),
+        ((0, 256), (0, 256), "100%"),
+        ((100, 150), (30, 220), "high"),
+        ((20, 220), (100, 160), "wide"),
+        ((60, 200), (0, 90), "middle"),
+    ],
+)
+def test_implausible_masks_are_refused_with_the_reason(rows, columns, reason):
+    mask = np.zeros((256, 256), bool)
+    mask[slice(*rows), slice(*columns)] = True
+    assert reason in why_untrusted(mask)
+
+
+def test_a_single_lung_is_not_trusted():
+    mask = two_lungs()
+    mask[:, 130:] = False
+    mask[120:124, 150:205] = True
+    assert why_untrusted(mask) == "one lung is missing"
+
+
+def test_cleaning_keeps_two_parts_fills_holes_and_drops_specks():
+    mask = two_lungs()
+    speckled = mask.copy()
+    speckled[5:8, 5:8] = True
+    speckled[100:105, 70:75] = False
+    np.testing.assert_array_equal(clean_mask(speckled), mask)
+    assert looks_like_lungs(mask)
+    assert not clean_mask(np.zeros((8, 8), bool)).any()
+
+
+def test_the_input_size_keeps_the_lungs_scale_unless_told_otherwise():
+    boxes = [(0.1, 0.1, 0.8, 0.9), (0.1, 0.1, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)]
+    assert input_size(Lungs(), boxes, (256, 256)) == (160, 192)
+    assert input_size(Lungs(), boxes, (512, 512)) == (352, 384)
+    assert input_size(Lungs(crop_size=128), boxes, (256, 256)) == (128, 128)
+    assert input_size(Lungs(crop_size=(96, 128)), boxes, (256, 256)) == (96, 128)
+    assert input_size(Lungs(keep_lung_scale=False), boxes, (256, 256)) == (256, 256)
+    assert input_size(Lungs(mode="mask"), boxes, (256, 224)) == (256, 224)
+    assert input_size(Lungs(), [], (256, 256)) == (256, 256)
+
+
+@pytest.fixture
+def found(cohort):
+    """Exact phantom masks for every image but the first, which is not trusted."""
+    masks = []
+    for path in cohort.rows.lung_mask:
+        picture = Image.open(cohort.manifest.locate(path)).resize((256, 256), Image.Resampling.NEAREST)
+        masks.append((np.asarray(picture) > 127).astype(np.uint8))
+    reasons = ("a test says so", *(None,) * (len(cohort) - 1))
+    return LungMasks(np.stack(masks), reasons, "truth", 0.0, True)
+
+
+def make(cohort, found, cache_dir, **lungs):
+    return lung_pixels(cohort, found, Lungs(**lungs), (64, 64), cache_dir).array
+
+
+def true_mask(found, index):
+    return np.asarray(Image.fromarray(found.masks[index] * 255).resize((64, 64))) > 127
+
+
+def test_mask_hides_what_is_outside_and_outside_hides_the_lungs(cohort, pixels, found, cache_dir):
+    masked = make(cohort, found, cache_dir, mode="mask", fill=7)
+    outside = make(cohort, found, cache_dir, mode="outside", fill=7)
+    lungs = true_mask(found, 3)
+    assert (masked[3][~lungs] == 7).all()
+    np.testing.assert_array_equal(masked[3][lungs], pixels[3][lungs])
+    assert (outside[3][lungs] == 7).all()
+    assert (outside[3][~lungs] == pixels[3][~lungs]).mean() > 0.8
+
+
+def test_untrusted_images_keep_every_pixel_in_every_mode(cohort, pixels, found, cache_dir):
+    found.masks[0] = 0
+    for mode in ("crop", "mask", "crop_mask", "outside"):
+        np.testing.assert_array_equal(make(cohort, found, cache_dir, mode=mode)[0], pixels[0])
+
+
+def test_a_crop_shows_the_lungs_larger(cohort, pixels, found, cache_dir):
+    top, left, bottom, right = crop_boxes(found.masks, 0.0)[5]
+    rows, columns = slice(round(top * 64), round(bottom * 64)), slice(round(left * 64), round(right * 64))
+    expected = np.asarray(Image.fromarray(pixels[5][rows, columns]).resize((64, 64), Image.Resampling.BILINEAR))
+    cropped = make(cohort, found, cache_dir, mode="crop", margin=0.0)[5]
+    assert np.corrcoef(cropped.ravel(), expected.ravel())[0, 1] > 0.98
+    hidden = make(cohort, found, cache_dir, mode="crop_mask", margin=0.0, fill=0)[5]
+    assert 0.05 < (hidden == 0).mean() < 0.6

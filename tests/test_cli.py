@@ -1,0 +1,128 @@
+"""The command as a person meets it: exit codes, one-line errors, JSON and nothing else on stdout."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import RECIPES
+
+SMALL = ["--data", "phantom", "--set", "data.phantom.patients=18", "--set", "data.phantom.image_size=64"]
+SMALL += ["--set", "data.image_size=64", "--set", "training.epochs=1", "--set", "training.batch_size=8"]
+SMALL += ["--set", "data.split.valid=0.3", "--set", "lungs.crop_size=32"]
+
+
+@pytest.fixture
+def darkcovid(tmp_path):
+    def call(*words, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "darkcovid", *map(str, words)], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return call
+
+
+def error_of(done):
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_help_never_imports_torch(tmp_path):
+    code = "import sys; sys.argv = ['darkcovid', '--help']\n"
+    code += "from darkcovid.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'fastai', 'pandas', 'numpy', 'pydantic'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_version_and_usage_errors(darkcovid):
+    assert darkcovid("--version").stdout.startswith("darkcovid 0.")
+    assert darkcovid("rum", code=2).stdout == ""
+    assert darkcovid("run", code=2).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["absent.yaml"], 2, "absent.yaml: no such recipe"),
+        ([RECIPES / "segmented.yaml", "--set", "training.epoch=3"], 2, "training.epoch: unknown key; did you mean 'epochs'?"),
+        ([RECIPES / "segmented.yaml", "--manifest", "absent.csv"], 2, "data.manifest: absent.csv: no such file"),
+        ([RECIPES / "segmented.yaml", "--data", "real"], 2, "--data real: only `phantom`"),
+        ([RECIPES / "segmented.yaml", *SMALL, "--arm", "segmentd"], 2, "--arm segmentd: the recipe has no such arm"),
+        (
+            [RECIPES / "segmented.yaml", *SMALL, "--set", "data.classes=[covid, flu]"],
+            2,
+            "data.classes: no image is labelled 'flu'",
+        ),
+        ([RECIPES / "segmented.yaml", *SMALL, "--set", "data.split.valid=0.001"], 2, "data.split: stratified_group"),
+        ([RECIPES / "segmented.yaml", *SMALL, "--resume"], 2, "--resume: no unfinished run of this recipe"),
+        ([RECIPES / "segmented.yaml", "--data-root", "nowhere"], 3, "1125 of 1125 images cannot be used (1125 missing)"),
+        ([RECIPES / "segmented.yaml", *SMALL, "--set", "lungs.weights=absent.safetensors"], 3, "lungs.weights: "),
+    ],
+)
+def test_what_is_wrong_is_one_line_with_its_exit_code_and_nothing_is_written(darkcovid, tmp_path, words, code, message):
+    done = darkcovid("run", *words, code=code)
+    assert message in error_of(done)
+    assert done.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_run_resume_compare_and_dry_run_speak_json(darkcovid, tmp_path):
+    recipe = RECIPES / "segmented.yaml"
+    plan = json.loads(darkcovid("run", recipe, *SMALL, "--dry-run", "--json").stdout)
+    assert plan["arms"]["small"]["image_size"] == [32, 32]
+    assert plan["arms"]["unsegmented"]["train_seconds"] > 0
+    assert not (tmp_path / "runs").exists()
+
+    done = json.loads(darkcovid("run", recipe, *SMALL, "--json").stdout)
+    assert done["reference_arm"] == "unsegmented"
+    assert list(done["arms"]) == ["unsegmented", "small", "segmented"]
+    assert plan["images"]["valid"].keys() == {"covid", "no_finding", "pneumonia"}
+
+    run = tmp_path / done["run_dir"]
+    assert json.loads((run / "comparison.json").read_text()) == done
+    compared = json.loads(darkcovid("compare", run, "--json").stdout)
+    assert compared["arms"].keys() == done["arms"].keys()
+    assert "| accuracy |" in darkcovid("compare", run, "--markdown").stdout
+
+    (run / "comparison.json").unlink()
+    (run / "status.json").write_text('{"state": "interrupted"}')
+    (run / "segmented" / "metrics.json").unlink()
+    resumed = json.loads(darkcovid("run", recipe, *SMALL, "--json", "--resume").stdout)
+    assert resumed["run_dir"] == done["run_dir"]
+    for arm in done["arms"]:
+        assert resumed["arms"][arm]["confusion_matrix"] == done["arms"][arm]["confusion_matrix"]
+
+
+@pytest.mark.slow
+def test_lr_find_prints_suggestions_draws_them_and_names_the_set(darkcovid, tmp_path):
+    words = ["lr-find", RECIPES / "segmented.yaml", *SMALL, "--arm", "small", "--steps", 40]
+    found = json.loads(darkcovid(*words, "--json").stdout)
+    assert found["suggestions"].keys() == {"valley", "steep", "minimum", "slide"}
+    assert (tmp_path / found["plot"]).read_bytes().startswith(b"\x89PNG")
+    line = darkcovid(*words, "--apply", "valley").stdout.strip()
+    assert float(line.removeprefix("--set training.lr=")) == pytest.approx(found["suggestions"]["valley"], rel=0.01)
+    assert "--apply best: no such suggestion" in error_of(darkcovid(*words, "--apply", "best", code=2))
+
+
+def test_describe_and_verify_the_public_manifest(darkcovid):
+    manifest = RECIPES.parent / "data_manifest.csv"
+    counts = json.loads(darkcovid("data", "describe", manifest, "--json").stdout)
+    assert counts["images"] == 1773
+    assert "125 images of" in darkcovid("data", "describe", manifest, "--dataset", "ozturk").stdout
+    assert "datasets in the manifest: ieee8023, ozturk" in error_of(
+        darkcovid("data", "describe", manifest, "--dataset", "nih", code=2)
+    )
+    assert "fault: " in darkcovid("data", "verify", manifest, code=3).stdout
+
+
+def test_models_lists_and_shows(darkcovid):
+    assert "darkcovidnet" in darkcovid("models").stdout
+    shown = json.loads(darkcovid("models", "show", "darkcovidnet", "--classes", 2, "--size", 256, "--json").stdout)
+    assert (shown["name"], shown["parameters"], shown["trainable_parameters"]) == ("darkcovidnet", 1_164_434, 1_164_434)
+    assert "did you mean 'darkcovidnet'" in error_of(darkcovid("models", "show", "darknet", code=2))

@@ -1,0 +1,163 @@
+"""The main line in full on the phantom cohort, and two epochs of it on the real radiographs."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+from safetensors import safe_open
+
+from darkcovid.recipe import load_recipe
+from darkcovid.report.progress import Progress
+from darkcovid.rundir import RunDir
+from darkcovid.runner import Folders, run
+
+from .conftest import RECIPES
+
+ARM_KEYS = [
+    "image_size",
+    "parameters",
+    "images",
+    "prepare_seconds",
+    "segment_seconds",
+    "train_seconds",
+    "epoch_seconds",
+    "train_images_per_second",
+    "speedup",
+    "peak_host_bytes",
+    "peak_device_bytes",
+    "accuracy",
+    "balanced_accuracy",
+    "per_class",
+    "confusion_matrix",
+    "untrusted_lungs",
+    "bad_images",
+]
+
+SETS = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24", "data.phantom.image_size=96"]
+SETS += ["data.image_size=96", "training.epochs=2", "training.batch_size=8", "data.split.valid=0.25"]
+
+
+class Watched(Progress):
+    """Progress whose text is kept, and which can raise after an epoch of an arm."""
+
+    def __init__(self, stop_at=None):
+        self.text, self.stop_at = io.StringIO(), stop_at
+        super().__init__(Console(file=self.text, width=200))
+
+    def stage(self, text):
+        super().stage(text)
+        if self.stop_at and text.startswith(self.stop_at):
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def folders(tmp_path, cache_dir):
+    return Folders(tmp_path / "runs", cache_dir)
+
+
+def read_csv(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_the_main_job_on_phantoms(folders):
+    recipe = load_recipe(RECIPES / "segmented.yaml", [*SETS, "lungs.crop_size=null"])
+    progress = Watched()
+    comparison = run(recipe, folders, progress)
+    directory = folders.runs / comparison["run_dir"].split("/")[-1]
+
+    assert list(comparison["arms"]) == ["unsegmented", "small", "segmented"]
+    for arm in comparison["arms"].values():
+        assert set(ARM_KEYS) <= set(arm)
+    whole, small, crop = comparison["arms"].values()
+    assert whole["image_size"] == [96, 96]
+    assert small["image_size"] == crop["image_size"] != [96, 96]
+    assert whole["speedup"] == 1.0
+    assert crop["segment_seconds"] > 0 == whole["segment_seconds"]
+    assert crop["untrusted_lungs"] <= 5
+
+    assert json.loads((directory / "status.json").read_text())["state"] == "done"
+    assert load_recipe(directory / "recipe.yaml") == recipe
+    assert json.loads((directory / "environment.json").read_text())["libraries"]["torch"]
+    assert "| accuracy |" in (directory / "comparison.md").read_text()
+    events = [json.loads(line)["event"] for line in (directory / "events.jsonl").read_text().splitlines()]
+    assert events == ["running", *["arm", "epoch", "epoch"] * 3, "done"]
+    splits = {(directory / arm / "split.csv").read_text().replace("a", "a") for arm in ("unsegmented", "small")}
+    assert len(splits) == 1
+    for arm in comparison["arms"]:
+        folder = directory / arm
+        names = {path.name for path in folder.iterdir()}
+        assert names == {
+            "split.csv", "history.csv", "predictions.csv", "metrics.json", "timing.json", "weights.safetensors", "plots",
+        }  # fmt: skip
+        plots = {path.name for path in (folder / "plots").iterdir()}
+        assert plots == {"loss.png", "accuracy.png", "learning_rate.png", "confusion_matrix.png"}
+        assert len(read_csv(folder / "history.csv")) == 2
+        rows = read_csv(folder / "predictions.csv")
+        valid = [row for row in rows if row["side"] == "valid"]
+        right = [row["label"] == row["predicted"] for row in valid]
+        assert np.mean(right) == pytest.approx(comparison["arms"][arm]["accuracy"])
+        assert len(rows) == sum(comparison["arms"][arm]["images"].values())
+    with safe_open(directory / "segmented" / "weights.safetensors", framework="pt") as file:
+        about = json.loads(file.metadata()["darkcovid"])
+    assert about["image_size"] == crop["image_size"]
+    assert "unsegmented epoch 2/2" in progress.text.getvalue()
+    assert "0 s left" in progress.text.getvalue()
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_where_it_was_and_gives_the_same_numbers(folders):
+    recipe = load_recipe(RECIPES / "segmented.yaml", [*SETS, "lungs.crop_size=64", "training.precision=fp32"])
+    arms = ["small", "segmented"]
+    whole = run(recipe, folders, Watched(), arms)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, folders, Watched(stop_at="segmented epoch 1/2"), arms)
+    states = [RunDir(path).state() for path in folders.runs.iterdir()]
+    assert sorted(states) == ["done", "interrupted"]
+    progress = Watched()
+    resumed = run(recipe, folders, progress, arms, resume=True)
+    said = progress.text.getvalue()
+    assert "small is finished already" in said
+    assert "segmented epoch 2/2" in said
+    assert "segmented epoch 1/2" not in said
+    for arm in arms:
+        for key in ("accuracy", "confusion_matrix", "per_class"):
+            assert resumed["arms"][arm][key] == whole["arms"][arm][key]
+    first, second = sorted(folders.runs.iterdir())
+    for name in ("predictions.csv", "split.csv"):
+        assert (first / "segmented" / name).read_text() == (second / "segmented" / name).read_text()
+
+
+@pytest.mark.slow
+def test_the_lung_recipe_trains_on_phantom_masks_and_its_weights_crop(folders):
+    sets = ["data.manifest=phantom", "data.phantom.patients=12", "data.phantom.image_size=128"]
+    recipe = load_recipe(RECIPES / "lung_unet.yaml", [*sets, "training.epochs=4", "training.batch_size=4"])
+    comparison = run(recipe, folders, Watched())
+    arm = comparison["arms"]["lung_unet"]
+    assert 0 < arm["dice"]["min"] <= arm["dice"]["p5"] <= arm["dice"]["median"] <= 1
+    assert arm["dice"]["mean"] > 0.3
+    weights = folders.runs / comparison["run_dir"].split("/")[-1] / "lung_unet" / "weights.safetensors"
+    crops = load_recipe(
+        RECIPES / "segmented.yaml", [*SETS, "lungs.crop_size=64", f"lungs.weights={weights}", "training.epochs=1"]
+    )
+    used = run(crops, folders, Watched(), ["segmented"])
+    assert used["arms"]["segmented"]["image_size"] == [64, 64]
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_two_epochs_on_the_real_radiographs(folders, real_data):
+    manifest = real_data / "ozturk512" / "manifest.csv"
+    recipe = load_recipe(RECIPES / "segmented.yaml", [f"data.manifest={manifest}", "training.epochs=2"])
+    comparison = run(recipe, folders, Watched(), ["unsegmented", "segmented"])
+    whole, crop = comparison["arms"].values()
+    assert whole["parameters"] == 1_167_586
+    assert whole["images"] == {"train": 896, "valid": 228}
+    assert crop["image_size"] == [160, 160]
+    assert crop["untrusted_lungs"] < 0.05 * 1124
+    assert crop["train_seconds"] < whole["train_seconds"]
+    assert min(whole["accuracy"], crop["accuracy"]) > 0.4

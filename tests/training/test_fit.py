@@ -1,0 +1,155 @@
+import numpy as np
+import pytest
+import torch
+
+from darkcovid.compute import Compute, pick_compute
+from darkcovid.errors import DarkCovidError, DataError, RequestError
+from darkcovid.recipe import Training
+from darkcovid.training.callbacks import History, Recording
+from darkcovid.training.checkpoint import load_checkpoint
+from darkcovid.training.classify import classifier_learner, correct, fit_classifier
+from darkcovid.training.fit import fit
+
+
+class Stop(Exception):
+    pass
+
+
+def numbers(history):
+    """What must be reproducible: everything but the seconds."""
+    return [{key: value for key, value in row.items() if "seconds" not in key} for row in history.rows]
+
+
+def test_a_killed_fit_resumes_and_ends_with_the_same_numbers(tiny_recipe, cohort, pixels, cpu, tmp_path):
+    whole = fit_classifier(tiny_recipe, cohort, pixels, cpu)
+
+    def stop_after_two(history):
+        if len(history.rows) == 2:
+            raise Stop
+
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stop):
+        fit_classifier(tiny_recipe, cohort, pixels, cpu, checkpoint=path, on_epoch=stop_after_two)
+    resumed = fit_classifier(tiny_recipe, cohort, pixels, cpu, checkpoint=path, resume=True)
+    assert numbers(resumed.fitted.history) == numbers(whole.fitted.history)
+    assert resumed.fitted.history.lrs == whole.fitted.history.lrs
+    np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
+    for mine, theirs in zip(
+        resumed.fitted.learner.model.state_dict().values(), whole.fitted.learner.model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(mine, theirs)
+
+
+def test_the_same_seed_gives_the_same_fit_and_another_seed_another(tiny_recipe, cohort, pixels, cpu):
+    short = tiny_recipe.model_copy(update={"training": tiny_recipe.training.model_copy(update={"epochs": 1})})
+    other = short.model_copy(update={"training": short.training.model_copy(update={"seed": 1})})
+    first, again, different = (fit_classifier(recipe, cohort, pixels, cpu) for recipe in (short, short, other))
+    np.testing.assert_array_equal(first.probabilities, again.probabilities)
+    assert not np.array_equal(first.probabilities, different.probabilities)
+
+
+def test_one_cycle_rises_to_the_peak_and_falls_to_almost_nothing(tiny_recipe, cohort, pixels, cpu):
+    lrs = np.array(fit_classifier(tiny_recipe, cohort, pixels, cpu).fitted.history.lrs)
+    steps = (~cohort.valid).sum() // 8 * 3
+    assert len(lrs) == steps
+    assert lrs[0] == pytest.approx(3e-3 / 25)
+    assert lrs.max() == pytest.approx(3e-3, rel=0.01)
+    assert lrs[-1] < 3e-3 / 100
+    assert lrs.argmax() == pytest.approx(0.25 * steps, abs=1)
+
+
+def test_a_constant_schedule_is_constant(tiny_recipe, cohort, pixels, cpu):
+    training = tiny_recipe.training.model_copy(update={"schedule": "constant", "epochs": 1})
+    history = fit_classifier(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, cpu).fitted.history
+    assert set(history.lrs) == {3e-3}
+
+
+def test_recorded_losses_and_accuracy_are_those_of_the_validation_side(tiny_recipe, cohort, pixels, cpu):
+    result = fit_classifier(tiny_recipe, cohort, pixels, cpu)
+    row = result.fitted.history.rows[-1]
+    labels, probabilities = cohort.labels[cohort.valid], result.probabilities[cohort.valid]
+    assert row["accuracy"] == pytest.approx((probabilities.argmax(1) == labels).mean())
+    assert row["valid_loss"] == pytest.approx(-np.log(probabilities[np.arange(len(labels)), labels]).mean(), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_the_network_learns_the_phantoms_lung_sign(tiny_recipe, cohort, pixels, cpu):
+    training = tiny_recipe.training.model_copy(update={"epochs": 15})
+    data = tiny_recipe.data.model_copy(update={"augment": "none"})
+    result = fit_classifier(tiny_recipe.model_copy(update={"training": training, "data": data}), cohort, pixels, cpu)
+    rows = result.fitted.history.rows
+    assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
+    assert rows[-1]["accuracy"] > 0.6
+
+
+def test_a_loss_that_is_no_number_stops_the_fit_with_advice(tiny_recipe, cohort, pixels, cpu):
+    learner, _ = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+    with torch.no_grad():
+        next(learner.model.parameters()).fill_(float("nan"))
+    with pytest.raises(DarkCovidError, match="loss became nan in epoch 1; lower"):
+        fit(learner, tiny_recipe.training, cpu, metric="accuracy", score=correct)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", None])
+def test_a_damaged_or_foreign_checkpoint_is_refused(tiny_recipe, cohort, pixels, cpu, tmp_path, content):
+    path = tmp_path / "c.safetensors"
+    learner, _ = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+    learner.create_opt()
+    if content is None:
+        from safetensors.torch import save_file
+
+        save_file({"model.x": torch.ones(1)}, path, metadata={"darkcovid": "{}"})
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="not a usable checkpoint"):
+        load_checkpoint(path, learner)
+
+
+def test_seconds_are_booked_where_they_were_spent(cpu):
+    """A clock that ticks only when told: 2 s waiting for each of two batches, 3 s computing each, 1 s after them."""
+    now = [0.0]
+    recording = Recording(History(), cpu, "accuracy", correct, clock=lambda: now[0])
+
+    class Learner:
+        training, epoch, yb, loss = True, 0, (torch.zeros(4),), torch.tensor(1.5)
+        pred, opt = torch.zeros(4, 2), type("Opt", (), {"hypers": [{"lr": 0.1}]})
+
+    def side(batches):
+        for _ in range(batches):
+            now[0] += 2
+            recording.before_batch()
+            now[0] += 3
+            if not Learner.training:
+                Learner.yb = (torch.zeros(4, dtype=torch.long),)
+            recording.after_pred()
+            recording.after_batch()
+
+    recording.learn = Learner
+    recording.before_train()
+    side(2)
+    now[0] += 1
+    recording.after_train()
+    Learner.training = False
+    recording.before_validate()
+    side(1)
+    recording.after_validate()
+    row = recording.history.rows[0]
+    assert (row["data_seconds"], row["step_seconds"], row["valid_seconds"], row["seconds"]) == (4, 7, 5, 16)
+    assert (row["train_loss"], row["accuracy"], row["train_images"]) == (1.5, 1.0, 8)
+
+
+def test_auto_takes_what_is_there_and_what_is_not_there_is_refused():
+    assert pick_compute("cpu", "fp32") == Compute(torch.device("cpu"), "fp32")
+    assert pick_compute().precision in ("fp32", "bf16")
+    if not torch.cuda.is_available():
+        assert pick_compute().device.type != "cuda"
+        with pytest.raises(RequestError, match=r"training\.device: no cuda device here"):
+            pick_compute("cuda")
+
+
+def test_bf16_trains_too(tiny_recipe, cohort, pixels):
+    training = Training(epochs=1, batch_size=8, precision="bf16", device="cpu")
+    compute = pick_compute("cpu", "bf16")
+    result = fit_classifier(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, compute)
+    assert np.isfinite(result.probabilities).all()
+    assert result.probabilities.sum(1) == pytest.approx(1, abs=1e-5)

@@ -1,0 +1,71 @@
+import copy
+import math
+
+import pytest
+import torch
+
+from darkcovid.errors import DarkCovidError
+from darkcovid.training.checkpoint import rng_state
+from darkcovid.training.classify import classifier_learner, correct
+from darkcovid.training.fit import fit
+from darkcovid.training.lr_find import SUGGESTIONS, lr_find, suggest
+
+
+def test_a_range_test_leaves_no_trace(tiny_recipe, cohort, pixels, cpu, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    learner, _ = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+    learner.create_opt()
+    weights, optimiser = copy.deepcopy(learner.model.state_dict()), copy.deepcopy(learner.opt.state_dict())
+    callbacks, (plain, tensors) = list(learner.cbs), rng_state(learner)
+
+    found = lr_find(learner, steps=40)
+
+    assert set(found.suggestions) == set(SUGGESTIONS)
+    assert all(torch.equal(weights[name], value) for name, value in learner.model.state_dict().items())
+    assert learner.opt.state_dict()["hypers"] == optimiser["hypers"]
+    assert learner.opt.state_dict()["state"] == optimiser["state"]
+    assert list(learner.cbs) == callbacks
+    again, tensors_again = rng_state(learner)
+    assert again == plain
+    assert all(torch.equal(tensors[name], tensors_again[name]) for name in tensors)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fit_after_a_range_test_equals_a_fit_without_one(tiny_recipe, cohort, pixels, cpu):
+    losses = []
+    for look_first in (False, True):
+        learner, _ = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+        if look_first:
+            lr_find(learner, steps=40)
+        history = fit(learner, tiny_recipe.training, cpu, metric="accuracy", score=correct).history
+        losses.append([row["valid_loss"] for row in history.rows])
+    assert losses[0] == losses[1]
+
+
+def test_rates_rise_geometrically_from_start_to_end(tiny_recipe, cohort, pixels, cpu):
+    learner, _ = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+    found = lr_find(learner, start_lr=1e-6, end_lr=1e-3, steps=40)
+    assert found.lrs[0] == pytest.approx(1e-6)
+    ratios = [later / earlier for earlier, later in zip(found.lrs, found.lrs[1:], strict=False)]
+    assert max(ratios) == pytest.approx(min(ratios), rel=1e-6)
+    assert len(found.lrs) == len(found.losses) == 40
+
+
+def test_suggestions_on_a_curve_whose_answer_is_known():
+    """Flat until 1e-4, falling steadily to its minimum at 1e-1, then exploding."""
+    lrs = [10 ** (-7 + 8 * step / 99) for step in range(100)]
+    exponents = [math.log10(rate) for rate in lrs]
+    losses = [2 - 0.5 * min(max(e + 4, 0), 3) + 8 * max(e + 1, 0) for e in exponents]
+    found = suggest(lrs, losses, 100)
+    assert found["minimum"] == pytest.approx(1e-2, rel=0.2)
+    assert 1e-4 < found["valley"] < 1e-1
+    assert 1e-4 < found["steep"] < 1e-1
+    assert found["slide"] > 0
+
+
+def test_a_start_that_diverges_at_once_is_said_so(tiny_recipe, cohort, pixels, cpu):
+    learner, _ = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+    with torch.no_grad():
+        next(learner.model.parameters()).fill_(float("nan"))
+    with pytest.raises(DarkCovidError, match="diverged after 0 steps"):
+        lr_find(learner, steps=40)
