@@ -16,25 +16,11 @@ from darkcovid.runner import Folders, run
 
 from .conftest import RECIPES
 
-ARM_KEYS = [
-    "image_size",
-    "parameters",
-    "images",
-    "prepare_seconds",
-    "segment_seconds",
-    "train_seconds",
-    "epoch_seconds",
-    "train_images_per_second",
-    "speedup",
-    "peak_host_bytes",
-    "peak_device_bytes",
-    "accuracy",
-    "balanced_accuracy",
-    "per_class",
-    "confusion_matrix",
-    "untrusted_lungs",
-    "bad_images",
-]
+ARM_KEYS = {
+    *("image_size", "parameters", "images", "prepare_seconds", "segment_seconds", "train_seconds", "epoch_seconds"),
+    *("train_images_per_second", "speedup", "peak_host_bytes", "peak_device_bytes", "accuracy", "balanced_accuracy"),
+    *("per_class", "confusion_matrix", "untrusted_lungs", "bad_images"),
+}
 
 SETS = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24", "data.phantom.image_size=96"]
 SETS += ["data.image_size=96", "training.epochs=2", "training.batch_size=8", "data.split.valid=0.25"]
@@ -72,7 +58,7 @@ def test_the_main_job_on_phantoms(folders):
 
     assert list(comparison["arms"]) == ["unsegmented", "small", "segmented"]
     for arm in comparison["arms"].values():
-        assert set(ARM_KEYS) <= set(arm)
+        assert set(arm) >= ARM_KEYS
     whole, small, crop = comparison["arms"].values()
     assert whole["image_size"] == [96, 96]
     assert small["image_size"] == crop["image_size"] != [96, 96]
@@ -86,7 +72,7 @@ def test_the_main_job_on_phantoms(folders):
     assert "| accuracy |" in (directory / "comparison.md").read_text()
     events = [json.loads(line)["event"] for line in (directory / "events.jsonl").read_text().splitlines()]
     assert events == ["running", *["arm", "epoch", "epoch"] * 3, "done"]
-    splits = {(directory / arm / "split.csv").read_text().replace("a", "a") for arm in ("unsegmented", "small")}
+    splits = {(directory / arm / "split.csv").read_text() for arm in ("unsegmented", "small")}
     assert len(splits) == 1
     for arm in comparison["arms"]:
         folder = directory / arm
