@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from darkcovid import __version__
 from darkcovid.errors import DarkCovidError, RequestError
 
 app = typer.Typer(
@@ -36,16 +37,20 @@ ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manife
 Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Only the rows of this dataset.")]
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"darkcovid {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
-    if version:
-        from darkcovid import __version__
-
-        typer.echo(f"darkcovid {__version__}")
-        raise typer.Exit
+    """What every command takes."""
 
 
 @app.command()

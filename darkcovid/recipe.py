@@ -163,7 +163,7 @@ def merge(base: Any, change: Any) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error and 3e-3 is a number, as in YAML 1.2."""
+    """Safe YAML in which a key given twice is an error, and, as in YAML 1.2, 3e-3 is a number and `off` is a word."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -173,8 +173,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    _FLOAT, re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )
 
 
@@ -243,7 +249,7 @@ def _check_borrowed_size(key: str, name: str, arms: dict[str, Recipe]) -> None:
 
 
 def _is_union_tag(key: object) -> bool:
-    return isinstance(key, str) and ("[" in key or key in {"int", "str", "tuple", "float"})
+    return isinstance(key, str) and (key in {"int", "str"} or key.startswith(("tuple[", "constrained-")))
 
 
 def _fields_at(keys: list[str]) -> list[str]:

@@ -80,8 +80,9 @@ def rotation(degrees: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     angle = degrees * math.pi / 180
     matrix = torch.eye(3).repeat(len(degrees), 1, 1)
     matrix[:, 0, 0] = matrix[:, 1, 1] = angle.cos()
-    matrix[:, 0, 1] = angle.sin() * height / width
-    matrix[:, 1, 0] = -angle.sin() * width / height
+    aspect = (height - 1) / (width - 1)
+    matrix[:, 0, 1] = angle.sin() * aspect
+    matrix[:, 1, 0] = -angle.sin() / aspect
     return matrix
 
 

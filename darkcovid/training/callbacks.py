@@ -13,7 +13,14 @@ from darkcovid.errors import DarkCovidError
 ScoreItems = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class Autocast(Callback):
+class Direct(Callback):
+    """A callback whose errors arrive as they were raised: fastai rewrites them, and loses an OSError's number and words."""
+
+    def __call__(self, event_name: str):
+        return getattr(self, event_name, _nothing)()
+
+
+class Autocast(Direct):
     """Forward and loss in the compute's precision; predictions come out in float32. fastai's own is CUDA only."""
 
     order = 10
@@ -44,7 +51,7 @@ class History:
         return sum(row[column] for row in self.rows)
 
 
-class Recording(Callback):
+class Recording(Direct):
     """Fills a `History`. `score` gives each validation item a number whose mean is the epoch's metric."""
 
     order = -20
@@ -118,7 +125,7 @@ class Recording(Callback):
         return float(self.loss_sum) / max(self.items, 1)
 
 
-class EachEpoch(Callback):
+class EachEpoch(Direct):
     """Calls `then(learner)` after every epoch that was really run, once its history row is written."""
 
     order = 60
@@ -128,3 +135,7 @@ class EachEpoch(Callback):
 
     def after_validate(self):
         self.then(self.learn)
+
+
+def _nothing() -> None:
+    return None
