@@ -1,6 +1,7 @@
 """Which device, in which precision, and a forward pass over many images."""
 
 import ctypes
+import gc
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
@@ -60,6 +61,13 @@ def keep_memory() -> None:
         c_library = ctypes.CDLL(None)
         c_library.mallopt(M_MMAP_MAX, 0)
         c_library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def release_memory() -> None:
+    """Give back to the system what `keep_memory` kept, so that the next peak measured is not an earlier fit's."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def forward(

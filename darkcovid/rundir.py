@@ -86,7 +86,7 @@ def environment() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "cuda_devices": cuda,
         "libraries": {name: _version(name) for name in LIBRARIES},
-        "command": sys.argv,
+        "command": ["darkcovid", *sys.argv[1:]],
     }
 
 

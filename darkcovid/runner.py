@@ -15,6 +15,7 @@ from darkcovid.evaluation.comparison import arm_summary, side_by_side
 from darkcovid.inputs import InputMaker, chosen_arms, make_inputs
 from darkcovid.paths import write_json, write_text
 from darkcovid.recipe import Recipe
+from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
 from darkcovid.rundir import RunDir
@@ -62,6 +63,7 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
         )
         write_json(directory.path / "comparison.json", comparison)
         write_text(directory.path / "comparison.md", comparison_markdown(comparison))
+        plot_comparison(comparison, directory.path / "comparison.png")
         directory.set_state("done")
     except KeyboardInterrupt:
         directory.set_state("interrupted")

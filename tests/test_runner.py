@@ -70,6 +70,7 @@ def test_the_main_job_on_phantoms(folders):
     assert load_recipe(directory / "recipe.yaml") == recipe
     assert json.loads((directory / "environment.json").read_text())["libraries"]["torch"]
     assert "| accuracy |" in (directory / "comparison.md").read_text()
+    assert (directory / "comparison.png").read_bytes().startswith(b"\x89PNG")
     events = [json.loads(line)["event"] for line in (directory / "events.jsonl").read_text().splitlines()]
     assert events == ["running", *["arm", "epoch", "epoch"] * 3, "done"]
     splits = {(directory / arm / "split.csv").read_text() for arm in ("unsegmented", "small")}

@@ -63,14 +63,17 @@ def plot_range_test(lrs: Sequence[float], losses: Sequence[float], suggestions: 
 
 
 def plot_comparison(comparison: dict, path: Path) -> None:
-    """Training minutes and validation accuracy of every arm, side by side."""
+    """What each arm cost and how good it was, side by side: training minutes, and accuracy (Dice for a segmenter)."""
     arms = comparison["arms"]
     figure = Figure(figsize=(8, 0.9 + 0.55 * len(arms)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     names = list(arms)[::-1]
-    _bars(left, names, [arms[name]["train_seconds"] / 60 for name in names], "training minutes", "{:.1f}", TRAIN)
-    _bars(right, names, [arms[name]["accuracy"] for name in names], "validation accuracy", "{:.3f}", VALID)
-    right.set_xlim(0, 1)
+    _bars(left, names, [arms[name]["train_seconds"] / 60 for name in names], "training (minutes)", "{:.2f}", TRAIN)
+    classifiers = "accuracy" in arms[names[0]]
+    quality = [arms[name]["accuracy"] if classifiers else arms[name]["dice"]["mean"] for name in names]
+    _bars(right, names, quality, "validation accuracy" if classifiers else "validation Dice", "{:.3f}", VALID)
+    right.set_xlim(0, 1.15)
+    right.set_xticks([0, 0.25, 0.5, 0.75, 1])
     save(figure, path)
 
 

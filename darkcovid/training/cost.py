@@ -9,6 +9,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from darkcovid.compute import release_memory
+
 SAMPLE_SECONDS = 0.05
 RAPL = Path("/sys/class/powercap")
 
@@ -55,7 +57,8 @@ class Meter:
 
 @contextmanager
 def measured(device: torch.device, before: Cost | None = None) -> Iterator[Meter]:
-    """Watch memory and energy for the length of the block."""
+    """Watch memory and energy for the length of the block, beginning without what earlier work has freed."""
+    release_memory()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     meter = Meter(device, before or Cost())

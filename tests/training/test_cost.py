@@ -1,8 +1,12 @@
 import mmap
+import sys
 import time
 
+import psutil
+import pytest
 import torch
 
+from darkcovid.compute import keep_memory
 from darkcovid.training.cost import Cost, Meter, measured, rapl_joules
 
 CPU = torch.device("cpu")
@@ -16,6 +20,17 @@ def test_peak_memory_sees_a_block_that_was_freed_again():
             time.sleep(0.3)
     assert meter.cost().peak_host_bytes > before + 200_000_000
     assert meter.cost().peak_device_bytes == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc keeps memory so")
+def test_a_fit_is_not_charged_for_memory_that_an_earlier_one_freed():
+    keep_memory()
+    block = torch.ones(75_000_000)
+    del block
+    kept = psutil.Process().memory_info().rss
+    with measured(CPU) as meter:
+        pass
+    assert meter.cost().peak_host_bytes < kept - 200_000_000
 
 
 def test_energy_of_the_packages_is_summed_without_their_parts_and_none_where_not_counted(tmp_path):

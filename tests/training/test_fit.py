@@ -97,7 +97,7 @@ def test_a_loss_that_is_no_number_stops_the_fit_with_advice(tiny_recipe, cohort,
     learner, _ = classifier_learner(tiny_recipe, cohort, pixels, cpu)
     with torch.no_grad():
         next(learner.model.parameters()).fill_(float("nan"))
-    with pytest.raises(DarkCovidError, match="^the training loss became nan in epoch 1; lower [^\n]*$"):
+    with pytest.raises(DarkCovidError, match=r"^the training loss became nan in epoch 1; lower [^\n]*$"):
         fit(learner, tiny_recipe.training, cpu, metric="accuracy", score=correct)
 
 
