@@ -1,6 +1,7 @@
 """How fast is it against stock fastai? One epoch of each in turn, in one process tree, on the same images and split.
 
-Each contender lives in a process of its own, so that memory can be told apart; only one works at a time.
+Stock fastai trains the network as its authors wrote it, in float32, and nothing of ours is set in its process. Each
+contender lives in a process of its own, so that memory can be told apart; only one works at a time.
 """
 
 import multiprocessing
@@ -201,7 +202,8 @@ def _stock_epoch(recipe: Recipe, cohort, size: tuple[int, int]) -> Callable[[], 
         batch_tfms=aug_transforms(),
     )
     dls = block.dataloaders(list(range(len(cohort))), bs=recipe.training.batch_size)
-    network = models.build(recipe.model.arch, len(cohort.classes), size, recipe.model.head)
+    architecture = models.get(recipe.model.arch)
+    network = (architecture.published or architecture.build)(len(cohort.classes), size, recipe.model.head)
     learner = Learner(dls, network, metrics=accuracy)
 
     def epoch() -> dict[str, float]:

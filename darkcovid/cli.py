@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from darkcovid import __version__
-from darkcovid.errors import DarkCovidError, RequestError
+from darkcovid.errors import DarkCovidError, Interrupted, RequestError
 
 app = typer.Typer(
     name="darkcovid",
@@ -87,7 +87,7 @@ def run(
 
     try:
         comparison = _with_fastai(work)
-    except KeyboardInterrupt:
+    except Interrupted:
         typer.echo(f"interrupted; go on with: {_resume_command()}", err=True)
         raise typer.Exit(130) from None
     _emit(comparison, json_, lambda: _show_comparison(comparison))

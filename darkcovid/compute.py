@@ -29,6 +29,11 @@ class Compute:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
+    def prepare(self) -> None:
+        """Make this process fit for long work on the device; to be called before it, any number of times."""
+        if self.device.type == "cpu":
+            keep_memory()
+
     def synchronise(self) -> None:
         """Wait until the device has finished, so that a clock read next is honest."""
         if self.device.type == "cuda":
@@ -49,14 +54,12 @@ def pick_compute(device: str = "auto", precision: str = "auto") -> Compute:
         raise RequestError(f"training.device: no {device} device here; use auto or cpu")
     if precision == "auto":
         precision = "bf16" if _has_bf16(device) else "fp32"
-    if device == "cpu":
-        keep_memory()
     return Compute(torch.device(device), precision)
 
 
 def keep_memory() -> None:
-    """Let the C library keep freed memory instead of giving it back: on Linux with glibc every large tensor is else
-    mapped and cleared anew, which costs a quarter of a training step on a CPU."""
+    """Let the C library keep this process's freed memory instead of giving it back: on Linux with glibc every large
+    tensor is else mapped and cleared anew, which costs a quarter of a training step on a CPU."""
     with suppress(OSError, AttributeError):
         c_library = ctypes.CDLL(None)
         c_library.mallopt(M_MMAP_MAX, 0)
@@ -77,6 +80,7 @@ def forward(
 
     pixels: (n, h, w) uint8; standardised with `mean` and `std` of pixels in 0..1 and given as (b, 1, h, w).
     """
+    compute.prepare()
     network.eval().to(compute.device, memory_format=torch.channels_last)
     for start in range(0, len(pixels), batch_size):
         block = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(compute.device)

@@ -7,6 +7,10 @@ class DarkCovidError(Exception):
     exit_code = 1
 
 
+class Interrupted(KeyboardInterrupt):
+    """Stopped by a person or a signal after the run folder was made, so that `--resume` can go on (exit code 130)."""
+
+
 class RequestError(DarkCovidError):
     """The request was wrong: a recipe, an option or a path (exit code 2)."""
 

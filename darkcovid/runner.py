@@ -11,6 +11,7 @@ from typing import Any
 from darkcovid.arms import classification_arm, segmentation_arm
 from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import classification_cohort, lung_mask_cohort
+from darkcovid.errors import Interrupted
 from darkcovid.evaluation.comparison import arm_summary, side_by_side
 from darkcovid.inputs import InputMaker, chosen_arms, make_inputs
 from darkcovid.paths import write_json, write_text
@@ -33,7 +34,7 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
     """Run a recipe's arms and return the comparison that is also in the run folder's `comparison.json`.
 
     Nothing is written to the runs folder before the recipe, the cohort, the split and every arm's inputs are sound.
-    Raises DarkCovidError and its kinds; a run that began is then marked failed (or interrupted) and can be resumed.
+    Raises DarkCovidError and its kinds, and Interrupted; a run that began is then marked so and can be resumed.
     """
     names = chosen_arms(recipe, arms)
     progress.stage(f"reading {recipe.data.manifest}")
@@ -67,7 +68,7 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
         directory.set_state("done")
     except KeyboardInterrupt:
         directory.set_state("interrupted")
-        raise
+        raise Interrupted from None
     except BaseException as error:
         directory.set_state("failed", reason=" ".join(str(error).split()))
         raise

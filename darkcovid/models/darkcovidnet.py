@@ -92,26 +92,34 @@ class DarkCovidNet(nn.Sequential):
     """
 
     def __init__(self, classes: int, size: Size, head: str = "faithful"):
-        last = nn.Conv2d(256, classes, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(last.weight)
-        if head == "gap":
-            pooling, features = nn.AdaptiveAvgPool2d(1), classes
-        else:
-            pooling, features = nn.Identity(), classes * final_map(size[0]) * final_map(size[1])
         super().__init__(
             Stem(),
             conv(8, 16, pool=True),
             triple(16, 32, pool=True),
             triple(32, 64, pool=True),
             triple(64, 128, pool=True),
-            triple(128, 256),
-            conv(256, 128, k=1),
-            conv(128, 256),
-            nn.Sequential(last, nn.ReLU(), nn.BatchNorm2d(classes)),
-            pooling,
-            nn.Flatten(),
-            nn.Linear(features, classes),
+            *ending(classes, size, head),
         )
+
+
+def ending(classes: int, size: Size, head: str) -> list[nn.Module]:
+    """The layers after the last pooling: (b, 128, h, w) to (b, classes) logits."""
+    last = nn.Conv2d(256, classes, 3, padding=1, bias=False)
+    nn.init.kaiming_normal_(last.weight)
+    if head == "gap":
+        pooling, features = nn.AdaptiveAvgPool2d(1), classes
+    else:
+        pooling, features = nn.Identity(), classes * final_map(size[0]) * final_map(size[1])
+    block = nn.Sequential(last, nn.ReLU(), nn.BatchNorm2d(classes))
+    layers = [triple(128, 256), conv(256, 128, k=1), conv(128, 256), block]
+    return [*layers, pooling, nn.Flatten(), nn.Linear(features, classes)]
+
+
+def published(classes: int, size: Size, head: str = "faithful") -> nn.Sequential:
+    """The same network for (b, 3, h, w), every layer where its authors put it: what `DarkCovidNet` is timed against."""
+    pool = nn.MaxPool2d(2, 2)
+    layers = [conv(3, 8), pool, conv(8, 16), pool, triple(16, 32), pool, triple(32, 64), pool, triple(64, 128), pool]
+    return nn.Sequential(*layers, *ending(classes, size, head))
 
 
 register(
@@ -121,5 +129,6 @@ register(
         default_size=256,
         heads=("faithful", "gap"),
         build=DarkCovidNet,
+        published=published,
     )
 )

@@ -40,6 +40,7 @@ def seed_everything(seed: int) -> None:
 
 def make_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute: Compute, weight_decay: float) -> Learner:
     """A fastai Learner without fastai's recorder and bars, which read the device once a batch and flood logs."""
+    compute.prepare()
     network.to(compute.device, memory_format=torch.channels_last)
     return Learner(
         dls,

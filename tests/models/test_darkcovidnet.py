@@ -7,7 +7,7 @@ from torch import nn
 from darkcovid import models
 from darkcovid.errors import RequestError
 from darkcovid.model_summary import summarise, table
-from darkcovid.models.darkcovidnet import DarkCovidNet, FirstOfMax, Stem
+from darkcovid.models.darkcovidnet import DarkCovidNet, FirstOfMax, Stem, published
 from darkcovid.models.registry import parameter_counts
 
 
@@ -49,21 +49,24 @@ def plain_darkcovidnet(classes, side):
     return nn.Sequential(*layers, nn.Linear(classes * side * side, classes))
 
 
-def test_it_computes_what_the_published_order_of_layers_computes():
+@pytest.mark.parametrize("build", [DarkCovidNet, published])
+def test_it_computes_what_the_published_order_of_layers_computes(build):
     torch.manual_seed(0)
-    ours, plain = DarkCovidNet(3, (96, 96)).double(), plain_darkcovidnet(3, 8).double()
+    ours, plain = build(3, (96, 96)).double(), plain_darkcovidnet(3, 8).double()
     with torch.no_grad():
         for mine, theirs in zip(ours.state_dict().values(), plain.state_dict().values(), strict=True):
             theirs.copy_(mine)
     gray = torch.randn(4, 1, 96, 96, dtype=torch.double)
     labels = torch.tensor([0, 1, 2, 0])
-    for network, x in ((ours, gray), (plain, gray.expand(-1, 3, -1, -1))):
+    color = gray.expand(-1, 3, -1, -1)
+    fed = gray if build is DarkCovidNet else color
+    for network, x in ((ours, fed), (plain, color)):
         nn.functional.cross_entropy(network(x), labels).backward()
     for mine, theirs in zip(ours.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-6, atol=1e-9)
     for mine, theirs in zip(ours.buffers(), plain.buffers(), strict=True):
         torch.testing.assert_close(mine, theirs)
-    torch.testing.assert_close(ours.eval()(gray), plain.eval()(gray.expand(-1, 3, -1, -1)))
+    torch.testing.assert_close(ours.eval()(fed), plain.eval()(color))
 
 
 def test_one_channel_equals_three_equal_ones():
