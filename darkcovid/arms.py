@@ -11,12 +11,13 @@ from safetensors.torch import save_file
 from darkcovid.compute import Compute, pick_compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import Scale
+from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
 from darkcovid.evaluation.metrics import score
 from darkcovid.inputs import ArmInputs
 from darkcovid.lungs.unet import INPUT_SIZE, save_segmenter
 from darkcovid.models.registry import parameter_counts
 from darkcovid.paths import atomic_path, write_json, write_text
-from darkcovid.recipe import Recipe
+from darkcovid.recipe import Lungs, Recipe
 from darkcovid.report.plots import plot_confusion, plot_history
 from darkcovid.report.progress import Progress
 from darkcovid.rundir import RunDir
@@ -78,12 +79,10 @@ def segmentation_arm(
             on_epoch=_each_epoch(directory, name, folder, show),
         )
     save_segmenter(result.fitted.learner.model, result.scale.mean, result.scale.std, folder / "weights.safetensors")
-    dice = result.valid_dice
-    rows = cohort.rows[cohort.valid]
-    table = pd.DataFrame({"image": rows.path, "patient": rows.patient_id, "side": "valid", "dice": dice})
-    write_text(folder / "predictions.csv", table.to_csv(index=False))
-    summary = {"mean": dice.mean(), "median": np.median(dice), "p5": np.percentile(dice, 5), "min": dice.min()}
-    metrics = {"dice": {key: float(value) for key, value in summary.items()}}
+    scores = score_lungs(result.predicted, result.truth, (recipe.lungs or Lungs()).margin)
+    table = score_table(cohort.take(np.flatnonzero(cohort.valid)), scores)
+    write_text(folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))
+    metrics = {key: value for key, value in summarise(scores).items() if key != "images"}
     _write_ending(folder, result.fitted, compute, cohort, INPUT_SIZE, {}, metrics)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from darkcovid import __version__
-from darkcovid.errors import DarkCovidError, Interrupted, RequestError
+from darkcovid.errors import DarkCovidError, DataError, Interrupted, RequestError
 
 app = typer.Typer(
     name="darkcovid",
@@ -20,8 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
+lungs_app = typer.Typer(help="Judge a lung segmenter.", no_args_is_help=True)
 models_app = typer.Typer(help="List the networks, or show one.", invoke_without_command=True)
 app.add_typer(data_app, name="data")
+app.add_typer(lungs_app, name="lungs")
 app.add_typer(models_app, name="models")
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, such as recipes/segmented.yaml.")]
@@ -34,6 +36,9 @@ CacheDir = Annotated[Path | None, typer.Option("--cache-dir", metavar="DIR", hel
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Where run folders are made.")]
 Arms = Annotated[list[str], typer.Option("--arm", metavar="NAME", help="Only this arm (may be repeated).")]
 ManifestPath = Annotated[Path, typer.Argument(metavar="MANIFEST", help="A manifest CSV.")]
+Weights = Annotated[str | None, typer.Option("--weights", metavar="FILE", help="Lung U-Net; the shipped one by default.")]
+Margin = Annotated[float, typer.Option("--margin", min=0, max=1, help="Widen the crop's box by this share of its sides.")]
+Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Only the rows of this dataset.")]
 
 
@@ -185,6 +190,72 @@ def bench(
             typer.echo(f"{label:8}{row['epoch_seconds']:10.2f}{row['images_per_second']:10.0f}{memory:10.2f}{ratio:10.2f}")
 
     _emit(result, json_, show)
+
+
+@app.command()
+def segment(
+    target: Annotated[Path, typer.Argument(metavar="IMAGE|FOLDER|MANIFEST", help="A PNG or JPEG, a folder, or a CSV.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")] = Path("lungs"),
+    data_root: DataRoot = None,
+    weights: Weights = None,
+    margin: Margin = 0.05,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Find lungs: masks, crops, overlays and a table with each box, the lung area, and whether it can be trusted."""
+
+    def work() -> list[Any]:
+        from darkcovid.compute import pick_compute
+        from darkcovid.lungs.unet import load_segmenter
+        from darkcovid.report.progress import counting
+        from darkcovid.segmenting import find_images, segment_images
+
+        images = find_images(target, data_root)
+        segmenter, compute = load_segmenter(weights), pick_compute(device)
+        with counting("segmenting", len(images)) as show:
+            return segment_images(images, segmenter, compute, margin, out, show)
+
+    rows = _with_fastai(work)
+    doubtful = [row for row in rows if not row.trusted]
+
+    def show_doubtful() -> None:
+        typer.echo(f"{len(rows)} images, {len(rows) - len(doubtful)} with lungs that can be trusted")
+        for row in doubtful:
+            typer.echo(f"not trusted: {row.image}: {row.reason}")
+        typer.echo(f"masks, crops, overlays and lungs.csv are in {out}")
+
+    _emit([_plain(row) for row in rows], json_, show_doubtful)
+    if all(row.width == 0 for row in rows):
+        raise DataError(f"{target}: no image could be read; the first is {rows[0].image} ({rows[0].reason})")
+
+
+@lungs_app.command()
+def evaluate(
+    manifest: Annotated[str, typer.Option("--manifest", metavar="PATH", help="A manifest whose rows have lung masks.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")] = Path("lungs-evaluation"),
+    data_root: DataRoot = None,
+    dataset: Dataset = None,
+    weights: Weights = None,
+    margin: Margin = 0.05,
+    device: Device = "auto",
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Score a lung segmenter, and the crops it makes, against lung masks that people drew (`phantom`: exact ones)."""
+
+    def work() -> dict[str, Any]:
+        from darkcovid.compute import pick_compute
+        from darkcovid.lung_evaluation import evaluate_lungs
+        from darkcovid.lungs.unet import load_segmenter
+        from darkcovid.recipe import Data
+
+        data = Data(manifest=manifest, root=data_root, dataset=dataset)
+        return evaluate_lungs(data, load_segmenter(weights), pick_compute(device), margin, _cache(cache_dir), out)
+
+    from darkcovid.report.data_tables import lung_lines
+
+    summary = _with_fastai(work)
+    _emit(summary, json_, lambda: typer.echo("\n".join([*lung_lines(summary), f"every image and the worst are in {out}"])))
 
 
 @data_app.command()

@@ -54,6 +54,7 @@ class Data(Strict):
     classes: tuple[str, ...] = ("covid", "no_finding", "pneumonia")
     split: Split = Split()
     image_size: Size | str = 256
+    letterbox: bool = False
     augment: Literal["fastai_default", "strong", "none"] = "fastai_default"
     max_bad: float = Field(0.01, ge=0, le=1)
     phantom: Phantom = Phantom()
@@ -75,12 +76,15 @@ class Data(Strict):
 
 class Lungs(Strict):
     """What the lung mask is used for. `crop`: the box around both lungs, widened by `margin` of its sides.
-    `mask`: everything outside the lungs becomes `fill`. `crop_mask`: both. `outside`: the lungs become `fill`."""
+    `mask`: everything outside the lungs becomes `fill`. `crop_mask`: both. `outside`: the lungs become `fill`.
+    A crop is brought to the input's shape by `aspect`: `squash`; `pad`: letterboxed in black; `expand`: the box takes in
+    more of the image until it has that shape, and only what the image lacks is black."""
 
     mode: Literal["crop", "mask", "crop_mask", "outside"] = "crop"
     margin: float = Field(0.05, ge=0, le=1)
     keep_lung_scale: bool = True
     crop_size: Size | None = None
+    aspect: Literal["squash", "pad", "expand"] = "squash"
     fill: int = Field(0, ge=0, le=255)
     weights: str | None = None
 
@@ -225,7 +229,7 @@ def _first_fault(error: ValidationError) -> str:
 def _check_arms(recipe: Recipe) -> None:
     arms = recipe.arm_recipes()
     for name, arm in arms.items():
-        for key in sorted(set(Data.model_fields) - {"image_size", "augment"}):
+        for key in sorted(set(Data.model_fields) - {"image_size", "letterbox", "augment"}):
             if getattr(arm.data, key) != getattr(recipe.data, key):
                 raise RequestError(
                     f"arms.{name}.data.{key}: arms of one recipe share it, or their figures could not be compared; "

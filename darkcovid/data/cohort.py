@@ -108,13 +108,25 @@ def lung_mask_cohort(data: Data, cache_dir: Path) -> Cohort:
 
     Raises RequestError: no row has a mask; DataError: too many unusable files.
     """
-    manifest = _selected(data, cache_dir)
-    manifest = manifest.select(manifest.rows.lung_mask != "")
-    if manifest.rows.empty:
-        raise RequestError(f"data.manifest: {data.manifest}: no row has a lung_mask, so there is nothing to learn lungs from")
+    manifest = _with_masks(data, cache_dir)
     same = pd.Series(["lungs"] * len(manifest.rows))
     side = split_side(manifest.rows, same, data.split)
     return _assemble(manifest, data, np.zeros(len(same), np.int64), side, ("lungs",), cache_dir)
+
+
+def masked_cohort(data: Data, cache_dir: Path) -> Cohort:
+    """Every row that has a lung mask, all of them on the validation side; labels are all 0. Raises as `lung_mask_cohort`."""
+    manifest = _with_masks(data, cache_dir)
+    count = len(manifest.rows)
+    return _assemble(manifest, data, np.zeros(count, np.int64), np.ones(count, bool), (), cache_dir)
+
+
+def _with_masks(data: Data, cache_dir: Path) -> Manifest:
+    manifest = _selected(data, cache_dir)
+    manifest = manifest.select(manifest.rows.lung_mask != "")
+    if manifest.rows.empty:
+        raise RequestError(f"data.manifest: {data.manifest}: no row has a lung_mask, so there are no true lungs to go by")
+    return manifest
 
 
 def _selected(data: Data, cache_dir: Path) -> Manifest:

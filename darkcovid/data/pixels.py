@@ -15,25 +15,35 @@ FractionBox = tuple[float, float, float, float]
 WHOLE: FractionBox = (0.0, 0.0, 1.0, 1.0)
 
 
-def resized(image: Image.Image, size: Size, box: FractionBox = WHOLE) -> np.ndarray:
-    """`box` of a grayscale image squashed to `size`: (height, width) uint8, antialiased bilinear.
+def resized(image: Image.Image, size: Size, box: FractionBox = WHOLE, keep_aspect: bool = False) -> np.ndarray:
+    """`box` of a grayscale image at `size`: (height, width) uint8, antialiased bilinear. The box is squashed to `size`,
+    or with `keep_aspect` made as large as fits, in the middle of black (letterboxed).
 
     size: (height, width) in pixels; box: (top, left, bottom, right) as fractions of the image's sides.
     """
     top, left, bottom, right = box
     window = (left * image.width, top * image.height, right * image.width, bottom * image.height)
     height, width = size
-    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=window))
+    if not keep_aspect:
+        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=window))
+    wide, tall = window[2] - window[0], window[3] - window[1]
+    scale = min(width / wide, height / tall)
+    fitted = max(1, round(wide * scale)), max(1, round(tall * scale))
+    canvas = np.zeros(size, np.uint8)
+    across, down = (width - fitted[0]) // 2, (height - fitted[1]) // 2
+    small = image.resize(fitted, Image.Resampling.BILINEAR, box=window)
+    canvas[down : down + fitted[1], across : across + fitted[0]] = np.asarray(small)
+    return canvas
 
 
-def whole_pixels(files: Sequence[Path], sha256: Sequence[str], size: Size, cache_dir: Path) -> Stored:
-    """Every image squashed whole to `size`: (n, height, width) uint8, from the cache or made now."""
+def whole_pixels(files: Sequence[Path], sha256: Sequence[str], size: Size, cache_dir: Path, keep_aspect: bool = False) -> Stored:
+    """Every image whole at `size`, squashed or letterboxed: (n, height, width) uint8, from the cache or made now."""
 
     def fill(array: np.ndarray) -> None:
         def one(index: int) -> None:
-            array[index] = resized(open_grayscale(files[index]), size)
+            array[index] = resized(open_grayscale(files[index]), size, keep_aspect=keep_aspect)
 
         in_threads(one, range(len(files)))
 
-    key = content_key(kind="whole", images=list(sha256), size=list(size))
+    key = content_key(kind="whole", images=list(sha256), size=list(size), keep_aspect=keep_aspect)
     return stored_array(cache_dir / "pixels", key, (len(files), *size), fill)

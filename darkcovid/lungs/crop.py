@@ -56,9 +56,18 @@ def lung_box(mask: np.ndarray, margin: float = 0.05) -> Box | None:
     """
     if not looks_like_lungs(mask):
         return None
+    return tight_box(mask).widened(margin).clipped(mask.shape)
+
+
+def tight_box(mask: np.ndarray) -> Box:
+    """Smallest box that holds every true pixel of a (h, w) bool mask, which has some."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-    return box.widened(margin).clipped(mask.shape)
+    return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+def whole_box(shape: Size) -> Box:
+    """The box of a whole image of `shape`."""
+    return Box(0, 0, *shape)
 
 
 def crop_boxes(masks: Sequence[np.ndarray], margin: float) -> list[FractionBox]:
@@ -70,8 +79,25 @@ def crop_boxes(masks: Sequence[np.ndarray], margin: float) -> list[FractionBox]:
     return boxes
 
 
+def expanded(box: FractionBox, aspect: float) -> FractionBox:
+    """`box` grown in one direction about its middle, and moved back inside the image, until its width is `aspect` times
+    its height or it spans the image. aspect: in units of the image's own sides."""
+    top, left, bottom, right = box
+    height, width = bottom - top, right - left
+    if width < aspect * height:
+        left, right = _grown(left, right, min(aspect * height, 1.0))
+    else:
+        top, bottom = _grown(top, bottom, min(width / aspect, 1.0))
+    return top, left, bottom, right
+
+
+def _grown(low: float, high: float, length: float) -> tuple[float, float]:
+    start = min(max((low + high - length) / 2, 0.0), 1.0 - length)
+    return start, start + length
+
+
 def input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> Size:
-    """The one (height, width) in pixels to which every crop of an arm is squashed.
+    """The one (height, width) in pixels to which every crop of an arm is brought.
 
     `crop_size` decides when given. Else, with `keep_lung_scale`, the median box as large as it was in the whole
     image at `image_size`, rounded down to a multiple of 32; without it, `image_size`.
@@ -98,23 +124,28 @@ def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cach
 
     def fill(array: np.ndarray) -> None:
         def one(index: int) -> None:
-            image = open_grayscale(cohort.files[index])
-            array[index] = resized(image, size, boxes[index])
+            image, box = open_grayscale(cohort.files[index]), boxes[index]
+            if lungs.aspect == "expand" and box != WHOLE:
+                box = expanded(box, size[1] / size[0] * image.height / image.width)
+            keep_aspect = lungs.aspect != "squash"
+            array[index] = resized(image, size, box, keep_aspect)
             if lungs.mode != "crop" and found.reasons[index] is None:
-                hidden = _hidden(found.masks[index].astype(bool), lungs, size, boxes[index])
-                array[index][hidden] = lungs.fill
+                mask = _widened(found.masks[index], lungs)
+                if keep_aspect:
+                    mask = mask.resize(image.size, Image.Resampling.BILINEAR)
+                inside = resized(mask, size, box, keep_aspect) > 127
+                array[index][inside if lungs.mode == "outside" else ~inside] = lungs.fill
 
         in_threads(one, range(len(cohort)))
 
-    policy = lungs.model_dump(mode="json", include={"mode", "margin", "fill"})
+    policy = lungs.model_dump(mode="json", include={"mode", "margin", "aspect", "fill"})
     key = content_key(kind="lungs", images=list(cohort.sha256), size=list(size), policy=policy, segmenter=found.version)
     return stored_array(cache_dir / "pixels", key, (len(cohort), *size), fill)
 
 
-def _hidden(mask: np.ndarray, lungs: Lungs, size: Size, box: FractionBox) -> np.ndarray:
-    """(h, w) bool: the pixels of the resized input that `fill` replaces. `outside` erases a mask widened by `margin`
-    of the image's side, so that the lungs' edge does not betray their shape's inside."""
+def _widened(mask: np.ndarray, lungs: Lungs) -> Image.Image:
+    """A (h, w) mask of 0 and 1 as a picture of 0 and 255. To erase lungs (`outside`) it is widened by `margin` of the
+    image's side, so that their edge does not betray what was inside."""
     if lungs.mode == "outside":
         mask = binary_dilation(mask, iterations=max(1, round(lungs.margin * mask.shape[0])))
-    shown = resized(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)), size, box) > 127
-    return shown if lungs.mode == "outside" else ~shown
+    return Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))

@@ -1,5 +1,6 @@
 """A cohort's lung masks, made once and remembered: each cleaned, each trusted or not, with the reason."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from darkcovid.data.pixels import whole_pixels
 from darkcovid.data.store import content_key, stored_array
 from darkcovid.lungs.trust import clean_mask, why_untrusted
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
+
+LEAST_CONTRAST = 4.0  # standard deviation, in gray levels of 0..255
+RULES = 2  # counts changes of cleaning and trust, so that no older mask is recalled
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,25 @@ class LungMasks:
         return np.array([reason is None for reason in self.reasons])
 
 
+def lung_masks(pixels: np.ndarray, segmenter: Segmenter, compute: Compute) -> Iterator[np.ndarray]:
+    """The cleaned mask of each of (n, 256, 256) uint8 pixels: (256, 256) bool, in order. A picture without contrast
+    has an empty one, whatever the network sees in it."""
+    images = iter(pixels)
+    for logits in forward(segmenter.network, pixels, segmenter.mean, segmenter.std, compute):
+        for raw in (logits[:, 0] > 0).numpy():
+            yield clean_mask(raw if next(images).std() >= LEAST_CONTRAST else np.zeros_like(raw))
+
+
 def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Compute, cache_dir: Path) -> LungMasks:
     """Find the lungs of every image of the cohort, or recall them from the cache."""
     pixels = whole_pixels(cohort.files, cohort.sha256, INPUT_SIZE, cache_dir)
 
     def fill(masks: np.ndarray) -> list[str | None]:
-        start = 0
-        for logits in forward(segmenter.network, pixels.array, segmenter.mean, segmenter.std, compute):
-            for offset, raw in enumerate((logits[:, 0] > 0).numpy()):
-                masks[start + offset] = clean_mask(raw)
-            start += len(logits)
+        for index, mask in enumerate(lung_masks(pixels.array, segmenter, compute)):
+            masks[index] = mask
         return [why_untrusted(mask.astype(bool)) for mask in masks]
 
-    key = content_key(kind="lungs", images=list(cohort.sha256), segmenter=segmenter.version, precision=compute.precision)
+    version = {"segmenter": segmenter.version, "precision": compute.precision, "rules": RULES}
+    key = content_key(kind="lungs", images=list(cohort.sha256), **version)
     stored = stored_array(cache_dir / "masks", key, (len(cohort), *INPUT_SIZE), fill)
     return LungMasks(stored.array, tuple(stored.notes), segmenter.version, pixels.seconds + stored.seconds, stored.fresh)

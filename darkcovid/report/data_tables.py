@@ -1,4 +1,4 @@
-"""What a manifest holds and whether its files are sound, as lines for a person."""
+"""What a manifest holds, whether its files are sound, and how well its lungs were found, as lines for a person."""
 
 from typing import Any
 
@@ -37,3 +37,19 @@ def verification_lines(found: Verification) -> list[str]:
     if len(found.faults) > SHOWN:
         lines.append(f"and {len(found.faults) - SHOWN} more; --json lists all")
     return lines
+
+
+def lung_lines(summary: dict[str, Any]) -> list[str]:
+    """Of `darkcovid lungs evaluate`."""
+    images, untrusted, bad = (summary[key] for key in ("images", "untrusted", "bad_images"))
+    lines = [f"{images} images with a lung mask, {untrusted} not trusted; {bad} set aside as unreadable"]
+    for name in ("dice", "iou"):
+        spread = summary[name]
+        figures = f"mean {spread['mean']:.3f}  median {spread['median']:.3f}  5th percentile {spread['p5']:.3f}"
+        lines.append(f"{name:<9} {figures}  lowest {spread['min']:.3f}")
+    kept = summary["lung_kept"]
+    lines += [
+        f"lung kept by the crop: mean {kept['mean']:.3f}; at least 95 % kept on {kept['share_at_95']:.1%} of the images",
+        f"box IoU {summary['box_iou_mean']:.3f}; crop area {summary['crop_area_mean']:.1%} of the image",
+    ]
+    return [*lines, *(f"worst: {name}" for name in summary["worst"])]

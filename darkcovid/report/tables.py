@@ -69,12 +69,18 @@ def _score_rows(arms: list[dict[str, Any]]) -> Rows:
         classes = dict.fromkeys(name for arm in arms for name in arm.get("per_class", {}))
         for name in classes:
             scores = [arm.get("per_class", {}).get(name) for arm in arms]
-            rows.append((f"{name} P / R / F1", [_prf(score) for score in scores]))
+            rows.append((f"{name} P/R/F1", [_prf(score) for score in scores]))
         rows += [
             ("untrusted lungs", [str(arm.get("untrusted_lungs", "-")) for arm in arms]),
         ]
     if any("dice" in arm for arm in arms):
         rows += [(f"Dice, {key}", [_share(arm.get("dice", {}).get(key)) for arm in arms]) for key in ("mean", "p5", "min")]
+        rows += [
+            ("box IoU", [_share(arm.get("box_iou_mean")) for arm in arms]),
+            ("lung kept by the crop", [_share(arm.get("lung_kept", {}).get("mean")) for arm in arms]),
+            ("crop area", [_share(arm.get("crop_area_mean")) for arm in arms]),
+            ("untrusted lungs", [str(arm.get("untrusted", "-")) for arm in arms]),
+        ]
     return [*rows, ("bad images", [str(arm["bad_images"]) for arm in arms])]
 
 
@@ -100,4 +106,4 @@ def _share(value: float | None) -> str:
 
 
 def _prf(score: dict[str, float] | None) -> str:
-    return "-" if score is None else " / ".join(f"{score[key]:.2f}" for key in ("precision", "recall", "f1"))
+    return "-" if score is None else "/".join(f"{score[key]:.2f}".removeprefix("0") for key in ("precision", "recall", "f1"))

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from darkcovid.compute import Compute, forward
+from darkcovid.compute import Compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import Scale, array_loaders, training_scale
 from darkcovid.data.pixels import whole_pixels
+from darkcovid.lungs.segment import lung_masks
 from darkcovid.lungs.targets import true_masks
-from darkcovid.lungs.trust import clean_mask
-from darkcovid.lungs.unet import INPUT_SIZE, build_unet, dice_and_bce
+from darkcovid.lungs.unet import INPUT_SIZE, Segmenter, build_unet, dice_and_bce
 from darkcovid.recipe import Recipe
 from darkcovid.training.callbacks import History
 from darkcovid.training.fit import Fitted, fit, make_learner, seed_everything
@@ -21,11 +21,13 @@ from darkcovid.training.fit import Fitted, fit, make_learner, seed_everything
 
 @dataclass(frozen=True)
 class FittedSegmenter:
-    """The fit, the standardisation it used, and Dice of each validation image after cleaning, (n_valid,) in 0..1."""
+    """The fit, the standardisation it used, and the validation side's masks, (n_valid, 256, 256) bool: predicted and
+    cleaned, and true."""
 
     fitted: Fitted
     scale: Scale
-    valid_dice: np.ndarray
+    predicted: np.ndarray
+    truth: np.ndarray
 
 
 def fit_segmenter(
@@ -64,14 +66,9 @@ def fit_segmenter(
         on_epoch=on_epoch,
     )
     rows = np.flatnonzero(cohort.valid)
-    predicted = predicted_masks(learner.model, pixels[rows], scale, compute)
-    return FittedSegmenter(fitted, scale, mask_dice(predicted, masks[rows].astype(bool)))
-
-
-def predicted_masks(network: torch.nn.Module, pixels: np.ndarray, scale: Scale, compute: Compute) -> np.ndarray:
-    """Cleaned masks of (n, 256, 256) uint8 pixels: (n, 256, 256) bool."""
-    logits = torch.cat(list(forward(network, pixels, scale.mean, scale.std, compute)))
-    return np.stack([clean_mask(mask) for mask in (logits[:, 0] > 0).numpy()])
+    segmenter = Segmenter(learner.model, scale.mean, scale.std, version="just trained")
+    predicted = np.stack(list(lung_masks(pixels[rows], segmenter, compute)))
+    return FittedSegmenter(fitted, scale, predicted, masks[rows].astype(bool))
 
 
 def dice_by_image(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
@@ -79,10 +76,3 @@ def dice_by_image(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     predicted, masks = logits[:, 0] > 0, masks.bool()
     overlap = (predicted & masks).sum((1, 2))
     return (2 * overlap + 1) / (predicted.sum((1, 2)) + masks.sum((1, 2)) + 1)
-
-
-def mask_dice(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Dice coefficient of each pair of masks: (n, h, w) bool twice, returns (n,) in 0..1; two empty masks agree (1)."""
-    overlap = (predicted & truth).sum((1, 2))
-    total = predicted.sum((1, 2)) + truth.sum((1, 2))
-    return np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1))

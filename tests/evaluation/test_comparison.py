@@ -91,5 +91,5 @@ def test_the_table_shows_each_figure_in_its_unit(tmp_path):
     assert rows["segmentation (min)"] == ["-"]
     assert rows["speed-up"] == ["1.00x"]
     assert rows["peak memory (GB)"] == ["1.50"]
-    assert rows["covid P / R / F1"] == ["1.00 / 0.50 / 0.67"]
+    assert rows["covid P/R/F1"] == ["1.00/.50/.67"]
     assert "energy (Wh)" not in rows

@@ -4,7 +4,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from darkcovid.data.pixels import WHOLE
-from darkcovid.lungs.crop import Box, crop_boxes, input_size, lung_box, lung_pixels
+from darkcovid.lungs.crop import Box, crop_boxes, expanded, input_size, lung_box, lung_pixels
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.lungs.trust import clean_mask, looks_like_lungs, why_untrusted
 from darkcovid.recipe import Lungs
@@ -105,6 +105,33 @@ def test_mask_hides_what_is_outside_and_outside_hides_the_lungs(cohort, pixels, 
     far = ~binary_dilation(lungs, np.ones((3, 3)), iterations=2 + round(0.05 * 64))
     assert far.mean() > 0.2
     np.testing.assert_array_equal(outside[3][far], pixels[3][far])
+
+
+@pytest.mark.parametrize(
+    ("box", "aspect", "grown"),
+    [
+        ((0.2, 0.4, 0.8, 0.6), 1.0, (0.2, 0.2, 0.8, 0.8)),
+        ((0.4, 0.2, 0.6, 0.8), 1.0, (0.2, 0.2, 0.8, 0.8)),
+        ((0.0, 0.1, 0.6, 0.3), 1.0, (0.0, 0.0, 0.6, 0.6)),
+        ((0.1, 0.4, 0.9, 0.6), 2.0, (0.1, 0.0, 0.9, 1.0)),
+    ],
+)
+def test_a_box_grows_to_the_inputs_shape_without_leaving_the_image(box, aspect, grown):
+    assert expanded(box, aspect) == pytest.approx(grown)
+
+
+@pytest.mark.parametrize("aspect", ["pad", "expand"])
+def test_kept_aspect_never_stretches_the_lungs(cohort, found, cache_dir, aspect):
+    """Box of phantom 5 alone in a tall input: padding leaves black bars, expanding shows more of the image instead."""
+    lungs = Lungs(mode="crop", margin=0.0, aspect=aspect)
+    tall = lung_pixels(cohort, found, lungs, (72, 64), cache_dir).array[5]
+    top, left, bottom, right = crop_boxes(found.masks, 0.0)[5]
+    shown = round(64 * (bottom - top) / (right - left))
+    black = int((tall.max(1) == 0).sum())
+    if aspect == "pad":
+        assert black == pytest.approx(72 - shown, abs=1)
+    else:
+        assert black <= 1
 
 
 def test_untrusted_images_keep_every_pixel_in_every_mode(cohort, pixels, found, cache_dir):

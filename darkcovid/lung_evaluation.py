@@ -1,0 +1,46 @@
+"""How good is a lung segmenter on a manifest whose lungs people have outlined? Figures, a table, and the worst to look at."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkcovid.compute import Compute
+from darkcovid.data.cohort import masked_cohort
+from darkcovid.data.decode import open_grayscale
+from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
+from darkcovid.lungs.crop import crop_boxes
+from darkcovid.lungs.segment import segment_cohort
+from darkcovid.lungs.targets import true_masks
+from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
+from darkcovid.paths import write_json, write_text
+from darkcovid.recipe import Data
+from darkcovid.report.overlays import PREDICTED, TRUE, UNTRUSTED, lung_overlay
+from darkcovid.segmenting import png_name, save_png
+
+WORST = 5
+
+
+def evaluate_lungs(
+    data: Data, segmenter: Segmenter, compute: Compute, margin: float, cache_dir: Path, folder: Path
+) -> dict[str, Any]:
+    """Score every image of a manifest that has a lung mask. Writes `lungs.csv`, `summary.json` and `worst/` (overlays:
+    true outline, predicted outline, crop) into `folder`; returns the summary and the worst images' names.
+
+    Raises RequestError: no row has a mask; DataError: too many images or any mask unusable.
+    """
+    cohort = masked_cohort(data, cache_dir)
+    found = segment_cohort(cohort, segmenter, compute, cache_dir)
+    truth = true_masks(cohort, INPUT_SIZE, cache_dir).array.astype(bool)
+    predicted = found.masks.astype(bool)
+    scores = score_lungs(predicted, truth, margin)
+    worst = np.argsort([score.dice for score in scores], kind="stable")[:WORST].tolist()
+    summary = summarise(scores) | {"bad_images": len(cohort.bad), "worst": [cohort.rows.path[row] for row in worst]}
+    write_text(folder / "lungs.csv", score_table(cohort, scores).to_csv(index=False, float_format="%.6f"))
+    write_json(folder / "summary.json", summary)
+    boxes = crop_boxes([predicted[row] for row in worst], margin)
+    for row, box in zip(worst, boxes, strict=True):
+        drawn = PREDICTED if scores[row].untrusted is None else UNTRUSTED
+        picture = lung_overlay(open_grayscale(cohort.files[row]), [(truth[row], TRUE), (predicted[row], drawn)], box)
+        save_png(picture, folder / "worst" / png_name(cohort.rows.path[row]))
+    return summary

@@ -1,0 +1,35 @@
+"""A radiograph with lungs outlined and the crop's box drawn, for a person to judge a mask by."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy.ndimage import binary_erosion
+
+from darkcovid.data.pixels import FractionBox
+
+PREDICTED, TRUE, UNTRUSTED, CROP = "#33BBEE", "#EE7733", "#CC3311", "#EECC66"
+LONG_SIDE = 512
+
+
+def lung_overlay(image: Image.Image, outlines: Iterable[tuple[np.ndarray, str]], crop: FractionBox | None) -> Image.Image:
+    """image: mode L, any size; outlines: (mask, colour), each mask (h, w) bool over the whole image; crop: (top, left,
+    bottom, right) as shares of the image's sides, or None. Returns an RGB image whose long side is 512 px."""
+    scale = LONG_SIDE / max(image.size)
+    size = tuple(max(1, round(side * scale)) for side in image.size)
+    picture = np.asarray(image.resize(size, Image.Resampling.BILINEAR).convert("RGB")).copy()
+    for mask, colour in outlines:
+        picture[outline(mask, size)] = Image.new("RGB", (1, 1), colour).getpixel((0, 0))
+    drawn = Image.fromarray(picture)
+    if crop is not None:
+        top, left, bottom, right = crop
+        corners = (left * size[0], top * size[1], right * size[0] - 1, bottom * size[1] - 1)
+        ImageDraw.Draw(drawn).rectangle(corners, outline=CROP, width=2)
+    return drawn
+
+
+def outline(mask: np.ndarray, size: tuple[int, int], width: int = 2) -> np.ndarray:
+    """The inner edge of a mask, `width` pixels wide, at (width, height) `size`: (height, width) bool."""
+    large = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    filled = np.asarray(large) > 127
+    return filled & ~binary_erosion(filled, iterations=width)

@@ -1,0 +1,147 @@
+"""Lungs of any images, for a person to look at and to use: masks, crops, overlays and a table."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from darkcovid.compute import Compute
+from darkcovid.data.decode import open_grayscale
+from darkcovid.data.intake import in_threads
+from darkcovid.data.manifest import read_manifest
+from darkcovid.data.pixels import resized
+from darkcovid.errors import DataError, RequestError
+from darkcovid.lungs.crop import crop_boxes
+from darkcovid.lungs.segment import lung_masks
+from darkcovid.lungs.trust import why_untrusted
+from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
+from darkcovid.paths import atomic_path, write_text
+from darkcovid.report.overlays import PREDICTED, UNTRUSTED, lung_overlay
+
+BATCH = 16
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundImage:
+    """`name`: relative POSIX path under which results are kept; `file`: None when a manifest's image is missing."""
+
+    name: str
+    file: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentedImage:
+    """One row of `lungs.csv`. top, left, bottom, right: half-open crop box in pixels of the image (the whole image where
+    the mask is not trusted); lung_area: mask over image, 0..1; reason: why untrusted or unreadable, '' otherwise."""
+
+    image: str
+    width: int
+    height: int
+    top: int
+    left: int
+    bottom: int
+    right: int
+    lung_area: float
+    trusted: bool
+    reason: str
+
+
+def find_images(target: Path, data_root: str | None = None) -> list[FoundImage]:
+    """The images that `target` names: one PNG or JPEG, every one in a folder and below, or a manifest's rows.
+
+    Raises RequestError: no such path, or no image in it.
+    """
+    if target.is_dir():
+        files = sorted(path for path in target.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        found = [FoundImage(path.relative_to(target).as_posix(), path) for path in files]
+    elif target.suffix.lower() == ".csv":
+        manifest = read_manifest(target, data_root)
+        found = [FoundImage(path, manifest.locate(path)) for path in manifest.rows.path]
+    elif target.is_file():
+        found = [FoundImage(target.name, target)]
+    else:
+        raise RequestError(f"{target}: no such image, folder or manifest")
+    if not found:
+        raise RequestError(f"{target}: no PNG or JPEG image in it")
+    return found
+
+
+def segment_images(
+    images: Sequence[FoundImage],
+    segmenter: Segmenter,
+    compute: Compute,
+    margin: float,
+    folder: Path,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> list[SegmentedImage]:
+    """Write `masks/`, `crops/` and `overlays/` of every image and `lungs.csv` into `folder`, a batch at a time.
+
+    An image that cannot be read is a row with the reason, and no files.
+    """
+    rows = []
+    for start in range(0, len(images), BATCH):
+        rows += _segment_batch(images[start : start + BATCH], segmenter, compute, margin, folder)
+        on_batch(len(rows))
+    write_text(folder / "lungs.csv", pd.DataFrame([asdict(row) for row in rows]).to_csv(index=False))
+    return rows
+
+
+def _segment_batch(
+    images: Sequence[FoundImage], segmenter: Segmenter, compute: Compute, margin: float, folder: Path
+) -> list[SegmentedImage]:
+    opened = in_threads(_open, images)
+    sound = [image for image, fault in opened if fault is None]
+    masks = _masks(sound, segmenter, compute)
+    work = [(found, image, fault, None if fault else next(masks)) for found, (image, fault) in zip(images, opened, strict=True)]
+
+    def finish(item) -> SegmentedImage:
+        found, image, fault, mask = item
+        if fault:
+            return SegmentedImage(found.name, 0, 0, 0, 0, 0, 0, 0.0, False, fault)
+        return _write(found.name, image, mask, margin, folder)
+
+    return in_threads(finish, work)
+
+
+def _open(found: FoundImage) -> tuple[Image.Image | None, str | None]:
+    if found.file is None:
+        return None, "missing"
+    try:
+        return open_grayscale(found.file), None
+    except DataError as error:
+        return None, str(error).removeprefix(f"{found.file}: ")
+
+
+def _masks(images: Sequence[Image.Image], segmenter: Segmenter, compute: Compute) -> Iterator[np.ndarray]:
+    if not images:
+        return
+    pixels = np.stack(in_threads(lambda image: resized(image, INPUT_SIZE), images))
+    yield from lung_masks(pixels, segmenter, compute)
+
+
+def _write(name: str, image: Image.Image, mask: np.ndarray, margin: float, folder: Path) -> SegmentedImage:
+    reason = why_untrusted(mask)
+    (crop,) = crop_boxes([mask], margin)
+    height, width = image.height, image.width
+    top, left, bottom, right = (round(share * side) for share, side in zip(crop, (height, width) * 2, strict=True))
+    full_mask = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).resize(image.size, Image.Resampling.BILINEAR)
+    overlay = lung_overlay(image, [(mask, UNTRUSTED if reason else PREDICTED)], crop)
+    save_png(full_mask.point(lambda value: 255 * (value > 127)), folder / "masks" / png_name(name))
+    save_png(image.crop((left, top, right, bottom)), folder / "crops" / png_name(name))
+    save_png(overlay, folder / "overlays" / png_name(name))
+    area = float(mask.mean())
+    return SegmentedImage(name, width, height, top, left, bottom, right, area, reason is None, reason or "")
+
+
+def png_name(name: str) -> str:
+    """`a/b.png` for `a/b.png`, and `a/b.jpg.png` for `a/b.jpg`, so that two images never share a result."""
+    return name if PurePosixPath(name).suffix.lower() == ".png" else f"{name}.png"
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
