@@ -76,9 +76,13 @@ def run(
     resolved = _load(recipe, sets, manifest, data, data_root)
     cache = _cache(cache_dir)
     if dry_run:
-        from darkcovid.estimate import dry_run as estimate
 
-        plan = _with_fastai(lambda: estimate(resolved, cache, arm))
+        def plan_only() -> dict[str, Any]:
+            from darkcovid.estimate import dry_run as estimate
+
+            return estimate(resolved, cache, arm)
+
+        plan = _with_fastai(plan_only)
         _emit(plan, json_, lambda: _show_plan(plan, resolved))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -300,9 +304,13 @@ def fetch(
 @models_app.callback()
 def list_models(context: typer.Context, json_: Json = False) -> None:
     if context.invoked_subcommand is None:
-        from darkcovid.model_summary import table
 
-        rows = _with_fastai(table)
+        def work() -> list[dict[str, Any]]:
+            from darkcovid.model_summary import table
+
+            return table()
+
+        rows = _with_fastai(work)
         _emit(rows, json_, lambda: [typer.echo(f"{r['name']:16}{r['parameters']:>12,}  {r['source']}") for r in rows])
 
 
@@ -315,9 +323,13 @@ def show(
     json_: Json = False,
 ) -> None:
     """A network's layers, output shapes and parameters."""
-    from darkcovid.model_summary import summarise
 
-    summary = _with_fastai(lambda: summarise(name, classes, size, head))
+    def work() -> dict[str, Any]:
+        from darkcovid.model_summary import summarise
+
+        return summarise(name, classes, size, head)
+
+    summary = _with_fastai(work)
 
     def show_layers() -> None:
         for layer in summary["layers"]:

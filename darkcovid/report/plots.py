@@ -15,7 +15,7 @@ TRAIN, VALID = "#4477AA", "#EE6677"
 def plot_history(history: History, folder: Path) -> None:
     """`loss.png`, `<metric>.png` and `learning_rate.png` of a fit."""
     epochs = [row["epoch"] for row in history.rows]
-    metric = list(history.rows[0])[3]
+    metric = history.metric
     figure, axes = _figure("epoch", "loss")
     axes.plot(epochs, [row["train_loss"] for row in history.rows], color=TRAIN, label="training", marker=_marker(epochs))
     axes.plot(epochs, [row["valid_loss"] for row in history.rows], color=VALID, label="validation", marker=_marker(epochs))
@@ -58,7 +58,8 @@ def plot_range_test(lrs: Sequence[float], losses: Sequence[float], suggestions: 
         groups.setdefault(rate, []).append(name)
     for color, (rate, names) in zip(("#EE6677", "#228833", "#CCBB44", "#AA3377"), groups.items(), strict=False):
         axes.axvline(rate, color=color, linestyle="--", label=f"{', '.join(names)}: {rate:.2g}")
-    axes.legend(frameon=False)
+    axes.set_ylim(top=min(max(losses), 2 * losses[0]))  # past that the loss only explodes
+    axes.legend(framealpha=0.9)
     save(figure, path)
 
 

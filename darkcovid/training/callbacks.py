@@ -47,6 +47,11 @@ class History:
     rows: list[dict[str, float]] = field(default_factory=list)
     lrs: list[float] = field(default_factory=list)
 
+    @property
+    def metric(self) -> str:
+        """The metric's column, the one after the losses."""
+        return list(self.rows[0])[3]
+
     def total(self, column: str) -> float:
         return sum(row[column] for row in self.rows)
 
