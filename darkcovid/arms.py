@@ -1,23 +1,27 @@
 """One arm from inputs to finished files: fit, score, write what it found and what it cost."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from safetensors.torch import save_file
 
 from darkcovid.compute import Compute, pick_compute
 from darkcovid.data.cohort import Cohort
+from darkcovid.data.decode import open_grayscale
 from darkcovid.data.loaders import Scale
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
 from darkcovid.evaluation.metrics import score
 from darkcovid.inputs import ArmInputs
+from darkcovid.lungs.segment import LungMasks
 from darkcovid.lungs.unet import INPUT_SIZE, save_segmenter
 from darkcovid.models.registry import parameter_counts
 from darkcovid.paths import atomic_path, write_json, write_text
 from darkcovid.recipe import Lungs, Recipe
+from darkcovid.report.overlays import UNTRUSTED, gallery, lung_overlay, save_png
 from darkcovid.report.plots import plot_confusion, plot_history
 from darkcovid.report.progress import Progress
 from darkcovid.rundir import RunDir
@@ -27,6 +31,7 @@ from darkcovid.training.fit import Fitted
 from darkcovid.training.lungs import fit_segmenter
 
 CHECKPOINT = "checkpoint.safetensors"
+GALLERY = 12
 
 
 def classification_arm(directory: RunDir, name: str, inputs: ArmInputs, cohort: Cohort, progress: Progress, resume: bool) -> None:
@@ -36,6 +41,8 @@ def classification_arm(directory: RunDir, name: str, inputs: ArmInputs, cohort: 
     compute = pick_compute(recipe.training.device, recipe.training.precision)
     reasons = inputs.lungs.reasons if inputs.lungs else (None,) * len(cohort)
     write_split(folder, cohort, reasons)
+    if any(reasons):
+        save_png(untrusted_gallery(cohort, inputs.lungs), folder / "plots" / "untrusted_lungs.png")
     with progress.arm(name, inputs.size, recipe.training.epochs) as show:
         result = fit_classifier(
             recipe,
@@ -84,6 +91,16 @@ def segmentation_arm(
     write_text(folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))
     metrics = {key: value for key, value in summarise(scores).items() if key != "images"}
     _write_ending(folder, result.fitted, compute, cohort, INPUT_SIZE, {}, metrics)
+
+
+def untrusted_gallery(cohort: Cohort, found: LungMasks) -> Image.Image:
+    """The first images whose lungs were not trusted, each over its name and the reason."""
+    rows = np.flatnonzero(~found.trusted)[:GALLERY]
+    pictures = [
+        lung_overlay(open_grayscale(cohort.files[row]), [(found.masks[row].astype(bool), UNTRUSTED)], None) for row in rows
+    ]
+    captions = [f"{PurePosixPath(cohort.rows.path[row]).name}: {found.reasons[row]}" for row in rows]
+    return gallery(pictures, captions)
 
 
 def write_split(folder: Path, cohort: Cohort, reasons: tuple[str | None, ...]) -> None:

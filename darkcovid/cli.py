@@ -288,17 +288,33 @@ def verify(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset 
 
 @data_app.command()
 def fetch(
-    manifest: ManifestPath,
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST|lungs", help="A manifest CSV, or `lungs`: public outlines.")],
     to: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the files; the user's cache by default.")] = None,
     data_root: DataRoot = None,
     dataset: Dataset = None,
+    images: Annotated[
+        Path, typer.Option("--images", metavar="MANIFEST", help="With `lungs`: the images that the outlines belong to.")
+    ] = Path("data_manifest.csv"),
 ) -> None:
-    """Download a manifest's missing images from the addresses it records, checking each one's checksum."""
+    """Download a manifest's missing images from the addresses it records, checking each one's checksum; or the public
+    lung outlines (v7labs, CC BY 4.0), drawn as masks, with a manifest of the images that now have one."""
+    if str(manifest) == "lungs":
+        _fetch_lungs(_manifest(images, data_root, dataset), to)
+        return
     from darkcovid.data.fetch import fetch as download
 
     failed = download(_manifest(manifest, data_root, dataset), to, lambda text: typer.echo(text, err=True))
     if failed:
         raise DarkCovidError(f"{len(failed)} files could not be fetched, the first is {failed[0][0]} ({failed[0][1]})")
+
+
+def _fetch_lungs(images, to: Path | None) -> None:
+    from darkcovid.data.lung_polygons import fetch_lungs
+    from darkcovid.paths import user_cache_dir
+
+    done = fetch_lungs(images, to or user_cache_dir() / "data")
+    typer.echo(f"{done.masks} lung masks drawn, {done.unmatched} outlines of images that the manifest does not list")
+    typer.echo(f"train on them with: darkcovid run recipes/lung_unet.yaml --manifest {done.manifest}")
 
 
 @models_app.callback()
@@ -435,10 +451,13 @@ def _plain(value: Any) -> Any:
 def _show_comparison(comparison: dict[str, Any]) -> None:
     from rich.console import Console
 
+    from darkcovid.report.data_tables import lung_lines
     from darkcovid.report.tables import NOTICE, comparison_table
 
     console = Console(highlight=False)
     console.print(comparison_table(comparison))
+    if "pooled" in comparison:
+        console.print("\n".join(["", "all folds together:", *lung_lines(comparison["pooled"])]), markup=False)
     for reason in comparison.get("not_comparable", []):
         console.print(f"not comparable: {reason}", markup=False)
     console.print(f"\n{NOTICE}\nrun folder: {comparison['run_dir']}", markup=False, soft_wrap=True)

@@ -15,8 +15,8 @@ from darkcovid.lungs.targets import true_masks
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
 from darkcovid.paths import write_json, write_text
 from darkcovid.recipe import Data
-from darkcovid.report.overlays import PREDICTED, TRUE, UNTRUSTED, lung_overlay
-from darkcovid.segmenting import png_name, save_png
+from darkcovid.report.overlays import PREDICTED, TRUE, UNTRUSTED, lung_overlay, save_png
+from darkcovid.segmenting import png_name
 
 WORST = 5
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from darkcovid.errors import RequestError
 
@@ -29,11 +29,22 @@ class Strict(BaseModel):
 
 
 class Split(Strict):
-    """How patients or images are divided into training and validation sides."""
+    """How patients or images are divided into training and validation sides: a share `valid` of them, or, with `folds`,
+    the patients of fold number `fold` (from 1) of a cross-validation."""
 
     method: Literal["stratified_group", "stratified_random", "random"] = "stratified_group"
     valid: float = Field(0.2, gt=0, lt=1)
+    folds: int | None = Field(None, ge=2, le=20)
+    fold: int = Field(1, ge=1)
     seed: int = Field(41, ge=0)
+
+    @model_validator(mode="after")
+    def _a_fold_that_exists(self) -> "Split":
+        if self.folds is None and self.fold != 1:
+            raise ValueError("fold needs folds, their number")
+        if self.folds is not None and (self.fold > self.folds or self.method != "stratified_group"):
+            raise ValueError(f"fold {self.fold} of {self.folds} needs a fold in 1..{self.folds} and method stratified_group")
+        return self
 
 
 class Phantom(Strict):
@@ -230,7 +241,7 @@ def _check_arms(recipe: Recipe) -> None:
     arms = recipe.arm_recipes()
     for name, arm in arms.items():
         for key in sorted(set(Data.model_fields) - {"image_size", "letterbox", "augment"}):
-            if getattr(arm.data, key) != getattr(recipe.data, key):
+            if getattr(arm.data, key) != getattr(recipe.data, key) and not _another_fold(key, arm, recipe):
                 raise RequestError(
                     f"arms.{name}.data.{key}: arms of one recipe share it, or their figures could not be compared; "
                     "write a second recipe and use `darkcovid compare --force`"
@@ -239,6 +250,13 @@ def _check_arms(recipe: Recipe) -> None:
             raise RequestError(f"arms.{name}.task: arms of one recipe share it; write a second recipe")
         if isinstance(arm.data.image_size, str):
             _check_borrowed_size(f"arms.{name}.data.image_size" if recipe.arms else "data.image_size", name, arms)
+
+
+def _another_fold(key: str, arm: Recipe, recipe: Recipe) -> bool:
+    """Arms that train segmenters may be the folds of one cross-validation."""
+    mine, theirs = arm.data.split, recipe.data.split
+    segmenters = recipe.task == "lung_segmentation" and key == "split"
+    return segmenters and mine.folds is not None and mine.model_copy(update={"fold": theirs.fold}) == theirs
 
 
 def _check_borrowed_size(key: str, name: str, arms: dict[str, Recipe]) -> None:

@@ -13,6 +13,7 @@ from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import classification_cohort, lung_mask_cohort
 from darkcovid.errors import Interrupted
 from darkcovid.evaluation.comparison import arm_summary, side_by_side
+from darkcovid.evaluation.lungs import read_scores, summarise
 from darkcovid.inputs import InputMaker, chosen_arms, make_inputs
 from darkcovid.paths import write_json, write_text
 from darkcovid.recipe import Recipe
@@ -56,12 +57,16 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
                 continue
             directory.event("arm", arm=name)
             if segmentation:
-                segmentation_arm(directory, name, recipe.arm_recipes()[name], cohort, folders.cache, progress, resume)
+                arm = recipe.arm_recipes()[name]
+                segmentation_arm(directory, name, arm, lung_mask_cohort(arm.data, folders.cache), folders.cache, progress, resume)
             else:
                 classification_arm(directory, name, inputs[name], cohort, progress, resume)
         comparison = side_by_side(
             {name: arm_summary(directory.arm(name)) for name in names}, str(directory.path), reference=names[0]
         )
+        if segmentation and recipe.data.split.folds is not None:
+            scores = [score for name in names for score in read_scores(directory.arm(name) / "predictions.csv")]
+            comparison["pooled"] = summarise(scores)
         write_json(directory.path / "comparison.json", comparison)
         write_text(directory.path / "comparison.md", comparison_markdown(comparison))
         plot_comparison(comparison, directory.path / "comparison.png")

@@ -18,8 +18,8 @@ from darkcovid.lungs.crop import crop_boxes
 from darkcovid.lungs.segment import lung_masks
 from darkcovid.lungs.trust import why_untrusted
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
-from darkcovid.paths import atomic_path, write_text
-from darkcovid.report.overlays import PREDICTED, UNTRUSTED, lung_overlay
+from darkcovid.paths import write_text
+from darkcovid.report.overlays import PREDICTED, UNTRUSTED, lung_overlay, save_png
 
 BATCH = 16
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -140,8 +140,3 @@ def _write(name: str, image: Image.Image, mask: np.ndarray, margin: float, folde
 def png_name(name: str) -> str:
     """`a/b.png` for `a/b.png`, and `a/b.jpg.png` for `a/b.jpg`, so that two images never share a result."""
     return name if PurePosixPath(name).suffix.lower() == ".png" else f"{name}.png"
-
-
-def save_png(image: Image.Image, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")

@@ -114,6 +114,15 @@ def test_arms_may_not_change_the_patients(write):
     assert message.startswith("arms.two.data.split: arms of one recipe share it")
 
 
+def test_only_segmenters_may_have_folds_as_arms_and_only_folds_that_exist(write):
+    folds = "data: {split: {folds: 3}}\narms: {one: {}, two: {data.split.fold: 2}}"
+    recipe = load_recipe(write(f"name: a\ntask: lung_segmentation\n{folds}"))
+    assert [arm.data.split.fold for arm in recipe.arm_recipes().values()] == [1, 2]
+    assert refused(write(f"name: a\n{folds}")).startswith("arms.two.data.split: ")
+    assert "fold needs folds" in refused(write("name: a\ndata: {split: {fold: 2}}"))
+    assert "in 1..3" in refused(write("name: a\ndata: {split: {folds: 3, fold: 4}}"))
+
+
 def test_a_borrowed_size_needs_another_arm_with_a_size(write):
     same = "data.image_size: same_pixels_as"
     assert "did you mean 'crop'" in refused(write(f"name: a\narms: {{crop: {{}}, small: {{{same} crops}}}}"))

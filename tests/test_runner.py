@@ -136,6 +136,18 @@ def test_the_lung_recipe_trains_on_phantom_masks_and_its_weights_crop(folders):
 
 
 @pytest.mark.slow
+def test_the_folds_of_a_segmenter_are_pooled(folders):
+    sets = ["data.manifest=phantom", "data.phantom.patients=12", "data.phantom.image_size=64"]
+    sets += ["data.split.folds=2", "arms={one: {data.split.fold: 1}, two: {data.split.fold: 2}}"]
+    recipe = load_recipe(RECIPES / "lung_unet.yaml", [*sets, "training.epochs=1", "training.batch_size=4"])
+    comparison = run(recipe, folders, Watched())
+    directory = folders.runs / comparison["run_dir"].split("/")[-1]
+    rows = [row for arm in ("one", "two") for row in read_csv(directory / arm / "predictions.csv")]
+    assert len({row["image"] for row in rows}) == len(rows) == comparison["pooled"]["images"]
+    assert comparison["pooled"]["dice"]["mean"] == pytest.approx(np.mean([float(row["dice"]) for row in rows]), abs=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_two_epochs_on_the_real_radiographs(folders, real_data):
     manifest = real_data / "ozturk512" / "manifest.csv"

@@ -12,13 +12,16 @@ from fastai.torch_core import TensorImage, TensorMask
 from fasttransform import ItemTransform
 from torch.nn import functional
 
+from darkcovid.data.artefacts import burn_in, shade, whiten_lungs
+
 CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
     """Ranges and probabilities of one augmentation. rotate: degrees either way; zoom: least and greatest; warp and
-    light: greatest share; erase: probability that up to three patches of an image become noise."""
+    light: greatest share; erase: probability that up to three patches of an image become noise; white_lungs (where
+    there are masks), shade, text: probabilities of these artefacts."""
 
     flip: float = 0.5
     rotate: float = 10.0
@@ -29,11 +32,16 @@ class Preset:
     p_light: float = 0.75
     padding: str = "reflection"
     erase: float = 0.0
+    white_lungs: float = 0.0
+    text: float = 0.0
+    shade: float = 0.0
 
 
 PRESETS = {
     "fastai_default": Preset(),
-    "strong": Preset(rotate=20.0, zoom=(0.8, 1.3), warp=0.25, light=0.5, p_affine=0.9, p_light=0.9, padding="zeros", erase=0.3),
+    "strong": Preset(
+        rotate=15.0, zoom=(0.85, 1.25), light=0.35, padding="zeros", erase=0.05, white_lungs=0.2, text=0.15, shade=0.15
+    ),
 }
 
 
@@ -52,12 +60,14 @@ class Augment(ItemTransform):
         grid = homography_grid(matrices, images.shape[-2:])
         plain = torch.Tensor(images)
         moved = functional.grid_sample(plain, grid, padding_mode=self.preset.padding, align_corners=True)
-        seen = erased(lit(moved, *draw_lighting(len(images), self.preset)), self.preset.erase)
-        return (TensorImage(seen), *(self._moved_mask(target, grid) for target in targets))
+        targets = [self._moved_mask(target, grid) if isinstance(target, TensorMask) else target for target in targets]
+        for mask in (target for target in targets if isinstance(target, TensorMask)):
+            moved = whiten_lungs(moved, torch.Tensor(mask), self.preset.white_lungs)
+        seen = lit(moved, *draw_lighting(len(images), self.preset))
+        seen = burn_in(shade(erased(seen, self.preset.erase), self.preset.shade), self.preset.text)
+        return (TensorImage(seen), *targets)
 
-    def _moved_mask(self, target, grid: torch.Tensor):
-        if not isinstance(target, TensorMask):
-            return target
+    def _moved_mask(self, target: TensorMask, grid: torch.Tensor) -> TensorMask:
         plain = torch.Tensor(target).float().unsqueeze(1)
         moved = functional.grid_sample(plain, grid, mode="nearest", padding_mode=self.preset.padding, align_corners=True)
         return TensorMask(moved[:, 0].to(target.dtype))

@@ -10,7 +10,7 @@ import pandas as pd
 from darkcovid.data.intake import Intake, take_in
 from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.phantom import phantom_manifest
-from darkcovid.data.split import random_split, stratified_group_split, stratified_random_split
+from darkcovid.data.split import random_split, stratified_group_folds, stratified_group_split, stratified_random_split
 from darkcovid.errors import DataError, RequestError
 from darkcovid.recipe import PHANTOM, Data, Split
 
@@ -78,6 +78,8 @@ def open_manifest(data: Data, cache_dir: Path) -> Manifest:
 
 def split_side(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.ndarray:
     """(n,) bool, true on the validation side, by the recipe's split."""
+    if split.folds is not None:
+        return stratified_group_folds(labels.tolist(), patient_groups(rows).tolist(), split.folds, split.seed) == split.fold - 1
     names = (rows.dataset + "/" + rows.path).tolist()
     if split.method == "random":
         return random_split(names, split.valid, split.seed)

@@ -39,9 +39,7 @@ def stratified_group_split(labels: Sequence[str], groups: Sequence[str], valid: 
     labels, groups: (n,) class and patient of each image. Patients are visited in hash order; one goes to the
     validation side when that brings the classes' counts there nearer to `valid` of each class.
     """
-    members = defaultdict(Counter)
-    for label, group in zip(labels, groups, strict=True):
-        members[group][label] += 1
+    members = _classes_by_group(labels, groups)
     wanted = {label: valid * count for label, count in Counter(labels).items()}
     missing = dict(wanted)
 
@@ -56,3 +54,26 @@ def stratified_group_split(labels: Sequence[str], groups: Sequence[str], valid: 
             for label, count in counts.items():
                 missing[label] -= count
     return np.array([group in chosen for group in groups], bool)
+
+
+def stratified_group_folds(labels: Sequence[str], groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
+    """Deal whole patients to `folds` folds so that each has about its share of every class: (n,) int in 0..folds-1.
+
+    labels, groups: (n,) class and patient of each image. Patients are visited in hash order; one goes to the fold
+    that holds least of the patient's classes.
+    """
+    members = _classes_by_group(labels, groups)
+    held = [Counter() for _ in range(folds)]
+    chosen = {}
+    for group in hash_order(groups, seed):
+        chosen[group] = min(range(folds), key=lambda fold: (sum(held[fold][label] for label in members[group]), fold))
+        held[chosen[group]].update(members[group])
+    return np.array([chosen[group] for group in groups])
+
+
+def _classes_by_group(labels: Sequence[str], groups: Sequence[str]) -> dict[str, Counter]:
+    """How many images of each class each patient has."""
+    members = defaultdict(Counter)
+    for label, group in zip(labels, groups, strict=True):
+        members[group][label] += 1
+    return members

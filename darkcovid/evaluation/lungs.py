@@ -1,7 +1,8 @@
 """How good are lung masks, and the crops made from them, against masks that people drew?"""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,13 @@ def score_table(cohort: Cohort, scores: Sequence[LungScore]) -> pd.DataFrame:
     """A row an image of the cohort: image, patient, and every figure of its `LungScore` ('' for a trusted mask)."""
     images = pd.DataFrame({"image": cohort.rows.path, "patient": cohort.patients})
     return images.assign(**pd.DataFrame([asdict(score) for score in scores]).fillna({"untrusted": ""}))
+
+
+def read_scores(path: Path) -> list[LungScore]:
+    """What `score_table` became as a CSV file."""
+    table = pd.read_csv(path, dtype={"untrusted": str}, keep_default_na=False)
+    names = [field.name for field in fields(LungScore)]
+    return [LungScore(**row | {"untrusted": row["untrusted"] or None}) for row in table[names].to_dict("records")]
 
 
 def summarise(scores: Sequence[LungScore]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from darkcovid.lungs.trust import clean_mask, why_untrusted
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
 
 LEAST_CONTRAST = 4.0  # standard deviation, in gray levels of 0..255
-RULES = 2  # counts changes of cleaning and trust, so that no older mask is recalled
+RULES = 3  # counts changes of cleaning and trust, so that no older mask is recalled
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,13 @@ class LungMasks:
 
 
 def lung_masks(pixels: np.ndarray, segmenter: Segmenter, compute: Compute) -> Iterator[np.ndarray]:
-    """The cleaned mask of each of (n, 256, 256) uint8 pixels: (256, 256) bool, in order. A picture without contrast
-    has an empty one, whatever the network sees in it."""
+    """The cleaned mask of each of (n, 256, 256) uint8 pixels: (256, 256) bool, in order, from the mean of what the
+    network sees in the picture and in its mirror image. A picture without contrast has an empty one."""
+    network, scale = segmenter.network, (segmenter.mean, segmenter.std)
+    views = zip(forward(network, pixels, *scale, compute), forward(network, pixels[:, :, ::-1], *scale, compute), strict=True)
     images = iter(pixels)
-    for logits in forward(segmenter.network, pixels, segmenter.mean, segmenter.std, compute):
-        for raw in (logits[:, 0] > 0).numpy():
+    for logits, mirrored in views:
+        for raw in (logits[:, 0] + mirrored[:, 0].flip(-1) > 0).numpy():
             yield clean_mask(raw if next(images).std() >= LEAST_CONTRAST else np.zeros_like(raw))
 
 

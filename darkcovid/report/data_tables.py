@@ -40,9 +40,8 @@ def verification_lines(found: Verification) -> list[str]:
 
 
 def lung_lines(summary: dict[str, Any]) -> list[str]:
-    """Of `darkcovid lungs evaluate`."""
-    images, untrusted, bad = (summary[key] for key in ("images", "untrusted", "bad_images"))
-    lines = [f"{images} images with a lung mask, {untrusted} not trusted; {bad} set aside as unreadable"]
+    """Of `darkcovid lungs evaluate`, and of all folds of a segmenter's cross-validation together."""
+    lines = [f"{summary['images']} images with a lung mask, {summary['untrusted']} not trusted"]
     for name in ("dice", "iou"):
         spread = summary[name]
         figures = f"mean {spread['mean']:.3f}  median {spread['median']:.3f}  5th percentile {spread['p5']:.3f}"
@@ -52,4 +51,4 @@ def lung_lines(summary: dict[str, Any]) -> list[str]:
         f"lung kept by the crop: mean {kept['mean']:.3f}; at least 95 % kept on {kept['share_at_95']:.1%} of the images",
         f"box IoU {summary['box_iou_mean']:.3f}; crop area {summary['crop_area_mean']:.1%} of the image",
     ]
-    return [*lines, *(f"worst: {name}" for name in summary["worst"])]
+    return [*lines, *(f"worst: {name}" for name in summary.get("worst", []))]

@@ -1,15 +1,20 @@
 """A radiograph with lungs outlined and the crop's box drawn, for a person to judge a mask by."""
 
-from collections.abc import Iterable
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import binary_erosion
 
 from darkcovid.data.pixels import FractionBox
+from darkcovid.paths import atomic_path
 
 PREDICTED, TRUE, UNTRUSTED, CROP = "#33BBEE", "#EE7733", "#CC3311", "#EECC66"
 LONG_SIDE = 512
+CAPTION = 36
 
 
 def lung_overlay(image: Image.Image, outlines: Iterable[tuple[np.ndarray, str]], crop: FractionBox | None) -> Image.Image:
@@ -28,8 +33,28 @@ def lung_overlay(image: Image.Image, outlines: Iterable[tuple[np.ndarray, str]],
     return drawn
 
 
+def gallery(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int = 4, side: int = 256) -> Image.Image:
+    """Pictures side by side, each fitted into a square of `side` pixels over its caption: an RGB image."""
+    rows, font = math.ceil(len(pictures) / columns), ImageFont.load_default(13)
+    sheet = Image.new("RGB", (min(columns, len(pictures)) * side, rows * (side + CAPTION)), "white")
+    drawing = ImageDraw.Draw(sheet)
+    for index, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        left, top = index % columns * side, index // columns * (side + CAPTION)
+        small = ImageOps.contain(picture.convert("RGB"), (side - 4, side - 4))
+        sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
+        lines = textwrap.wrap(caption, side // 7)[:2]
+        drawing.multiline_text((left + 4, top + side), "\n".join(lines), fill="black", font=font)
+    return sheet
+
+
 def outline(mask: np.ndarray, size: tuple[int, int], width: int = 2) -> np.ndarray:
     """The inner edge of a mask, `width` pixels wide, at (width, height) `size`: (height, width) bool."""
     large = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
     filled = np.asarray(large) > 127
     return filled & ~binary_erosion(filled, iterations=width)
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")

@@ -5,7 +5,7 @@ from darkcovid.data.cohort import classification_cohort, lung_mask_cohort
 from darkcovid.data.phantom import phantom_manifest
 from darkcovid.data.verify import verify
 from darkcovid.errors import DataError, RequestError
-from darkcovid.recipe import Data, Split
+from darkcovid.recipe import Data, Phantom, Split
 
 from ..conftest import SMALL
 
@@ -122,3 +122,12 @@ def test_the_real_cohort_splits_by_patient_as_counted_once(real_data, cache_dir)
         "valid": {"covid": 25, "no_finding": 102, "pneumonia": 101},
     }
     assert set(cohort.patients[cohort.valid]).isdisjoint(cohort.patients[~cohort.valid])
+
+
+def test_the_folds_of_a_cohort_cover_it_without_overlap(cache_dir):
+    data = Data(manifest="phantom", phantom=Phantom(patients=24, image_size=64))
+    sides = []
+    for fold in (1, 2, 3):
+        split = data.split.model_copy(update={"folds": 3, "fold": fold})
+        sides.append(lung_mask_cohort(data.model_copy(update={"split": split}), cache_dir).valid)
+    assert (np.sum(sides, axis=0) == 1).all()

@@ -3,7 +3,13 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from darkcovid.data.split import hash_order, random_split, stratified_group_split, stratified_random_split
+from darkcovid.data.split import (
+    hash_order,
+    random_split,
+    stratified_group_folds,
+    stratified_group_split,
+    stratified_random_split,
+)
 
 NAMES = [f"image-{index}" for index in range(500)]
 LABELS = ["covid"] * 60 + ["no_finding"] * 200 + ["pneumonia"] * 240
@@ -59,3 +65,17 @@ def test_one_big_patient_cannot_fill_the_validation_side():
     groups = ["big"] * 90 + [f"p{index}" for index in range(60)]
     side = stratified_group_split(["a"] * 150, groups, 0.2, 0)
     assert 25 <= side.sum() <= 35
+
+
+def test_folds_deal_each_patient_once_and_every_class_evenly():
+    labels = ["covid"] * 60 + ["no_finding"] * 90
+    groups = [f"p{index // 3}" for index in range(150)]
+    folds = stratified_group_folds(labels, groups, 5, seed=41)
+    assert set(folds) == set(range(5))
+    for group in set(groups):
+        assert len({fold for fold, other in zip(folds, groups, strict=True) if other == group}) == 1
+    for fold in range(5):
+        counts = Counter(label for label, other in zip(labels, folds, strict=True) if other == fold)
+        assert counts == {"covid": 12, "no_finding": 18}
+    np.testing.assert_array_equal(folds, stratified_group_folds(labels, groups, 5, seed=41))
+    assert not np.array_equal(folds, stratified_group_folds(labels, groups, 5, seed=42))

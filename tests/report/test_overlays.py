@@ -1,0 +1,36 @@
+import numpy as np
+from PIL import Image
+
+from darkcovid.report.overlays import CAPTION, CROP, PREDICTED, gallery, lung_overlay, outline
+
+
+def square(side=64):
+    mask = np.zeros((side, side), bool)
+    mask[16:48, 16:48] = True
+    return mask
+
+
+def test_an_outline_is_the_inner_edge_of_the_mask():
+    edge = outline(square(), (64, 64), width=2)
+    assert edge.sum() == 32 * 32 - 28 * 28
+    assert not edge[:15].any()
+    assert not edge[20:44, 20:44].any()
+
+
+def test_an_overlay_shows_the_image_the_outline_and_the_box():
+    picture = lung_overlay(Image.new("L", (256, 128), 90), [(square(), PREDICTED)], (0.125, 0.125, 0.875, 0.875))
+    assert picture.size == (512, 256)
+    colours = {colour for _, colour in picture.getcolors(1 << 20)}
+    for wanted in (PREDICTED, CROP):
+        assert Image.new("RGB", (1, 1), wanted).getpixel((0, 0)) in colours
+    assert picture.getpixel((256, 128)) == (90, 90, 90)
+
+
+def test_a_gallery_places_every_picture_over_its_caption():
+    pictures = [Image.new("L", (100, 50), shade) for shade in (40, 80, 120, 160, 200)]
+    sheet = gallery(pictures, ["a reason that is rather long and wraps"] * 5, columns=4, side=128)
+    assert sheet.size == (4 * 128, 2 * (128 + CAPTION))
+    for index, shade in enumerate((40, 80, 120, 160, 200)):
+        middle = (index % 4 * 128 + 64, index // 4 * (128 + CAPTION) + 64)
+        assert sheet.getpixel(middle) == (shade,) * 3
+    assert min(sheet.crop((0, 128, 128, 128 + CAPTION)).convert("L").getextrema()) < 80
