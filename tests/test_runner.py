@@ -6,9 +6,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 from rich.console import Console
 from safetensors import safe_open
 
+from darkcovid.lungs.unet import build_unet, save_segmenter
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import Progress
 from darkcovid.rundir import RunDir
@@ -133,6 +136,21 @@ def test_the_lung_recipe_trains_on_phantom_masks_and_its_weights_crop(folders):
     )
     used = run(crops, folders, Watched(), ["segmented"])
     assert used["arms"]["segmented"]["image_size"] == [64, 64]
+
+
+def test_where_no_lungs_are_found_whole_images_are_used_counted_and_shown(folders, tmp_path):
+    blind = build_unet()
+    with torch.no_grad():
+        blind.segmentation_head[0].weight.zero_()
+        blind.segmentation_head[0].bias.fill_(-100)
+    save_segmenter(blind, 0.5, 0.25, tmp_path / "blind.safetensors")
+    sets = [*SETS, "training.epochs=1", "lungs.crop_size=null", f"lungs.weights={tmp_path / 'blind.safetensors'}"]
+    comparison = run(load_recipe(RECIPES / "segmented.yaml", sets), folders, Watched(), ["segmented"])
+    arm, folder = comparison["arms"]["segmented"], folders.runs / comparison["run_dir"].split("/")[-1] / "segmented"
+    assert arm["image_size"] == [96, 96]
+    assert arm["untrusted_lungs"] == sum(arm["images"].values())
+    assert {row["lungs_untrusted"] for row in read_csv(folder / "split.csv")} == {"lungs cover only 0% of the image"}
+    assert Image.open(folder / "plots" / "untrusted_lungs.png").width == 4 * 256
 
 
 @pytest.mark.slow
