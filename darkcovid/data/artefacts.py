@@ -76,4 +76,6 @@ def word(text: int, size: int) -> torch.Tensor:
 
 
 def _chosen(count: int, probability: float) -> list[int]:
+    if not probability:
+        return []  # and no number is drawn, so that presets without artefacts give what they gave before
     return torch.nonzero(torch.rand(count) < probability).flatten().tolist()
