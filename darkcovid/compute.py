@@ -50,7 +50,7 @@ def pick_compute(device: str = "auto", precision: str = "auto") -> Compute:
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         device = next(name for name, there in present.items() if there)
-    elif not present[device]:
+    elif not present.get(device):
         raise RequestError(f"training.device: no {device} device here; use auto or cpu")
     if precision == "auto":
         precision = "bf16" if _has_bf16(device) else "fp32"

@@ -1,0 +1,74 @@
+"""The `darkcovid` command. Nothing heavy is imported until a command needs it, so `--help` answers at once."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from darkcovid import __version__
+from darkcovid.cli.data import data_app
+from darkcovid.cli.lungs import lungs_app, segment
+from darkcovid.cli.models import models_app
+from darkcovid.cli.runs import bench, compare, lr_find, run
+from darkcovid.errors import DarkCovidError
+
+app = typer.Typer(
+    name="darkcovid",
+    help="Rapid, honest experiments on covid chest radiographs. Research software, never a diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.command()(compare)
+app.command("lr-find")(lr_find)
+app.command()(bench)
+app.command()(segment)
+app.add_typer(lungs_app, name="lungs")
+app.add_typer(data_app, name="data")
+app.add_typer(models_app, name="models")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"darkcovid {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What every command takes."""
+
+
+def main() -> None:
+    """Run the command; every failure is one line on stderr and the right exit code."""
+    debug = "--debug" in sys.argv
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    try:
+        sys.exit(app(arguments, standalone_mode=False, prog_name="darkcovid") or 0)
+    except DarkCovidError as error:
+        _fail(str(error), error.exit_code, debug)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 130, debug=False)
+    except BrokenPipeError:
+        os._exit(1)
+    except Exception as error:  # noqa: BLE001 (the last line of defence: no traceback without --debug)
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
+            error.show()
+            sys.exit(error.exit_code)
+        _fail(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where", 1, debug)
+
+
+def _fail(message: str, code: int, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,67 @@
+"""Commands on manifests: data describe, data verify, data fetch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darkcovid.cli.common import emit, manifest_rows
+from darkcovid.cli.options import DataRoot, Dataset, Json, ManifestPath
+from darkcovid.errors import DarkCovidError
+
+data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
+
+
+@data_app.command()
+def describe(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset = None, json_: Json = False) -> None:
+    """Count a manifest's images and patients by class, and what is known about them."""
+    from darkcovid.data.describe import describe as count
+    from darkcovid.report.data_tables import description_lines
+
+    counts = count(manifest_rows(manifest, data_root, dataset))
+    emit(counts, json_, lambda: typer.echo("\n".join(description_lines(counts))))
+
+
+@data_app.command()
+def verify(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset = None, json_: Json = False) -> None:
+    """Check every file of a manifest: present, unchanged, decodable, of the recorded size. Exit code 3 if one is not."""
+    from dataclasses import asdict
+
+    from darkcovid.data.verify import verify as check
+    from darkcovid.report.data_tables import verification_lines
+
+    found = check(manifest_rows(manifest, data_root, dataset))
+    emit(asdict(found), json_, lambda: typer.echo("\n".join(verification_lines(found))))
+    if found.faults:
+        raise typer.Exit(3)
+
+
+@data_app.command()
+def fetch(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST|lungs", help="A manifest CSV, or `lungs`: public outlines.")],
+    to: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the files; the user's cache by default.")] = None,
+    data_root: DataRoot = None,
+    dataset: Dataset = None,
+    images: Annotated[
+        Path, typer.Option("--images", metavar="MANIFEST", help="With `lungs`: the images that the outlines belong to.")
+    ] = Path("data_manifest.csv"),
+) -> None:
+    """Download a manifest's missing images from the addresses it records, checking each one's checksum; or the public
+    lung outlines (v7labs, CC BY 4.0), drawn as masks, with a manifest of the images that now have one."""
+    if str(manifest) == "lungs":
+        _fetch_lungs(manifest_rows(images, data_root, dataset), to)
+        return
+    from darkcovid.data.fetch import fetch as download
+
+    failed = download(manifest_rows(manifest, data_root, dataset), to, lambda text: typer.echo(text, err=True))
+    if failed:
+        raise DarkCovidError(f"{len(failed)} files could not be fetched, the first is {failed[0][0]} ({failed[0][1]})")
+
+
+def _fetch_lungs(images, to: Path | None) -> None:
+    from darkcovid.data.lung_polygons import fetch_lungs
+    from darkcovid.paths import user_cache_dir
+
+    done = fetch_lungs(images, to or user_cache_dir() / "data")
+    typer.echo(f"{done.masks} lung masks drawn, {done.unmatched} outlines of images that the manifest does not list")
+    typer.echo(f"train on them with: darkcovid run recipes/lung_unet.yaml --manifest {done.manifest}")

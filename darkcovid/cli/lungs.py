@@ -1,0 +1,77 @@
+"""Commands on lungs alone: segment, lungs evaluate."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from darkcovid.cli.common import cache_folder, emit, plain, with_fastai
+from darkcovid.cli.options import CacheDir, DataRoot, Dataset, Device, Json, Margin, Weights
+from darkcovid.errors import DataError
+
+lungs_app = typer.Typer(help="Judge a lung segmenter.", no_args_is_help=True)
+
+
+def segment(
+    target: Annotated[Path, typer.Argument(metavar="IMAGE|FOLDER|MANIFEST", help="A PNG or JPEG, a folder, or a CSV.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")] = Path("lungs"),
+    data_root: DataRoot = None,
+    weights: Weights = None,
+    margin: Margin = 0.05,
+    device: Device = "auto",
+    json_: Json = False,
+) -> None:
+    """Find lungs: masks, crops, overlays and a table with each box, the lung area, and whether it can be trusted."""
+
+    def work() -> list[Any]:
+        from darkcovid.compute import pick_compute
+        from darkcovid.lungs.unet import load_segmenter
+        from darkcovid.report.progress import counting
+        from darkcovid.segmenting import find_images, segment_images
+
+        images = find_images(target, data_root)
+        segmenter, compute = load_segmenter(weights), pick_compute(device)
+        with counting("segmenting", len(images)) as show:
+            return segment_images(images, segmenter, compute, margin, out, show)
+
+    rows = with_fastai(work)
+    doubtful = [row for row in rows if not row.trusted]
+
+    def show_doubtful() -> None:
+        typer.echo(f"{len(rows)} images, {len(rows) - len(doubtful)} with lungs that can be trusted")
+        for row in doubtful:
+            typer.echo(f"not trusted: {row.image}: {row.reason}")
+        typer.echo(f"masks, crops, overlays and lungs.csv are in {out}")
+
+    emit([plain(row) for row in rows], json_, show_doubtful)
+    if all(row.width == 0 for row in rows):
+        raise DataError(f"{target}: no image could be read; the first is {rows[0].image} ({rows[0].reason})")
+
+
+@lungs_app.command()
+def evaluate(
+    manifest: Annotated[str, typer.Option("--manifest", metavar="PATH", help="A manifest whose rows have lung masks.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")] = Path("lungs-evaluation"),
+    data_root: DataRoot = None,
+    dataset: Dataset = None,
+    weights: Weights = None,
+    margin: Margin = 0.05,
+    device: Device = "auto",
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Score a lung segmenter, and the crops it makes, against lung masks that people drew (`phantom`: exact ones)."""
+
+    def work() -> dict[str, Any]:
+        from darkcovid.compute import pick_compute
+        from darkcovid.lung_evaluation import evaluate_lungs
+        from darkcovid.lungs.unet import load_segmenter
+        from darkcovid.recipe import Data
+
+        data = Data(manifest=manifest, root=data_root, dataset=dataset)
+        return evaluate_lungs(data, load_segmenter(weights), pick_compute(device), margin, cache_folder(cache_dir), out)
+
+    from darkcovid.report.data_tables import lung_lines
+
+    summary = with_fastai(work)
+    emit(summary, json_, lambda: typer.echo("\n".join([*lung_lines(summary), f"every image and the worst are in {out}"])))

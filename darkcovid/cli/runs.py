@@ -1,0 +1,186 @@
+"""Commands on recipes and runs: run, compare, lr-find, bench."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from darkcovid.cli.common import cache_folder, emit, load, with_fastai
+from darkcovid.cli.options import Arms, CacheDir, DataOption, DataRoot, Json, ManifestOption, RecipePath, RunsDir, Sets
+from darkcovid.errors import Interrupted, RequestError
+
+
+def run(
+    recipe: RecipePath,
+    sets: Sets = [],  # noqa: B006 (typer reads the default)
+    manifest: ManifestOption = None,
+    data: DataOption = None,
+    data_root: DataRoot = None,
+    arm: Arms = [],  # noqa: B006
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with this recipe's newest unfinished run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run and its cost; train nothing.")] = False,
+    json_: Json = False,
+    runs_dir: RunsDir = Path("runs"),
+    cache_dir: CacheDir = None,
+) -> None:
+    """Train and score every arm of a recipe, and print them side by side."""
+    resolved = load(recipe, sets, manifest, data, data_root)
+    cache = cache_folder(cache_dir)
+    if dry_run:
+
+        def plan_only() -> dict[str, Any]:
+            from darkcovid.estimate import dry_run as estimate
+
+            return estimate(resolved, cache, arm)
+
+        plan = with_fastai(plan_only)
+        emit(plan, json_, lambda: _show_plan(plan, resolved))
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def work() -> dict[str, Any]:
+        from darkcovid.report.progress import Progress
+        from darkcovid.runner import Folders
+        from darkcovid.runner import run as run_recipe
+
+        return run_recipe(resolved, Folders(runs_dir, cache), Progress(), arm, resume)
+
+    try:
+        comparison = with_fastai(work)
+    except Interrupted:
+        typer.echo(f"interrupted; go on with: {_resume_command()}", err=True)
+        raise typer.Exit(130) from None
+    emit(comparison, json_, lambda: _show_comparison(comparison))
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    force: Annotated[bool, typer.Option("--force", help="Compare even if the validation sides differ.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show the arms of several runs side by side; refused when they were validated on different patients."""
+    from darkcovid.evaluation.comparison import compare_runs
+
+    comparison = compare_runs(runs, force)
+
+    def show() -> None:
+        if markdown:
+            from darkcovid.report.tables import comparison_markdown
+
+            typer.echo(comparison_markdown(comparison))
+        else:
+            _show_comparison(comparison)
+
+    emit(comparison, json_, show)
+
+
+def lr_find(
+    recipe: RecipePath,
+    sets: Sets = [],  # noqa: B006
+    manifest: ManifestOption = None,
+    data: DataOption = None,
+    data_root: DataRoot = None,
+    arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the first by default.")] = None,
+    start_lr: Annotated[float, typer.Option(min=1e-12)] = 1e-7,
+    end_lr: Annotated[float, typer.Option(min=1e-12)] = 10.0,
+    steps: Annotated[int, typer.Option(min=40, help="Batches to try.")] = 100,
+    plot: Annotated[Path, typer.Option(metavar="PNG", help="Where to draw the curve.")] = Path("lr_find.png"),
+    apply: Annotated[str | None, typer.Option(metavar="NAME", help="Print the --set that uses this suggestion.")] = None,
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Find a learning rate by fastai's range test: a table, a plot, and suggestions."""
+    resolved = load(recipe, sets, manifest, data, data_root)
+
+    def work() -> dict[str, Any]:
+        from darkcovid.lr_find import find_learning_rate
+
+        return find_learning_rate(resolved, arm, cache_folder(cache_dir), start_lr, end_lr, steps, plot)
+
+    _check_suggestion(apply)
+    found = with_fastai(work)
+
+    def show() -> None:
+        if apply:
+            typer.echo(f"--set training.lr={found['suggestions'][apply]:.2e}")
+            return
+        for name, rate in found["suggestions"].items():
+            typer.echo(f"{name:<8} {rate:.2e}")
+        typer.echo(f"plot: {found['plot']}")
+
+    emit(found, json_, show)
+
+
+def bench(
+    recipe: Annotated[Path, typer.Argument(metavar="[RECIPE]", help="A recipe with a whole and a crop arm.")] = Path(
+        "recipes/segmented.yaml"
+    ),
+    sets: Sets = [],  # noqa: B006
+    manifest: ManifestOption = None,
+    data: DataOption = None,
+    data_root: DataRoot = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Counted epochs of each contender.")] = 3,
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Time epochs of stock fastai, whole images and crops in turn, and print the ratios."""
+    resolved = load(recipe, sets, manifest, data, data_root)
+
+    def work() -> dict[str, Any]:
+        from darkcovid.bench import bench as measure
+
+        return measure(resolved, cache_folder(cache_dir), repeats, lambda text: typer.echo(text, err=True))
+
+    result = with_fastai(work)
+
+    def show() -> None:
+        typer.echo(f"{'':8}{'s/epoch':>10}{'images/s':>10}{'peak GB':>10}{'x stock':>10}")
+        for label in ("stock", "whole", "crop"):
+            row, ratio = result[label], result.get(f"ratio_{label}", 1.0)
+            memory = row["peak_host_bytes"] / 1e9
+            typer.echo(f"{label:8}{row['epoch_seconds']:10.2f}{row['images_per_second']:10.0f}{memory:10.2f}{ratio:10.2f}")
+
+    emit(result, json_, show)
+
+
+def _check_suggestion(name: str | None) -> None:
+    suggestions = ("valley", "steep", "minimum", "slide")
+    if name is not None and name not in suggestions:
+        raise RequestError(f"--apply {name}: no such suggestion; there are: {', '.join(suggestions)}")
+
+
+def _show_comparison(comparison: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from darkcovid.report.data_tables import lung_lines
+    from darkcovid.report.tables import NOTICE, comparison_table
+
+    console = Console(highlight=False)
+    console.print(comparison_table(comparison))
+    if "pooled" in comparison:
+        console.print("\n".join(["", "all folds together:", *lung_lines(comparison["pooled"])]), markup=False)
+    for reason in comparison.get("not_comparable", []):
+        console.print(f"not comparable: {reason}", markup=False)
+    console.print(f"\n{NOTICE}\nrun folder: {comparison['run_dir']}", markup=False, soft_wrap=True)
+
+
+def _show_plan(plan: dict[str, Any], recipe) -> None:
+    from darkcovid.report.progress import duration
+
+    typer.echo(recipe.to_yaml())
+    for side, counts in plan["images"].items():
+        classes = ", ".join(f"{count} {name}" for name, count in counts.items())
+        typer.echo(f"{side}: {sum(counts.values())} images of {plan['patients'][side]} patients ({classes})")
+    for name, arm in plan["arms"].items():
+        size, memory = f"{arm.image_size[0]}x{arm.image_size[1]}", arm.peak_host_bytes / 1e9
+        typer.echo(f"{name}: {size} px, about {duration(arm.train_seconds)} for {arm.epochs} epochs, {memory:.1f} GB of memory")
+
+
+def _resume_command() -> str:
+    import shlex
+
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    return shlex.join(["darkcovid", *words, "--resume"])
