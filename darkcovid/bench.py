@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from darkcovid.errors import DarkCovidError, RequestError
+from darkcovid.errors import DarkCovidError, RequestError, one_line
 from darkcovid.quiet import hush
 from darkcovid.recipe import Recipe
 
@@ -139,7 +139,7 @@ def _work(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path)
     except (EOFError, KeyboardInterrupt):
         return
     except Exception as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
-        pipe.send(("error", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+        pipe.send(("error", f"{type(error).__name__}: {one_line(error)}"))
 
 
 def _prepare(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Callable[[], dict[str, float]]:

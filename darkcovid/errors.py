@@ -21,3 +21,8 @@ class DataError(DarkCovidError):
     """Data is missing or damaged (exit code 3)."""
 
     exit_code = 3
+
+
+def one_line(error: object) -> str:
+    """An error's words without line breaks."""
+    return " ".join(str(error).split())

@@ -4,7 +4,6 @@ Unknown keys, duplicate keys and wrong types are refused. `extends` and `arms` a
 rest of the package never sees YAML.
 """
 
-import difflib
 import hashlib
 import json
 import re
@@ -15,7 +14,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from darkcovid.errors import RequestError
+from darkcovid.errors import RequestError, one_line
+from darkcovid.recipe_faults import first_fault, nearest
 
 PHANTOM = "phantom"
 SAME_PIXELS = "same_pixels_as "
@@ -164,7 +164,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         try:
             plain = merge(plain, _nested(key.strip(), yaml.load(text, Loader=_Loader)))  # noqa: S506 (a SafeLoader)
         except yaml.YAMLError as error:
-            raise RequestError(f"--set {override}: the value is not valid YAML ({_one_line(error)})") from None
+            raise RequestError(f"--set {override}: the value is not valid YAML ({one_line(error)})") from None
     recipe = _validate(plain, where="")
     _check_arms(recipe)
     return recipe.model_copy(update={"data": _with_found_paths(recipe.data, path.parent)})
@@ -205,9 +205,9 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
     except FileNotFoundError:
         raise RequestError(f"{path}: no such recipe; the ones that ship are in recipes/") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"{path}: cannot be read as a text file ({_one_line(error)})") from None
+        raise RequestError(f"{path}: cannot be read as a text file ({one_line(error)})") from None
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
-        raise RequestError(f"{path}: not a valid recipe ({_one_line(error)})") from None
+        raise RequestError(f"{path}: not a valid recipe ({one_line(error)})") from None
     if not isinstance(plain, dict):
         raise RequestError(f"{path}: a recipe is a mapping of keys, such as `name: segmented`")
     parent = plain.pop("extends", None)
@@ -222,19 +222,7 @@ def _validate(plain: dict, where: str) -> Recipe:
     try:
         return Recipe.model_validate_json(json.dumps(plain, default=str))
     except ValidationError as error:
-        raise RequestError(where + _first_fault(error)) from None
-
-
-def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    keys = [str(key) for key in fault["loc"] if key in _FIELD_NAMES or not _is_union_tag(key)]
-    path = ".".join(keys) or "recipe"
-    if fault["type"] == "extra_forbidden":
-        return f"{path}: unknown key{_nearest(keys[-1], _fields_at(keys[:-1]))}"
-    if fault["type"] == "missing":
-        return f"{path}: this key is required"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{path}: {message[0].lower()}{message[1:]}, not {fault['input']!r}"
+        raise RequestError(where + first_fault(error, Recipe)) from None
 
 
 def _check_arms(recipe: Recipe) -> None:
@@ -263,44 +251,9 @@ def _check_borrowed_size(key: str, name: str, arms: dict[str, Recipe]) -> None:
     lender = arms[name].data.image_size.removeprefix(SAME_PIXELS)
     others = [other for other in arms if other != name]
     if lender not in others:
-        raise RequestError(f"{key}: no other arm is called {lender!r}{_nearest(lender, others)}")
+        raise RequestError(f"{key}: no other arm is called {lender!r}{nearest(lender, others)}")
     if isinstance(arms[lender].data.image_size, str):
         raise RequestError(f"{key}: {lender!r} takes its own size from another arm; name one with a size of its own")
-
-
-def _is_union_tag(key: object) -> bool:
-    return isinstance(key, str) and (key in {"int", "str"} or key.startswith(("tuple[", "constrained-")))
-
-
-def _fields_at(keys: list[str]) -> list[str]:
-    model: Any = Recipe
-    for key in keys:
-        field = model.model_fields[key].annotation
-        model = next((kind for kind in getattr(field, "__args__", (field,)) if _is_model(kind)), None)
-    names = list(model.model_fields)
-    return [*names, "extends"] if model is Recipe else names
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _all_field_names(model: type[BaseModel]) -> set[str]:
-    names = set(model.model_fields)
-    for field in model.model_fields.values():
-        for kind in getattr(field.annotation, "__args__", (field.annotation,)):
-            if _is_model(kind):
-                names |= _all_field_names(kind)
-    return names
-
-
-_FIELD_NAMES = _all_field_names(Recipe)
-
-
-def _nearest(name: str, valid: Iterable[str]) -> str:
-    valid = list(valid)
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; valid here: {', '.join(valid) or 'none'}"
 
 
 def _nested(path: str, value: Any) -> dict:
@@ -315,7 +268,3 @@ def _with_found_paths(data: Data, folder: Path) -> Data:
     places = [Path.cwd(), folder, folder.parent]
     found = next((place / data.manifest for place in places if (place / data.manifest).is_file()), None)
     return data if found is None else data.model_copy(update={"manifest": str(found.resolve())})
-
-
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split())

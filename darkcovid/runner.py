@@ -11,7 +11,7 @@ from typing import Any
 from darkcovid.arms import classification_arm, segmentation_arm
 from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import classification_cohort, lung_mask_cohort
-from darkcovid.errors import Interrupted
+from darkcovid.errors import Interrupted, one_line
 from darkcovid.evaluation.comparison import arm_summary, side_by_side
 from darkcovid.evaluation.lungs import read_scores, summarise
 from darkcovid.inputs import InputMaker, chosen_arms, make_inputs
@@ -75,6 +75,6 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
         directory.set_state("interrupted")
         raise Interrupted from None
     except BaseException as error:
-        directory.set_state("failed", reason=" ".join(str(error).split()))
+        directory.set_state("failed", reason=one_line(error))
         raise
     return comparison

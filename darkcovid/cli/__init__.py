@@ -11,7 +11,7 @@ from darkcovid.cli.data import data_app
 from darkcovid.cli.lungs import lungs_app, segment
 from darkcovid.cli.models import models_app
 from darkcovid.cli.runs import bench, compare, lr_find, run
-from darkcovid.errors import DarkCovidError
+from darkcovid.errors import DarkCovidError, one_line
 
 app = typer.Typer(
     name="darkcovid",
@@ -62,7 +62,7 @@ def main() -> None:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(error.exit_code)
-        _fail(f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; --debug shows where", 1, debug)
+        _fail(f"unexpected {type(error).__name__}: {one_line(error)}; --debug shows where", 1, debug)
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

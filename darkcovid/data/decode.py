@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from darkcovid.errors import DataError
+from darkcovid.errors import DataError, one_line
 
 FORMATS = ("PNG", "JPEG")
 MAX_PIXELS = 100_000_000
@@ -29,7 +29,7 @@ def open_grayscale(path: str | Path) -> Image.Image:
     except UnidentifiedImageError:
         raise DataError(f"{path}: not a PNG or JPEG image") from None
     except (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be decoded ({' '.join(str(error).split())})") from None
+        raise DataError(f"{path}: cannot be decoded ({one_line(error)})") from None
 
 
 def decode_grayscale(path: str | Path) -> np.ndarray:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import pooch
 
 from darkcovid.data.manifest import Manifest
+from darkcovid.errors import one_line
 from darkcovid.paths import user_cache_dir
 
 
@@ -36,5 +37,5 @@ def _fetch_one(row: dict[str, str], folder: Path) -> str | None:
     try:
         pooch.retrieve(row["url"], known_hash=known, fname=target.name, path=target.parent, progressbar=False)
     except (OSError, ValueError) as error:
-        return " ".join(str(error).split())
+        return one_line(error)
     return None

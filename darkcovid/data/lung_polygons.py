@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.manifest import Manifest
-from darkcovid.errors import DarkCovidError, DataError
+from darkcovid.errors import DarkCovidError, DataError, one_line
 from darkcovid.paths import atomic_path, write_text
 
 COMMIT = "51fca0d0d089b2fa7b0b95f0aed32ebaebd561f2"
@@ -39,7 +39,7 @@ def fetch_lungs(manifest: Manifest, folder: Path, url: str = URL, sha256: str = 
     try:
         archive = pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname="covid-only.zip", path=folder, progressbar=False)
     except (OSError, ValueError) as error:
-        raise DarkCovidError(f"{url}: could not be fetched ({' '.join(str(error).split())}); try again later") from None
+        raise DarkCovidError(f"{url}: could not be fetched ({one_line(error)}); try again later") from None
     outlines = read_outlines(Path(archive))
     names = manifest.rows.path.map(lambda path: PurePosixPath(path).name)
     listed = manifest.rows[names.isin(outlines)].copy()
@@ -66,7 +66,7 @@ def read_outlines(archive: Path) -> dict[str, dict[str, Any]]:
                     if lung_polygons(outline):
                         found[outline["image"]["original_filename"]] = outline
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{archive}: not a zip of Darwin annotations ({' '.join(str(error).split())}); remove it") from None
+        raise DataError(f"{archive}: not a zip of Darwin annotations ({one_line(error)}); remove it") from None
     return found
 
 

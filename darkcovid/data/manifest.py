@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from darkcovid.errors import DataError, RequestError
+from darkcovid.errors import DataError, RequestError, one_line
 from darkcovid.paths import user_cache_dir
 
 REQUIRED = ("path", "label", "patient_id")
@@ -52,7 +52,7 @@ def read_manifest(path: str | Path, data_root: str | Path | None = None) -> Mani
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", encoding_errors="strict")
     except (ValueError, OSError) as error:
-        raise DataError(f"{path}: not a readable CSV manifest ({' '.join(str(error).split())})") from None
+        raise DataError(f"{path}: not a readable CSV manifest ({one_line(error)})") from None
     missing = [column for column in REQUIRED if column not in rows.columns]
     if missing:
         raise RequestError(f"{path}: column {missing[0]!r} is missing; a manifest needs {', '.join(REQUIRED)}")

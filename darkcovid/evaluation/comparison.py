@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from darkcovid.errors import RequestError
+from darkcovid.errors import RequestError, one_line
 
 ARM_FILES = ("split.csv", "metrics.json", "timing.json")
 
@@ -15,7 +15,7 @@ def arm_summary(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / "metrics.json").read_text()) | json.loads((folder / "timing.json").read_text())
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise RequestError(
             f"{folder}: not a finished arm of a run ({reason}); finish it with `darkcovid run ... --resume`"
         ) from None

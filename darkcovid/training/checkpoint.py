@@ -15,7 +15,7 @@ from fastai.learner import Learner
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from darkcovid.errors import DataError
+from darkcovid.errors import DataError, one_line
 from darkcovid.paths import atomic_path
 from darkcovid.training.callbacks import History
 
@@ -84,7 +84,7 @@ def load_checkpoint(path: Path, learner: Learner) -> tuple[History, dict[str, An
         learner.opt.load_state_dict({"state": state, "hypers": about["opt"]["hypers"]})
         set_rng_state(learner, about["rng"], _under(tensors, "rng."))
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise DataError(f"{path}: not a usable checkpoint ({reason}); start again without --resume") from None
     return History(**about["history"]), about["notes"]
 
