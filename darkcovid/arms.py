@@ -13,6 +13,7 @@ from darkcovid.compute import Compute, pick_compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.loaders import Scale
+from darkcovid.data.pixels import save_png
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
 from darkcovid.evaluation.metrics import score
 from darkcovid.inputs import ArmInputs
@@ -21,7 +22,7 @@ from darkcovid.lungs.unet import INPUT_SIZE, save_segmenter
 from darkcovid.models.registry import parameter_counts
 from darkcovid.paths import atomic_path, write_json, write_text
 from darkcovid.recipe import Lungs, Recipe
-from darkcovid.report.overlays import UNTRUSTED, gallery, lung_overlay, save_png
+from darkcovid.report.overlays import UNTRUSTED, gallery, lung_overlay
 from darkcovid.report.plots import plot_confusion, plot_history
 from darkcovid.report.progress import Progress
 from darkcovid.rundir import RunDir

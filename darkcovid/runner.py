@@ -40,10 +40,14 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
     names = chosen_arms(recipe, arms)
     progress.stage(f"reading {recipe.data.manifest}")
     segmentation = recipe.task == "lung_segmentation"
-    cohort = (lung_mask_cohort if segmentation else classification_cohort)(recipe.data, folders.cache)
-    progress.cohort(cohort)
-    inputs = {}
-    if not segmentation:
+    inputs, cohorts = {}, {}
+    if segmentation:
+        recipes = recipe.arm_recipes()
+        cohorts = {name: lung_mask_cohort(recipes[name].data, folders.cache) for name in names}
+        progress.cohort(cohorts[names[0]])
+    else:
+        cohort = classification_cohort(recipe.data, folders.cache)
+        progress.cohort(cohort)
         maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), folders.cache)
         inputs = make_inputs(maker, names, progress.stage)
 
@@ -57,8 +61,7 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
                 continue
             directory.event("arm", arm=name)
             if segmentation:
-                arm = recipe.arm_recipes()[name]
-                segmentation_arm(directory, name, arm, lung_mask_cohort(arm.data, folders.cache), folders.cache, progress, resume)
+                segmentation_arm(directory, name, recipes[name], cohorts[name], folders.cache, progress, resume)
             else:
                 classification_arm(directory, name, inputs[name], cohort, progress, resume)
         comparison = side_by_side(

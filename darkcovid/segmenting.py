@@ -12,14 +12,14 @@ from darkcovid.compute import Compute
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.intake import in_threads
 from darkcovid.data.manifest import read_manifest
-from darkcovid.data.pixels import resized
+from darkcovid.data.pixels import mask_picture, resized, save_png
 from darkcovid.errors import DataError, RequestError
 from darkcovid.lungs.crop import crop_boxes
 from darkcovid.lungs.segment import lung_masks
 from darkcovid.lungs.trust import why_untrusted
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
 from darkcovid.paths import write_text
-from darkcovid.report.overlays import PREDICTED, UNTRUSTED, lung_overlay, save_png
+from darkcovid.report.overlays import PREDICTED, UNTRUSTED, lung_overlay
 
 BATCH = 16
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -128,7 +128,7 @@ def _write(name: str, image: Image.Image, mask: np.ndarray, margin: float, folde
     (crop,) = crop_boxes([mask], margin)
     height, width = image.height, image.width
     top, left, bottom, right = (round(share * side) for share, side in zip(crop, (height, width) * 2, strict=True))
-    full_mask = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).resize(image.size, Image.Resampling.BILINEAR)
+    full_mask = mask_picture(mask).resize(image.size, Image.Resampling.BILINEAR)
     overlay = lung_overlay(image, [(mask, UNTRUSTED if reason else PREDICTED)], crop)
     save_png(full_mask.point(lambda value: 255 * (value > 127)), folder / "masks" / png_name(name))
     save_png(image.crop((left, top, right, bottom)), folder / "crops" / png_name(name))

@@ -25,13 +25,11 @@ def describe(manifest: ManifestPath, data_root: DataRoot = None, dataset: Datase
 @data_app.command()
 def verify(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset = None, json_: Json = False) -> None:
     """Check every file of a manifest: present, unchanged, decodable, of the recorded size. Exit code 3 if one is not."""
-    from dataclasses import asdict
-
     from darkcovid.data.verify import verify as check
     from darkcovid.report.data_tables import verification_lines
 
     found = check(manifest_rows(manifest, data_root, dataset))
-    emit(asdict(found), json_, lambda: typer.echo("\n".join(verification_lines(found))))
+    emit(found, json_, lambda: typer.echo("\n".join(verification_lines(found))))
     if found.faults:
         raise typer.Exit(3)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from darkcovid.cli.common import cache_folder, emit, plain, with_fastai
+from darkcovid.cli.common import cache_folder, emit, with_fastai
 from darkcovid.cli.options import CacheDir, DataRoot, Dataset, Device, Json, Margin, Weights
 from darkcovid.errors import DataError
 
@@ -43,7 +43,7 @@ def segment(
             typer.echo(f"not trusted: {row.image}: {row.reason}")
         typer.echo(f"masks, crops, overlays and lungs.csv are in {out}")
 
-    emit([plain(row) for row in rows], json_, show_doubtful)
+    emit(rows, json_, show_doubtful)
     if all(row.width == 0 for row in rows):
         raise DataError(f"{target}: no image could be read; the first is {rows[0].image} ({rows[0].reason})")
 

@@ -22,18 +22,18 @@ def whiten_lungs(images: torch.Tensor, masks: torch.Tensor, probability: float) 
     height, width = images.shape[-2:]
     y = torch.linspace(0, 1, height, device=images.device)[:, None]
     x = torch.linspace(0, 1, width, device=images.device)[None, :]
-    soft = functional.avg_pool2d(masks.float().unsqueeze(1), 9, stride=1, padding=4)
     for index in _chosen(len(images), probability):
         inside = torch.nonzero(masks[index])
         outside = images[index, 0][masks[index] == 0]
         if not len(inside) or not len(outside):
             continue
+        soft = functional.avg_pool2d(masks[index].float()[None, None], 9, stride=1, padding=4)[0, 0]
         level = float(torch.quantile(outside[:: max(1, len(outside) // 2000)].float(), 0.5 + 0.4 * float(torch.rand(()))))
         for _ in range(int(torch.randint(1, 5, ()))):
             row, column = inside[int(torch.randint(0, len(inside), ()))].tolist()
             tall, wide = (0.08 + 0.25 * torch.rand(2)).tolist()
             patch = torch.exp(-(((y - row / height) / tall) ** 2) - ((x - column / width) / wide) ** 2)
-            share = (0.4 + 0.6 * float(torch.rand(()))) * patch * soft[index, 0]
+            share = (0.4 + 0.6 * float(torch.rand(()))) * patch * soft
             images[index, 0].lerp_(torch.full_like(share, level), share)
     return images
 

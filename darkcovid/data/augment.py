@@ -61,8 +61,9 @@ class Augment(ItemTransform):
         plain = torch.Tensor(images)
         moved = functional.grid_sample(plain, grid, padding_mode=self.preset.padding, align_corners=True)
         targets = [self._moved_mask(target, grid) if isinstance(target, TensorMask) else target for target in targets]
-        for mask in (target for target in targets if isinstance(target, TensorMask)):
-            moved = whiten_lungs(moved, torch.Tensor(mask), self.preset.white_lungs)
+        for target in targets:
+            if isinstance(target, TensorMask):
+                moved = whiten_lungs(moved, torch.Tensor(target), self.preset.white_lungs)
         seen = lit(moved, *draw_lighting(len(images), self.preset))
         seen = burn_in(shade(erased(seen, self.preset.erase), self.preset.shade), self.preset.text)
         return (TensorImage(seen), *targets)

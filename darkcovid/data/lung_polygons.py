@@ -12,8 +12,9 @@ from PIL import Image, ImageDraw
 
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.manifest import Manifest
+from darkcovid.data.pixels import mask_picture, save_png
 from darkcovid.errors import DarkCovidError, DataError, one_line
-from darkcovid.paths import atomic_path, write_text
+from darkcovid.paths import write_text
 
 COMMIT = "51fca0d0d089b2fa7b0b95f0aed32ebaebd561f2"
 URL = f"https://github.com/v7labs/covid-19-xray-dataset/raw/{COMMIT}/annotations/covid-only.zip"
@@ -46,11 +47,10 @@ def fetch_lungs(manifest: Manifest, folder: Path, url: str = URL, sha256: str = 
     listed["lung_mask"] = [f"lung_masks/{PurePosixPath(path).stem}.png" for path in listed.path]
     for path, target in zip(listed.path, listed.lung_mask, strict=True):
         outline, file = outlines[PurePosixPath(path).name], manifest.locate(path)
-        mask = Image.fromarray(np.where(rasterise(outline), 255, 0).astype(np.uint8))
+        mask = mask_picture(rasterise(outline))
         if file is not None:
             mask = mask.resize(open_grayscale(file).size, Image.Resampling.NEAREST)
-        with atomic_path(folder / target) as temporary:
-            mask.save(temporary, format="PNG")
+        save_png(mask, folder / target)
     write_text(folder / "lungs_manifest.csv", listed.to_csv(index=False))
     return FetchedLungs(folder / "lungs_manifest.csv", len(listed), len(outlines) - names.isin(outlines).sum())
 

@@ -15,7 +15,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from darkcovid.data.manifest import Manifest, read_manifest
-from darkcovid.paths import atomic_path, write_text
+from darkcovid.data.pixels import mask_picture, save_png
+from darkcovid.paths import write_text
 from darkcovid.recipe import Phantom
 
 DRAWING_VERSION = 1
@@ -43,9 +44,8 @@ def _draw_cohort(phantom: Phantom, folder: Path) -> None:
         for visit in range(random.randint(1, 4)):
             pixels, lungs = draw_radiograph(anatomy, label, phantom, random)
             name = f"{patient:05d}-{visit}.png"
-            for kind, array in (("images", pixels), ("lung_masks", np.where(lungs, 255, 0).astype(np.uint8))):
-                with atomic_path(folder / kind / name) as temporary:
-                    Image.fromarray(array).save(temporary, format="PNG")
+            save_png(Image.fromarray(pixels), folder / "images" / name)
+            save_png(mask_picture(lungs), folder / "lung_masks" / name)
             rows.append(_row(name, patient, label, phantom.image_size, folder / "images" / name))
     write_text(folder / "manifest.csv", pd.DataFrame(rows).to_csv(index=False))
 

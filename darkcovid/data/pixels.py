@@ -9,6 +9,7 @@ from PIL import Image
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.intake import in_threads
 from darkcovid.data.store import Stored, content_key, stored_array
+from darkcovid.paths import atomic_path
 
 Size = tuple[int, int]
 FractionBox = tuple[float, float, float, float]
@@ -34,6 +35,17 @@ def resized(image: Image.Image, size: Size, box: FractionBox = WHOLE, keep_aspec
     small = image.resize(fitted, Image.Resampling.BILINEAR, box=window)
     canvas[down : down + fitted[1], across : across + fitted[0]] = np.asarray(small)
     return canvas
+
+
+def mask_picture(mask: np.ndarray) -> Image.Image:
+    """(h, w) mask of false and true, or 0 and 1, as a Pillow image of 0 and 255."""
+    return Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
 
 
 def whole_pixels(files: Sequence[Path], sha256: Sequence[str], size: Size, cache_dir: Path, keep_aspect: bool = False) -> Stored:

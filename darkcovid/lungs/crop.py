@@ -11,7 +11,7 @@ from scipy.ndimage import binary_dilation
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.intake import in_threads
-from darkcovid.data.pixels import WHOLE, FractionBox, Size, resized
+from darkcovid.data.pixels import WHOLE, FractionBox, Size, mask_picture, resized
 from darkcovid.data.store import Stored, content_key, stored_array
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.lungs.trust import looks_like_lungs
@@ -148,4 +148,4 @@ def _widened(mask: np.ndarray, lungs: Lungs) -> Image.Image:
     image's side, so that their edge does not betray what was inside."""
     if lungs.mode == "outside":
         mask = binary_dilation(mask, iterations=max(1, round(lungs.margin * mask.shape[0])))
-    return Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
+    return mask_picture(mask)

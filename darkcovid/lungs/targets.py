@@ -9,6 +9,7 @@ from PIL import Image
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import decode_grayscale
 from darkcovid.data.intake import in_threads
+from darkcovid.data.pixels import mask_picture
 from darkcovid.data.store import Stored, content_key, stored_array
 from darkcovid.errors import DataError
 
@@ -22,7 +23,7 @@ def true_masks(cohort: Cohort, size: tuple[int, int], cache_dir: Path) -> Stored
 
     def fill(array: np.ndarray) -> None:
         def one(index: int) -> None:
-            mask = Image.fromarray(np.where(decode_grayscale(files[index]) > 127, 255, 0).astype(np.uint8))
+            mask = mask_picture(decode_grayscale(files[index]) > 127)
             array[index] = np.asarray(mask.resize(size[::-1], Image.Resampling.BILINEAR)) > 127
 
         in_threads(one, range(len(files)))

@@ -3,14 +3,12 @@
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import binary_erosion
 
-from darkcovid.data.pixels import FractionBox
-from darkcovid.paths import atomic_path
+from darkcovid.data.pixels import FractionBox, mask_picture
 
 PREDICTED, TRUE, UNTRUSTED, CROP = "#33BBEE", "#EE7733", "#CC3311", "#EECC66"
 LONG_SIDE = 512
@@ -49,12 +47,6 @@ def gallery(pictures: Sequence[Image.Image], captions: Sequence[str], columns: i
 
 def outline(mask: np.ndarray, size: tuple[int, int], width: int = 2) -> np.ndarray:
     """The inner edge of a mask, `width` pixels wide, at (width, height) `size`: (height, width) bool."""
-    large = Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).resize(size, Image.Resampling.BILINEAR)
+    large = mask_picture(mask).resize(size, Image.Resampling.BILINEAR)
     filled = np.asarray(large) > 127
     return filled & ~binary_erosion(filled, iterations=width)
-
-
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write a picture as PNG, whole or not at all."""
-    with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")
