@@ -87,7 +87,7 @@ def segmentation_arm(
             on_epoch=_each_epoch(directory, name, folder, show),
         )
     save_segmenter(result.fitted.learner.model, result.scale.mean, result.scale.std, folder / "weights.safetensors")
-    scores = score_lungs(result.predicted, result.truth, (recipe.lungs or Lungs()).margin)
+    scores = score_lungs(result.predicted, result.reasons, result.truth, (recipe.lungs or Lungs()).margin)
     table = score_table(cohort.take(np.flatnonzero(cohort.valid)), scores)
     write_text(folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))
     metrics = {key: value for key, value in summarise(scores).items() if key != "images"}

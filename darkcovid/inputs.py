@@ -58,8 +58,8 @@ class InputMaker:
         if recipe.lungs is None or recipe.lungs.mode in ("mask", "outside"):
             return self._image_size(recipe.data)
         found = self.lungs(recipe.lungs)
-        rows = np.flatnonzero(~self.cohort.valid & found.trusted)
-        boxes = crop_boxes([found.masks[row] for row in rows], recipe.lungs.margin)
+        boxes = crop_boxes(found, recipe.lungs.margin)
+        boxes = [boxes[row] for row in np.flatnonzero(~self.cohort.valid & found.trusted)]
         return input_size(recipe.lungs, boxes, self._image_size(recipe.data))
 
     def lungs(self, lungs: Lungs) -> LungMasks:

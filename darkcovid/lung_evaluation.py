@@ -10,7 +10,7 @@ from darkcovid.data.cohort import masked_cohort
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.pixels import save_png
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
-from darkcovid.lungs.crop import crop_boxes
+from darkcovid.lungs.crop import crop_box
 from darkcovid.lungs.segment import segment_cohort
 from darkcovid.lungs.targets import true_masks
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
@@ -34,14 +34,14 @@ def evaluate_lungs(
     found = segment_cohort(cohort, segmenter, compute, cache_dir)
     truth = true_masks(cohort, INPUT_SIZE, cache_dir).array.astype(bool)
     predicted = found.masks.astype(bool)
-    scores = score_lungs(predicted, truth, margin)
+    scores = score_lungs(predicted, found.reasons, truth, margin)
     worst = np.argsort([score.dice for score in scores], kind="stable")[:WORST].tolist()
     summary = summarise(scores) | {"bad_images": len(cohort.bad), "worst": [cohort.rows.path[row] for row in worst]}
     write_text(folder / "lungs.csv", score_table(cohort, scores).to_csv(index=False, float_format="%.6f"))
     write_json(folder / "summary.json", summary)
-    boxes = crop_boxes([predicted[row] for row in worst], margin)
-    for row, box in zip(worst, boxes, strict=True):
+    for row in worst:
         drawn = PREDICTED if scores[row].untrusted is None else UNTRUSTED
+        box = crop_box(predicted[row], scores[row].untrusted, margin)
         picture = lung_overlay(open_grayscale(cohort.files[row]), [(truth[row], TRUE), (predicted[row], drawn)], box)
         save_png(picture, folder / "worst" / png_name(cohort.rows.path[row]))
     return summary

@@ -14,9 +14,8 @@ from darkcovid.data.intake import in_threads
 from darkcovid.data.manifest import read_manifest
 from darkcovid.data.pixels import mask_picture, resized, save_png
 from darkcovid.errors import DataError, RequestError
-from darkcovid.lungs.crop import crop_boxes
-from darkcovid.lungs.segment import lung_masks
-from darkcovid.lungs.trust import why_untrusted
+from darkcovid.lungs.crop import crop_box
+from darkcovid.lungs.segment import Found, find_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
 from darkcovid.paths import write_text
 from darkcovid.report.overlays import PREDICTED, UNTRUSTED, lung_overlay
@@ -95,14 +94,14 @@ def _segment_batch(
 ) -> list[SegmentedImage]:
     opened = in_threads(_open, images)
     sound = [image for image, fault in opened if fault is None]
-    masks = _masks(sound, segmenter, compute)
-    work = [(found, image, fault, None if fault else next(masks)) for found, (image, fault) in zip(images, opened, strict=True)]
+    lungs = _lungs(sound, segmenter, compute)
+    work = [(named, image, fault, None if fault else next(lungs)) for named, (image, fault) in zip(images, opened, strict=True)]
 
     def finish(item) -> SegmentedImage:
-        found, image, fault, mask = item
+        named, image, fault, found = item
         if fault:
-            return SegmentedImage(found.name, 0, 0, 0, 0, 0, 0, 0.0, False, fault)
-        return _write(found.name, image, mask, margin, folder)
+            return SegmentedImage(named.name, 0, 0, 0, 0, 0, 0, 0.0, False, fault)
+        return _write(named.name, image, found, margin, folder)
 
     return in_threads(finish, work)
 
@@ -116,16 +115,16 @@ def _open(found: FoundImage) -> tuple[Image.Image | None, str | None]:
         return None, str(error).removeprefix(f"{found.file}: ")
 
 
-def _masks(images: Sequence[Image.Image], segmenter: Segmenter, compute: Compute) -> Iterator[np.ndarray]:
+def _lungs(images: Sequence[Image.Image], segmenter: Segmenter, compute: Compute) -> Iterator[Found]:
     if not images:
         return
     pixels = np.stack(in_threads(lambda image: resized(image, INPUT_SIZE), images))
-    yield from lung_masks(pixels, segmenter, compute)
+    yield from find_lungs(pixels, segmenter, compute)
 
 
-def _write(name: str, image: Image.Image, mask: np.ndarray, margin: float, folder: Path) -> SegmentedImage:
-    reason = why_untrusted(mask)
-    (crop,) = crop_boxes([mask], margin)
+def _write(name: str, image: Image.Image, found: Found, margin: float, folder: Path) -> SegmentedImage:
+    mask, reason = found
+    crop = crop_box(mask, reason, margin)
     height, width = image.height, image.width
     top, left, bottom, right = (round(share * side) for share, side in zip(crop, (height, width) * 2, strict=True))
     full_mask = mask_picture(mask).resize(image.size, Image.Resampling.BILINEAR)

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from darkcovid.data.cohort import Cohort
-from darkcovid.lungs.crop import lung_box, tight_box, whole_box
+from darkcovid.lungs.box import lung_box, whole_box
 from darkcovid.lungs.overlap import box_iou, iou_of_dice, kept_share, mask_dice
-from darkcovid.lungs.trust import why_untrusted
 
 KEPT = 0.95
 
@@ -30,21 +29,22 @@ class LungScore:
     untrusted: str | None
 
 
-def score_lungs(predicted: np.ndarray, truth: np.ndarray, margin: float) -> list[LungScore]:
-    """predicted: cleaned masks, truth: masks by hand, both (n, h, w) bool; margin: of the crop, a share of the box."""
+def score_lungs(predicted: np.ndarray, reasons: Sequence[str | None], truth: np.ndarray, margin: float) -> list[LungScore]:
+    """predicted: cleaned masks, truth: masks by hand, both (n, h, w) bool; reasons: why a predicted mask is not trusted,
+    None where it is; margin: of the crop, a share of the box."""
     dice = mask_dice(predicted, truth)
     scores = []
-    for mask, true, agreement in zip(predicted, truth, dice, strict=True):
+    for mask, reason, true, agreement in zip(predicted, reasons, truth, dice, strict=True):
         whole = whole_box(mask.shape)
-        crop, tight = lung_box(mask, margin) or whole, lung_box(mask, 0.0) or whole
+        crop, tight = (whole, whole) if reason else (lung_box(mask, margin), lung_box(mask, 0.0))
         scores.append(
             LungScore(
                 dice=float(agreement),
                 iou=float(iou_of_dice(agreement)),
                 lung_kept=kept_share(true, crop),
                 crop_area=crop.area / whole.area,
-                box_iou=box_iou(tight, tight_box(true)),
-                untrusted=why_untrusted(mask),
+                box_iou=box_iou(tight, lung_box(true, 0.0)),
+                untrusted=reason,
             )
         )
     return scores

@@ -1,7 +1,6 @@
 """Lung mask to classifier input: how much of a radiograph the classifier gets to see, and at which size."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,70 +12,22 @@ from darkcovid.data.decode import open_grayscale
 from darkcovid.data.intake import in_threads
 from darkcovid.data.pixels import WHOLE, FractionBox, Size, mask_picture, resized
 from darkcovid.data.store import Stored, content_key, stored_array
+from darkcovid.lungs.box import lung_box
 from darkcovid.lungs.segment import LungMasks
-from darkcovid.lungs.trust import looks_like_lungs
 from darkcovid.recipe import Lungs
 
 MULTIPLE = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Box:
-    """Half-open pixel box: rows [top, bottom), columns [left, right)."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def area(self) -> int:
-        return (self.bottom - self.top) * (self.right - self.left)
-
-    def widened(self, margin: float) -> "Box":
-        """Each side moved out by `margin` of the box's height or width."""
-        dy, dx = round(margin * (self.bottom - self.top)), round(margin * (self.right - self.left))
-        return Box(self.top - dy, self.left - dx, self.bottom + dy, self.right + dx)
-
-    def clipped(self, shape: Size) -> "Box":
-        height, width = shape
-        return Box(max(self.top, 0), max(self.left, 0), min(self.bottom, height), min(self.right, width))
-
-    def fractions(self, shape: Size) -> FractionBox:
-        """(top, left, bottom, right) as shares of an image of `shape`."""
-        height, width = shape
-        return self.top / height, self.left / width, self.bottom / height, self.right / width
+def crop_box(mask: np.ndarray, reason: str | None, margin: float) -> FractionBox:
+    """The box around both lungs as fractions of the image's sides; the whole image where the (h, w) mask is not trusted,
+    that is, where there is a `reason`."""
+    return WHOLE if reason else lung_box(mask.astype(bool), margin).fractions(mask.shape)
 
 
-def lung_box(mask: np.ndarray, margin: float = 0.05) -> Box | None:
-    """Smallest box around both lungs, widened by `margin` of its sides, clipped to the image.
-
-    mask: (h, w) bool. Returns None when it does not look like lungs: the caller then keeps the whole image and
-    counts it.
-    """
-    if not looks_like_lungs(mask):
-        return None
-    return tight_box(mask).widened(margin).clipped(mask.shape)
-
-
-def tight_box(mask: np.ndarray) -> Box:
-    """Smallest box that holds every true pixel of a (h, w) bool mask, which has some."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
-
-
-def whole_box(shape: Size) -> Box:
-    """The box of a whole image of `shape`."""
-    return Box(0, 0, *shape)
-
-
-def crop_boxes(masks: Sequence[np.ndarray], margin: float) -> list[FractionBox]:
-    """Each image's lung box as fractions of its sides; the whole image where the mask is not trusted."""
-    boxes = []
-    for mask in masks:
-        box = lung_box(mask.astype(bool), margin)
-        boxes.append(WHOLE if box is None else box.fractions(mask.shape))
-    return boxes
+def crop_boxes(found: LungMasks, margin: float) -> list[FractionBox]:
+    """The `crop_box` of each image."""
+    return [crop_box(mask, reason, margin) for mask, reason in zip(found.masks, found.reasons, strict=True)]
 
 
 def expanded(box: FractionBox, aspect: float) -> FractionBox:
@@ -120,7 +71,7 @@ def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cach
 
     An image whose mask is not trusted keeps all its pixels in every mode.
     """
-    boxes = crop_boxes(found.masks, lungs.margin) if lungs.mode in ("crop", "crop_mask") else [WHOLE] * len(cohort)
+    boxes = crop_boxes(found, lungs.margin) if lungs.mode in ("crop", "crop_mask") else [WHOLE] * len(cohort)
 
     def fill(array: np.ndarray) -> None:
         def one(index: int) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from darkcovid.lungs.crop import Box
+from darkcovid.lungs.box import Box
 
 
 def mask_dice(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,11 +11,18 @@ from darkcovid.compute import Compute, forward
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.pixels import whole_pixels
 from darkcovid.data.store import content_key, stored_array
+from darkcovid.lungs.overlap import mask_dice
 from darkcovid.lungs.trust import clean_mask, why_untrusted
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
 
-LEAST_CONTRAST = 4.0  # standard deviation, in gray levels of 0..255
-RULES = 3  # counts changes of cleaning and trust, so that no older mask is recalled
+RULES = 4  # counts changes of cleaning and trust, so that no older mask is recalled
+
+
+class Found(NamedTuple):
+    """The cleaned mask of one picture, (256, 256) bool, and why it is not trusted, None where it is."""
+
+    mask: np.ndarray
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -34,15 +42,18 @@ class LungMasks:
         return np.array([reason is None for reason in self.reasons])
 
 
-def lung_masks(pixels: np.ndarray, segmenter: Segmenter, compute: Compute) -> Iterator[np.ndarray]:
-    """The cleaned mask of each of (n, 256, 256) uint8 pixels: (256, 256) bool, in order, from the mean of what the
-    network sees in the picture and in its mirror image. A picture without contrast has an empty one."""
+def find_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Compute) -> Iterator[Found]:
+    """The lungs in each of (n, 256, 256) uint8 pixels, in order, from the mean of what the network sees in the picture
+    and in its mirror image. How far the two agree tells whether to trust it."""
     network, scale = segmenter.network, (segmenter.mean, segmenter.std)
     views = zip(forward(network, pixels, *scale, compute), forward(network, pixels[:, :, ::-1], *scale, compute), strict=True)
     images = iter(pixels)
     for logits, mirrored in views:
-        for raw in (logits[:, 0] + mirrored[:, 0].flip(-1) > 0).numpy():
-            yield clean_mask(raw if next(images).std() >= LEAST_CONTRAST else np.zeros_like(raw))
+        straight, mirrored = logits[:, 0], mirrored[:, 0].flip(-1)
+        agreement = mask_dice((straight > 0).numpy(), (mirrored > 0).numpy())
+        for raw, agreed in zip((straight + mirrored > 0).numpy(), agreement, strict=True):
+            mask = clean_mask(raw)
+            yield Found(mask, why_untrusted(next(images), mask, float(agreed)))
 
 
 def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Compute, cache_dir: Path) -> LungMasks:
@@ -50,9 +61,11 @@ def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Compute, cache
     pixels = whole_pixels(cohort.files, cohort.sha256, INPUT_SIZE, cache_dir)
 
     def fill(masks: np.ndarray) -> list[str | None]:
-        for index, mask in enumerate(lung_masks(pixels.array, segmenter, compute)):
-            masks[index] = mask
-        return [why_untrusted(mask.astype(bool)) for mask in masks]
+        reasons = []
+        for index, found in enumerate(find_lungs(pixels.array, segmenter, compute)):
+            masks[index] = found.mask
+            reasons.append(found.reason)
+        return reasons
 
     version = {"segmenter": segmenter.version, "precision": compute.precision, "rules": RULES}
     key = content_key(kind="lungs", images=list(cohort.sha256), **version)

@@ -11,7 +11,7 @@ from darkcovid.compute import Compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import Scale, array_loaders, training_scale
 from darkcovid.data.pixels import whole_pixels
-from darkcovid.lungs.segment import lung_masks
+from darkcovid.lungs.segment import find_lungs
 from darkcovid.lungs.targets import true_masks
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter, build_unet, dice_and_bce
 from darkcovid.recipe import Recipe
@@ -22,11 +22,12 @@ from darkcovid.training.fit import Fitted, fit, make_learner, seed_everything
 @dataclass(frozen=True)
 class FittedSegmenter:
     """The fit, the standardisation it used, and the validation side's masks, (n_valid, 256, 256) bool: predicted and
-    cleaned, and true."""
+    cleaned, and true; reasons: why a predicted one is not trusted, None where it is."""
 
     fitted: Fitted
     scale: Scale
     predicted: np.ndarray
+    reasons: tuple[str | None, ...]
     truth: np.ndarray
 
 
@@ -67,8 +68,8 @@ def fit_segmenter(
     )
     rows = np.flatnonzero(cohort.valid)
     segmenter = Segmenter(learner.model, scale.mean, scale.std, version="just trained")
-    predicted = np.stack(list(lung_masks(pixels[rows], segmenter, compute)))
-    return FittedSegmenter(fitted, scale, predicted, masks[rows].astype(bool))
+    predicted, reasons = zip(*find_lungs(pixels[rows], segmenter, compute), strict=True)
+    return FittedSegmenter(fitted, scale, np.stack(predicted), reasons, masks[rows].astype(bool))
 
 
 def dice_by_image(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

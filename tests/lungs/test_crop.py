@@ -4,18 +4,12 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from darkcovid.data.pixels import WHOLE
-from darkcovid.lungs.crop import Box, crop_boxes, expanded, input_size, lung_box, lung_pixels
+from darkcovid.lungs.box import Box, lung_box
+from darkcovid.lungs.crop import crop_box, crop_boxes, expanded, input_size, lung_pixels
 from darkcovid.lungs.segment import LungMasks
-from darkcovid.lungs.trust import clean_mask, looks_like_lungs, why_untrusted
 from darkcovid.recipe import Lungs
 
-
-def two_lungs(side=256):
-    """Two rectangles: rows 20 % to 80 %, columns 20 % to 45 % and 55 % to 80 %."""
-    mask = np.zeros((side, side), bool)
-    rows = slice(side // 5, side * 4 // 5)
-    mask[rows, side // 5 : side * 9 // 20] = mask[rows, side * 11 // 20 : side * 4 // 5] = True
-    return mask
+from .test_trust import two_lungs
 
 
 def test_the_box_holds_both_lungs_and_is_widened_and_clipped():
@@ -27,42 +21,9 @@ def test_the_box_holds_both_lungs_and_is_widened_and_clipped():
     assert lung_box(mask, 0.0).fractions((200, 200)) == (0.2, 0.2, 0.8, 0.8)
 
 
-def test_what_does_not_look_like_lungs_has_no_box_and_keeps_the_whole_image():
-    assert lung_box(np.zeros((64, 64), bool)) is None
-    assert crop_boxes([np.zeros((64, 64), np.uint8), two_lungs(64).astype(np.uint8)], 0.0)[0] == WHOLE
-
-
-@pytest.mark.parametrize(
-    ("rows", "columns", "reason"),
-    [
-        ((0, 0), (0, 0), "only 0%"),
-        ((0, 256), (0, 256), "100%"),
-        ((100, 150), (30, 220), "high"),
-        ((20, 220), (100, 160), "wide"),
-        ((60, 200), (0, 90), "middle"),
-    ],
-)
-def test_implausible_masks_are_refused_with_the_reason(rows, columns, reason):
-    mask = np.zeros((256, 256), bool)
-    mask[slice(*rows), slice(*columns)] = True
-    assert reason in why_untrusted(mask)
-
-
-def test_a_single_lung_is_not_trusted():
-    mask = two_lungs()
-    mask[:, 130:] = False
-    mask[120:124, 150:205] = True
-    assert why_untrusted(mask) == "one lung is missing"
-
-
-def test_cleaning_keeps_two_parts_fills_holes_and_drops_specks():
-    mask = two_lungs()
-    speckled = mask.copy()
-    speckled[5:8, 5:8] = True
-    speckled[100:105, 70:75] = False
-    np.testing.assert_array_equal(clean_mask(speckled), mask)
-    assert looks_like_lungs(mask)
-    assert not clean_mask(np.zeros((8, 8), bool)).any()
+def test_an_untrusted_mask_keeps_the_whole_image():
+    assert crop_box(two_lungs(), "a test says so", 0.0) == WHOLE
+    assert crop_box(two_lungs(200), None, 0.0) == (0.2, 0.2, 0.8, 0.8)
 
 
 def test_the_input_size_keeps_the_lungs_scale_unless_told_otherwise():
@@ -125,7 +86,7 @@ def test_kept_aspect_never_stretches_the_lungs(cohort, found, cache_dir, aspect)
     """Box of phantom 5 alone in a tall input: padding leaves black bars, expanding shows more of the image instead."""
     lungs = Lungs(mode="crop", margin=0.0, aspect=aspect)
     tall = lung_pixels(cohort, found, lungs, (72, 64), cache_dir).array[5]
-    top, left, bottom, right = crop_boxes(found.masks, 0.0)[5]
+    top, left, bottom, right = crop_boxes(found, 0.0)[5]
     shown = round(64 * (bottom - top) / (right - left))
     black = int((tall.max(1) == 0).sum())
     if aspect == "pad":
@@ -141,7 +102,7 @@ def test_untrusted_images_keep_every_pixel_in_every_mode(cohort, pixels, found, 
 
 
 def test_a_crop_shows_the_lungs_larger(cohort, pixels, found, cache_dir):
-    top, left, bottom, right = crop_boxes(found.masks, 0.0)[5]
+    top, left, bottom, right = crop_boxes(found, 0.0)[5]
     rows, columns = slice(round(top * 64), round(bottom * 64)), slice(round(left * 64), round(right * 64))
     expected = np.asarray(Image.fromarray(pixels[5][rows, columns]).resize((64, 64), Image.Resampling.BILINEAR))
     cropped = make(cohort, found, cache_dir, mode="crop", margin=0.0)[5]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from darkcovid.lungs.crop import Box
+from darkcovid.lungs.box import Box
 from darkcovid.lungs.overlap import box_iou, iou_of_dice, kept_share, mask_dice
 
 
