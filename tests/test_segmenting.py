@@ -48,6 +48,14 @@ def test_a_folder_becomes_masks_crops_overlays_and_a_table(darkcovid, folder, tm
         assert max(Image.open(found / "overlays" / result).size) == 512
 
 
+def test_a_huge_image_is_segmented_and_one_beyond_all_bounds_is_refused(darkcovid, cohort, tmp_path):  # noqa: F811
+    Image.open(cohort.files[0]).resize((8000, 6000), Image.Resampling.NEAREST).save(tmp_path / "huge.jpg", quality=50)
+    Image.new("L", (12_000, 10_000)).save(tmp_path / "bomb.png")
+    huge = json.loads(darkcovid("segment", "huge.jpg", "--json").stdout)[0]
+    assert (huge["width"], huge["height"]) == (8000, 6000)
+    assert "12000x10000 pixels, more than" in error_of(darkcovid("segment", "bomb.png", code=3))
+
+
 def test_one_image_one_manifest_and_what_is_wrong(darkcovid, folder, cohort, tmp_path):  # noqa: F811
     said = darkcovid("segment", folder / "one.png", "--out", "one").stdout
     assert said.startswith("1 images, ")

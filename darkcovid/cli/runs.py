@@ -156,10 +156,11 @@ def _show_comparison(comparison: dict[str, Any]) -> None:
     from rich.console import Console
 
     from darkcovid.report.data_tables import lung_lines
-    from darkcovid.report.tables import NOTICE, comparison_table
+    from darkcovid.report.tables import NOTICE, comparison_tables
 
     console = Console(highlight=False)
-    console.print(comparison_table(comparison))
+    for index, table in enumerate(comparison_tables(comparison, console.width)):
+        console.print(*[""] * bool(index), table, sep="\n")
     if "pooled" in comparison:
         console.print("\n".join(["", "all folds together:", *lung_lines(comparison["pooled"])]), markup=False)
     for reason in comparison.get("not_comparable", []):

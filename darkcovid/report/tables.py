@@ -5,6 +5,7 @@ from typing import Any
 from rich.table import Table
 
 Rows = list[tuple[str, list[str]]]
+GAP = 2  # spaces between columns of a terminal's table
 
 
 def comparison_rows(comparison: dict[str, Any]) -> Rows:
@@ -36,14 +37,29 @@ def comparison_rows(comparison: dict[str, Any]) -> Rows:
     return rows + _score_rows(arms)
 
 
-def comparison_table(comparison: dict[str, Any]) -> Table:
-    """For a terminal."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def comparison_tables(comparison: dict[str, Any], width: int) -> list[Table]:
+    """For a terminal of `width` columns: one table, or several of a few arms each where all do not fit side by side."""
+    rows, names = comparison_rows(comparison), list(comparison["arms"])
+    label_width = max(len(label) for label, _ in rows)
+    widths = [max(len(name), *(len(texts[arm]) for _, texts in rows)) + GAP for arm, name in enumerate(names)]
+    tables, start = [], 0
+    while start < len(names):
+        end, used = start + 1, label_width + widths[start]
+        while end < len(names) and used + widths[end] <= width:
+            used += widths[end]
+            end += 1
+        tables.append(_table(rows, names, slice(start, end)))
+        start = end
+    return tables
+
+
+def _table(rows: Rows, names: list[str], arms: slice) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
     table.add_column("", no_wrap=True)
-    for name in comparison["arms"]:
+    for name in names[arms]:
         table.add_column(name, justify="right", no_wrap=True)
-    for label, texts in comparison_rows(comparison):
-        table.add_row(label, *texts)
+    for label, texts in rows:
+        table.add_row(label, *texts[arms])
     return table
 
 
