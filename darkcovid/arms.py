@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 
 from darkcovid.compute import Compute, pick_compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import open_grayscale
-from darkcovid.data.loaders import Scale
+from darkcovid.data.normalise import described
 from darkcovid.data.pixels import save_png
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
 from darkcovid.evaluation.metrics import score
@@ -30,6 +31,7 @@ from darkcovid.training.callbacks import History
 from darkcovid.training.classify import fit_classifier
 from darkcovid.training.fit import Fitted
 from darkcovid.training.lungs import fit_segmenter
+from darkcovid.training.schedule import total_epochs
 
 CHECKPOINT = "checkpoint.safetensors"
 GALLERY = 12
@@ -44,7 +46,7 @@ def classification_arm(directory: RunDir, name: str, inputs: ArmInputs, cohort: 
     write_split(folder, cohort, reasons)
     if any(reasons):
         save_png(untrusted_gallery(cohort, inputs.lungs), folder / "plots" / "untrusted_lungs.png")
-    with progress.arm(name, inputs.size, recipe.training.epochs) as show:
+    with progress.arm(name, inputs.size, total_epochs(recipe.training)) as show:
         result = fit_classifier(
             recipe,
             cohort,
@@ -54,18 +56,22 @@ def classification_arm(directory: RunDir, name: str, inputs: ArmInputs, cohort: 
             resume=resume,
             on_epoch=_each_epoch(directory, name, folder, show),
         )
-    scores = score(cohort.labels[cohort.valid], result.probabilities[cohort.valid], cohort.classes)
+    scores = {
+        side: score(cohort.labels[where], result.probabilities[where], cohort.classes).as_dict()
+        for side, where in cohort.sides.items()
+        if side != "train"
+    }
     network = result.fitted.learner.model
-    save_weights(network, recipe, cohort.classes, inputs.size, result.scale, folder / "weights.safetensors")
+    save_weights(network, recipe, cohort.classes, inputs.size, result.normaliser, folder / "weights.safetensors")
     write_predictions(folder, cohort, result.probabilities)
-    plot_confusion(np.array(scores.confusion_matrix), cohort.classes, folder / "plots" / "confusion_matrix.png")
+    plot_confusion(np.array(scores["valid"]["confusion_matrix"]), cohort.classes, folder / "plots" / "confusion_matrix.png")
     cost = {
         "prepare_seconds": inputs.prepare_seconds,
         "segment_seconds": inputs.segment_seconds,
         "prepared_in_this_run": inputs.fresh,
     }
     counted = {"untrusted_lungs": sum(reason is not None for reason in reasons)}
-    _write_ending(folder, result.fitted, compute, cohort, inputs.size, cost, scores.as_dict() | counted)
+    _write_ending(folder, result.fitted, compute, cohort, inputs.size, cost, scores.pop("valid") | counted | scores)
 
 
 def segmentation_arm(
@@ -76,7 +82,7 @@ def segmentation_arm(
     folder.mkdir(exist_ok=True)
     compute = pick_compute(recipe.training.device, recipe.training.precision)
     write_split(folder, cohort, (None,) * len(cohort))
-    with progress.arm(name, INPUT_SIZE, recipe.training.epochs) as show:
+    with progress.arm(name, INPUT_SIZE, total_epochs(recipe.training)) as show:
         result = fit_segmenter(
             recipe,
             cohort,
@@ -86,7 +92,7 @@ def segmentation_arm(
             resume=resume,
             on_epoch=_each_epoch(directory, name, folder, show),
         )
-    save_segmenter(result.fitted.learner.model, result.scale.mean, result.scale.std, folder / "weights.safetensors")
+    save_segmenter(result.fitted.learner.model, result.normaliser, folder / "weights.safetensors")
     scores = score_lungs(result.predicted, result.reasons, result.truth, (recipe.lungs or Lungs()).margin)
     table = score_table(cohort.take(np.flatnonzero(cohort.valid)), scores)
     write_text(folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))
@@ -111,7 +117,7 @@ def write_split(folder: Path, cohort: Cohort, reasons: tuple[str | None, ...]) -
             "image": cohort.rows.path,
             "patient": cohort.patients,
             "label": [cohort.classes[label] for label in cohort.labels],
-            "side": np.where(cohort.valid, "valid", "train"),
+            "side": cohort.side_names,
             "lungs_untrusted": [reason or "" for reason in reasons],
         }
     )
@@ -124,7 +130,7 @@ def write_predictions(folder: Path, cohort: Cohort, probabilities: np.ndarray) -
         {
             "image": cohort.rows.path,
             "patient": cohort.patients,
-            "side": np.where(cohort.valid, "valid", "train"),
+            "side": cohort.side_names,
             "label": [cohort.classes[label] for label in cohort.labels],
             "predicted": [cohort.classes[index] for index in probabilities.argmax(1)],
         }
@@ -134,19 +140,23 @@ def write_predictions(folder: Path, cohort: Cohort, probabilities: np.ndarray) -
     write_text(folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))
 
 
-def save_weights(network, recipe: Recipe, classes: tuple[str, ...], size: tuple[int, int], scale: Scale, path: Path) -> None:
-    """A classifier's float32 weights, with what is needed to rebuild and feed it in the file's metadata."""
+def save_weights(
+    network: nn.Module, recipe: Recipe, classes: tuple[str, ...], size: tuple[int, int], normaliser: nn.Module, path: Path
+) -> None:
+    """A classifier's float32 weights, and its normaliser's under `normaliser.`, with what is needed to rebuild and feed it
+    in the file's metadata."""
     about = {
-        "arch": recipe.model.arch,
-        "head": recipe.model.head,
+        "model": recipe.model.model_dump(mode="json"),
         "classes": classes,
         "image_size": size,
-        "mean": scale.mean,
-        "std": scale.std,
+        "normalise": recipe.data.normalise,
+        "normaliser": described(normaliser),
     }
-    tensors = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    tensors = dict(network.state_dict())
+    tensors |= {f"normaliser.{key}": value for key, value in normaliser.state_dict().items()}
+    owned = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"darkcovid": json.dumps(about)})
+        save_file(owned, temporary, metadata={"darkcovid": json.dumps(about)})
 
 
 def _each_epoch(directory: RunDir, name: str, folder: Path, show):
@@ -170,7 +180,7 @@ def _write_ending(
     """Plots, `timing.json`, and last of all `metrics.json`, which marks the arm as finished."""
     plot_history(fitted.history, folder / "plots")
     write_json(folder / "timing.json", preparing | timing(fitted, compute, size))
-    sides = {"train": int((~cohort.valid).sum()), "valid": int(cohort.valid.sum())}
+    sides = {side: int(where.sum()) for side, where in cohort.sides.items()}
     common = {
         "classes": cohort.classes,
         "images": sides,

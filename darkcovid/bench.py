@@ -156,16 +156,16 @@ def _prepare(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Callable[
 
 def _our_epoch(cohort, inputs) -> Callable[[], dict[str, float]]:
     from darkcovid.compute import pick_compute
-    from darkcovid.training.classify import classifier_learner, correct
+    from darkcovid.training.classify import prepare_classifier
     from darkcovid.training.fit import fit
 
     training = inputs.recipe.training.model_copy(update={"epochs": 1})
     compute = pick_compute(training.device, training.precision)
-    learner, _ = classifier_learner(inputs.recipe, cohort, inputs.pixels, compute)
+    prepared = prepare_classifier(inputs.recipe, cohort, inputs.pixels, compute)
 
     def epoch() -> dict[str, float]:
         started = time.perf_counter()
-        row = fit(learner, training, compute, metric="accuracy", score=correct).history.rows[0]
+        row = fit(prepared.learner, training, compute, metric="accuracy", score=prepared.objective.correct).history.rows[0]
         seconds = time.perf_counter() - started
         return {
             "epoch_seconds": seconds,
@@ -203,7 +203,7 @@ def _stock_epoch(recipe: Recipe, cohort, size: tuple[int, int]) -> Callable[[], 
     )
     dls = block.dataloaders(list(range(len(cohort))), bs=recipe.training.batch_size)
     architecture = models.get(recipe.model.arch)
-    network = (architecture.published or architecture.build)(len(cohort.classes), size, recipe.model.head)
+    network = (architecture.published or architecture.build)(recipe.model, len(cohort.classes), size)
     learner = Learner(dls, network, metrics=accuracy)
 
     def epoch() -> dict[str, float]:

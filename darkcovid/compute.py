@@ -2,7 +2,7 @@
 
 import ctypes
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,18 +74,22 @@ def release_memory() -> None:
 
 
 def forward(
-    network: nn.Module, pixels: np.ndarray, mean: float, std: float, compute: Compute, batch_size: int = 64
+    network: nn.Module,
+    pixels: np.ndarray,
+    prepare: Callable[[torch.Tensor], torch.Tensor],
+    compute: Compute,
+    batch_size: int = 64,
 ) -> Iterator[torch.Tensor]:
     """The network's float32 outputs on the CPU, a batch at a time, in evaluation mode.
 
-    pixels: (n, h, w) uint8; standardised with `mean` and `std` of pixels in 0..1 and given as (b, 1, h, w).
+    pixels: (n, h, w) uint8; `prepare`, such as a normaliser, gets them as (b, 1, h, w) in 0..1.
     """
     compute.prepare()
     network.eval().to(compute.device, memory_format=torch.channels_last)
     for start in range(0, len(pixels), batch_size):
         block = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(compute.device)
         with torch.inference_mode(), compute.autocast():
-            outputs = network((block.unsqueeze(1).float() / 255 - mean) / std)
+            outputs = network(prepare(block.unsqueeze(1).float() / 255))
         yield outputs.float().cpu()
 
 

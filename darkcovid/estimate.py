@@ -18,6 +18,7 @@ from darkcovid.recipe import Recipe
 from darkcovid.training.classify import fit_classifier
 from darkcovid.training.fit import Fitted
 from darkcovid.training.lungs import fit_segmenter
+from darkcovid.training.schedule import total_epochs
 
 BATCHES = 3
 
@@ -47,10 +48,7 @@ def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> dict[str, Any]:
     return {
         "recipe": recipe.model_dump(mode="json"),
         "images": cohort.counts(),
-        "patients": {
-            "train": int(cohort.patients[~cohort.valid].nunique()),
-            "valid": int(cohort.patients[cohort.valid].nunique()),
-        },
+        "patients": {side: int(cohort.patients[where].nunique()) for side, where in cohort.sides.items()},
         "bad_images": len(cohort.bad),
         "arms": estimates,
     }
@@ -60,16 +58,18 @@ def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Est
     """Two short epochs of a few batches, the second one scaled up to the whole cohort and all epochs."""
     compute = pick_compute(recipe.training.device, recipe.training.precision)
     batch = recipe.training.batch_size
-    train, valid = np.flatnonzero(~cohort.valid), np.flatnonzero(cohort.valid)
+    train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
     few = cohort.take(np.concatenate([train[: BATCHES * batch], valid[:batch]]))
-    short = recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": 2})})
+    two = {"epochs": 2, "schedule": "constant", "unfreeze_after": None, "stop_after": None, "plateau": None, "tta": 0}
+    short = recipe.model_copy(update={"training": recipe.training.model_copy(update=two)})
     fitted = _fit(short, few, size, compute, cache_dir)
     row = fitted.history.rows[-1]
     train_images = len(train) // batch * batch or len(train)
     epoch = (row["data_seconds"] + row["step_seconds"]) * train_images / row["train_images"]
     epoch += row["valid_seconds"] * len(valid) / int(few.valid.sum())
     cost = fitted.cost
-    return Estimate(size, recipe.training.epochs, epoch * recipe.training.epochs, cost.peak_host_bytes, cost.peak_device_bytes)
+    epochs = total_epochs(recipe.training)
+    return Estimate(size, epochs, epoch * epochs, cost.peak_host_bytes, cost.peak_device_bytes)
 
 
 def _fit(recipe: Recipe, cohort: Cohort, size: Size, compute: Compute, cache_dir: Path) -> Fitted:

@@ -59,7 +59,7 @@ class InputMaker:
             return self._image_size(recipe.data)
         found = self.lungs(recipe.lungs)
         boxes = crop_boxes(found, recipe.lungs.margin)
-        boxes = [boxes[row] for row in np.flatnonzero(~self.cohort.valid & found.trusted)]
+        boxes = [boxes[row] for row in np.flatnonzero(self.cohort.train & found.trusted)]
         return input_size(recipe.lungs, boxes, self._image_size(recipe.data))
 
     def lungs(self, lungs: Lungs) -> LungMasks:

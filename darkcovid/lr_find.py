@@ -10,7 +10,7 @@ from darkcovid.errors import RequestError
 from darkcovid.inputs import InputMaker, chosen_arms
 from darkcovid.recipe import Recipe
 from darkcovid.report.plots import plot_range_test
-from darkcovid.training.classify import classifier_learner
+from darkcovid.training.classify import prepare_classifier
 from darkcovid.training.lr_find import lr_find
 
 
@@ -26,7 +26,7 @@ def find_learning_rate(
     cohort = classification_cohort(recipe.data, cache_dir)
     inputs = InputMaker(recipe, cohort, pick_compute(recipe.training.device), cache_dir).make(name)
     compute = pick_compute(recipe.training.device, recipe.training.precision)
-    learner, _ = classifier_learner(inputs.recipe, cohort, inputs.pixels, compute)
+    learner = prepare_classifier(inputs.recipe, cohort, inputs.pixels, compute).learner
     found = lr_find(learner, start_lr, end_lr, steps)
     plot_range_test(found.lrs, found.losses, found.suggestions, plot)
     return {"arm": name, **asdict(found), "plot": str(plot)}

@@ -1,39 +1,28 @@
-"""A network layer by layer: what comes out, and how many parameters it took."""
+"""What is a network made of? Parameters, multiply-adds and layers, from one forward pass."""
 
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from darkcovid import models
-from darkcovid.models.registry import parameter_counts
+from darkcovid.recipe import Model
 
 
-def table() -> list[dict[str, Any]]:
-    """Every registered network at three classes and its default size."""
-    rows = []
-    for name in models.names():
-        architecture = models.get(name)
-        network = models.build(name, 3, (architecture.default_size,) * 2, architecture.heads[0])
-        total, _ = parameter_counts(network)
-        rows.append(
-            {
-                "name": name,
-                "parameters": total,
-                "default_size": architecture.default_size,
-                "source": architecture.source,
-            }
-        )
-    return rows
+def table(classes: int = 3) -> list[dict[str, Any]]:
+    """Every network of the registry at its default size: name, parameters, multiply_adds, default_size, heads, source."""
+    return [_row(name, classes) for name in models.names()]
 
 
-def summarise(name: str, classes: int, size: int | None, head: str) -> dict[str, Any]:
-    """name, parameters, trainable_parameters and layers: name, kind, output shape without the batch, parameters.
+def summarise(name: str, classes: int, size: int | None, head: str | None) -> dict[str, Any]:
+    """name, parameters, trainable_parameters, multiply_adds, and layers: name, kind, output shape without the batch,
+    parameters.
 
     size: input side in pixels, the network's default when None. Raises RequestError for an unknown name or head.
     """
     side = size or models.get(name).default_size
-    network = models.build(name, classes, (side, side), head).eval()
+    network = models.build(Model(arch=name, head=head), classes, (side, side)).eval()
     layers: list[dict[str, Any]] = []
 
     def note(path: str, module: nn.Module):
@@ -44,18 +33,38 @@ def summarise(name: str, classes: int, size: int | None, head: str) -> dict[str,
         return hook
 
     handles = [module.register_forward_hook(note(path, module)) for path, module in _shown(network)]
-    with torch.inference_mode():
-        network(torch.zeros(1, 3, side, side))
+    multiply_adds = count_multiply_adds(network, side)
     for handle in handles:
         handle.remove()
-    total, trainable = parameter_counts(network)
+    total, trainable = models.parameter_counts(network)
     return {
         "name": name,
         "classes": classes,
         "image_size": [side, side],
         "parameters": total,
         "trainable_parameters": trainable,
+        "multiply_adds": multiply_adds,
         "layers": layers,
+    }
+
+
+def count_multiply_adds(network: nn.Module, side: int) -> int:
+    """Multiplications with an addition in one forward pass of a gray image of side x side pixels, torch's count."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 1, side, side))
+    return counter.get_total_flops() // 2
+
+
+def _row(name: str, classes: int) -> dict[str, Any]:
+    architecture = models.get(name)
+    network = models.build(Model(arch=name), classes, (architecture.default_size,) * 2).eval()
+    return {
+        "name": name,
+        "parameters": models.parameter_counts(network)[0],
+        "multiply_adds": count_multiply_adds(network, architecture.default_size),
+        "default_size": architecture.default_size,
+        "heads": list(architecture.heads),
+        "source": architecture.source,
     }
 
 

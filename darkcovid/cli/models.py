@@ -20,7 +20,7 @@ def list_models(context: typer.Context, json_: Json = False) -> None:
             return table()
 
         rows = with_fastai(work)
-        emit(rows, json_, lambda: [typer.echo(f"{r['name']:16}{r['parameters']:>12,}  {r['source']}") for r in rows])
+        emit(rows, json_, lambda: _show_table(rows))
 
 
 @models_app.command()
@@ -28,7 +28,7 @@ def show(
     name: str,
     classes: Annotated[int, typer.Option(min=2)] = 3,
     size: Annotated[int | None, typer.Option(min=32, help="Input side in pixels; the network's own by default.")] = None,
-    head: str = "faithful",
+    head: Annotated[str | None, typer.Option(help="The ending; the network's own by default.")] = None,
     json_: Json = False,
 ) -> None:
     """A network's layers, output shapes and parameters."""
@@ -41,9 +41,22 @@ def show(
     summary = with_fastai(work)
 
     def show_layers() -> None:
+        widest = max(len(layer["name"]) for layer in summary["layers"])
         for layer in summary["layers"]:
             shape = "x".join(map(str, layer["output"]))
-            typer.echo(f"{layer['name']:12}{layer['kind']:20}{shape:>16}{layer['parameters']:>12,}")
-        typer.echo(f"{summary['parameters']:,} parameters, {summary['trainable_parameters']:,} trainable")
+            typer.echo(f"{layer['name']:{widest}}  {layer['kind']:20}{shape:>16}{layer['parameters']:>12,}")
+        typer.echo(
+            f"{summary['parameters']:,} parameters, {summary['trainable_parameters']:,} trainable; "
+            f"{summary['multiply_adds'] / 1e6:,.0f} million multiply-adds"
+        )
 
     emit(summary, json_, show_layers)
+
+
+def _show_table(rows: list[dict[str, Any]]) -> None:
+    typer.echo(f"{'':17}{'parameters':>12}{'mult-adds':>11}{'size':>6}  heads; source")
+    for row in rows:
+        cost = f"{row['multiply_adds'] / 1e6:,.0f} M"
+        typer.echo(f"{row['name']:17}{row['parameters']:>12,}{cost:>11}{row['default_size']:>6}  {', '.join(row['heads'])}")
+        typer.echo(f"{'':48}{row['source']}")
+    typer.echo("and any network of timm, as timm/<name>")

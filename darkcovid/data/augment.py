@@ -5,7 +5,6 @@ flip, rotation, zoom and symmetric warp are multiplied into one 3x3 matrix befor
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from fastai.torch_core import TensorImage, TensorMask
@@ -13,36 +12,9 @@ from fasttransform import ItemTransform
 from torch.nn import functional
 
 from darkcovid.data.artefacts import burn_in, shade, whiten_lungs
+from darkcovid.recipe import Augmentation
 
 CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """Ranges and probabilities of one augmentation. rotate: degrees either way; zoom: least and greatest; warp and
-    light: greatest share; erase: probability that up to three patches of an image become noise; white_lungs (where
-    there are masks), shade, text: probabilities of these artefacts."""
-
-    flip: float = 0.5
-    rotate: float = 10.0
-    zoom: tuple[float, float] = (1.0, 1.1)
-    warp: float = 0.2
-    light: float = 0.2
-    p_affine: float = 0.75
-    p_light: float = 0.75
-    padding: str = "reflection"
-    erase: float = 0.0
-    white_lungs: float = 0.0
-    text: float = 0.0
-    shade: float = 0.0
-
-
-PRESETS = {
-    "fastai_default": Preset(),
-    "strong": Preset(
-        rotate=15.0, zoom=(0.85, 1.25), light=0.35, padding="zeros", erase=0.05, white_lungs=0.2, text=0.15, shade=0.15
-    ),
-}
 
 
 class Augment(ItemTransform):
@@ -51,38 +23,73 @@ class Augment(ItemTransform):
 
     order, split_idx = 20, 0
 
-    def __init__(self, preset: Preset):
-        self.preset = preset
+    def __init__(self, wanted: Augmentation):
+        self.wanted = wanted
 
     def encodes(self, batch):
         images, *targets = batch
-        matrices = draw_homographies(len(images), images.shape[-2:], self.preset).to(images.device)
-        grid = homography_grid(matrices, images.shape[-2:])
-        plain = torch.Tensor(images)
-        moved = functional.grid_sample(plain, grid, padding_mode=self.preset.padding, align_corners=True)
-        targets = [self._moved_mask(target, grid) if isinstance(target, TensorMask) else target for target in targets]
-        for target in targets:
-            if isinstance(target, TensorMask):
-                moved = whiten_lungs(moved, torch.Tensor(target), self.preset.white_lungs)
-        seen = lit(moved, *draw_lighting(len(images), self.preset))
-        seen = burn_in(shade(erased(seen, self.preset.erase), self.preset.shade), self.preset.text)
+        masks = next((torch.Tensor(target) for target in targets if isinstance(target, TensorMask)), None)
+        seen, moved_masks = self._alter(torch.Tensor(images), masks)
+        targets = [TensorMask(moved_masks) if isinstance(target, TensorMask) else target for target in targets]
         return (TensorImage(seen), *targets)
 
-    def _moved_mask(self, target: TensorMask, grid: torch.Tensor) -> TensorMask:
-        plain = torch.Tensor(target).float().unsqueeze(1)
-        moved = functional.grid_sample(plain, grid, mode="nearest", padding_mode=self.preset.padding, align_corners=True)
-        return TensorMask(moved[:, 0].to(target.dtype))
+    def altered(self, images: torch.Tensor) -> torch.Tensor:
+        """(b, 1, h, w) float in 0..1, each image altered by a draw of its own."""
+        return self._alter(images, None)[0]
+
+    def _alter(self, images: torch.Tensor, masks: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        wanted = self.wanted
+        if wanted.trivial:
+            return trivially_altered(images), masks
+        matrices = draw_homographies(len(images), images.shape[-2:], wanted).to(images.device)
+        grid = homography_grid(matrices, images.shape[-2:])
+        seen = functional.grid_sample(images, grid, padding_mode=wanted.padding, align_corners=True)
+        if masks is not None:
+            masks = _moved_masks(masks, grid, wanted.padding)
+            seen = whiten_lungs(seen, masks, wanted.white_lungs)
+        if wanted.light:
+            seen = lit(seen, *draw_lighting(len(images), wanted))
+        if wanted.channel_shift:
+            added = _between(len(images), -wanted.channel_shift / 255, wanted.channel_shift / 255).to(seen.device)
+            seen = seen.add_(added.view(-1, 1, 1, 1)).clamp_(0, 1)
+        return burn_in(shade(erased(seen, wanted.erase), wanted.shade), wanted.text), masks
 
 
-def draw_homographies(count: int, size: tuple[int, int], preset: Preset) -> torch.Tensor:
+def trivially_altered(images: torch.Tensor) -> torch.Tensor:
+    """TrivialAugment Wide (Müller and Hutter 2021), torchvision's: one random operation at a random strength an image."""
+    from torchvision.transforms.v2 import TrivialAugmentWide
+
+    levels = (images * 255).round().to(torch.uint8)
+    return torch.stack([TrivialAugmentWide()(image) for image in levels]).to(images.dtype) / 255
+
+
+def draw_homographies(count: int, size: tuple[int, int], wanted: Augmentation) -> torch.Tensor:
     """(count, 3, 3): each maps an output pixel's (x, y, 1) in -1..1 to where its value comes from."""
-    sign = 1 - 2 * (torch.rand(count) < preset.flip).float()
-    degrees = _sometimes(_between(count, -preset.rotate, preset.rotate), preset.p_affine, 0.0)
-    zoom = _sometimes(_between(count, *preset.zoom), preset.p_affine, 1.0)
+    signs = [1 - 2 * (torch.rand(count) < share).float() for share in (wanted.flip, wanted.flip_vertical)]
+    degrees = _sometimes(_between(count, -wanted.rotate, wanted.rotate), wanted.p_affine, 0.0)
+    zoom = _sometimes(_between(count, *wanted.zoom), wanted.p_affine, 1.0)
     centre = _between((count, 2), -1, 1)
-    tilt = [_sometimes(_between(count, -preset.warp, preset.warp), preset.p_affine, 0.0) for _ in range(2)]
-    affine = rotation(degrees, size) @ zooming(zoom, centre) @ _scaled_columns(sign)
-    return warping(*tilt) @ affine
+    tilt = [_sometimes(_between(count, -wanted.warp, wanted.warp), wanted.p_affine, 0.0) for _ in range(2)]
+    matrix = rotation(degrees, size) @ zooming(zoom, centre)
+    if wanted.shift or wanted.shear or wanted.span != (1.0, 1.0):
+        matrix = matrix @ _shift_shear_span(count, size, wanted)
+    return warping(*tilt) @ matrix @ _scaled(*signs)
+
+
+def _shift_shear_span(count: int, size: tuple[int, int], wanted: Augmentation) -> torch.Tensor:
+    shifts = [_sometimes(_between(count, -wanted.shift, wanted.shift), wanted.p_affine, 0.0) for _ in range(2)]
+    angle = _sometimes(_between(count, -wanted.shear, wanted.shear), wanted.p_affine, 0.0) * math.pi / 180
+    spans = [_sometimes(_between(count, *wanted.span), wanted.p_affine, 1.0) for _ in range(2)]
+    matrix = torch.eye(3).repeat(count, 1, 1)
+    matrix[:, 0, 1] = -angle.sin() * (size[0] - 1) / (size[1] - 1)
+    matrix[:, 1, 1] = angle.cos()
+    matrix[:, 0, 2], matrix[:, 1, 2] = 2 * shifts[0], 2 * shifts[1]
+    return matrix @ _scaled(*spans)
+
+
+def _moved_masks(masks: torch.Tensor, grid: torch.Tensor, padding: str) -> torch.Tensor:
+    moved = functional.grid_sample(masks.float().unsqueeze(1), grid, mode="nearest", padding_mode=padding, align_corners=True)
+    return moved[:, 0].to(masks.dtype)
 
 
 def rotation(degrees: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
@@ -136,11 +143,11 @@ def homography_grid(matrices: torch.Tensor, size: tuple[int, int]) -> torch.Tens
     return grid
 
 
-def draw_lighting(count: int, preset: Preset) -> tuple[torch.Tensor, torch.Tensor]:
+def draw_lighting(count: int, wanted: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
     """(count,) brightness, 0.5 for none, and (count,) contrast, 1 for none."""
-    brightness = _sometimes(_between(count, 0.5 * (1 - preset.light), 0.5 * (1 + preset.light)), preset.p_light, 0.5)
-    log_contrast = _between(count, math.log(1 - preset.light), -math.log(1 - preset.light))
-    return brightness, _sometimes(log_contrast, preset.p_light, 0.0).exp()
+    brightness = _sometimes(_between(count, 0.5 * (1 - wanted.light), 0.5 * (1 + wanted.light)), wanted.p_light, 0.5)
+    log_contrast = _between(count, math.log(1 - wanted.light), -math.log(1 - wanted.light))
+    return brightness, _sometimes(log_contrast, wanted.p_light, 0.0).exp()
 
 
 def lit(images: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:
@@ -170,5 +177,5 @@ def _sometimes(values: torch.Tensor, probability: float, otherwise: float) -> to
     return torch.where(torch.rand(len(values)) < probability, values, torch.tensor(otherwise))
 
 
-def _scaled_columns(sign: torch.Tensor) -> torch.Tensor:
-    return torch.diag_embed(torch.stack([sign, torch.ones_like(sign), torch.ones_like(sign)], 1))
+def _scaled(across: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    return torch.diag_embed(torch.stack([across, down, torch.ones_like(across)], 1))

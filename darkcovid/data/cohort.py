@@ -10,9 +10,11 @@ import pandas as pd
 from darkcovid.data.intake import Intake, take_in
 from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.phantom import phantom_manifest
-from darkcovid.data.split import random_split, stratified_group_folds, stratified_group_split, stratified_random_split
+from darkcovid.data.sides import image_names, no_side_lacks_a_class, patient_groups, split_sides
+from darkcovid.data.split import counted_split
 from darkcovid.errors import DataError, RequestError
-from darkcovid.recipe import PHANTOM, Data, Split
+from darkcovid.recipe import PHANTOM, REST, Data
+from darkcovid.recipe.faults import nearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +28,14 @@ class Bad:
 @dataclass(frozen=True)
 class Cohort:
     """n usable images. rows: (n) manifest rows; classes: names; labels: (n,) int64 index into `classes`;
-    valid: (n,) bool, true on the validation side; files: (n,) paths; sha256: (n,) hex digests of the files' bytes."""
+    valid, test: (n,) bool, true on the validation side and on the held-out test side; files: (n,) paths; sha256: (n,) hex
+    digests of the files' bytes."""
 
     rows: pd.DataFrame
     classes: tuple[str, ...]
     labels: np.ndarray
     valid: np.ndarray
+    test: np.ndarray
     files: tuple[Path, ...]
     sha256: tuple[str, ...]
     bad: tuple[Bad, ...]
@@ -44,9 +48,24 @@ class Cohort:
     def patients(self) -> pd.Series:
         return patient_groups(self.rows)
 
+    @property
+    def train(self) -> np.ndarray:
+        """(n,) bool, true on the training side."""
+        return ~(self.valid | self.test)
+
+    @property
+    def sides(self) -> dict[str, np.ndarray]:
+        """The (n,) bool masks of the sides there are: train, valid, and test where images were held out."""
+        return {"train": self.train, "valid": self.valid} | ({"test": self.test} if self.test.any() else {})
+
+    @property
+    def side_names(self) -> np.ndarray:
+        """(n,) name of each image's side."""
+        return np.select([self.valid, self.test], ["valid", "test"], "train")
+
     def counts(self) -> dict[str, dict[str, int]]:
-        """Images of each class on each side: {"train": {class: n}, "valid": {class: n}}."""
-        return {side: self._count(where) for side, where in (("train", ~self.valid), ("valid", self.valid))}
+        """Images of each class on each side: {"train": {class: n}, "valid": {class: n}, "test": ...}."""
+        return {side: self._count(where) for side, where in self.sides.items()}
 
     def take(self, indices: np.ndarray) -> "Cohort":
         """The images at `indices`, (k,) int, in that order."""
@@ -55,6 +74,7 @@ class Cohort:
             rows=self.rows.iloc[indices].reset_index(drop=True),
             labels=self.labels[indices],
             valid=self.valid[indices],
+            test=self.test[indices],
             files=tuple(self.files[index] for index in indices),
             sha256=tuple(self.sha256[index] for index in indices),
         )
@@ -64,28 +84,11 @@ class Cohort:
         return {name: found[index] for index, name in enumerate(self.classes)}
 
 
-def patient_groups(rows: pd.DataFrame) -> pd.Series:
-    """(n,) patient of each row; a row without a known patient is its own group."""
-    return rows.patient_id.where(rows.patient_id != "", "unknown:" + rows.path)
-
-
 def open_manifest(data: Data, cache_dir: Path) -> Manifest:
     """The manifest that a recipe's `data` names, the phantom cohort drawn when it asks for it."""
     if data.manifest == PHANTOM:
         return phantom_manifest(data.phantom, cache_dir)
     return read_manifest(data.manifest, data.root)
-
-
-def split_side(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.ndarray:
-    """(n,) bool, true on the validation side, by the recipe's split."""
-    if split.folds is not None:
-        return stratified_group_folds(labels.tolist(), patient_groups(rows).tolist(), split.folds, split.seed) == split.fold - 1
-    names = (rows.dataset + "/" + rows.path).tolist()
-    if split.method == "random":
-        return random_split(names, split.valid, split.seed)
-    if split.method == "stratified_random":
-        return stratified_random_split(names, labels.tolist(), split.valid, split.seed)
-    return stratified_group_split(labels.tolist(), patient_groups(rows).tolist(), split.valid, split.seed)
 
 
 def classification_cohort(data: Data, cache_dir: Path) -> Cohort:
@@ -94,15 +97,37 @@ def classification_cohort(data: Data, cache_dir: Path) -> Cohort:
     Raises RequestError: a class without images, an empty side; DataError: more than `data.max_bad` unusable files.
     """
     manifest = _selected(data, cache_dir)
-    column = manifest.rows[data.label_column]
+    labels = _wanted_labels(manifest, data)
+    chosen = labels.isin(data.classes) & _where(manifest, data)
     for name in data.classes:
-        if not (column == name).any():
-            present = ", ".join(sorted(set(column) - {""})) or "none"
-            raise RequestError(f"data.classes: no image is labelled {name!r}; labels in the manifest: {present}")
-    manifest = manifest.select(column.isin(data.classes))
-    labels = manifest.rows[data.label_column]
+        if not (labels[chosen] == name).any():
+            present = ", ".join(sorted(set(manifest.rows[data.label_column]) - {""})) or "none"
+            filtered = f" where {dict(data.where)}" if data.where else ""
+            raise RequestError(f"data.classes: no image is labelled {name!r}{filtered}; labels in the manifest: {present}")
+    manifest, labels = manifest.select(chosen), labels[chosen].reset_index(drop=True)
+    if data.per_class is not None:
+        kept = counted_split(image_names(manifest.rows), labels.tolist(), data.per_class, data.split.seed)
+        manifest, labels = manifest.select(pd.Series(kept)), labels[kept].reset_index(drop=True)
     codes = labels.map({name: index for index, name in enumerate(data.classes)}).to_numpy(np.int64)
-    return _assemble(manifest, data, codes, split_side(manifest.rows, labels, data.split), data.classes, cache_dir)
+    return _assemble(manifest, data, codes, split_sides(manifest.rows, labels, data.split), data.classes, cache_dir)
+
+
+def _wanted_labels(manifest: Manifest, data: Data) -> pd.Series:
+    """Each row's label; with the class `rest`, every label that is no other class becomes it."""
+    labels = manifest.rows[data.label_column]
+    if REST not in data.classes:
+        return labels
+    return labels.where(labels.isin(data.classes) | (labels == ""), REST)
+
+
+def _where(manifest: Manifest, data: Data) -> pd.Series:
+    """Rows whose columns hold one of the values that `data.where` wants."""
+    chosen = pd.Series(True, index=manifest.rows.index)
+    for column, values in data.where.items():
+        if column not in manifest.rows:
+            raise RequestError(f"data.where.{column}: the manifest has no such column{nearest(column, manifest.rows.columns)}")
+        chosen &= manifest.rows[column].isin(values)
+    return chosen
 
 
 def lung_mask_cohort(data: Data, cache_dir: Path) -> Cohort:
@@ -112,15 +137,16 @@ def lung_mask_cohort(data: Data, cache_dir: Path) -> Cohort:
     """
     manifest = _with_masks(data, cache_dir)
     same = pd.Series(["lungs"] * len(manifest.rows))
-    side = split_side(manifest.rows, same, data.split)
-    return _assemble(manifest, data, np.zeros(len(same), np.int64), side, ("lungs",), cache_dir)
+    sides = split_sides(manifest.rows, same, data.split)
+    return _assemble(manifest, data, np.zeros(len(same), np.int64), sides, ("lungs",), cache_dir)
 
 
 def masked_cohort(data: Data, cache_dir: Path) -> Cohort:
     """Every row that has a lung mask, all of them on the validation side; labels are all 0. Raises as `lung_mask_cohort`."""
     manifest = _with_masks(data, cache_dir)
     count = len(manifest.rows)
-    return _assemble(manifest, data, np.zeros(count, np.int64), np.ones(count, bool), (), cache_dir)
+    sides = np.ones(count, bool), np.zeros(count, bool)
+    return _assemble(manifest, data, np.zeros(count, np.int64), sides, (), cache_dir)
 
 
 def _with_masks(data: Data, cache_dir: Path) -> Manifest:
@@ -137,35 +163,32 @@ def _selected(data: Data, cache_dir: Path) -> Manifest:
 
 
 def _assemble(
-    manifest: Manifest, data: Data, labels: np.ndarray, valid: np.ndarray, classes: tuple[str, ...], cache_dir: Path
+    manifest: Manifest,
+    data: Data,
+    labels: np.ndarray,
+    sides: tuple[np.ndarray, np.ndarray],
+    classes: tuple[str, ...],
+    cache_dir: Path,
 ) -> Cohort:
-    _both_sides(labels, valid, classes, data.split)
+    valid, test = sides
+    no_side_lacks_a_class(labels, valid, test, classes, data.split)
     intakes = take_in(manifest, cache_dir)
     good = np.array([intake.fault is None for intake in intakes])
     bad = tuple(Bad(path, intake.fault) for path, intake in zip(manifest.rows.path, intakes, strict=True) if intake.fault)
     _refuse_too_many(bad, len(intakes), data)
     used: list[Intake] = [intake for intake in intakes if intake.fault is None]
-    _both_sides(labels[good], valid[good], classes, data.split)
+    no_side_lacks_a_class(labels[good], valid[good], test[good], classes, data.split)
     return Cohort(
         rows=manifest.rows[good].reset_index(drop=True),
         classes=classes,
         labels=labels[good],
         valid=valid[good],
+        test=test[good],
         files=tuple(intake.file for intake in used),
         sha256=tuple(intake.sha256 for intake in used),
         bad=bad,
         manifest=manifest,
     )
-
-
-def _both_sides(labels: np.ndarray, valid: np.ndarray, classes: tuple[str, ...], split: Split) -> None:
-    for index, name in enumerate(classes):
-        for side, where in (("training", ~valid), ("validation", valid)):
-            if not (labels[where] == index).any():
-                raise RequestError(
-                    f"data.split: {split.method} with valid={split.valid} and seed={split.seed} leaves no image of "
-                    f"{name!r} on the {side} side; use another share or seed, or more images"
-                )
 
 
 def _refuse_too_many(bad: tuple[Bad, ...], total: int, data: Data) -> None:

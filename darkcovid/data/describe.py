@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from darkcovid.data.cohort import patient_groups
 from darkcovid.data.manifest import Manifest
+from darkcovid.data.sides import patient_groups
 
 COLUMNS = ("label", "etiology", "view", "sex", "license")
 

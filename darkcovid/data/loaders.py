@@ -4,7 +4,6 @@ One channel all the way: a grayscale image carries no more, and augmenting one c
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,34 +12,25 @@ from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor
 from fastai.torch_core import TensorImage, TensorImageBW, TensorMask
 from fasttransform import DisplayedTransform
+from torch import nn
 
-from darkcovid.data.augment import PRESETS, Augment
+from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
+from darkcovid.recipe import Augmentation
 
 RESIDENT_SHARE = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Mean and standard deviation of the training side's pixels, in 0..1."""
-
-    mean: float
-    std: float
-
-
-class Standardise(DisplayedTransform):
-    """(pixels - mean) / std with the training side's own figures; runs last, on the device."""
+class Normalise(DisplayedTransform):
+    """The normaliser as a batch transform; runs last, on the device."""
 
     order = 99
 
-    def __init__(self, scale: Scale):
-        self.scale = scale
+    def __init__(self, normaliser: nn.Module, device: torch.device):
+        self.normaliser = normaliser.to(device)
 
     def encodes(self, x: TensorImage):
-        return (x - self.scale.mean) / self.scale.std
-
-    def decodes(self, x: TensorImage):
-        return x * self.scale.std + self.scale.mean
+        return TensorImage(self.normaliser(torch.Tensor(x)))
 
 
 class ArrayLoader(TfmdDL):
@@ -81,37 +71,29 @@ def _gather(array: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array[rows])
 
 
-def training_scale(pixels: np.ndarray, rows: np.ndarray, at_once: int = 256) -> Scale:
-    """Mean and standard deviation over the training `rows` of (n, h, w) uint8 `pixels`, read a block at a time."""
-    counts = np.zeros(256, np.int64)
-    for start in range(0, len(rows), at_once):
-        counts += np.bincount(pixels[rows[start : start + at_once]].ravel(), minlength=256)
-    levels = np.arange(256) / 255
-    mean = float((counts * levels).sum() / counts.sum())
-    std = float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
-    return Scale(mean, max(std, 1e-3))
-
-
 def array_loaders(
     cohort: Cohort,
     pixels: np.ndarray,
     *,
     targets: np.ndarray | None = None,
-    scale: Scale,
-    augment: str,
+    normaliser: nn.Module,
+    augmentation: Augmentation | None,
     batch_size: int,
     device: torch.device,
+    oversample: bool = False,
 ) -> DataLoaders:
-    """fastai `DataLoaders` of a cohort's two sides.
+    """fastai `DataLoaders` of a cohort's training and validation sides.
 
-    pixels: (n, h, w) uint8, rows as in `cohort`; targets: classes of the cohort unless masks (n, h, w) are given;
-    augment: a name in `PRESETS`, or `none`.
-    Batches are (b, 1, h, w) float32, standardised by `scale`, and (b,) int64 or (b, h, w) int64. The last
-    incomplete training batch is dropped when there is a whole one.
+    pixels: (n, h, w) uint8, rows as in `cohort`; targets: classes of the cohort unless masks (n, h, w) are given.
+    Batches are (b, c, h, w) float32, normalised, and (b,) int64 or (b, h, w) int64. The last incomplete training batch is
+    dropped when there is a whole one. oversample: images of rarer classes come several times an epoch.
     """
     categories = targets is None
     targets = cohort.labels if categories else targets
-    augmenting = [] if augment == "none" else [Augment(PRESETS[augment])]
+    train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
+    if oversample:
+        train = balanced(train, cohort.labels[train])
+    augmenting = [] if augmentation is None else [Augment(augmentation)]
     target_block = CategoryBlock(vocab=list(cohort.classes), sort=False) if categories else TransformBlock()
     block = DataBlock(
         blocks=(TransformBlock(), target_block),
@@ -119,23 +101,31 @@ def array_loaders(
         get_y=(lambda row: cohort.classes[targets[row]])
         if categories
         else (lambda row: torch.from_numpy(np.array(targets[row]))),
-        splitter=IndexSplitter(np.flatnonzero(cohort.valid).tolist()),
-        batch_tfms=[IntToFloatTensor(div_mask=1), *augmenting, Standardise(scale)],
+        splitter=IndexSplitter(list(range(len(train), len(train) + len(valid)))),
+        batch_tfms=[IntToFloatTensor(div_mask=1), *augmenting, Normalise(normaliser, device)],
     )
-    train = int((~cohort.valid).sum())
     if _fits_on(device, pixels.nbytes + targets.nbytes):
         pixels_held, targets_held = (torch.from_numpy(np.array(a)).to(device) for a in (pixels, targets))
     else:
         pixels_held, targets_held = pixels, targets
     return block.dataloaders(
-        list(range(len(cohort))),
+        np.concatenate([train, valid]).tolist(),
         dl_type=ArrayLoader,
         inputs=pixels_held,
         targets=targets_held,
         bs=batch_size,
-        drop_last=train > batch_size,
+        drop_last=len(train) > batch_size,
         device=device,
     )
+
+
+def balanced(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """`rows` of rarer classes repeated, in turn, until every class has as many as the largest: (m,) int.
+
+    rows, labels: (n,) int.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    return np.sort(np.concatenate([np.resize(rows[labels == name], counts.max()) for name in classes]))
 
 
 def _fits_on(device: torch.device, size: int) -> bool:

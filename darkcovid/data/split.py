@@ -20,7 +20,7 @@ def random_split(names: Sequence[str], valid: float, seed: int) -> np.ndarray:
 
     names: (n,) distinct names, such as the images' paths.
     """
-    chosen = set(hash_order(names, seed)[: round(valid * len(names))])
+    chosen = set(hash_order(names, seed)[: half_up(valid * len(names))])
     return np.array([name in chosen for name in names], bool)
 
 
@@ -33,14 +33,23 @@ def stratified_random_split(names: Sequence[str], labels: Sequence[str], valid: 
     return side
 
 
-def stratified_group_split(labels: Sequence[str], groups: Sequence[str], valid: float, seed: int) -> np.ndarray:
-    """Split whole patients so that each class keeps about its share on both sides: (n,) bool, true = validation.
+def half_up(number: float) -> int:
+    """Rounded to the nearest whole number, halves upwards, as most splits are cut (130 images at 3:1 give 33 and 97)."""
+    return int(number + 0.5)
+
+
+def shares(labels: Sequence[str], share: float) -> dict[str, float]:
+    """How many images of each class are `share` of it."""
+    return {label: share * count for label, count in Counter(labels).items()}
+
+
+def stratified_group_split(labels: Sequence[str], groups: Sequence[str], wanted: dict[str, float], seed: int) -> np.ndarray:
+    """Split whole patients so that about `wanted` images of each class are on the validation side: (n,) bool, true there.
 
     labels, groups: (n,) class and patient of each image. Patients are visited in hash order; one goes to the
-    validation side when that brings the classes' counts there nearer to `valid` of each class.
+    validation side when that brings the classes' counts there nearer to what is wanted.
     """
     members = _classes_by_group(labels, groups)
-    wanted = {label: valid * count for label, count in Counter(labels).items()}
     missing = dict(wanted)
 
     def distance(counts: Counter, taken: int) -> float:
@@ -54,6 +63,24 @@ def stratified_group_split(labels: Sequence[str], groups: Sequence[str], valid: 
             for label, count in counts.items():
                 missing[label] -= count
     return np.array([group in chosen for group in groups], bool)
+
+
+def counted_split(names: Sequence[str], labels: Sequence[str], count: int, seed: int) -> np.ndarray:
+    """`count` images of each class, drawn by their names: (n,) bool, true for them."""
+    side = np.zeros(len(names), bool)
+    for label in set(labels):
+        rows = {name: row for row, (name, other) in enumerate(zip(names, labels, strict=True)) if other == label}
+        side[[rows[name] for name in hash_order(list(rows), seed)[:count]]] = True
+    return side
+
+
+def random_folds(names: Sequence[str], labels: Sequence[str], folds: int, seed: int) -> np.ndarray:
+    """Deal images to `folds` folds by their names, class after class: (n,) int in 0..folds-1. With one label for all it is
+    a plain random cross-validation."""
+    label_of = dict(zip(names, labels, strict=True))
+    order = sorted(hash_order(names, seed), key=lambda name: label_of[name])
+    chosen = {name: place % folds for place, name in enumerate(order)}
+    return np.array([chosen[name] for name in names])
 
 
 def stratified_group_folds(labels: Sequence[str], groups: Sequence[str], folds: int, seed: int) -> np.ndarray:

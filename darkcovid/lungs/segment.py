@@ -45,8 +45,8 @@ class LungMasks:
 def find_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Compute) -> Iterator[Found]:
     """The lungs in each of (n, 256, 256) uint8 pixels, in order, from the mean of what the network sees in the picture
     and in its mirror image. How far the two agree tells whether to trust it."""
-    network, scale = segmenter.network, (segmenter.mean, segmenter.std)
-    views = zip(forward(network, pixels, *scale, compute), forward(network, pixels[:, :, ::-1], *scale, compute), strict=True)
+    network, normaliser = segmenter.network, segmenter.normaliser
+    views = zip(*(forward(network, seen, normaliser, compute) for seen in (pixels, pixels[:, :, ::-1])), strict=True)
     images = iter(pixels)
     for logits, mirrored in views:
         straight, mirrored = logits[:, 0], mirrored[:, 0].flip(-1)

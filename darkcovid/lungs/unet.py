@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from darkcovid.data.normalise import Fixed
 from darkcovid.errors import DataError, one_line
 from darkcovid.paths import atomic_path
 
@@ -20,12 +21,11 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.safetensors"
 
 @dataclass(frozen=True)
 class Segmenter:
-    """`network`: (b, 1, 256, 256) standardised pixels to (b, 1, 256, 256) logits. `mean`, `std`: of pixels in 0..1.
-    `version`: SHA-256 of the weights file."""
+    """`network`: (b, 1, 256, 256) pixels, normalised by `normaliser`, to (b, 1, 256, 256) logits. `version`: SHA-256 of the
+    weights file."""
 
     network: nn.Module
-    mean: float
-    std: float
+    normaliser: Fixed
     version: str
 
 
@@ -52,14 +52,15 @@ def build_unet() -> nn.Module:
         return unet
 
 
-def save_segmenter(network: nn.Module, mean: float, std: float, path: Path) -> None:
+def save_segmenter(network: nn.Module, normaliser: Fixed, path: Path) -> None:
     """Write weights in half precision (about 4 MB) with the standardisation they were trained on."""
+    scale = {"mean": float(normaliser.mean), "std": float(normaliser.std)}
     tensors = {
         name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
         for name, value in network.state_dict().items()
     }
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"darkcovid": json.dumps({"mean": mean, "std": std})})
+        save_file(tensors, temporary, metadata={"darkcovid": json.dumps(scale)})
 
 
 def load_segmenter(path: str | Path | None = None) -> Segmenter:
@@ -72,14 +73,14 @@ def load_segmenter(path: str | Path | None = None) -> Segmenter:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         network = build_unet()
         network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
-        mean, std = float(scale["mean"]), float(scale["std"])
+        normaliser = Fixed(float(scale["mean"]), float(scale["std"]))
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = one_line(error)[:200]
         raise DataError(
             f"lungs.weights: {path}: not a lung U-Net's weights ({reason}); leave it out to use the shipped one"
         ) from None
     network.eval().requires_grad_(False)
-    return Segmenter(network, mean, std, version)
+    return Segmenter(network, normaliser, version)
 
 
 def dice_and_bce(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

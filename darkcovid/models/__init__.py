@@ -1,6 +1,6 @@
 """Which network? One registry, one file an architecture."""
 
-from darkcovid.models import darkcovidnet  # noqa: F401 (importing registers it)
-from darkcovid.models.registry import Architecture, build, get, names
+from darkcovid.models import darkcovidnet, plain, transfer  # noqa: F401 (importing registers them)
+from darkcovid.models.registry import Architecture, build, checked, get, names, parameter_counts
 
-__all__ = ["Architecture", "build", "get", "names"]
+__all__ = ["Architecture", "build", "checked", "get", "names", "parameter_counts"]

@@ -128,7 +128,7 @@ register(
         source="Ozturk et al. 2020, Computers in Biology and Medicine 121, 103792",
         default_size=256,
         heads=("faithful", "gap"),
-        build=DarkCovidNet,
-        published=published,
+        build=lambda model, outputs, size: DarkCovidNet(outputs, size, model.head or "faithful"),
+        published=lambda model, outputs, size: published(outputs, size, model.head or "faithful"),
     )
 )

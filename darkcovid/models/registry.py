@@ -1,21 +1,26 @@
-"""The table of architectures: a name, its source, its default size, and how to build it."""
+"""The table of architectures: a name, its source, its default size, its heads, and how to build it."""
 
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
-from darkcovid.errors import RequestError
+from darkcovid.errors import RequestError, one_line
+from darkcovid.models.weights import load_weights
+from darkcovid.recipe import Model
 
 Size = tuple[int, int]
-Build = Callable[[int, Size, str], nn.Module]
+Build = Callable[[Model, int, Size], nn.Module]
+TIMM = "timm/"
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """`build(classes, size, head)` gives the network for (b, 1 or 3, *size) standardised pixels and (b, classes) logits.
-    `published`, where given, builds it for three channels as its authors wrote it: the same function, not sped up."""
+    """`build(model, outputs, size)` gives the network for (b, 1 or 3, *size) normalised pixels and (b, outputs) logits,
+    with fresh weights; `heads`: the endings it knows, the first by default. `published`, where given, builds it for three
+    channels as its authors wrote it: the same function, not sped up. `pretrained`: it knows ImageNet weights."""
 
     name: str
     source: str
@@ -23,13 +28,20 @@ class Architecture:
     heads: tuple[str, ...]
     build: Build
     published: Build | None = None
+    pretrained: bool = False
 
 
 _TABLE: dict[str, Architecture] = {}
+_FAMILIES: dict[str, Callable[[str], Architecture]] = {}
 
 
 def register(architecture: Architecture) -> None:
     _TABLE[architecture.name] = architecture
+
+
+def register_family(prefix: str, find: Callable[[str], Architecture]) -> None:
+    """`find` makes the architecture of any name that begins with `prefix`, or raises RequestError."""
+    _FAMILIES[prefix] = find
 
 
 def names() -> list[str]:
@@ -38,19 +50,43 @@ def names() -> list[str]:
 
 def get(name: str) -> Architecture:
     """Raises RequestError, with the nearest name, when no architecture is called so."""
+    for prefix, find in _FAMILIES.items():
+        if name.startswith(prefix):
+            return find(name)
     if name not in _TABLE:
         close = difflib.get_close_matches(name, _TABLE, n=1, cutoff=0.4)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names())}"
+        hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names())}, and timm/<any timm name>"
         raise RequestError(f"model.arch: no architecture is called {name!r}; {hint}")
     return _TABLE[name]
 
 
-def build(name: str, classes: int, size: Size, head: str = "faithful") -> nn.Module:
-    """A freshly initialised network. Raises RequestError: unknown name, or a head it does not have."""
-    architecture = get(name)
-    if head not in architecture.heads:
-        raise RequestError(f"model.head: {name} has no head {head!r}; it has: {', '.join(architecture.heads)}")
-    return architecture.build(classes, size, head)
+def build(model: Model, outputs: int, size: Size) -> nn.Module:
+    """The network of a recipe's `model` with `outputs` logits for inputs of `size` (height, width), weights loaded.
+
+    Raises RequestError: unknown name, a head it does not have, an input too small for it, weights it does not know;
+    DataError: weights that are not there or are another network's.
+    """
+    architecture = checked(model)
+    try:
+        network = architecture.build(model, outputs, size)
+        with torch.inference_mode():
+            network.eval()(torch.zeros(1, 1, *size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        side = architecture.default_size
+        raise RequestError(
+            f"data.image_size: {size[0]}x{size[1]} does not fit {model.arch}, which was made for {side}x{side} "
+            f"({one_line(error)[:120]})"
+        ) from None
+    load_weights(network, model, architecture.pretrained)
+    return network.train()
+
+
+def checked(model: Model) -> Architecture:
+    """The architecture of a recipe's `model`. Raises RequestError: unknown name, or a head it does not have."""
+    architecture = get(model.arch)
+    if model.head is not None and model.head not in architecture.heads:
+        raise RequestError(f"model.head: {model.arch} has no head {model.head!r}; it has: {', '.join(architecture.heads)}")
+    return architecture
 
 
 def parameter_counts(network: nn.Module) -> tuple[int, int]:

@@ -98,14 +98,14 @@ class Recording(Direct):
         self.train_loss, self.train_waited, self.train_items = self._mean_loss(), self.waited, self.items
         if not torch.isfinite(torch.tensor(self.train_loss)):
             raise DarkCovidError(
-                f"the training loss became {self.train_loss} in epoch {self.epoch + 1}; lower training.lr "
+                f"the training loss became {self.train_loss} in epoch {len(self.history.rows) + 1}; lower training.lr "
                 f"(`darkcovid lr-find` suggests one) or set training.precision=fp32"
             )
 
     def after_validate(self):
         validated = self._end_side()
         row = {
-            "epoch": self.epoch + 1,
+            "epoch": len(self.history.rows) + 1,
             "train_loss": self.train_loss,
             "valid_loss": self._mean_loss(),
             self.metric: float(torch.cat(self.scores).float().mean()),

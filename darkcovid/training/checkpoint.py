@@ -6,6 +6,8 @@ No pickle is read or written.
 
 import json
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +48,25 @@ def set_rng_state(learner: Learner, plain: dict[str, Any], tensors: dict[str, to
         torch.cuda.set_rng_state_all(cuda)
 
 
-def save_checkpoint(path: Path, learner: Learner, history: History, notes: dict[str, Any]) -> None:
-    """Write the learner's whole state after an epoch. `notes`: JSON-able, handed back by `load_checkpoint`."""
+@dataclass(frozen=True)
+class Saved:
+    """What a checkpoint hands back beside the learner's state: the history so far, JSON-able notes, and named copies of the
+    weights."""
+
+    history: History
+    notes: dict[str, Any]
+    kept: dict[str, dict[str, torch.Tensor]]
+
+
+def save_checkpoint(
+    path: Path, learner: Learner, history: History, notes: dict[str, Any], kept: dict[str, dict[str, torch.Tensor]]
+) -> None:
+    """Write the learner's whole state after an epoch, and what `Saved` holds."""
     plain_rng, rng_tensors = rng_state(learner)
     tensors = {f"model.{name}": value for name, value in learner.model.state_dict().items()}
     tensors |= {f"rng.{name}": value for name, value in rng_tensors.items()}
+    for name, weights in kept.items():
+        tensors |= {f"kept.{name}.{key}": value for key, value in weights.items()}
     scalars = []
     state = learner.opt.state_dict()
     for index, values in enumerate(state["state"]):
@@ -61,14 +77,16 @@ def save_checkpoint(path: Path, learner: Learner, history: History, notes: dict[
         "opt": {"scalars": scalars, "hypers": [dict(group) for group in state["hypers"]]},
         "history": {"rows": history.rows, "lrs": history.lrs},
         "notes": notes,
+        "kept": list(kept),
     }
     owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(owned, temporary, metadata={"darkcovid": json.dumps(about)})
 
 
-def load_checkpoint(path: Path, learner: Learner) -> tuple[History, dict[str, Any]]:
-    """Put a saved state back into a learner whose optimiser exists; returns the history so far and the notes.
+def load_checkpoint(path: Path, learner: Learner, freeze_for: Callable[[int], None] = lambda done: None) -> Saved:
+    """Put a saved state back into a learner whose optimiser exists. `freeze_for(done)` is called before that with the
+    number of epochs done, to bring the learner's frozen layers into the state of the last of them.
 
     Raises DataError when the file is damaged or belongs to another network.
     """
@@ -77,8 +95,10 @@ def load_checkpoint(path: Path, learner: Learner) -> tuple[History, dict[str, An
             about = json.loads(file.metadata()["darkcovid"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         learner.model.load_state_dict(_under(tensors, "model."))
+        kept = {name: _on(learner.dls.device, _under(tensors, f"kept.{name}.")) for name in about["kept"]}
+        freeze_for(len(about["history"]["rows"]))
         state = [
-            scalars | {key: value.to(learner.dls.device) for key, value in _under(tensors, f"opt.{index}.").items()}
+            scalars | _on(learner.dls.device, _under(tensors, f"opt.{index}."))
             for index, scalars in enumerate(about["opt"]["scalars"])
         ]
         learner.opt.load_state_dict({"state": state, "hypers": about["opt"]["hypers"]})
@@ -86,11 +106,15 @@ def load_checkpoint(path: Path, learner: Learner) -> tuple[History, dict[str, An
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = one_line(error)[:200]
         raise DataError(f"{path}: not a usable checkpoint ({reason}); start again without --resume") from None
-    return History(**about["history"]), about["notes"]
+    return Saved(History(**about["history"]), about["notes"], kept)
 
 
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _on(device: torch.device, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value.to(device) for name, value in tensors.items()}
 
 
 def _as_tuples(value: Any) -> Any:

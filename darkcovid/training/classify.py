@@ -6,44 +6,59 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.losses import CrossEntropyLossFlat
+from fastai.learner import Learner
 from torch import nn
 
 from darkcovid import models
 from darkcovid.compute import Compute, forward
+from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.loaders import Scale, array_loaders, training_scale
-from darkcovid.recipe import Recipe
+from darkcovid.data.loaders import array_loaders
+from darkcovid.data.normalise import fit_normaliser
+from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.training.callbacks import History
 from darkcovid.training.fit import Fitted, fit, make_learner, seed_everything
+from darkcovid.training.objective import Objective, make_objective
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A learner that has learned nothing yet, the normaliser of its inputs, and what it is asked for."""
+
+    learner: Learner
+    normaliser: nn.Module
+    objective: Objective
 
 
 @dataclass(frozen=True)
 class FittedClassifier:
-    """The fit, the standardisation it used, and softmax probabilities of every image: (n, classes) float32."""
+    """The fit, the normaliser it used, and the probabilities of every image: (n, classes) float32."""
 
     fitted: Fitted
-    scale: Scale
+    normaliser: nn.Module
     probabilities: np.ndarray
 
 
-def classifier_learner(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute: Compute):
-    """A fastai Learner for one arm, freshly seeded, and the standardisation of its inputs.
+def prepare_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute: Compute) -> Prepared:
+    """A fastai Learner for one arm, freshly seeded.
 
-    pixels: (n, h, w) uint8 in the cohort's order. Returns (Learner, Scale).
+    pixels: (n, h, w) uint8 in the cohort's order. Raises RequestError and DataError as `models.build` does.
     """
-    scale = training_scale(pixels, np.flatnonzero(~cohort.valid))
-    seed_everything(recipe.training.seed)
+    data, training, train = recipe.data, recipe.training, np.flatnonzero(cohort.train)
+    seed_everything(training.seed)
+    normaliser = fit_normaliser(data.normalise, pixels, train, data.augmentation, training.batch_size, recipe.model.grayscale)
+    objective = make_objective(recipe.model.outputs, training.loss, cohort.labels[train], len(cohort.classes), compute.device)
     dls = array_loaders(
         cohort,
         pixels,
-        scale=scale,
-        augment=recipe.data.augment,
-        batch_size=recipe.training.batch_size,
+        normaliser=normaliser,
+        augmentation=data.augmentation,
+        batch_size=training.batch_size,
         device=compute.device,
+        oversample=data.oversample,
     )
-    network = models.build(recipe.model.arch, len(cohort.classes), pixels.shape[1:], recipe.model.head)
-    return make_learner(dls, network, CrossEntropyLossFlat(), compute, recipe.training.weight_decay), scale
+    network = models.build(recipe.model, objective.outputs, pixels.shape[1:])
+    return Prepared(make_learner(dls, network, objective.loss, compute, training), normaliser, objective)
 
 
 def fit_classifier(
@@ -56,27 +71,34 @@ def fit_classifier(
     resume: bool = False,
     on_epoch: Callable[[History], None] = lambda history: None,
 ) -> FittedClassifier:
-    """Fit the recipe's network to the training side; the last epoch's weights are the result, none is selected."""
-    learner, scale = classifier_learner(recipe, cohort, pixels, compute)
+    """Fit the recipe's network to the training side; the weights that `training.keep` and `ema` ask for are the result."""
+    prepared = prepare_classifier(recipe, cohort, pixels, compute)
     fitted = fit(
-        learner,
+        prepared.learner,
         recipe.training,
         compute,
         metric="accuracy",
-        score=correct,
+        score=prepared.objective.correct,
         checkpoint=checkpoint,
         resume=resume,
         on_epoch=on_epoch,
     )
-    return FittedClassifier(fitted, scale, probabilities(learner.model, pixels, scale, compute))
+    views = [None, *[recipe.data.augmentation] * recipe.training.tta]
+    found = [
+        probabilities(prepared.learner.model, pixels, prepared.normaliser, prepared.objective, compute, view) for view in views
+    ]
+    return FittedClassifier(fitted, prepared.normaliser, np.mean(found, 0, dtype=np.float32))
 
 
-def correct(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """(b,) bool on the device: the largest logit is the label's."""
-    return logits.argmax(1) == labels
-
-
-def probabilities(network: nn.Module, pixels: np.ndarray, scale: Scale, compute: Compute) -> np.ndarray:
-    """Softmax of the network's logits for (n, h, w) uint8 pixels: (n, classes) float32."""
-    logits = torch.cat(list(forward(network, pixels, scale.mean, scale.std, compute)))
-    return logits.softmax(1).numpy()
+def probabilities(
+    network: nn.Module,
+    pixels: np.ndarray,
+    normaliser: nn.Module,
+    objective: Objective,
+    compute: Compute,
+    augmentation: Augmentation | None = None,
+) -> np.ndarray:
+    """What the network's logits mean for (n, h, w) uint8 pixels, augmented first if wanted: (n, classes) float32."""
+    altered = (lambda images: images) if augmentation is None else Augment(augmentation).altered
+    logits = torch.cat(list(forward(network, pixels, lambda images: normaliser(altered(images)), compute)))
+    return objective.probabilities(logits).numpy()

@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from fastai.callback.core import TrainEvalCallback
-from fastai.callback.schedule import fit_one_cycle  # noqa: F401 (importing it gives Learner the method)
+from fastai.callback.mixup import CutMix, MixUp
+from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
 from fastai.learner import CastToTensor, Learner
-from fastai.optimizer import Adam
+from fastai.optimizer import SGD, Adam, RMSProp
 from torch import nn
 
 from darkcovid.compute import Compute
-from darkcovid.recipe import Training
+from darkcovid.recipe import Optimiser, Training
+from darkcovid.training import schedule
 from darkcovid.training.callbacks import Autocast, EachEpoch, History, Recording, ScoreItems
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.cost import Cost, measured
+from darkcovid.training.outcome import Average, Best, Keeper
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,38 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def make_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute: Compute, weight_decay: float) -> Learner:
+def make_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute: Compute, training: Training) -> Learner:
     """A fastai Learner without fastai's recorder and bars, which read the device once a batch and flood logs."""
     compute.prepare()
     network.to(compute.device, memory_format=torch.channels_last)
-    return Learner(
+    learner = Learner(
         dls,
         network,
         loss_func=loss,
-        opt_func=partial(Adam, mom=0.9, sqr_mom=0.99, eps=1e-5),
-        wd=weight_decay,
+        opt_func=optimiser(training.optimiser),
+        splitter=body_and_head,
+        wd=training.weight_decay,
+        train_bn=not training.frozen,
+        wd_bn_bias=training.optimiser.decay_all,
         default_cbs=False,
-        cbs=[TrainEvalCallback(), CastToTensor(), Autocast(compute)],
+        cbs=[TrainEvalCallback(), CastToTensor(), Autocast(compute), *_regularisers(training)],
     )
+    schedule.prepare(learner, training)
+    return learner
+
+
+def optimiser(wanted: Optimiser) -> Callable:
+    """fastai's optimiser with the recipe's constants; weight decay is decoupled from the gradient."""
+    if wanted.name == "sgd":
+        return partial(SGD, mom=wanted.momentum)
+    kind = Adam if wanted.name == "adam" else RMSProp
+    return partial(kind, mom=wanted.momentum, sqr_mom=wanted.sqr_momentum, eps=wanted.eps)
+
+
+def body_and_head(network: nn.Module) -> list[list[nn.Parameter]]:
+    """Parameter groups: backbone and head of a transfer learner, all in one of any other network."""
+    parts = [network.body, network.head] if hasattr(network, "body") else [network]
+    return [[parameter for parameter in part.parameters() if parameter.requires_grad] for part in parts]
 
 
 def fit(
@@ -64,32 +86,64 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[History], None] = lambda history: None,
 ) -> Fitted:
-    """Train for `training.epochs`, saving to `checkpoint` after each, going on from it when `resume` and it exists.
+    """Train through the phases of `training`, saving to `checkpoint` after each epoch, going on from it when `resume` and
+    it exists.
 
     Raises DarkCovidError when the loss is no longer a number; DataError when the checkpoint is damaged.
     """
-    history, spent = History(), Cost()
+    history, spent, kept = History(), Cost(), {}
     learner.create_opt()
     if resume and checkpoint is not None and checkpoint.is_file():
-        history, notes = load_checkpoint(checkpoint, learner)
-        spent = Cost(**notes["cost"])
-    done = len(history.rows)
+        saved = load_checkpoint(checkpoint, learner, lambda done: _freeze_for(learner, training, done))
+        history, kept, spent = saved.history, saved.kept, Cost(**saved.notes["cost"])
+    keepers = _keepers(training, history, kept)
 
     with measured(compute.device, spent) as meter:
 
         def after_epoch(learner: Learner) -> None:
             if checkpoint is not None:
-                save_checkpoint(checkpoint, learner, history, {"cost": meter.cost().as_dict()})
+                held = {keeper.name: keeper.kept for keeper in keepers if keeper.kept is not None}
+                save_checkpoint(checkpoint, learner, history, {"cost": meter.cost().as_dict()}, held)
             on_epoch(history)
 
-        callbacks = [Recording(history, compute, metric, score), EachEpoch(after_epoch)]
-        if done < training.epochs:
-            _run(learner, training, callbacks, done)
+        callbacks = [Recording(history, compute, metric, score), EachEpoch(after_epoch), *keepers]
+        for phase in schedule.phases(training):
+            done = len(history.rows)
+            if done >= phase.end or (training.stop_after and schedule.stale(history, training.stop_after)):
+                continue
+            if done == phase.before:
+                schedule.freeze(learner, training, phase)
+            schedule.follow(learner, training, phase, callbacks, history)
+    for keeper in keepers:
+        learner.model.load_state_dict(keeper.kept)
     return Fitted(learner, history, meter.cost())
 
 
-def _run(learner: Learner, training: Training, callbacks: list, start_epoch: int) -> None:
-    if training.schedule == "one_cycle":
-        learner.fit_one_cycle(training.epochs, training.lr, cbs=callbacks, start_epoch=start_epoch)
-    else:
-        learner.fit(training.epochs, training.lr, cbs=callbacks, start_epoch=start_epoch)
+def _freeze_for(learner: Learner, training: Training, done: int) -> None:
+    """Bring the learner into the state in which epoch `done` (counted from 1) was trained."""
+    phase = next((phase for phase in schedule.phases(training) if phase.before < done <= phase.end), None)
+    if phase is not None:
+        schedule.freeze(learner, training, phase)
+
+
+def _keepers(training: Training, history: History, kept: dict[str, dict[str, torch.Tensor]]) -> list[Keeper]:
+    """Later ones decide: the best epoch's weights are of the average where there is one."""
+    keepers: list[Keeper] = []
+    if training.ema is not None:
+        keepers.append(Average(history, training.ema))
+    if training.keep != "last":
+        keepers.append(Best(history, training.keep))
+    for keeper in keepers:
+        keeper.kept = kept.get(keeper.name)
+    return keepers
+
+
+def _regularisers(training: Training) -> list:
+    chosen = []
+    if training.mixup is not None:
+        chosen.append(MixUp(training.mixup))
+    if training.cutmix is not None:
+        chosen.append(CutMix(training.cutmix))
+    if training.clip is not None:
+        chosen.append(GradientClip(training.clip))
+    return chosen

@@ -9,7 +9,8 @@ import torch
 
 from darkcovid.compute import Compute
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.loaders import Scale, array_loaders, training_scale
+from darkcovid.data.loaders import array_loaders
+from darkcovid.data.normalise import Fixed, training_scale
 from darkcovid.data.pixels import whole_pixels
 from darkcovid.lungs.segment import find_lungs
 from darkcovid.lungs.targets import true_masks
@@ -21,11 +22,11 @@ from darkcovid.training.fit import Fitted, fit, make_learner, seed_everything
 
 @dataclass(frozen=True)
 class FittedSegmenter:
-    """The fit, the standardisation it used, and the validation side's masks, (n_valid, 256, 256) bool: predicted and
+    """The fit, the normaliser it used, and the validation side's masks, (n_valid, 256, 256) bool: predicted and
     cleaned, and true; reasons: why a predicted one is not trusted, None where it is."""
 
     fitted: Fitted
-    scale: Scale
+    normaliser: Fixed
     predicted: np.ndarray
     reasons: tuple[str | None, ...]
     truth: np.ndarray
@@ -44,18 +45,18 @@ def fit_segmenter(
     """Fit the U-Net to the training side's lung masks and score it on the validation side's patients."""
     pixels = whole_pixels(cohort.files, cohort.sha256, INPUT_SIZE, cache_dir).array
     masks = true_masks(cohort, INPUT_SIZE, cache_dir).array
-    scale = training_scale(pixels, np.flatnonzero(~cohort.valid))
+    normaliser = training_scale(pixels, np.flatnonzero(cohort.train))
     seed_everything(recipe.training.seed)
     dls = array_loaders(
         cohort,
         pixels,
         targets=masks,
-        scale=scale,
-        augment=recipe.data.augment,
+        normaliser=normaliser,
+        augmentation=recipe.data.augmentation,
         batch_size=recipe.training.batch_size,
         device=compute.device,
     )
-    learner = make_learner(dls, build_unet(), dice_and_bce, compute, recipe.training.weight_decay)
+    learner = make_learner(dls, build_unet(), dice_and_bce, compute, recipe.training)
     fitted = fit(
         learner,
         recipe.training,
@@ -67,9 +68,9 @@ def fit_segmenter(
         on_epoch=on_epoch,
     )
     rows = np.flatnonzero(cohort.valid)
-    segmenter = Segmenter(learner.model, scale.mean, scale.std, version="just trained")
+    segmenter = Segmenter(learner.model, normaliser, version="just trained")
     predicted, reasons = zip(*find_lungs(pixels[rows], segmenter, compute), strict=True)
-    return FittedSegmenter(fitted, scale, np.stack(predicted), reasons, masks[rows].astype(bool))
+    return FittedSegmenter(fitted, normaliser, np.stack(predicted), reasons, masks[rows].astype(bool))
 
 
 def dice_by_image(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from darkcovid.data.loaders import Scale, array_loaders, training_scale
+from darkcovid.data.loaders import array_loaders
+from darkcovid.data.normalise import Fixed, training_scale
+from darkcovid.recipe import AUGMENTATIONS
 
 CPU = torch.device("cpu")
-UNIT = Scale(0.0, 1.0)
+UNIT = Fixed()
 
 
 def loaders(cohort, pixels, **options):
-    settings = {"scale": UNIT, "augment": "none", "batch_size": 8, "device": CPU} | options
+    settings = {"normaliser": UNIT, "augmentation": None, "batch_size": 8, "device": CPU} | options
     return array_loaders(cohort, pixels, **settings)
 
 
@@ -37,15 +39,15 @@ def test_each_training_image_comes_once_with_its_own_label_in_another_order_each
 def test_the_training_side_is_standardised_by_its_own_figures(cohort, pixels):
     rows = np.flatnonzero(~cohort.valid)
     scale = training_scale(pixels, rows, at_once=7)
-    assert scale.mean == pytest.approx((pixels[rows] / 255).mean())
-    assert scale.std == pytest.approx((pixels[rows] / 255).std())
-    images = torch.cat([images for images, _ in loaders(cohort, pixels, scale=scale).train])
+    assert float(scale.mean) == pytest.approx((pixels[rows] / 255).mean())
+    assert float(scale.std) == pytest.approx((pixels[rows] / 255).std())
+    images = torch.cat([images for images, _ in loaders(cohort, pixels, normaliser=scale).train])
     assert abs(float(images.mean())) < 0.05
     assert abs(float(images.std()) - 1) < 0.05
 
 
 def test_augmentation_touches_the_training_side_alone(cohort, pixels):
-    dls = loaders(cohort, pixels, augment="fastai_default")
+    dls = loaders(cohort, pixels, augmentation=AUGMENTATIONS["fastai_default"])
     plain = np.sort(pixels[~cohort.valid].reshape(-1, 64 * 64).mean(1))
     train = torch.cat([images for images, _ in dls.train])
     assert not np.isin((train.mean((1, 2, 3)) * 255).numpy().round(3), plain.round(3)).all()
@@ -55,7 +57,7 @@ def test_augmentation_touches_the_training_side_alone(cohort, pixels):
 
 def test_masks_are_moved_with_their_images(cohort, pixels):
     masks = (pixels > 128).astype(np.uint8)
-    dls = loaders(cohort, masks * 255, targets=masks, augment="strong")
+    dls = loaders(cohort, masks * 255, targets=masks, augmentation=AUGMENTATIONS["strong"])
     images, targets = dls.train.one_batch()
     assert targets.dtype == torch.int64
     assert set(targets.unique().tolist()) <= {0, 1}

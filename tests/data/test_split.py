@@ -6,6 +6,7 @@ import pytest
 from darkcovid.data.split import (
     hash_order,
     random_split,
+    shares,
     stratified_group_folds,
     stratified_group_split,
     stratified_random_split,
@@ -26,7 +27,7 @@ def test_the_order_is_the_same_on_any_machine():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_group_split_never_parts_a_patient_and_keeps_class_shares(seed):
-    side = stratified_group_split(LABELS, GROUPS, 0.2, seed)
+    side = stratified_group_split(LABELS, GROUPS, shares(LABELS, 0.2), seed)
     train = {group for group, valid in zip(GROUPS, side, strict=True) if not valid}
     assert train.isdisjoint(group for group, valid in zip(GROUPS, side, strict=True) if valid)
     counts = Counter(label for label, valid in zip(LABELS, side, strict=True) if valid)
@@ -37,16 +38,16 @@ def test_a_group_split_never_parts_a_patient_and_keeps_class_shares(seed):
 def test_patients_with_images_in_two_classes_stay_together():
     labels = ["a", "b"] * 50
     groups = [f"p{index // 2}" for index in range(100)]
-    side = stratified_group_split(labels, groups, 0.2, 0)
+    side = stratified_group_split(labels, groups, shares(labels, 0.2), 0)
     assert all(side[index] == side[index + 1] for index in range(0, 100, 2))
     assert side.sum() == 20
 
 
 def test_the_seed_decides_and_row_order_does_not():
-    side = stratified_group_split(LABELS, GROUPS, 0.2, 1)
-    assert (side == stratified_group_split(LABELS, GROUPS, 0.2, 1)).all()
-    assert (side != stratified_group_split(LABELS, GROUPS, 0.2, 2)).any()
-    backwards = stratified_group_split(LABELS[::-1], GROUPS[::-1], 0.2, 1)
+    side = stratified_group_split(LABELS, GROUPS, shares(LABELS, 0.2), 1)
+    assert (side == stratified_group_split(LABELS, GROUPS, shares(LABELS, 0.2), 1)).all()
+    assert (side != stratified_group_split(LABELS, GROUPS, shares(LABELS, 0.2), 2)).any()
+    backwards = stratified_group_split(LABELS[::-1], GROUPS[::-1], shares(LABELS, 0.2), 1)
     assert (side == backwards[::-1]).all()
 
 
@@ -63,7 +64,7 @@ def test_the_published_split_sizes_of_the_ozturk_cohort():
 
 def test_one_big_patient_cannot_fill_the_validation_side():
     groups = ["big"] * 90 + [f"p{index}" for index in range(60)]
-    side = stratified_group_split(["a"] * 150, groups, 0.2, 0)
+    side = stratified_group_split(["a"] * 150, groups, {"a": 30.0}, 0)
     assert 25 <= side.sum() <= 35
 
 

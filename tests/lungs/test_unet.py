@@ -4,6 +4,7 @@ import torch
 
 from darkcovid.compute import forward
 from darkcovid.data.cohort import classification_cohort
+from darkcovid.data.normalise import Fixed
 from darkcovid.errors import DataError
 from darkcovid.lungs.overlap import mask_dice
 from darkcovid.lungs.segment import segment_cohort
@@ -39,11 +40,11 @@ def test_the_shipped_weights_find_phantom_lungs_and_the_answer_is_remembered(cac
 
 def test_saving_and_loading_keeps_outputs_within_half_precision(tmp_path, cpu):
     network = build_unet()
-    save_segmenter(network, 0.5, 0.25, tmp_path / "w.safetensors")
+    save_segmenter(network, Fixed(0.5, 0.25), tmp_path / "w.safetensors")
     loaded = load_segmenter(tmp_path / "w.safetensors")
-    assert (loaded.mean, loaded.std) == (0.5, 0.25)
+    assert (float(loaded.normaliser.mean), float(loaded.normaliser.std)) == (0.5, 0.25)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64), np.uint8)
-    before, after = (torch.cat(list(forward(net, pixels, 0.5, 0.25, cpu))) for net in (network, loaded.network))
+    before, after = (torch.cat(list(forward(net, pixels, Fixed(0.5, 0.25), cpu))) for net in (network, loaded.network))
     torch.testing.assert_close(before, after, atol=0.05, rtol=0.05)
 
 

@@ -9,6 +9,7 @@ from darkcovid.errors import RequestError
 from darkcovid.model_summary import summarise, table
 from darkcovid.models.darkcovidnet import DarkCovidNet, FirstOfMax, Stem, published
 from darkcovid.models.registry import parameter_counts
+from darkcovid.recipe import Model
 
 
 @pytest.mark.parametrize(
@@ -87,9 +88,9 @@ def test_the_pooling_gradient_goes_where_max_pooling_sends_it_ties_included():
 
 def test_unknown_names_and_heads_are_refused_with_the_nearest():
     with pytest.raises(RequestError, match="did you mean 'darkcovidnet'"):
-        models.build("darkcovnet", 3, (64, 64))
+        models.build(Model(arch="darkcovnet"), 3, (64, 64))
     with pytest.raises(RequestError, match=r"model\.head: darkcovidnet has no head 'flat'; it has: faithful, gap"):
-        models.build("darkcovidnet", 3, (64, 64), "flat")
+        models.build(Model(head="flat"), 3, (64, 64))
 
 
 def test_the_layer_table_adds_up_to_the_network():

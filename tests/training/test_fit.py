@@ -9,12 +9,16 @@ from darkcovid.errors import DarkCovidError, DataError, RequestError
 from darkcovid.recipe import Phantom, Training
 from darkcovid.training.callbacks import History, Recording
 from darkcovid.training.checkpoint import load_checkpoint
-from darkcovid.training.classify import classifier_learner, correct, fit_classifier
+from darkcovid.training.classify import fit_classifier, prepare_classifier
 from darkcovid.training.fit import fit
 
 
 class Stop(Exception):
     pass
+
+
+def agree(logits, labels):
+    return logits.argmax(1) == labels
 
 
 def numbers(history):
@@ -94,7 +98,8 @@ def test_the_network_learns_the_phantoms_lung_sign(tiny_recipe, phantom_data, ca
 
 
 def test_a_loss_that_is_no_number_stops_the_fit_with_advice(tiny_recipe, cohort, pixels, cpu):
-    learner, _ = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+    prepared = prepare_classifier(tiny_recipe, cohort, pixels, cpu)
+    learner, correct = prepared.learner, prepared.objective.correct
     with torch.no_grad():
         next(learner.model.parameters()).fill_(float("nan"))
     with pytest.raises(DarkCovidError, match=r"^the training loss became nan in epoch 1; lower [^\n]*$"):
@@ -104,7 +109,7 @@ def test_a_loss_that_is_no_number_stops_the_fit_with_advice(tiny_recipe, cohort,
 @pytest.mark.parametrize("content", [b"", b"junk", None])
 def test_a_damaged_or_foreign_checkpoint_is_refused(tiny_recipe, cohort, pixels, cpu, tmp_path, content):
     path = tmp_path / "c.safetensors"
-    learner, _ = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+    learner = prepare_classifier(tiny_recipe, cohort, pixels, cpu).learner
     learner.create_opt()
     if content is None:
         from safetensors.torch import save_file
@@ -119,7 +124,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tiny_recipe, cohort, pixels,
 def test_seconds_are_booked_where_they_were_spent(cpu):
     """A clock that ticks only when told: 2 s waiting for each of two batches, 3 s computing each, 1 s after them."""
     now = [0.0]
-    recording = Recording(History(), cpu, "accuracy", correct, clock=lambda: now[0])
+    recording = Recording(History(), cpu, "accuracy", agree, clock=lambda: now[0])
 
     class Learner:
         training, epoch, yb, loss = True, 0, (torch.zeros(4),), torch.tensor(1.5)

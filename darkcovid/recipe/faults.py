@@ -29,7 +29,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 def _is_union_tag(key: object) -> bool:
     """pydantic adds the member of a union that it tried to the path; a person does not write it."""
-    return isinstance(key, str) and (key in {"int", "str"} or key.startswith(("tuple[", "constrained-")))
+    return isinstance(key, str) and (key in {"int", "str", "Augmentation"} or key.startswith(("tuple[", "constrained-")))
 
 
 def _fields_at(keys: list[str], model: type[BaseModel]) -> list[str]:

@@ -1,0 +1,51 @@
+"""What turns a backbone's feature map into logits: the endings of the published transfer learners."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+from darkcovid.recipe import Model
+
+Head = Callable[[int, tuple[int, int], Model, int], nn.Module]
+
+
+def dense(features: int, model: Model, outputs: int, hidden: int, dropout: float) -> list[nn.Module]:
+    """Linear, ReLU, dropout, Linear; without the first two when `hidden` is 0. The recipe's own figures come first."""
+    hidden = hidden if model.hidden is None else model.hidden
+    dropout = dropout if model.dropout is None else model.dropout
+    first = [nn.Linear(features, hidden), nn.ReLU()] if hidden else []
+    between = [nn.Dropout(dropout)] if dropout else []
+    return [*first, *between, nn.Linear(hidden or features, outputs)]
+
+
+def avgpool_dense(channels: int, size: tuple[int, int], model: Model, outputs: int) -> nn.Module:
+    """Global average pooling, then dense layers (system F)."""
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *dense(channels, model, outputs, 0, 0.0))
+
+
+def avgpool4_dense(channels: int, size: tuple[int, int], model: Model, outputs: int) -> nn.Module:
+    """Average pooling over 4x4 windows, flattened, dense 64, dropout 0.5 (system C, experiment 4)."""
+    features = channels * (size[0] // 4) * (size[1] // 4)
+    return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), *dense(features, model, outputs, 64, 0.5))
+
+
+def flatten_dense(channels: int, size: tuple[int, int], model: Model, outputs: int) -> nn.Module:
+    """The map flattened, dense 256 (system E)."""
+    return nn.Sequential(nn.Flatten(), *dense(channels * size[0] * size[1], model, outputs, 256, 0.0))
+
+
+def concat_pool(channels: int, size: tuple[int, int], model: Model, outputs: int) -> nn.Module:
+    """fastai's own head: average and maximum pooled side by side, BatchNorm, dropout, dense 512 (`create_head`)."""
+    from fastai.vision.learner import create_head
+
+    hidden = 512 if model.hidden is None else model.hidden
+    dropout = 0.5 if model.dropout is None else model.dropout
+    return create_head(channels, outputs, lin_ftrs=[hidden] if hidden else [], ps=dropout)
+
+
+HEADS: dict[str, Head] = {
+    "concat-pool": concat_pool,
+    "avgpool-dense": avgpool_dense,
+    "avgpool4-dense": avgpool4_dense,
+    "flatten-dense": flatten_dense,
+}

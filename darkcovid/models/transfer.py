@@ -1,0 +1,218 @@
+"""Transfer learners: a backbone that torchvision or timm knows, ImageNet weights if wanted, and a head of our choice.
+
+Backbones: VGG16 (Simonyan and Zisserman 2015), ResNet (He et al. 2016), DenseNet121 (Huang et al. 2017), InceptionV3
+(Szegedy et al. 2016), EfficientNet-B0 (Tan and Le 2019), ConvNeXt-Tiny (Liu et al. 2022), and any of timm's.
+"""
+
+import difflib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from darkcovid.errors import DataError, RequestError, one_line
+from darkcovid.models.heads import HEADS
+from darkcovid.models.registry import TIMM, Architecture, Size, register, register_family
+from darkcovid.models.weights import strictly
+from darkcovid.recipe import Model
+
+Cut = Callable[[nn.Module], nn.Module]
+
+
+class Transfer(nn.Module):
+    """`body` then `head`: (b, 1 or 3, h, w) normalised pixels to (b, outputs) logits. A gray picture is repeated in three
+    channels unless the first convolution was made to take one."""
+
+    def __init__(self, body: nn.Module, head: nn.Module, channels: int, imagenet: Callable[[], dict[str, torch.Tensor]]):
+        super().__init__()
+        self.body, self.head = body, head
+        self.channels, self._imagenet = channels, imagenet
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.shape[1] < self.channels:
+            x = x.expand(-1, self.channels, -1, -1)
+        elif x.shape[1] > self.channels:
+            x = x.mean(1, keepdim=True)
+        return self.head(self.body(x))
+
+    def load_imagenet(self) -> None:
+        """Raises DataError when the weights are neither in the library's cache nor to be fetched."""
+        self.load_body(self._imagenet(), "imagenet")
+
+    def load_body(self, tensors: dict[str, torch.Tensor], where: str) -> None:
+        """Weights under the library's own names; its classifier's are left out. Raises DataError: another network's."""
+        self.body.load(tensors, where, self.channels)
+
+
+class Body(nn.Module):
+    """The part of a library's network that ends in a feature map, and how that library names its weights."""
+
+    def __init__(self, network: nn.Module, cut: Cut, classifier: tuple[str, ...]):
+        super().__init__()
+        self.layers = cut(network)
+        names = {id(value): name for name, value in network.state_dict(keep_vars=True).items()}
+        own = self.layers.state_dict(keep_vars=True)
+        self._library_names = {name: names[id(value)] for name, value in own.items()}
+        self._classifier = classifier
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+    def load(self, tensors: dict[str, torch.Tensor], where: str, channels: int) -> None:
+        ours = {theirs: mine for mine, theirs in self._library_names.items()}
+        renamed = {ours.get(name, name): value for name, value in tensors.items() if not name.startswith(self._classifier)}
+        first = next((name for name, value in self.layers.state_dict().items() if value.dim() == 4), None)
+        if channels == 1 and first in renamed and renamed[first].shape[1] == 3:
+            renamed[first] = renamed[first].sum(1, keepdim=True)
+        strictly(self.layers, renamed, where)
+
+
+def transfer(model: Model, outputs: int, size: Size, body: Body, imagenet: Callable[[], dict], default_head: str) -> Transfer:
+    """A body made to take one channel where wanted, with the head of the size that its map needs."""
+    channels = 3
+    if model.grayscale:
+        channels = 1
+        take_one_channel(body)
+    head = HEADS[model.head or default_head](*feature_map(body, channels, size), model, outputs)
+    return Transfer(body, head, channels, imagenet)
+
+
+def feature_map(body: nn.Module, channels: int, size: Size) -> tuple[int, Size]:
+    """(channels, (height, width)) of what a body gives for inputs of `size`."""
+    device = next(body.parameters()).device
+    training = body.training
+    with torch.inference_mode():
+        shape = body.eval()(torch.zeros(1, channels, *size, device=device)).shape
+    body.train(training)
+    return shape[1], (shape[2], shape[3])
+
+
+def take_one_channel(body: nn.Module) -> None:
+    """Replace the first convolution by one for a single channel, its weights summed over three: the same outputs for a
+    gray picture at a third of the work."""
+    for parent in body.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv2d):
+                one = nn.Conv2d(
+                    1, child.out_channels, child.kernel_size, child.stride, child.padding, bias=child.bias is not None
+                ).to(child.weight.device)
+                with torch.no_grad():
+                    one.weight.copy_(child.weight.sum(1, keepdim=True))
+                    if child.bias is not None:
+                        one.bias.copy_(child.bias)
+                setattr(parent, name, one)
+                return
+
+
+def features(network: nn.Module) -> nn.Module:
+    return network.features
+
+
+def without_last(count: int) -> Cut:
+    """The children of a network but for the last `count`, in a row."""
+    return lambda network: nn.Sequential(*list(network.children())[:-count])
+
+
+def densenet_features(network: nn.Module) -> nn.Module:
+    return nn.Sequential(network.features, nn.ReLU())
+
+
+TORCHVISION: dict[str, tuple[Cut, tuple[str, ...], int, str]] = {
+    "vgg16": (features, ("classifier.",), 224, "Simonyan and Zisserman 2015"),
+    "resnet18": (without_last(2), ("fc.",), 224, "He et al. 2016"),
+    "resnet34": (without_last(2), ("fc.",), 224, "He et al. 2016"),
+    "resnet50": (without_last(2), ("fc.",), 224, "He et al. 2016"),
+    "densenet121": (densenet_features, ("classifier.",), 224, "Huang et al. 2017"),
+    "inception_v3": (without_last(3), ("fc.", "AuxLogits."), 299, "Szegedy et al. 2016"),
+    "efficientnet_b0": (features, ("classifier.",), 224, "Tan and Le 2019"),
+    "convnext_tiny": (features, ("classifier.",), 224, "Liu et al. 2022"),
+}
+
+
+def torchvision_architecture(name: str, cut: Cut, classifier: tuple[str, ...], size: int, source: str) -> Architecture:
+    def build(model: Model, outputs: int, input_size: Size) -> Transfer:
+        from torchvision.models import get_model
+
+        options = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
+        network = get_model(name, weights=None, **options)
+        body = Body(network, cut, classifier)
+        return transfer(model, outputs, input_size, body, lambda: _torchvision_weights(name), "concat-pool")
+
+    return Architecture(name, f"{source}; torchvision", size, tuple(HEADS), build, pretrained=True)
+
+
+def timm_architecture(name: str) -> Architecture:
+    """Raises RequestError, with the nearest names, when timm has no such network."""
+    import timm
+
+    short = name.removeprefix(TIMM)
+    if not timm.is_model(short):
+        close = difflib.get_close_matches(short, timm.list_models(), n=3, cutoff=0.4)
+        raise RequestError(f"model.arch: timm has no network called {short!r}; nearest: {', '.join(close) or 'none'}")
+    known = timm.get_pretrained_cfg(short)
+
+    def build(model: Model, outputs: int, input_size: Size) -> Transfer:
+        sized = {"img_size": input_size} if known is not None and known.fixed_input_size else {}
+        network = timm.create_model(short, pretrained=False, num_classes=0, global_pool="", **sized)
+        body = Body(network, TokensAsMap, ())
+        return transfer(model, outputs, input_size, body, lambda: _timm_weights(short, sized), "concat-pool")
+
+    side = known.input_size[-1] if known is not None else 224
+    return Architecture(name, "timm", side, tuple(HEADS), build, pretrained=True)
+
+
+class TokensAsMap(nn.Module):
+    """timm's unpooled features as (b, c, h, w): tokens become a column, and channels that come last are moved forward."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.network(x)
+        if found.dim() == 3:
+            return found[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(1, 2).unsqueeze(-1)
+        if found.shape[1] != self.network.num_features and found.shape[-1] == self.network.num_features:
+            return found.permute(0, 3, 1, 2)
+        return found
+
+
+def _torchvision_weights(name: str) -> dict[str, torch.Tensor]:
+    from torchvision.models import get_model_weights
+
+    chosen = get_model_weights(name).DEFAULT
+    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(chosen.url).name
+    try:
+        return torch.hub.load_state_dict_from_url(chosen.url, map_location="cpu", progress=False, weights_only=True)
+    except Exception as error:  # noqa: BLE001 (a network fails in many ways)
+        raise _not_to_be_had(name, error, f"{Path(chosen.url).name} belongs into {file.parent}") from None
+
+
+def _timm_weights(short: str, sized: dict) -> dict[str, torch.Tensor]:
+    import timm
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return timm.create_model(short, pretrained=True, num_classes=0, global_pool="", **sized).state_dict()
+    except Exception as error:  # noqa: BLE001 (a network fails in many ways)
+        known = timm.get_pretrained_cfg(short)
+        source = (known.hf_hub_id if known is not None else None) or short
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        where = f"model.safetensors of {source} belongs into {HF_HUB_CACHE}, as huggingface_hub lays it out"
+        raise _not_to_be_had(f"{TIMM}{short}", error, where) from None
+
+
+def _not_to_be_had(name: str, error: Exception, where: str) -> DataError:
+    return DataError(
+        f"model.weights: the ImageNet weights of {name} are not in the cache and could not be fetched "
+        f"({one_line(error)[:100]}); {where}; or use model.weights=none or a .safetensors or .pth file"
+    )
+
+
+for _name, (_cut, _classifier, _size, _source) in TORCHVISION.items():
+    register(torchvision_architecture(_name, _cut, _classifier, _size, _source))
+register_family(TIMM, timm_architecture)

@@ -1,0 +1,73 @@
+"""Where do a network's first weights come from? Fresh, ImageNet's from the library that trained them, or a local file.
+
+Files are read as safetensors or with torch's `weights_only`; no pickle is run.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from darkcovid.errors import DataError, RequestError, one_line
+from darkcovid.recipe import Model
+
+SHOWN = 3
+
+
+def load_weights(network: nn.Module, model: Model, pretrained: bool) -> None:
+    """Put the weights that `model.weights` names into a network.
+
+    Raises RequestError: ImageNet weights of a network that has none; DataError: a file that is not there, not readable or
+    of another network, or ImageNet weights that cannot be fetched.
+    """
+    if model.weights == "none":
+        return
+    if model.weights == "imagenet":
+        if not pretrained:
+            raise RequestError(f"model.weights: there are no ImageNet weights for {model.arch}; use none, or name a file")
+        network.load_imagenet()
+        return
+    tensors = {name: value for name, value in read_tensors(Path(model.weights)).items() if not name.startswith("normaliser.")}
+    body = getattr(network, "load_body", None)
+    if body is not None and not any(name.startswith(("body.", "head.")) for name in tensors):
+        body(tensors, model.weights)
+        return
+    strictly(network, tensors, model.weights)
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .safetensors or .pth file, by name. Raises DataError: absent, damaged, or not a mapping of them."""
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
+        if not isinstance(tensors, dict) or not all(torch.is_tensor(value) for value in tensors.values()):
+            raise ValueError("it does not hold a mapping of tensors")
+    except FileNotFoundError:
+        raise DataError(f"model.weights: {path}: no such file; name a .safetensors or .pth file, imagenet, or none") from None
+    except (OSError, SafetensorError, ValueError, RuntimeError, EOFError, json.JSONDecodeError) as error:
+        raise DataError(f"model.weights: {path}: not readable as weights ({one_line(error)[:120]})") from None
+    except Exception as error:  # noqa: BLE001 (unpickling refuses in many ways, none of which is ours)
+        raise DataError(f"model.weights: {path}: refused, it is not a plain file of weights ({one_line(error)[:80]})") from None
+    return tensors
+
+
+def strictly(network: nn.Module, tensors: dict[str, torch.Tensor], where: str, optional: tuple[str, ...] = ()) -> None:
+    """Load `tensors`; names that begin with one of `optional` may lack or be left over, others may not. Raises DataError."""
+    wanted = network.state_dict()
+    missing = [name for name in wanted if name not in tensors and not name.startswith(optional)]
+    unknown = [name for name in tensors if name not in wanted and not name.startswith(optional)]
+    fitting = {name: value for name, value in tensors.items() if name in wanted and not name.startswith(optional)}
+    other = [name for name, value in fitting.items() if value.shape != wanted[name].shape]
+    faults = [
+        f"{len(names)} {kind}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
+        for kind, names in (("missing", missing), ("unknown", unknown), ("of another shape", other))
+        if names
+    ]
+    if faults:
+        raise DataError(f"model.weights: {where}: weights of another network ({'; '.join(faults)})")
+    network.load_state_dict(fitting, strict=False)

@@ -1,0 +1,43 @@
+"""What was asked? A YAML recipe becomes a validated, frozen `Recipe`; every mistake is named by its key path.
+
+Unknown keys, duplicate keys and wrong types are refused. `extends` and `arms` are merged here, so the rest of the
+package never sees YAML.
+"""
+
+from darkcovid.recipe.augmentation import AUGMENTATIONS, Augmentation
+from darkcovid.recipe.reading import load_recipe
+from darkcovid.recipe.recipe import Recipe, merge
+from darkcovid.recipe.sections import (
+    PHANTOM,
+    REST,
+    SAME_PIXELS,
+    Data,
+    Loss,
+    Lungs,
+    Model,
+    Optimiser,
+    Phantom,
+    Plateau,
+    Split,
+    Training,
+)
+
+__all__ = [
+    "AUGMENTATIONS",
+    "PHANTOM",
+    "REST",
+    "SAME_PIXELS",
+    "Augmentation",
+    "Data",
+    "Loss",
+    "Lungs",
+    "Model",
+    "Optimiser",
+    "Phantom",
+    "Plateau",
+    "Recipe",
+    "Split",
+    "Training",
+    "load_recipe",
+    "merge",
+]

@@ -1,0 +1,111 @@
+"""A whole recipe, its arms, and whether they may stand side by side."""
+
+import hashlib
+import json
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from darkcovid.errors import RequestError
+from darkcovid.recipe.faults import first_fault, nearest
+from darkcovid.recipe.sections import SAME_PIXELS, Data, Lungs, Model, Training
+from darkcovid.recipe.strict import Strict
+
+MAY_DIFFER = {"image_size", "letterbox", "augment", "normalise", "oversample"}
+
+
+class Recipe(Strict):
+    """One validated recipe. `published`: what its authors reported, in words. `arms` maps an arm's name to the keys it
+    replaces; `arm_recipes` applies them."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    task: Literal["classification", "lung_segmentation"] = "classification"
+    published: str | None = None
+    data: Data = Data()
+    lungs: Lungs | None = None
+    model: Model = Model()
+    training: Training = Training()
+    arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _outputs_that_fit(self) -> "Recipe":
+        if self.model.outputs == "sigmoid" and len(self.data.classes) != 2:
+            raise ValueError(f"model.outputs: sigmoid tells two classes apart, and data.classes has {len(self.data.classes)}")
+        if self.model.outputs == "sigmoid" and (self.training.loss.focal or self.training.loss.smoothing):
+            raise ValueError("training.loss: focal and smoothing need model.outputs softmax")
+        return self
+
+    def arm_recipe(self, arm: str) -> "Recipe":
+        """The whole recipe of one arm, itself without arms. Raises `RequestError` with the key path when it is invalid."""
+        plain = self.model_dump(mode="json", exclude={"arms"})
+        for path, value in self.arms[arm].items():
+            plain = merge(plain, nested(path, value))
+        return validate(plain, where=f"arms.{arm}.")
+
+    def arm_recipes(self) -> dict[str, "Recipe"]:
+        """Each arm's recipe, in the order written; a recipe without arms is one arm of its own name."""
+        if not self.arms:
+            return {self.name: self}
+        return {arm: self.arm_recipe(arm) for arm in self.arms}
+
+    def digest(self) -> str:
+        """Eight hexadecimal digits that name what this recipe asks for."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def to_yaml(self) -> str:
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def merge(base: Any, change: Any) -> Any:
+    """`base` with `change` laid over it: mappings are merged key by key, anything else is replaced."""
+    if not (isinstance(base, dict) and isinstance(change, dict)):
+        return change
+    return {**base, **{key: merge(base.get(key), value) for key, value in change.items()}}
+
+
+def nested(path: str, value: Any) -> dict:
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    return value
+
+
+def validate(plain: dict, where: str) -> Recipe:
+    """A mapping as a Recipe. Raises RequestError with the path of the first key that is wrong, after `where`."""
+    try:
+        return Recipe.model_validate_json(json.dumps(plain, default=str))
+    except ValidationError as error:
+        raise RequestError(where + first_fault(error, Recipe)) from None
+
+
+def check_arms(recipe: Recipe) -> None:
+    """Raises RequestError when arms differ in what they must share, or borrow a size that is not there."""
+    arms = recipe.arm_recipes()
+    for name, arm in arms.items():
+        for key in sorted(set(Data.model_fields) - MAY_DIFFER):
+            if getattr(arm.data, key) != getattr(recipe.data, key) and not _another_fold(key, arm, recipe):
+                raise RequestError(
+                    f"arms.{name}.data.{key}: arms of one recipe share it, or their figures could not be compared; "
+                    "write a second recipe and use `darkcovid compare --force`"
+                )
+        if arm.task != recipe.task:
+            raise RequestError(f"arms.{name}.task: arms of one recipe share it; write a second recipe")
+        if isinstance(arm.data.image_size, str):
+            _check_borrowed_size(f"arms.{name}.data.image_size" if recipe.arms else "data.image_size", name, arms)
+
+
+def _another_fold(key: str, arm: Recipe, recipe: Recipe) -> bool:
+    """Arms that train segmenters may be the folds of one cross-validation."""
+    mine, theirs = arm.data.split, recipe.data.split
+    segmenters = recipe.task == "lung_segmentation" and key == "split"
+    return segmenters and mine.folds is not None and mine.model_copy(update={"fold": theirs.fold}) == theirs
+
+
+def _check_borrowed_size(key: str, name: str, arms: dict[str, Recipe]) -> None:
+    lender = arms[name].data.image_size.removeprefix(SAME_PIXELS)
+    others = [other for other in arms if other != name]
+    if lender not in others:
+        raise RequestError(f"{key}: no other arm is called {lender!r}{nearest(lender, others)}")
+    if isinstance(arms[lender].data.image_size, str):
+        raise RequestError(f"{key}: {lender!r} takes its own size from another arm; name one with a size of its own")

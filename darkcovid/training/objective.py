@@ -1,0 +1,63 @@
+"""What is a network asked for? One logit a class or one for all, the loss that judges it, and the probabilities it means."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from fastai.losses import CrossEntropyLossFlat, FocalLossFlat
+from torch import nn
+from torch.nn import functional
+
+from darkcovid.recipe import Loss
+
+
+@dataclass(frozen=True)
+class Objective:
+    """`outputs`: logits an image; `loss`: (b, outputs) logits and (b,) int64 classes to a number, lower is better."""
+
+    outputs: int
+    loss: nn.Module
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """(b, outputs) logits to (b, classes): softmax, or the one sigmoid and what it leaves."""
+        if self.outputs > 1:
+            return logits.softmax(1)
+        first = logits.sigmoid()
+        return torch.cat([first, 1 - first], 1)
+
+    def correct(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(b,) bool on the device: the most probable class is the label's."""
+        return self.probabilities(logits).argmax(1) == labels
+
+
+class FirstClass(nn.Module):
+    """Binary cross entropy of one logit for the first of two classes: (b, 1) logits, (b,) int64 classes 0 and 1.
+
+    weights: (2,) of the classes, or None.
+    """
+
+    y_int = True
+
+    def __init__(self, weights: torch.Tensor | None, reduction: str = "mean"):
+        super().__init__()
+        self.register_buffer("weights", weights)
+        self.reduction = reduction
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        labels = torch.Tensor(labels).long()
+        each = None if self.weights is None else self.weights[labels]
+        wanted = (labels == 0).float()
+        return functional.binary_cross_entropy_with_logits(logits[:, 0], wanted, each, reduction=self.reduction)
+
+
+def make_objective(outputs: str, loss: Loss, labels: np.ndarray, classes: int, device: torch.device) -> Objective:
+    """outputs: `softmax` or `sigmoid`; labels: (n,) classes of the training side, for balanced class weights."""
+    weights = None
+    if loss.class_weights == "balanced":
+        counts = np.bincount(labels, minlength=classes)
+        weights = torch.tensor(len(labels) / (classes * counts), dtype=torch.float32, device=device)
+    if outputs == "sigmoid":
+        return Objective(1, FirstClass(weights))
+    if loss.focal:
+        return Objective(classes, FocalLossFlat(gamma=loss.focal, weight=weights))
+    return Objective(classes, CrossEntropyLossFlat(weight=weights, label_smoothing=loss.smoothing))

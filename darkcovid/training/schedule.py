@@ -1,0 +1,167 @@
+"""When is which rate used, and which part of the network trains? Phases of epochs, each one call of fastai's own.
+
+What depends on how training goes (plateaus, early stopping) is a function of the history alone, so that a resumed run
+decides as the uninterrupted one would have.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from fastai.callback.core import CancelFitException
+from fastai.callback.schedule import (
+    ParamScheduler,
+    combined_cos,
+    fit_one_cycle,  # noqa: F401 (importing it gives Learner the method)
+)
+from fastai.callback.training import BnFreeze
+from fastai.learner import Learner
+
+from darkcovid.errors import RequestError
+from darkcovid.recipe import Training
+from darkcovid.training.callbacks import Direct, History
+
+LOWER_LAYERS = 100  # how many times lower the earliest layers' rate is, once all train: fastai's fine_tune
+FLAT = 0.75
+BY_EPOCH = ("constant", "exponential")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """`epochs` after the first `before`, with the backbone frozen or not."""
+
+    before: int
+    epochs: int
+    frozen: bool
+    run: Callable[[Learner, list, int], None]
+
+    @property
+    def end(self) -> int:
+        return self.before + self.epochs
+
+
+def phases(training: Training) -> list[Phase]:
+    """The phases of a recipe's `training`, in order."""
+    if training.schedule == "fine_tune":
+        return [_one_cycle_head(training), _one_cycle_all(training)]
+    if training.unfreeze_after is None:
+        return [_plain(training, 0, training.epochs, training.frozen, training.lr)]
+    rest = training.epochs - training.unfreeze_after
+    return [
+        _plain(training, 0, training.unfreeze_after, True, training.lr),
+        _plain(training, training.unfreeze_after, rest, False, slice(training.lr / LOWER_LAYERS, training.lr)),
+    ]
+
+
+def total_epochs(training: Training) -> int:
+    return phases(training)[-1].end
+
+
+def prepare(learner: Learner, training: Training) -> None:
+    """Raises RequestError when a backbone is to be frozen and there is none."""
+    if any(phase.frozen for phase in phases(training)) and not hasattr(learner.model, "body"):
+        raise RequestError("training: this network has no backbone to freeze; leave out frozen, unfreeze_after, fine_tune")
+
+
+def freeze(learner: Learner, training: Training, phase: Phase) -> None:
+    """Let the parts train that train in `phase`; the optimiser's memory is cleared, as fastai does."""
+    if len(phases(training)) > 1 or phase.frozen:
+        learner.freeze_to(-1 if phase.frozen else 0)
+
+
+def follow(learner: Learner, training: Training, phase: Phase, callbacks: list, history: History) -> None:
+    """Run what is left of a phase."""
+    extra = [BnFreeze()] if training.frozen else []
+    if training.schedule in BY_EPOCH:
+        extra.append(RateByEpoch(history, training))
+    if training.stop_after is not None:
+        extra.append(StopWhenStale(history, training.stop_after))
+    phase.run(learner, [*callbacks, *extra], len(history.rows) - phase.before)
+
+
+def rate_factor(history: History, training: Training) -> float:
+    """What the rate of the next epoch is multiplied by: `decay` for each epoch done (`exponential`), `plateau.factor` for
+    each time the metric had not improved for `plateau.patience` epochs."""
+    factor = training.decay ** len(history.rows) if training.schedule == "exponential" else 1.0
+    if training.plateau is None:
+        return factor
+    best, waited = -np.inf, 0
+    for row in history.rows:
+        improved = row[history.metric] > best
+        best, waited = max(best, row[history.metric]), 0 if improved else waited + 1
+        if waited == training.plateau.patience:
+            factor, waited = factor * training.plateau.factor, 0
+    return factor
+
+
+def stale(history: History, patience: int) -> bool:
+    """Whether the metric's best is `patience` epochs old or older."""
+    values = [row[history.metric] for row in history.rows]
+    return bool(values) and len(values) - 1 - int(np.argmax(values)) >= patience
+
+
+class RateByEpoch(Direct):
+    """Sets each epoch's rate from the history so far."""
+
+    def __init__(self, history: History, training: Training):
+        self.history, self.training = history, training
+
+    def before_fit(self):
+        self.peaks = [group["lr"] for group in self.opt.hypers]
+
+    def before_train(self):
+        factor = rate_factor(self.history, self.training)
+        for group, peak in zip(self.opt.hypers, self.peaks, strict=True):
+            group["lr"] = peak * factor
+
+
+class StopWhenStale(Direct):
+    """Early stopping, after everything else has seen the epoch."""
+
+    order = 70
+
+    def __init__(self, history: History, patience: int):
+        self.history, self.patience = history, patience
+
+    def after_epoch(self):
+        if stale(self.history, self.patience):
+            raise CancelFitException
+
+
+def _plain(training: Training, before: int, epochs: int, frozen: bool, rate: float | slice) -> Phase:
+    def run(learner: Learner, callbacks: list, start: int) -> None:
+        if training.schedule == "one_cycle":
+            learner.fit_one_cycle(
+                epochs, rate, div_final=training.final_div, pct_start=training.warm_up, cbs=callbacks, start_epoch=start
+            )
+        elif training.schedule == "flat_cos":
+            _fit_flat_cos(learner, epochs, rate, training.final_div, callbacks, start)
+        else:
+            learner.fit(epochs, rate, cbs=callbacks, start_epoch=start)
+
+    return Phase(before, epochs, frozen, run)
+
+
+def _fit_flat_cos(learner: Learner, epochs: int, rate: float | slice, final_div: float, callbacks: list, start: int) -> None:
+    """fastai's `fit_flat_cos`, whose `start_epoch` it forgets: flat for three quarters, then a cosine."""
+    learner.opt.set_hyper("lr", rate)
+    peaks = np.array([group["lr"] for group in learner.opt.hypers])
+    scheduler = ParamScheduler({"lr": combined_cos(FLAT, peaks, peaks, peaks / final_div)})
+    learner.fit(epochs, cbs=[scheduler, *callbacks], start_epoch=start)
+
+
+def _one_cycle_head(training: Training) -> Phase:
+    def run(learner: Learner, callbacks: list, start: int) -> None:
+        learner.fit_one_cycle(training.freeze_epochs, slice(training.lr), pct_start=0.99, cbs=callbacks, start_epoch=start)
+
+    return Phase(0, training.freeze_epochs, True, run)
+
+
+def _one_cycle_all(training: Training) -> Phase:
+    half = training.lr / 2
+
+    def run(learner: Learner, callbacks: list, start: int) -> None:
+        rates = slice(half / LOWER_LAYERS, half)
+        learner.fit_one_cycle(training.epochs, rates, pct_start=0.3, div=5.0, cbs=callbacks, start_epoch=start)
+
+    return Phase(training.freeze_epochs, training.epochs, False, run)

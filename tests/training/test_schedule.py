@@ -1,0 +1,159 @@
+"""Rates against their definitions, phases, and that a killed fit ends like a whole one whatever was asked for."""
+
+import numpy as np
+import pytest
+import torch
+
+from darkcovid.errors import RequestError
+from darkcovid.recipe import Augmentation, Loss, Model, Optimiser, Plateau
+from darkcovid.training.callbacks import History
+from darkcovid.training.classify import fit_classifier, prepare_classifier, probabilities
+from darkcovid.training.objective import make_objective
+from darkcovid.training.schedule import phases, rate_factor, stale, total_epochs
+
+from .test_fit import Stop, numbers
+
+RESNET = Model(arch="timm/resnet10t", grayscale=True, head="avgpool-dense")
+
+
+def changed(recipe, model=None, data=None, **training):
+    """The recipe with some keys replaced."""
+    update = {"training": recipe.training.model_copy(update=training)}
+    if model is not None:
+        update["model"] = model
+    if data is not None:
+        update["data"] = recipe.data.model_copy(update=data)
+    return recipe.model_copy(update=update)
+
+
+def history_of(values, metric="accuracy"):
+    rows = [{"epoch": i + 1, "train_loss": 1.0, "valid_loss": 1 - value, metric: value} for i, value in enumerate(values)]
+    return History(rows)
+
+
+OPTIONS = {
+    "average and best": {"ema": 0.9, "keep": "best_accuracy"},
+    "best loss": {"keep": "best_loss", "schedule": "flat_cos"},
+    "mixup and clipping": {"mixup": 0.4, "clip": 1.0},
+    "cutmix": {"cutmix": 1.0, "schedule": "exponential", "decay": 0.5},
+    "plateau": {"schedule": "constant", "plateau": Plateau(patience=1, factor=0.5)},
+    "early stopping": {"schedule": "constant", "stop_after": 1, "lr": 1e-9},
+    "rmsprop": {"schedule": "constant", "optimiser": Optimiser(name="rmsprop", momentum=0.0)},
+    "sgd": {"optimiser": Optimiser(name="sgd", decay_all=True)},
+}
+TRANSFER = {
+    "frozen": {"frozen": True},
+    "unfrozen later": {"unfreeze_after": 1},
+    "unfrozen at the stop": {"unfreeze_after": 2},
+    "fine_tune": {"schedule": "fine_tune", "epochs": 2},
+}
+
+
+CASES = [*((Model(), options) for options in OPTIONS.values()), *((RESNET, options) for options in TRANSFER.values())]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "training"), CASES, ids=[*OPTIONS, *TRANSFER])
+def test_a_killed_fit_ends_like_a_whole_one_whatever_was_asked_for(tiny_recipe, cohort, pixels, cpu, tmp_path, model, training):
+    recipe = changed(tiny_recipe, model, **training)
+    whole = fit_classifier(recipe, cohort, pixels, cpu)
+
+    def stop_after_two(history):
+        if len(history.rows) == 2:
+            raise Stop
+
+    path = tmp_path / "checkpoint.safetensors"
+    if len(whole.fitted.history.rows) > 2:
+        with pytest.raises(Stop):
+            fit_classifier(recipe, cohort, pixels, cpu, checkpoint=path, on_epoch=stop_after_two)
+    else:
+        fit_classifier(recipe, cohort, pixels, cpu, checkpoint=path)
+    resumed = fit_classifier(recipe, cohort, pixels, cpu, checkpoint=path, resume=True)
+    assert numbers(resumed.fitted.history) == numbers(whole.fitted.history)
+    assert resumed.fitted.history.lrs == whole.fitted.history.lrs
+    np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
+
+
+def test_the_exponential_rate_is_001_times_06_to_the_epoch(tiny_recipe, cohort, pixels, cpu):
+    """System C, experiment 3."""
+    recipe = changed(tiny_recipe, schedule="exponential", lr=0.01, decay=0.6)
+    rows = fit_classifier(recipe, cohort, pixels, cpu).fitted.history.rows
+    assert [row["lr"] for row in rows] == pytest.approx([0.01, 0.006, 0.0036])
+
+
+def test_fastai_v1s_one_cycle_of_system_a(tiny_recipe, cohort, pixels, cpu):
+    """Cosine from lr/25 to the peak over 30 % of the steps, then down to lr/250,000."""
+    recipe = changed(tiny_recipe, warm_up=0.3, final_div=2.5e5)
+    lrs = fit_classifier(recipe, cohort, pixels, cpu).fitted.history.lrs
+    done = np.arange(len(lrs)) / len(lrs)
+    up, down = done / 0.3, (done - 0.3) / 0.7
+    rising = 3e-3 / 25 + (1 - np.cos(np.pi * up)) / 2 * (3e-3 - 3e-3 / 25)
+    falling = 3e-3 + (1 - np.cos(np.pi * down)) / 2 * (3e-3 / 2.5e5 - 3e-3)
+    np.testing.assert_allclose(lrs, np.where(done < 0.3, rising, falling), rtol=1e-6)
+
+
+def test_fine_tuning_trains_the_head_then_all_of_it_with_lower_rates_below(tiny_recipe, cohort, pixels, cpu):
+    recipe = changed(tiny_recipe, RESNET, schedule="fine_tune", epochs=1)
+    assert total_epochs(recipe.training) == 2
+    learner = fit_classifier(recipe, cohort, pixels, cpu).fitted.learner
+    below, above = (group["lr"] for group in learner.opt.hypers)
+    assert above == pytest.approx(100 * below)
+
+
+@pytest.mark.parametrize(("training", "moved"), [({"frozen": True}, False), ({"unfreeze_after": 1}, True)])
+def test_a_frozen_backbone_does_not_move_at_all(tiny_recipe, cohort, pixels, cpu, training, moved):
+    recipe = changed(tiny_recipe, RESNET, epochs=2, **training)
+    before = prepare_classifier(recipe, cohort, pixels, cpu).learner.model.state_dict()
+    after = fit_classifier(recipe, cohort, pixels, cpu).fitted.learner.model.state_dict()
+    states = {part: all(torch.equal(before[n], after[n]) for n in before if n.startswith(part)) for part in ("body.", "head.")}
+    assert states == {"body.": not moved, "head.": False}
+
+
+def test_a_network_without_a_backbone_cannot_be_frozen(tiny_recipe, cohort, pixels, cpu):
+    with pytest.raises(RequestError, match="no backbone to freeze"):
+        fit_classifier(changed(tiny_recipe, frozen=True), cohort, pixels, cpu)
+
+
+def test_the_plateau_lowers_the_rate_each_time_the_metric_stands_still(tiny_recipe):
+    training = changed(tiny_recipe, schedule="constant", plateau=Plateau(patience=2, factor=0.1)).training
+    assert rate_factor(history_of([0.5, 0.6, 0.6]), training) == 1
+    assert rate_factor(history_of([0.5, 0.6, 0.6, 0.5]), training) == pytest.approx(0.1)
+    assert rate_factor(history_of([0.5, 0.6, 0.6, 0.5, 0.6, 0.6]), training) == pytest.approx(0.01)
+    assert rate_factor(history_of([0.5, 0.6, 0.6, 0.7, 0.6]), training) == 1
+
+
+def test_a_history_is_stale_once_its_best_is_old_enough():
+    assert not stale(history_of([]), 2)
+    assert not stale(history_of([0.5, 0.9, 0.8]), 2)
+    assert stale(history_of([0.5, 0.9, 0.8, 0.9]), 2)
+
+
+def test_the_best_epochs_weights_are_kept(tiny_recipe, cohort, pixels, cpu):
+    recipe = changed(tiny_recipe, keep="best_accuracy", epochs=4, lr=0.05)
+    result = fit_classifier(recipe, cohort, pixels, cpu)
+    best = max(row["accuracy"] for row in result.fitted.history.rows)
+    right = result.probabilities[cohort.valid].argmax(1) == cohort.labels[cohort.valid]
+    assert right.mean() == pytest.approx(best)
+
+
+def test_validation_is_of_the_average_where_there_is_one(tiny_recipe, cohort, pixels, cpu):
+    result = fit_classifier(changed(tiny_recipe, ema=0.5), cohort, pixels, cpu)
+    right = result.probabilities[cohort.valid].argmax(1) == cohort.labels[cohort.valid]
+    assert right.mean() == pytest.approx(result.fitted.history.rows[-1]["accuracy"])
+    plain = fit_classifier(tiny_recipe, cohort, pixels, cpu)
+    assert not np.array_equal(plain.probabilities, result.probabilities)
+
+
+def test_augmented_views_are_averaged_with_the_plain_one(tiny_recipe, cohort, pixels, cpu):
+    mirror = {"augment": Augmentation(flip=1.0)}
+    one = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu)
+    both = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1, tta=1), cohort, pixels, cpu)
+    flipped = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu).probabilities
+    objective = make_objective("softmax", Loss(), cohort.labels, 3, cpu.device)
+    mirrored = probabilities(one.fitted.learner.model, pixels[:, :, ::-1], one.normaliser, objective, cpu)
+    np.testing.assert_allclose(both.probabilities, (flipped + mirrored) / 2, atol=1e-4)
+
+
+def test_phases_follow_one_another(tiny_recipe):
+    training = changed(tiny_recipe, epochs=5, unfreeze_after=2).training
+    assert [(phase.before, phase.end, phase.frozen) for phase in phases(training)] == [(0, 2, True), (2, 5, False)]
