@@ -21,6 +21,7 @@ from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
 from darkcovid.rundir import RunDir
+from darkcovid.training.classify import build_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Folders:
 def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str] = (), resume: bool = False) -> dict[str, Any]:
     """Run a recipe's arms and return the comparison that is also in the run folder's `comparison.json`.
 
-    Nothing is written to the runs folder before the recipe, the cohort, the split and every arm's inputs are sound.
+    Nothing is written to the runs folder before the recipe, the cohort, the split, every arm's inputs and network are sound.
     Raises DarkCovidError and its kinds, and Interrupted; a run that began is then marked so and can be resumed.
     """
     names = chosen_arms(recipe, arms)
@@ -50,6 +51,8 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
         progress.cohort(cohort)
         maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), folders.cache)
         inputs = make_inputs(maker, names, progress.stage)
+        for arm in inputs.values():
+            build_network(arm.recipe, len(cohort.classes), arm.size)
 
     directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
     progress.run_folder(directory.path)

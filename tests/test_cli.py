@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from .conftest import RECIPES
 
@@ -127,3 +128,23 @@ def test_models_lists_and_shows(darkcovid):
     shown = json.loads(darkcovid("models", "show", "darkcovidnet", "--classes", 2, "--size", 256, "--json").stdout)
     assert (shown["name"], shown["parameters"], shown["trainable_parameters"]) == ("darkcovidnet", 1_164_434, 1_164_434)
     assert "did you mean 'darkcovidnet'" in error_of(darkcovid("models", "show", "darknet", code=2))
+
+
+def test_a_preview_shows_each_class_plain_and_augmented(darkcovid, tmp_path):
+    words = [RECIPES / "segmented.yaml", *SMALL, "--arm", "unsegmented", "--each-class", "2", "--json"]
+    drawn = json.loads(darkcovid("data", "preview", *words).stdout)
+    assert drawn["arm"] == "unsegmented"
+    assert len(drawn["images"]) == 6
+    assert Image.open(tmp_path / "preview.png").size == (6 * 192, 6 * (192 + 36))
+
+
+def test_a_network_that_cannot_be_is_refused_before_anything_is_written(darkcovid, tmp_path):
+    for sets, said in (
+        (["model.arch=resnet81"], "did you mean 'resnet18'?"),
+        (["model.arch=basic_cnn_1"], "does not fit basic_cnn_1"),
+        (["training.frozen=true"], "no backbone to freeze"),
+        (["model.outputs=sigmoid"], "sigmoid tells two classes apart, and data.classes has 3"),
+    ):
+        words = [word for key in sets for word in ("--set", key)]
+        assert said in error_of(darkcovid("run", RECIPES / "base.yaml", *SMALL, *words, code=2))
+    assert not (tmp_path / "runs").exists()

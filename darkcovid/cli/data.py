@@ -1,12 +1,12 @@
-"""Commands on manifests: data describe, data verify, data fetch."""
+"""Commands on images: data describe, data verify, data preview, data fetch."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from darkcovid.cli.common import emit, manifest_rows
-from darkcovid.cli.options import DataRoot, Dataset, Json, ManifestPath
+from darkcovid.cli.common import cache_folder, emit, load, manifest_rows, with_fastai
+from darkcovid.cli.options import CacheDir, DataOption, DataRoot, Dataset, Json, ManifestOption, ManifestPath, RecipePath, Sets
 from darkcovid.errors import DarkCovidError
 
 data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
@@ -32,6 +32,31 @@ def verify(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset 
     emit(found, json_, lambda: typer.echo("\n".join(verification_lines(found))))
     if found.faults:
         raise typer.Exit(3)
+
+
+@data_app.command()
+def preview(
+    recipe: RecipePath,
+    sets: Sets = [],  # noqa: B006
+    manifest: ManifestOption = None,
+    data: DataOption = None,
+    data_root: DataRoot = None,
+    arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the first by default.")] = None,
+    each_class: Annotated[int, typer.Option(min=1, max=20, help="Images of each class.")] = 2,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The picture.")] = Path("preview.png"),
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Write a contact sheet of a recipe's training images, plain and augmented."""
+    resolved = load(recipe, sets, manifest, data, data_root)
+
+    def work():
+        from darkcovid.preview import preview as draw
+
+        return draw(resolved, arm, cache_folder(cache_dir), each_class, out)
+
+    drawn = with_fastai(work)
+    emit(drawn, json_, lambda: typer.echo(f"{len(drawn['images'])} training images of {drawn['arm']}: {drawn['plot']}"))
 
 
 @data_app.command()

@@ -7,6 +7,7 @@ Backbones: VGG16 (Simonyan and Zisserman 2015), ResNet (He et al. 2016), DenseNe
 import difflib
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from darkcovid.models.weights import strictly
 from darkcovid.recipe import Model
 
 Cut = Callable[[nn.Module], nn.Module]
+DEFAULT_HEAD = "concat-pool"
 
 
 class Transfer(nn.Module):
@@ -43,40 +45,51 @@ class Transfer(nn.Module):
 
     def load_body(self, tensors: dict[str, torch.Tensor], where: str) -> None:
         """Weights under the library's own names; its classifier's are left out. Raises DataError: another network's."""
-        self.body.load(tensors, where, self.channels)
+        self.body.load(tensors, where)
 
 
 class Body(nn.Module):
-    """The part of a library's network that ends in a feature map, and how that library names its weights."""
+    """The part of a library's network that ends in a feature map, and how that library names its weights. `classifier`:
+    how the names of the part left out begin."""
 
     def __init__(self, network: nn.Module, cut: Cut, classifier: tuple[str, ...]):
         super().__init__()
         self.layers = cut(network)
-        names = {id(value): name for name, value in network.state_dict(keep_vars=True).items()}
-        own = self.layers.state_dict(keep_vars=True)
-        self._library_names = {name: names[id(value)] for name, value in own.items()}
+        theirs = {id(value): name for name, value in network.state_dict(keep_vars=True).items()}
+        self._names = {name: theirs[id(value)] for name, value in self.layers.state_dict(keep_vars=True).items()}
         self._classifier = classifier
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
 
-    def load(self, tensors: dict[str, torch.Tensor], where: str, channels: int) -> None:
-        ours = {theirs: mine for mine, theirs in self._library_names.items()}
-        renamed = {ours.get(name, name): value for name, value in tensors.items() if not name.startswith(self._classifier)}
-        first = next((name for name, value in self.layers.state_dict().items() if value.dim() == 4), None)
-        if channels == 1 and first in renamed and renamed[first].shape[1] == 3:
-            renamed[first] = renamed[first].sum(1, keepdim=True)
-        strictly(self.layers, renamed, where)
+    def load(self, tensors: dict[str, torch.Tensor], where: str) -> None:
+        """Weights under the library's names, three input channels summed where this takes one. Raises DataError."""
+        wanted = {name: value for name, value in tensors.items() if not name.startswith(self._classifier)}
+        first, own = next((item for item in self.layers.state_dict().items() if item[1].dim() == 4), ("", None))
+        theirs = self._names.get(first)
+        if theirs in wanted and wanted[theirs].shape[1] == 3 and own.shape[1] == 1:
+            wanted[theirs] = wanted[theirs].sum(1, keepdim=True)
+        strictly(self.layers, wanted, where, self._names)
 
 
-def transfer(model: Model, outputs: int, size: Size, body: Body, imagenet: Callable[[], dict], default_head: str) -> Transfer:
-    """A body made to take one channel where wanted, with the head of the size that its map needs."""
-    channels = 3
-    if model.grayscale:
-        channels = 1
-        take_one_channel(body)
-    head = HEADS[model.head or default_head](*feature_map(body, channels, size), model, outputs)
-    return Transfer(body, head, channels, imagenet)
+@dataclass(frozen=True)
+class Source:
+    """A library's network: how to make it with fresh weights, where its feature map ends, how the names of what follows
+    begin, and where its ImageNet weights come from."""
+
+    make: Callable[[Size], nn.Module]
+    cut: Cut
+    classifier: tuple[str, ...]
+    imagenet: Callable[[Size], dict[str, torch.Tensor]]
+
+    def build(self, model: Model, outputs: int, size: Size) -> Transfer:
+        network = self.make(size)
+        channels = 1 if model.grayscale else 3
+        if model.grayscale:
+            take_one_channel(network)
+        body = Body(network, self.cut, self.classifier)
+        head = HEADS[model.head or DEFAULT_HEAD](*feature_map(body, channels, size), model, outputs)
+        return Transfer(body, head, channels, lambda: self.imagenet(size))
 
 
 def feature_map(body: nn.Module, channels: int, size: Size) -> tuple[int, Size]:
@@ -89,19 +102,17 @@ def feature_map(body: nn.Module, channels: int, size: Size) -> tuple[int, Size]:
     return shape[1], (shape[2], shape[3])
 
 
-def take_one_channel(body: nn.Module) -> None:
+def take_one_channel(network: nn.Module) -> None:
     """Replace the first convolution by one for a single channel, its weights summed over three: the same outputs for a
     gray picture at a third of the work."""
-    for parent in body.modules():
-        for name, child in parent.named_children():
-            if isinstance(child, nn.Conv2d):
-                one = nn.Conv2d(
-                    1, child.out_channels, child.kernel_size, child.stride, child.padding, bias=child.bias is not None
-                ).to(child.weight.device)
+    for parent in network.modules():
+        for name, conv in parent.named_children():
+            if isinstance(conv, nn.Conv2d):
+                one = nn.Conv2d(1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)
                 with torch.no_grad():
-                    one.weight.copy_(child.weight.sum(1, keepdim=True))
-                    if child.bias is not None:
-                        one.bias.copy_(child.bias)
+                    one.weight.copy_(conv.weight.sum(1, keepdim=True))
+                    if conv.bias is not None:
+                        one.bias.copy_(conv.bias)
                 setattr(parent, name, one)
                 return
 
@@ -119,32 +130,45 @@ def densenet_features(network: nn.Module) -> nn.Module:
     return nn.Sequential(network.features, nn.ReLU())
 
 
-TORCHVISION: dict[str, tuple[Cut, tuple[str, ...], int, str]] = {
-    "vgg16": (features, ("classifier.",), 224, "Simonyan and Zisserman 2015"),
-    "resnet18": (without_last(2), ("fc.",), 224, "He et al. 2016"),
-    "resnet34": (without_last(2), ("fc.",), 224, "He et al. 2016"),
-    "resnet50": (without_last(2), ("fc.",), 224, "He et al. 2016"),
-    "densenet121": (densenet_features, ("classifier.",), 224, "Huang et al. 2017"),
-    "inception_v3": (without_last(3), ("fc.", "AuxLogits."), 299, "Szegedy et al. 2016"),
-    "efficientnet_b0": (features, ("classifier.",), 224, "Tan and Le 2019"),
-    "convnext_tiny": (features, ("classifier.",), 224, "Liu et al. 2022"),
+def vgg16(size: Size) -> nn.Module:
+    """torchvision's, without memory for the classifier that is left out: 495 MB."""
+    from torchvision.models import vgg16 as make
+
+    with torch.device("meta"):
+        network = make(weights=None, init_weights=False)
+    network.features.to_empty(device="cpu")
+    for layer in network.features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    return network
+
+
+def of_torchvision(name: str, cut: Cut, classifier: tuple[str, ...], make: Callable | None = None, **options) -> Source:
+    def fresh(size: Size) -> nn.Module:
+        from torchvision.models import get_model
+
+        return get_model(name, weights=None, **options)
+
+    return Source(make or fresh, cut, classifier, lambda size: _torchvision_weights(name))
+
+
+RESNET, CLASSIFIER = (without_last(2), ("fc.",)), ("classifier.",)
+INCEPTION = of_torchvision("inception_v3", without_last(3), ("fc.", "AuxLogits."), aux_logits=False, init_weights=False)
+TORCHVISION: dict[str, tuple[Source, int, str]] = {
+    "vgg16": (of_torchvision("vgg16", features, CLASSIFIER, vgg16), 224, "Simonyan and Zisserman 2015"),
+    "resnet18": (of_torchvision("resnet18", *RESNET), 224, "He et al. 2016"),
+    "resnet34": (of_torchvision("resnet34", *RESNET), 224, "He et al. 2016"),
+    "resnet50": (of_torchvision("resnet50", *RESNET), 224, "He et al. 2016"),
+    "densenet121": (of_torchvision("densenet121", densenet_features, CLASSIFIER), 224, "Huang et al. 2017"),
+    "inception_v3": (INCEPTION, 299, "Szegedy et al. 2016"),
+    "efficientnet_b0": (of_torchvision("efficientnet_b0", features, CLASSIFIER), 224, "Tan and Le 2019"),
+    "convnext_tiny": (of_torchvision("convnext_tiny", features, CLASSIFIER), 224, "Liu et al. 2022"),
 }
 
 
-def torchvision_architecture(name: str, cut: Cut, classifier: tuple[str, ...], size: int, source: str) -> Architecture:
-    def build(model: Model, outputs: int, input_size: Size) -> Transfer:
-        from torchvision.models import get_model
-
-        options = {"aux_logits": False, "init_weights": False} if name == "inception_v3" else {}
-        network = get_model(name, weights=None, **options)
-        body = Body(network, cut, classifier)
-        return transfer(model, outputs, input_size, body, lambda: _torchvision_weights(name), "concat-pool")
-
-    return Architecture(name, f"{source}; torchvision", size, tuple(HEADS), build, pretrained=True)
-
-
-def timm_architecture(name: str) -> Architecture:
-    """Raises RequestError, with the nearest names, when timm has no such network."""
+def of_timm(name: str) -> Architecture:
+    """The architecture `timm/<name>`. Raises RequestError, with the nearest names, when timm has no such network."""
     import timm
 
     short = name.removeprefix(TIMM)
@@ -153,14 +177,13 @@ def timm_architecture(name: str) -> Architecture:
         raise RequestError(f"model.arch: timm has no network called {short!r}; nearest: {', '.join(close) or 'none'}")
     known = timm.get_pretrained_cfg(short)
 
-    def build(model: Model, outputs: int, input_size: Size) -> Transfer:
-        sized = {"img_size": input_size} if known is not None and known.fixed_input_size else {}
-        network = timm.create_model(short, pretrained=False, num_classes=0, global_pool="", **sized)
-        body = Body(network, TokensAsMap, ())
-        return transfer(model, outputs, input_size, body, lambda: _timm_weights(short, sized), "concat-pool")
+    def make(size: Size, pretrained: bool = False) -> nn.Module:
+        sized = {"img_size": size} if known is not None and known.fixed_input_size else {}
+        return timm.create_model(short, pretrained=pretrained, num_classes=0, global_pool="", **sized)
 
+    source = Source(make, TokensAsMap, (), lambda size: _timm_weights(short, lambda: make(size, pretrained=True)))
     side = known.input_size[-1] if known is not None else 224
-    return Architecture(name, "timm", side, tuple(HEADS), build, pretrained=True)
+    return Architecture(name, "timm", side, tuple(HEADS), source.build, pretrained=True)
 
 
 class TokensAsMap(nn.Module):
@@ -190,18 +213,17 @@ def _torchvision_weights(name: str) -> dict[str, torch.Tensor]:
         raise _not_to_be_had(name, error, f"{Path(chosen.url).name} belongs into {file.parent}") from None
 
 
-def _timm_weights(short: str, sized: dict) -> dict[str, torch.Tensor]:
+def _timm_weights(short: str, make: Callable[[], nn.Module]) -> dict[str, torch.Tensor]:
     import timm
+    from huggingface_hub.constants import HF_HUB_CACHE
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return timm.create_model(short, pretrained=True, num_classes=0, global_pool="", **sized).state_dict()
+            return make().state_dict()
     except Exception as error:  # noqa: BLE001 (a network fails in many ways)
         known = timm.get_pretrained_cfg(short)
         source = (known.hf_hub_id if known is not None else None) or short
-        from huggingface_hub.constants import HF_HUB_CACHE
-
         where = f"model.safetensors of {source} belongs into {HF_HUB_CACHE}, as huggingface_hub lays it out"
         raise _not_to_be_had(f"{TIMM}{short}", error, where) from None
 
@@ -213,6 +235,6 @@ def _not_to_be_had(name: str, error: Exception, where: str) -> DataError:
     )
 
 
-for _name, (_cut, _classifier, _size, _source) in TORCHVISION.items():
-    register(torchvision_architecture(_name, _cut, _classifier, _size, _source))
-register_family(TIMM, timm_architecture)
+for _name, (_source, _size, _authors) in TORCHVISION.items():
+    register(Architecture(_name, f"{_authors}; torchvision", _size, tuple(HEADS), _source.build, pretrained=True))
+register_family(TIMM, of_timm)

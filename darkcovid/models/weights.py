@@ -56,18 +56,22 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def strictly(network: nn.Module, tensors: dict[str, torch.Tensor], where: str, optional: tuple[str, ...] = ()) -> None:
-    """Load `tensors`; names that begin with one of `optional` may lack or be left over, others may not. Raises DataError."""
-    wanted = network.state_dict()
-    missing = [name for name in wanted if name not in tensors and not name.startswith(optional)]
-    unknown = [name for name in tensors if name not in wanted and not name.startswith(optional)]
-    fitting = {name: value for name, value in tensors.items() if name in wanted and not name.startswith(optional)}
-    other = [name for name, value in fitting.items() if value.shape != wanted[name].shape]
+def strictly(network: nn.Module, tensors: dict[str, torch.Tensor], where: str, names: dict[str, str] | None = None) -> None:
+    """Load `tensors`, all of them and nothing less. names: how each of the network's own is called in `tensors`.
+
+    Raises DataError that tells what is missing, unknown or misshapen.
+    """
+    state = network.state_dict()
+    names = names or {name: name for name in state}
+    wanted = {names[name]: value for name, value in state.items()}
+    missing = [name for name in wanted if name not in tensors]
+    unknown = [name for name in tensors if name not in wanted]
+    other = [name for name, value in tensors.items() if name in wanted and value.shape != wanted[name].shape]
     faults = [
-        f"{len(names)} {kind}: {', '.join(names[:SHOWN])}{', ...' if len(names) > SHOWN else ''}"
-        for kind, names in (("missing", missing), ("unknown", unknown), ("of another shape", other))
-        if names
+        f"{len(found)} {kind}: {', '.join(found[:SHOWN])}{', ...' if len(found) > SHOWN else ''}"
+        for kind, found in (("missing", missing), ("unknown", unknown), ("of another shape", other))
+        if found
     ]
     if faults:
         raise DataError(f"model.weights: {where}: weights of another network ({'; '.join(faults)})")
-    network.load_state_dict(fitting, strict=False)
+    network.load_state_dict({name: tensors[names[name]] for name in state})

@@ -11,13 +11,16 @@ def first_fault(error: ValidationError, model: type[BaseModel]) -> str:
     """The first of a validation's errors, `key.path: what is wrong`. model: what was validated."""
     fault = error.errors()[0]
     keys = [str(key) for key in fault["loc"] if not _is_union_tag(key) or key in _field_names(model)]
-    path = ".".join(keys) or "recipe"
+    path = ".".join(keys)
     if fault["type"] == "extra_forbidden":
         return f"{path}: unknown key{nearest(keys[-1], _fields_at(keys[:-1], model))}"
     if fault["type"] == "missing":
         return f"{path}: this key is required"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{path}: {message[0].lower()}{message[1:]}, not {fault['input']!r}"
+    if not path:
+        return message
+    given = "" if isinstance(fault["input"], dict) else f", not {fault['input']!r}"
+    return f"{path}: {message[0].lower()}{message[1:]}{given}"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

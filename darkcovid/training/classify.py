@@ -18,7 +18,8 @@ from darkcovid.data.normalise import fit_normaliser
 from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.training.callbacks import History
 from darkcovid.training.fit import Fitted, fit, make_learner, seed_everything
-from darkcovid.training.objective import Objective, make_objective
+from darkcovid.training.objective import Objective, make_objective, outputs_for
+from darkcovid.training.schedule import refuse_to_freeze_nothing
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,16 @@ def prepare_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compu
         device=compute.device,
         oversample=data.oversample,
     )
-    network = models.build(recipe.model, objective.outputs, pixels.shape[1:])
+    network = build_network(recipe, len(cohort.classes), pixels.shape[1:])
     return Prepared(make_learner(dls, network, objective.loss, compute, training), normaliser, objective)
+
+
+def build_network(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Module:
+    """The network that an arm's recipe asks for. Raises as `models.build` does, and RequestError when a backbone is to be
+    frozen and there is none."""
+    network = models.build(recipe.model, outputs_for(recipe.model.outputs, classes), size)
+    refuse_to_freeze_nothing(network, recipe.training)
+    return network
 
 
 def fit_classifier(

@@ -45,7 +45,7 @@ def make_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute: 
     """A fastai Learner without fastai's recorder and bars, which read the device once a batch and flood logs."""
     compute.prepare()
     network.to(compute.device, memory_format=torch.channels_last)
-    learner = Learner(
+    return Learner(
         dls,
         network,
         loss_func=loss,
@@ -57,8 +57,6 @@ def make_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute: 
         default_cbs=False,
         cbs=[TrainEvalCallback(), CastToTensor(), Autocast(compute), *_regularisers(training)],
     )
-    schedule.prepare(learner, training)
-    return learner
 
 
 def optimiser(wanted: Optimiser) -> Callable:

@@ -50,6 +50,11 @@ class FirstClass(nn.Module):
         return functional.binary_cross_entropy_with_logits(logits[:, 0], wanted, each, reduction=self.reduction)
 
 
+def outputs_for(kind: str, classes: int) -> int:
+    """Logits an image: one for `sigmoid`, one a class for `softmax`."""
+    return 1 if kind == "sigmoid" else classes
+
+
 def make_objective(outputs: str, loss: Loss, labels: np.ndarray, classes: int, device: torch.device) -> Objective:
     """outputs: `softmax` or `sigmoid`; labels: (n,) classes of the training side, for balanced class weights."""
     weights = None
@@ -57,7 +62,7 @@ def make_objective(outputs: str, loss: Loss, labels: np.ndarray, classes: int, d
         counts = np.bincount(labels, minlength=classes)
         weights = torch.tensor(len(labels) / (classes * counts), dtype=torch.float32, device=device)
     if outputs == "sigmoid":
-        return Objective(1, FirstClass(weights))
+        return Objective(outputs_for(outputs, classes), FirstClass(weights))
     if loss.focal:
         return Objective(classes, FocalLossFlat(gamma=loss.focal, weight=weights))
     return Objective(classes, CrossEntropyLossFlat(weight=weights, label_smoothing=loss.smoothing))

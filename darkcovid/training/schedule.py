@@ -16,6 +16,7 @@ from fastai.callback.schedule import (
 )
 from fastai.callback.training import BnFreeze
 from fastai.learner import Learner
+from torch import nn
 
 from darkcovid.errors import RequestError
 from darkcovid.recipe import Training
@@ -57,9 +58,9 @@ def total_epochs(training: Training) -> int:
     return phases(training)[-1].end
 
 
-def prepare(learner: Learner, training: Training) -> None:
+def refuse_to_freeze_nothing(network: nn.Module, training: Training) -> None:
     """Raises RequestError when a backbone is to be frozen and there is none."""
-    if any(phase.frozen for phase in phases(training)) and not hasattr(learner.model, "body"):
+    if any(phase.frozen for phase in phases(training)) and not hasattr(network, "body"):
         raise RequestError("training: this network has no backbone to freeze; leave out frozen, unfreeze_after, fine_tune")
 
 

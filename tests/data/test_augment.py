@@ -7,6 +7,7 @@ from fastai.vision.all import aug_transforms  # noqa: F401 (importing it patches
 from torch.nn import functional
 
 from darkcovid.data.augment import (
+    Augment,
     draw_homographies,
     draw_lighting,
     erased,
@@ -16,7 +17,7 @@ from darkcovid.data.augment import (
     warping,
     zooming,
 )
-from darkcovid.recipe import AUGMENTATIONS
+from darkcovid.recipe import AUGMENTATIONS, Augmentation
 
 IMAGES = torch.rand(2, 1, 48, 48, generator=torch.Generator().manual_seed(0))
 
@@ -86,3 +87,38 @@ def test_erasing_replaces_patches_of_some_images_and_of_none_when_not_asked():
     touched = (erased(images.clone(), 0.3) != 2.0).flatten(1).any(1).float().mean()
     assert touched == pytest.approx(0.3, abs=0.1)
     assert erased(images, 0.0) is images
+
+
+def test_keras_shifts_spans_and_shears_stay_in_their_ranges():
+    """What is seen of the picture: spans 0.5 to 1.5 of it along each axis by itself, moved by up to 0.15 of its sides."""
+    torch.manual_seed(0)
+    wanted = AUGMENTATIONS["basic_cnn_first"].model_copy(update={"rotate": 0.0, "flip": 0.0})
+    matrices = draw_homographies(4000, (48, 48), wanted)
+    across, down = matrices[:, 0, 0], matrices[:, 1, 1]
+    for span in (across, down):
+        assert 0.5 <= span.min() < 0.51
+        assert 1.49 < span.max() <= 1.5
+    assert abs(torch.corrcoef(torch.stack([across, down]))[0, 1]) < 0.1
+    assert matrices[:, :2, 2].abs().max() <= 0.3 + 1e-6
+    sheared = draw_homographies(1000, (48, 48), AUGMENTATIONS["three_layer_cnn"].model_copy(update={"span": (1.0, 1.0)}))
+    assert 0 < sheared[:, 0, 1].abs().max() <= 0.2 * 3.1416 / 180 + 1e-6
+
+
+def test_a_channel_shift_adds_one_level_to_a_whole_image():
+    torch.manual_seed(0)
+    images = torch.full((200, 1, 8, 8), 0.5)
+    seen = Augment(Augmentation(channel_shift=20.0)).altered(images.clone()) - images
+    assert seen.flatten(1).std(1).max() < 1e-6
+    assert 15 / 255 < seen.abs().max() <= 20 / 255 + 1e-6
+
+
+def test_trivial_augment_alters_images_one_by_one_and_keeps_their_range():
+    torch.manual_seed(0)
+    seen = Augment(AUGMENTATIONS["trivial"]).altered(IMAGES.repeat(8, 1, 1, 1))
+    assert seen.shape == (16, 1, 48, 48)
+    assert 0 <= seen.min() < seen.max() <= 1
+    assert len({image.numpy().tobytes() for image in seen}) > 8
+
+
+def test_an_augmentation_of_nothing_changes_nothing():
+    torch.testing.assert_close(Augment(Augmentation()).altered(IMAGES.clone()), IMAGES, atol=1e-5, rtol=0)

@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from darkcovid.data.loaders import array_loaders
+from darkcovid.data.loaders import array_loaders, balanced
 from darkcovid.data.normalise import Fixed, training_scale
 from darkcovid.recipe import AUGMENTATIONS
 
@@ -68,3 +70,21 @@ def test_masks_are_moved_with_their_images(cohort, pixels):
 
 def test_a_cohort_smaller_than_a_batch_still_trains(cohort, pixels):
     assert len(list(loaders(cohort, pixels, batch_size=1000).train)) == 1
+
+
+def test_rarer_classes_come_as_often_as_the_largest_when_oversampled(cohort, pixels):
+    rows, labels = np.arange(10), np.array([0] * 6 + [1] * 3 + [2])
+    often = balanced(rows, labels)
+    assert np.bincount(labels[often]).tolist() == [6, 6, 6]
+    assert set(often) == set(rows)
+    dls = loaders(cohort, pixels, oversample=True, batch_size=1000)
+    _, seen = dls.train.one_batch()
+    assert len(set(np.bincount(seen).tolist())) == 1
+    assert len(dls.valid.dataset.items) == cohort.valid.sum()
+
+
+def test_the_test_side_is_in_no_batch(cohort, pixels):
+    held = replace(cohort, test=~cohort.valid & (np.arange(len(cohort)) % 3 == 0))
+    dls = loaders(held, pixels, batch_size=1000)
+    rows = set(dls.train.dataset.items) | set(dls.valid.dataset.items)
+    assert rows == set(np.flatnonzero(~held.test))
