@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from darkcovid.data.pixels import as_channels
 from darkcovid.errors import RequestError
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -82,14 +83,14 @@ def forward(
 ) -> Iterator[torch.Tensor]:
     """The network's float32 outputs on the CPU, a batch at a time, in evaluation mode.
 
-    pixels: (n, h, w) uint8; `prepare`, such as a normaliser, gets them as (b, 1, h, w) in 0..1.
+    pixels: (n, h, w) or (n, c, h, w) uint8; `prepare`, such as a normaliser, gets them as (b, c, h, w) in 0..1.
     """
     compute.prepare()
     network.eval().to(compute.device, memory_format=torch.channels_last)
     for start in range(0, len(pixels), batch_size):
         block = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(compute.device)
         with torch.inference_mode(), compute.autocast():
-            outputs = network(prepare(block.unsqueeze(1).float() / 255))
+            outputs = network(prepare(as_channels(block).float() / 255))
         yield outputs.float().cpu()
 
 

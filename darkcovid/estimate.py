@@ -75,5 +75,6 @@ def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Est
 def _fit(recipe: Recipe, cohort: Cohort, size: Size, compute: Compute, cache_dir: Path) -> Fitted:
     if recipe.task == "lung_segmentation":
         return fit_segmenter(recipe, cohort, compute, cache_dir).fitted
-    noise = np.random.default_rng(0).integers(0, 256, (len(cohort), *size), np.uint8)
+    shape = (len(cohort), recipe.channels, *size) if recipe.channels > 1 else (len(cohort), *size)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     return fit_classifier(recipe, cohort, noise, compute).fitted

@@ -18,9 +18,9 @@ from darkcovid.recipe import SAME_PIXELS, Data, Lungs, Recipe
 
 @dataclass(frozen=True)
 class ArmInputs:
-    """pixels: (n, *size) uint8 in the cohort's order. `prepare_seconds`: decoding, cropping, resizing and writing
-    them; `segment_seconds`: finding the lungs first, 0 without lungs. Both are the price when it was paid; `fresh`
-    says that it was paid in this run."""
+    """pixels: (n, *size) uint8, or (n, 2, *size) with a thumbnail, in the cohort's order. `prepare_seconds`: decoding,
+    cropping, resizing and writing them; `segment_seconds`: finding the lungs first, 0 without lungs. Both are the price when
+    it was paid; `fresh` says that it was paid in this run."""
 
     recipe: Recipe
     pixels: np.ndarray
@@ -31,7 +31,7 @@ class ArmInputs:
 
     @property
     def size(self) -> Size:
-        return self.pixels.shape[1:]
+        return self.pixels.shape[-2:]
 
 
 class InputMaker:

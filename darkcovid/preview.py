@@ -10,7 +10,7 @@ from PIL import Image
 from darkcovid.compute import pick_compute
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import classification_cohort
-from darkcovid.data.pixels import save_png
+from darkcovid.data.pixels import as_channels, save_png
 from darkcovid.errors import RequestError
 from darkcovid.inputs import InputMaker, chosen_arms
 from darkcovid.recipe import Recipe
@@ -37,15 +37,17 @@ def preview(recipe: Recipe, arm: str | None, cache_dir: Path, each_class: int, p
     augmentation = inputs.recipe.data.augmentation
     pictures, captions = [], []
     for row in rows:
-        pictures.append(Image.fromarray(np.array(inputs.pixels[row])))
+        pictures.append(Image.fromarray(_side_by_side(inputs.pixels[row])))
         captions.append(f"{cohort.classes[cohort.labels[row]]}: {Path(cohort.rows.path[row]).name}")
         if augmentation is not None:
-            seen = Augment(augmentation).altered(_copies(inputs.pixels[row], DRAWS))
-            pictures += [Image.fromarray((image[0] * 255).round().byte().numpy()) for image in seen]
+            copies = as_channels(torch.from_numpy(inputs.pixels[[row] * DRAWS])).float() / 255
+            seen = (Augment(augmentation).altered(copies) * 255).round().byte().numpy()
+            pictures += [Image.fromarray(_side_by_side(image)) for image in seen]
             captions += [""] * DRAWS
     save_png(gallery(pictures, captions, columns=1 if augmentation is None else DRAWS + 1, side=192), path)
     return {"arm": name, "images": [cohort.rows.path[row] for row in rows], "plot": str(path)}
 
 
-def _copies(pixels: np.ndarray, count: int) -> torch.Tensor:
-    return torch.from_numpy(np.array(pixels)).float().div(255).expand(count, 1, *pixels.shape).clone()
+def _side_by_side(channels: np.ndarray) -> np.ndarray:
+    """(h, w) or (c, h, w) to one gray picture, channels beside one another."""
+    return np.array(channels) if channels.ndim == 2 else np.concatenate(list(channels), 1)

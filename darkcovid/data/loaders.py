@@ -16,6 +16,7 @@ from torch import nn
 
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
+from darkcovid.data.pixels import as_channels
 from darkcovid.recipe import Augmentation
 
 RESIDENT_SHARE = 0.5
@@ -36,7 +37,7 @@ class Normalise(DisplayedTransform):
 class ArrayLoader(TfmdDL):
     """A fastai loader whose batches are slices of the `inputs` and `targets` arrays, gathered by row in one go.
 
-    inputs: (n, h, w) uint8; targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1. `dataset.items`
+    inputs: (n, h, w) or (n, c, h, w) uint8; targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1. `dataset.items`
     holds the rows of this side. Arrays already on the device stay there.
     """
 
@@ -62,7 +63,7 @@ class ArrayLoader(TfmdDL):
         targets = _gather(self.targets, rows)
         if targets.ndim > 1:
             targets = TensorMask(targets.long())
-        return TensorImageBW(_gather(self.inputs, rows).unsqueeze(1)), targets
+        return TensorImageBW(as_channels(_gather(self.inputs, rows))), targets
 
 
 def _gather(array: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:
@@ -84,7 +85,7 @@ def array_loaders(
 ) -> DataLoaders:
     """fastai `DataLoaders` of a cohort's training and validation sides.
 
-    pixels: (n, h, w) uint8, rows as in `cohort`; targets: classes of the cohort unless masks (n, h, w) are given.
+    pixels: (n, h, w) or (n, c, h, w) uint8, rows as in `cohort`; targets: classes of the cohort unless masks (n, h, w) are given.
     Batches are (b, c, h, w) float32, normalised, and (b,) int64 or (b, h, w) int64. The last incomplete training batch is
     dropped when there is a whole one. oversample: images of rarer classes come several times an epoch.
     """
@@ -97,7 +98,7 @@ def array_loaders(
     target_block = CategoryBlock(vocab=list(cohort.classes), sort=False) if categories else TransformBlock()
     block = DataBlock(
         blocks=(TransformBlock(), target_block),
-        get_x=lambda row: TensorImageBW(torch.from_numpy(np.array(pixels[row]))[None]),
+        get_x=lambda row: TensorImageBW(as_channels(torch.from_numpy(np.array(pixels[row : row + 1])))[0]),
         get_y=(lambda row: cohort.classes[targets[row]])
         if categories
         else (lambda row: torch.from_numpy(np.array(targets[row]))),

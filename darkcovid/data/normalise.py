@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from darkcovid.data.augment import Augment
+from darkcovid.data.pixels import as_channels
 from darkcovid.recipe import Augmentation
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -15,7 +16,7 @@ ZCA_IMAGES, ZCA_FLOOR = 1000, 1e-6
 
 
 class Fixed(nn.Module):
-    """(b, 1, h, w) in 0..1 minus `mean`, over `std`: one channel for one pair of figures, three for three."""
+    """(b, 1, h, w) in 0..1, or more channels, minus `mean`, over `std`: one channel for one pair of figures, three for three."""
 
     def __init__(self, mean: float | tuple[float, ...] = 0.0, std: float | tuple[float, ...] = 1.0):
         super().__init__()
@@ -92,7 +93,7 @@ def described(normaliser: nn.Module) -> dict[str, Any]:
 
 def _of_one_batch(pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int) -> Fixed:
     drawn = rows[torch.randperm(len(rows))[:batch_size].numpy()]
-    images = torch.from_numpy(pixels[drawn]).unsqueeze(1).float() / 255
+    images = as_channels(torch.from_numpy(pixels[drawn])).float() / 255
     if augmentation is not None:
         images = Augment(augmentation).altered(images)
     return Fixed(float(images.mean()), max(float(images.std()), LEAST_STD))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from darkcovid.data.decode import open_grayscale
@@ -35,6 +36,11 @@ def resized(image: Image.Image, size: Size, box: FractionBox = WHOLE, keep_aspec
     small = image.resize(fitted, Image.Resampling.BILINEAR, box=window)
     canvas[down : down + fitted[1], across : across + fitted[0]] = np.asarray(small)
     return canvas
+
+
+def as_channels(pixels: torch.Tensor) -> torch.Tensor:
+    """A block of gray pictures, (b, h, w), or of pictures of several channels, as (b, c, h, w)."""
+    return pixels.unsqueeze(1) if pixels.dim() == 3 else pixels
 
 
 def mask_picture(mask: np.ndarray) -> Image.Image:

@@ -67,31 +67,37 @@ def input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> 
 
 
 def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cache_dir: Path) -> Stored:
-    """The cohort's inputs by the recipe's lung mode: (n, *size) uint8, from the cache or made now.
+    """The cohort's inputs by the recipe's lung mode: (n, *size) uint8, or (n, 2, *size) with a thumbnail, from the cache or
+    made now.
 
     An image whose mask is not trusted keeps all its pixels in every mode.
     """
     boxes = crop_boxes(found, lungs.margin) if lungs.mode in ("crop", "crop_mask") else [WHOLE] * len(cohort)
 
+    shape = (len(cohort), 2, *size) if lungs.thumbnail else (len(cohort), *size)
+
     def fill(array: np.ndarray) -> None:
         def one(index: int) -> None:
             image, box = open_grayscale(cohort.files[index]), boxes[index]
+            picture = array[index, 0] if lungs.thumbnail else array[index]
+            if lungs.thumbnail:
+                array[index, 1] = resized(image, size)
             if lungs.aspect == "expand" and box != WHOLE:
                 box = expanded(box, size[1] / size[0] * image.height / image.width)
             keep_aspect = lungs.aspect != "squash"
-            array[index] = resized(image, size, box, keep_aspect)
+            picture[:] = resized(image, size, box, keep_aspect)
             if lungs.mode != "crop" and found.reasons[index] is None:
                 mask = _widened(found.masks[index], lungs)
                 if keep_aspect:
                     mask = mask.resize(image.size, Image.Resampling.BILINEAR)
                 inside = resized(mask, size, box, keep_aspect) > 127
-                array[index][inside if lungs.mode == "outside" else ~inside] = lungs.fill
+                picture[inside if lungs.mode == "outside" else ~inside] = lungs.fill
 
         in_threads(one, range(len(cohort)))
 
-    policy = lungs.model_dump(mode="json", include={"mode", "margin", "aspect", "fill"})
+    policy = lungs.model_dump(mode="json", include={"mode", "margin", "aspect", "fill", "thumbnail"})
     key = content_key(kind="lungs", images=list(cohort.sha256), size=list(size), policy=policy, segmenter=found.version)
-    return stored_array(cache_dir / "pixels", key, (len(cohort), *size), fill)
+    return stored_array(cache_dir / "pixels", key, shape, fill)
 
 
 def _widened(mask: np.ndarray, lungs: Lungs) -> Image.Image:

@@ -34,7 +34,7 @@ class FirstOfMax(torch.autograd.Function):
 
 
 class Stem(nn.Module):
-    """conv 3 to 8, BatchNorm, pool 2, LeakyReLU(0.1), for (b, 1 or 3, h, w).
+    """conv 3 to 8, BatchNorm, pool 2, LeakyReLU(0.1), for (b, 1 to 3, h, w); the second of two channels stands for the third.
 
     LeakyReLU keeps order, so it may follow the pooling, on a quarter of the pixels. A gray pixel repeated in three
     channels meets the sum of their weights, so one channel gives the same outputs for a third of the work. And for
@@ -51,7 +51,8 @@ class Stem(nn.Module):
         self.act = nn.LeakyReLU(0.1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        weight = self.conv.weight if x.shape[1] == 3 else self.conv.weight.sum(1, keepdim=True)
+        first, others = self.conv.weight[:, :1], self.conv.weight[:, 1:].sum(1, keepdim=True)
+        weight = {1: first + others, 2: torch.cat([first, others], 1), 3: self.conv.weight}[x.shape[1]]
         b, _, h, w = x.shape
         if x.device.type != "cpu" or h % 2 or w % 2:
             return self.act(functional.max_pool2d(self.norm(functional.conv2d(x, weight, padding=1)), 2))
@@ -85,7 +86,7 @@ def final_map(side: int) -> int:
 
 
 class DarkCovidNet(nn.Sequential):
-    """(b, 1 or 3, h, w) standardised pixels to (b, classes) logits.
+    """(b, 1 to 3, h, w) standardised pixels to (b, classes) logits.
 
     head `faithful` flattens the last map into a Linear layer whose width follows from `size`; `gap` averages the
     map first and so accepts any size.

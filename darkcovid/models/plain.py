@@ -6,6 +6,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from darkcovid.models.channels import to_channels
 from darkcovid.models.registry import Architecture, Size, register
 from darkcovid.recipe import Model
 
@@ -25,17 +26,17 @@ class Offset(nn.BatchNorm2d):
 
 
 class Gray(nn.Sequential):
-    """A network for pictures of one channel; three equal channels count as one."""
+    """A network for pictures of one channel."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x[:, :1])
+        return super().forward(to_channels(x, 1))
 
 
 class Colour(nn.Sequential):
-    """A network for pictures of three channels; one channel is repeated."""
+    """A network for pictures of three channels."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return super().forward(x.expand(-1, 3, -1, -1))
+        return super().forward(to_channels(x, 3))
 
 
 def valid_conv(ni: int, nf: int, normalise: bool = False) -> list[nn.Module]:

@@ -18,7 +18,7 @@ TIMM = "timm/"
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """`build(model, outputs, size)` gives the network for (b, 1 or 3, *size) normalised pixels and (b, outputs) logits,
+    """`build(model, outputs, size)` gives the network for (b, 1 to 3, *size) normalised pixels and (b, outputs) logits,
     with fresh weights; `heads`: the endings it knows, the first by default. `published`, where given, builds it for three
     channels as its authors wrote it: the same function, not sped up. `pretrained`: it knows ImageNet weights."""
 
@@ -60,8 +60,9 @@ def get(name: str) -> Architecture:
     return _TABLE[name]
 
 
-def build(model: Model, outputs: int, size: Size) -> nn.Module:
-    """The network of a recipe's `model` with `outputs` logits for inputs of `size` (height, width), weights loaded.
+def build(model: Model, outputs: int, size: Size, channels: int = 1) -> nn.Module:
+    """The network of a recipe's `model` with `outputs` logits for inputs of `size` (height, width) and 1 to 3
+    `channels`, weights loaded.
 
     Raises RequestError: unknown name, a head it does not have, an input too small for it, weights it does not know;
     DataError: weights that are not there or are another network's.
@@ -70,7 +71,7 @@ def build(model: Model, outputs: int, size: Size) -> nn.Module:
     try:
         network = architecture.build(model, outputs, size)
         with torch.inference_mode():
-            network.eval()(torch.zeros(1, 1, *size))
+            network.eval()(torch.zeros(1, channels, *size))
     except (RuntimeError, ValueError, AssertionError) as error:
         side = architecture.default_size
         raise RequestError(

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from darkcovid.errors import DataError, RequestError, one_line
+from darkcovid.models.channels import to_channels
 from darkcovid.models.heads import HEADS
 from darkcovid.models.registry import TIMM, Architecture, Size, register, register_family
 from darkcovid.models.weights import strictly
@@ -24,7 +25,7 @@ DEFAULT_HEAD = "concat-pool"
 
 
 class Transfer(nn.Module):
-    """`body` then `head`: (b, 1 or 3, h, w) normalised pixels to (b, outputs) logits. A gray picture is repeated in three
+    """`body` then `head`: (b, 1 to 3, h, w) normalised pixels to (b, outputs) logits. A gray picture is repeated in three
     channels unless the first convolution was made to take one."""
 
     def __init__(self, body: nn.Module, head: nn.Module, channels: int, imagenet: Callable[[], dict[str, torch.Tensor]]):
@@ -33,11 +34,7 @@ class Transfer(nn.Module):
         self.channels, self._imagenet = channels, imagenet
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.shape[1] < self.channels:
-            x = x.expand(-1, self.channels, -1, -1)
-        elif x.shape[1] > self.channels:
-            x = x.mean(1, keepdim=True)
-        return self.head(self.body(x))
+        return self.head(self.body(to_channels(x, self.channels)))
 
     def load_imagenet(self) -> None:
         """Raises DataError when the weights are neither in the library's cache nor to be fetched."""

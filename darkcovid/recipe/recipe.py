@@ -34,7 +34,16 @@ class Recipe(Strict):
             raise ValueError(f"model.outputs: sigmoid tells two classes apart, and data.classes has {len(self.data.classes)}")
         if self.model.outputs == "sigmoid" and (self.training.loss.focal or self.training.loss.smoothing):
             raise ValueError("training.loss: focal and smoothing need model.outputs softmax")
+        if self.channels > 1 and self.data.normalise in ("imagenet", "zca"):
+            raise ValueError(
+                f"data.normalise: {self.data.normalise} is not for a crop with a thumbnail; use training, image or none"
+            )
         return self
+
+    @property
+    def channels(self) -> int:
+        """Channels of the pixels that an arm feeds its network: 2 where a thumbnail stands beside the crop."""
+        return 2 if self.lungs is not None and self.lungs.thumbnail else 1
 
     def arm_recipe(self, arm: str) -> "Recipe":
         """The whole recipe of one arm, itself without arms. Raises `RequestError` with the key path when it is invalid."""

@@ -43,7 +43,7 @@ class FittedClassifier:
 def prepare_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute: Compute) -> Prepared:
     """A fastai Learner for one arm, freshly seeded.
 
-    pixels: (n, h, w) uint8 in the cohort's order. Raises RequestError and DataError as `models.build` does.
+    pixels: (n, h, w) or (n, c, h, w) uint8 in the cohort's order. Raises RequestError and DataError as `models.build` does.
     """
     data, training, train = recipe.data, recipe.training, np.flatnonzero(cohort.train)
     seed_everything(training.seed)
@@ -58,14 +58,14 @@ def prepare_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compu
         device=compute.device,
         oversample=data.oversample,
     )
-    network = build_network(recipe, len(cohort.classes), pixels.shape[1:])
+    network = build_network(recipe, len(cohort.classes), pixels.shape[-2:])
     return Prepared(make_learner(dls, network, objective.loss, compute, training), normaliser, objective)
 
 
 def build_network(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Module:
     """The network that an arm's recipe asks for. Raises as `models.build` does, and RequestError when a backbone is to be
     frozen and there is none."""
-    network = models.build(recipe.model, outputs_for(recipe.model.outputs, classes), size)
+    network = models.build(recipe.model, outputs_for(recipe.model.outputs, classes), size, recipe.channels)
     refuse_to_freeze_nothing(network, recipe.training)
     return network
 

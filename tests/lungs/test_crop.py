@@ -95,6 +95,13 @@ def test_kept_aspect_never_stretches_the_lungs(cohort, found, cache_dir, aspect)
         assert black <= 1
 
 
+def test_a_thumbnail_of_the_whole_image_stands_beside_the_crop(cohort, pixels, found, cache_dir):
+    both = make(cohort, found, cache_dir, mode="crop", margin=0.0, thumbnail=True)
+    assert both.shape == (len(cohort), 2, 64, 64)
+    np.testing.assert_array_equal(both[:, 0], make(cohort, found, cache_dir, mode="crop", margin=0.0))
+    np.testing.assert_array_equal(both[:, 1], pixels)
+
+
 def test_untrusted_images_keep_every_pixel_in_every_mode(cohort, pixels, found, cache_dir):
     found.masks[0] = 0
     for mode in ("crop", "mask", "crop_mask", "outside"):

@@ -12,9 +12,9 @@ from darkcovid.recipe import Model
 SMALL_TIMM = "timm/mobilenetv3_small_050"
 
 
-def built(outputs=3, size=(96, 96), **model):
+def built(outputs=3, size=(96, 96), channels=1, **model):
     torch.manual_seed(0)
-    return models.build(Model(**model), outputs, size).eval()
+    return models.build(Model(**model), outputs, size, channels).eval()
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,19 @@ def test_a_gray_picture_gives_the_same_through_one_channel_as_through_three():
     one.head.load_state_dict(three.head.state_dict())
     gray = torch.randn(2, 1, 96, 96)
     torch.testing.assert_close(three(gray), one(gray), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("arch", ["darkcovidnet", "resnet18", "three_layer_cnn"])
+def test_of_two_channels_the_second_counts_twice(arch):
+    network = built(arch=arch, channels=2)
+    two = torch.randn(2, 2, 96, 96)
+    torch.testing.assert_close(network(two), network(two[:, [0, 1, 1]]), atol=1e-4, rtol=1e-4)
+
+
+def test_a_network_for_one_channel_has_no_eye_for_a_thumbnail():
+    for model in ({"arch": "basic_cnn_1"}, {"arch": "resnet18", "grayscale": True}):
+        with pytest.raises(RequestError, match=r"lungs\.thumbnail: this network looks at one channel"):
+            built(channels=2, **model)
 
 
 def test_offset_norm_has_an_offset_and_no_scale():
