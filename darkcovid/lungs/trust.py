@@ -77,11 +77,6 @@ def implausible_shape(mask: np.ndarray) -> str | None:
     return None
 
 
-def looks_like_lungs(mask: np.ndarray) -> bool:
-    """Whether `implausible_shape` finds nothing to object to."""
-    return implausible_shape(mask) is None
-
-
 def _rows_with_a_gap(mask: np.ndarray) -> float:
     """Share of the mask's rows in which something that is not lung lies between lung and lung."""
     rows = mask[mask.any(1)].astype(np.int8)
