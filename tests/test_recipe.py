@@ -1,7 +1,10 @@
+import re
+
 import pytest
+from pydantic import BaseModel
 
 from darkcovid.errors import RequestError
-from darkcovid.recipe import load_recipe, merge
+from darkcovid.recipe import Recipe, load_recipe, merge
 
 from .conftest import RECIPES
 
@@ -139,3 +142,18 @@ def test_the_manifest_is_found_from_the_recipes_folder_and_one_above(write, tmp_
 
 def test_merge_replaces_what_is_not_a_mapping():
     assert merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"c": None}, "d": [2]}) == {"a": {"b": 1, "c": None}, "d": [2]}
+
+
+def names_of(section):
+    """Every key of a recipe's section and of those in it."""
+    for name, field in section.model_fields.items():
+        yield name
+        kinds = getattr(field.annotation, "__args__", (field.annotation,))
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from names_of(kind)
+
+
+def test_every_key_is_in_the_list_of_keys():
+    text = (RECIPES.parent / "docs" / "recipes.md").read_text()
+    assert [name for name in names_of(Recipe) if not re.search(rf"\b{name}\b", text)] == []
