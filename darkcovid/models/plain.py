@@ -117,6 +117,6 @@ for _name, _size, _build in (
     ("basic_cnn_2", 224, basic_cnn(0.5, False)),
     ("basic_cnn_3", 224, basic_cnn(0.5, True)),
 ):
-    register(Architecture(_name, f"systems C, experiment {_name[-1]}", _size, ("dense",), _build))
-register(Architecture("three_layer_cnn", "systems D", 150, ("dense",), three_layer_cnn))
-register(Architecture("cnn13", "systems B, 13 convolutions", 224, ("dense",), cnn13))
+    register(Architecture(_name, f"system C, basic CNN, experiment {_name[-1]}", _size, ("dense",), _build))
+register(Architecture("three_layer_cnn", "system D, three-layer CNN", 150, ("dense",), three_layer_cnn))
+register(Architecture("cnn13", "system B, 13 convolutions", 224, ("dense",), cnn13))

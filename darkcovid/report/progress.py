@@ -23,9 +23,10 @@ class Progress:
 
     def cohort(self, cohort: Cohort) -> None:
         counts = cohort.counts()
-        for side, name in (("train", "training"), ("valid", "validation")):
-            classes = ", ".join(f"{count} {label}" for label, count in counts[side].items())
-            self.stage(f"{name}: {sum(counts[side].values())} images ({classes})")
+        names = {"train": "training", "valid": "validation", "test": "test"}
+        for side, of_class in counts.items():
+            classes = ", ".join(f"{count} {label}" for label, count in of_class.items())
+            self.stage(f"{names[side]}: {sum(of_class.values())} images ({classes})")
         for bad in cohort.bad[:5]:
             self.stage(f"set aside: {bad.path} ({bad.reason})")
         if len(cohort.bad) > 5:

@@ -86,6 +86,10 @@ def _score_rows(arms: list[dict[str, Any]]) -> Rows:
         for name in classes:
             scores = [arm.get("per_class", {}).get(name) for arm in arms]
             rows.append((f"{name} P/R/F1", [_prf(score) for score in scores]))
+        if any("test" in arm for arm in arms):
+            tests = [arm.get("test", {}) for arm in arms]
+            rows.append(("test accuracy", [_share(test.get("accuracy")) for test in tests]))
+            rows += [(f"test {name} P/R/F1", [_prf(test.get("per_class", {}).get(name)) for test in tests]) for name in classes]
         rows += [
             ("untrusted lungs", [str(arm.get("untrusted_lungs", "-")) for arm in arms]),
         ]
