@@ -1,6 +1,7 @@
-"""One arm from inputs to finished files: fit, score, write what it found and what it cost."""
+"""One fit of an arm, from inputs to finished files: fit, score, write what it found and what it cost."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -37,16 +38,26 @@ CHECKPOINT = "checkpoint.safetensors"
 GALLERY = 12
 
 
-def classification_arm(directory: RunDir, name: str, inputs: ArmInputs, cohort: Cohort, progress: Progress, resume: bool) -> None:
-    """Fit one arm's classifier and write its folder."""
-    recipe, folder = inputs.recipe, directory.arm(name)
-    folder.mkdir(exist_ok=True)
+@dataclass(frozen=True)
+class Job:
+    """One fit of an arm: its name for a person, its recipe, and its folder."""
+
+    directory: RunDir
+    name: str
+    recipe: Recipe
+    folder: Path
+
+
+def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Progress, resume: bool) -> None:
+    """Fit one classifier and write its folder."""
+    recipe, folder = job.recipe, job.folder
+    folder.mkdir(parents=True, exist_ok=True)
     compute = pick_compute(recipe.training.device, recipe.training.precision)
     reasons = inputs.lungs.reasons if inputs.lungs else (None,) * len(cohort)
     write_split(folder, cohort, reasons)
     if any(reasons):
         save_png(untrusted_gallery(cohort, inputs.lungs), folder / "plots" / "untrusted_lungs.png")
-    with progress.arm(name, inputs.size, total_epochs(recipe.training)) as show:
+    with progress.arm(job.name, inputs.size, total_epochs(recipe.training)) as show:
         result = fit_classifier(
             recipe,
             cohort,
@@ -54,7 +65,7 @@ def classification_arm(directory: RunDir, name: str, inputs: ArmInputs, cohort: 
             compute,
             checkpoint=folder / CHECKPOINT,
             resume=resume,
-            on_epoch=_each_epoch(directory, name, folder, show),
+            on_epoch=_each_epoch(job, show),
         )
     scores = {
         side: score(cohort.labels[where], result.probabilities[where], cohort.classes).as_dict()
@@ -74,15 +85,13 @@ def classification_arm(directory: RunDir, name: str, inputs: ArmInputs, cohort: 
     _write_ending(folder, result.fitted, compute, cohort, inputs.size, cost, scores.pop("valid") | counted | scores)
 
 
-def segmentation_arm(
-    directory: RunDir, name: str, recipe: Recipe, cohort: Cohort, cache_dir: Path, progress: Progress, resume: bool
-) -> None:
-    """Fit one arm's lung segmenter and write its folder."""
-    folder = directory.arm(name)
-    folder.mkdir(exist_ok=True)
+def fit_one_segmenter(job: Job, cohort: Cohort, cache_dir: Path, progress: Progress, resume: bool) -> None:
+    """Fit one lung segmenter and write its folder."""
+    recipe, folder = job.recipe, job.folder
+    folder.mkdir(parents=True, exist_ok=True)
     compute = pick_compute(recipe.training.device, recipe.training.precision)
     write_split(folder, cohort, (None,) * len(cohort))
-    with progress.arm(name, INPUT_SIZE, total_epochs(recipe.training)) as show:
+    with progress.arm(job.name, INPUT_SIZE, total_epochs(recipe.training)) as show:
         result = fit_segmenter(
             recipe,
             cohort,
@@ -90,7 +99,7 @@ def segmentation_arm(
             cache_dir,
             checkpoint=folder / CHECKPOINT,
             resume=resume,
-            on_epoch=_each_epoch(directory, name, folder, show),
+            on_epoch=_each_epoch(job, show),
         )
     save_segmenter(result.fitted.learner.model, result.normaliser, folder / "weights.safetensors")
     scores = score_lungs(result.predicted, result.reasons, result.truth, (recipe.lungs or Lungs()).margin)
@@ -159,10 +168,10 @@ def save_weights(
         save_file(owned, temporary, metadata={"darkcovid": json.dumps(about)})
 
 
-def _each_epoch(directory: RunDir, name: str, folder: Path, show):
+def _each_epoch(job: Job, show):
     def on_epoch(history: History) -> None:
-        write_text(folder / "history.csv", pd.DataFrame(history.rows).to_csv(index=False))
-        directory.event("epoch", arm=name, **history.rows[-1])
+        write_text(job.folder / "history.csv", pd.DataFrame(history.rows).to_csv(index=False))
+        job.directory.event("epoch", arm=job.name, **history.rows[-1])
         show(history)
 
     return on_epoch

@@ -25,7 +25,7 @@ BATCHES = 3
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One arm: input (height, width), seconds of all its epochs, peak bytes of host and device memory."""
+    """One arm: input (height, width), all epochs of all its fits and their seconds, peak bytes of host and device memory."""
 
     image_size: Size
     epochs: int
@@ -38,7 +38,8 @@ def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> dict[str, Any]:
     """The resolved recipe, the split's counts, and an `Estimate` of each arm. Raises what a run would raise before training."""
     names = chosen_arms(recipe, arms)
     segmentation = recipe.task == "lung_segmentation"
-    cohort = (lung_mask_cohort if segmentation else classification_cohort)(recipe.data, cache_dir)
+    first = next(iter(recipe.fits().values()))
+    cohort = (lung_mask_cohort if segmentation else classification_cohort)(first.data, cache_dir)
     maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), cache_dir)
     estimates = {}
     for name in names:
@@ -68,7 +69,7 @@ def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Est
     epoch = (row["data_seconds"] + row["step_seconds"]) * train_images / row["train_images"]
     epoch += row["valid_seconds"] * len(valid) / int(few.valid.sum())
     cost = fitted.cost
-    epochs = total_epochs(recipe.training)
+    epochs = total_epochs(recipe.training) * len(recipe.fits())
     return Estimate(size, epochs, epoch * epochs, cost.peak_host_bytes, cost.peak_device_bytes)
 
 

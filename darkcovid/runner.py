@@ -1,6 +1,7 @@
 """The order of the stages: cohort, inputs, then each arm trained, scored and written; at the end the comparison.
 
-An arm's `metrics.json` is written last, so an arm that has one is finished and a resumed run passes it by.
+An arm is one fit, or one for each fold and seed. A fit's `metrics.json` is written last, so a fit that has one is finished
+and a resumed run passes it by.
 """
 
 from collections.abc import Iterable
@@ -8,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from darkcovid.arms import classification_arm, segmentation_arm
+from darkcovid.arms import Job, fit_one_classifier, fit_one_segmenter
 from darkcovid.compute import pick_compute
-from darkcovid.data.cohort import classification_cohort, lung_mask_cohort
+from darkcovid.data.cohort import Cohort, classification_cohort, lung_mask_cohort
 from darkcovid.errors import Interrupted, one_line
 from darkcovid.evaluation.comparison import arm_summary, side_by_side
-from darkcovid.evaluation.lungs import read_scores, summarise
 from darkcovid.inputs import InputMaker, chosen_arms, make_inputs
 from darkcovid.paths import write_json, write_text
+from darkcovid.pooling import pool_fits
 from darkcovid.recipe import Recipe
 from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
@@ -32,6 +33,20 @@ class Folders:
     cache: Path
 
 
+class Cohorts:
+    """A recipe's cohort by the split of each of its fits, each made once."""
+
+    def __init__(self, recipe: Recipe, cache_dir: Path):
+        self.make = classification_cohort if recipe.task == "classification" else lung_mask_cohort
+        self.cache_dir, self._made = cache_dir, {}
+
+    def of(self, fit: Recipe) -> Cohort:
+        split = fit.data.split
+        if split not in self._made:
+            self._made[split] = self.make(fit.data, self.cache_dir)
+        return self._made[split]
+
+
 def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str] = (), resume: bool = False) -> dict[str, Any]:
     """Run a recipe's arms and return the comparison that is also in the run folder's `comparison.json`.
 
@@ -40,15 +55,14 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
     """
     names = chosen_arms(recipe, arms)
     progress.stage(f"reading {recipe.data.manifest}")
-    segmentation = recipe.task == "lung_segmentation"
-    inputs, cohorts = {}, {}
-    if segmentation:
-        recipes = recipe.arm_recipes()
-        cohorts = {name: lung_mask_cohort(recipes[name].data, folders.cache) for name in names}
-        progress.cohort(cohorts[names[0]])
-    else:
-        cohort = classification_cohort(recipe.data, folders.cache)
-        progress.cohort(cohort)
+    plan = {name: recipe.arm_recipes()[name].fits() for name in names}
+    cohorts = Cohorts(recipe, folders.cache)
+    progress.cohort(cohorts.of(next(iter(plan[names[0]].values()))))
+    inputs = {}
+    for fit in plan[names[0]].values():
+        cohorts.of(fit)
+    if recipe.task == "classification":
+        cohort = cohorts.of(next(iter(plan[names[0]].values())))
         maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), folders.cache)
         inputs = make_inputs(maker, names, progress.stage)
         for arm in inputs.values():
@@ -59,20 +73,22 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
     directory.set_state("running", arms=names)
     try:
         for name in names:
-            if (directory.arm(name) / "metrics.json").is_file():
-                progress.stage(f"{name} is finished already")
-                continue
-            directory.event("arm", arm=name)
-            if segmentation:
-                segmentation_arm(directory, name, recipes[name], cohorts[name], folders.cache, progress, resume)
-            else:
-                classification_arm(directory, name, inputs[name], cohort, progress, resume)
+            folder, fits = directory.arm(name), plan[name]
+            jobs = [Job(directory, "/".join(filter(None, (name, fit))), wanted, folder / fit) for fit, wanted in fits.items()]
+            for job in jobs:
+                if (job.folder / "metrics.json").is_file():
+                    progress.stage(f"{job.name} is finished already")
+                    continue
+                directory.event("arm", arm=job.name)
+                if recipe.task == "classification":
+                    fit_one_classifier(job, inputs[name], cohorts.of(job.recipe), progress, resume)
+                else:
+                    fit_one_segmenter(job, cohorts.of(job.recipe), folders.cache, progress, resume)
+            if len(jobs) > 1:
+                pool_fits(folder, {job.folder.name: job.folder for job in jobs}, recipe.task)
         comparison = side_by_side(
             {name: arm_summary(directory.arm(name)) for name in names}, str(directory.path), reference=names[0]
         )
-        if segmentation and recipe.data.split.folds is not None:
-            scores = [score for name in names for score in read_scores(directory.arm(name) / "predictions.csv")]
-            comparison["pooled"] = summarise(scores)
         write_json(directory.path / "comparison.json", comparison)
         write_text(directory.path / "comparison.md", comparison_markdown(comparison))
         plot_comparison(comparison, directory.path / "comparison.png")

@@ -117,11 +117,14 @@ def test_arms_may_not_change_the_patients(write):
     assert message.startswith("arms.two.data.split: arms of one recipe share it")
 
 
-def test_only_segmenters_may_have_folds_as_arms_and_only_folds_that_exist(write):
-    folds = "data: {split: {folds: 3}}\narms: {one: {}, two: {data.split.fold: 2}}"
-    recipe = load_recipe(write(f"name: a\ntask: lung_segmentation\n{folds}"))
-    assert [arm.data.split.fold for arm in recipe.arm_recipes().values()] == [1, 2]
-    assert refused(write(f"name: a\n{folds}")).startswith("arms.two.data.split: ")
+def test_folds_and_seeds_make_fits(write):
+    recipe = load_recipe(write("name: a\ntraining: {folds: 2, seeds: [7, 8]}"))
+    fits = {name: (fit.data.split.folds, fit.data.split.fold, fit.training.seed) for name, fit in recipe.fits().items()}
+    assert fits == {"fold1-seed7": (2, 1, 7), "fold2-seed7": (2, 2, 7), "fold1-seed8": (2, 1, 8), "fold2-seed8": (2, 2, 8)}
+    assert list(load_recipe(write("name: a")).fits()) == [""]
+    assert list(load_recipe(write("name: a\ntraining: {seeds: [3]}")).fits()) == ["seed3"]
+    message = refused(write("name: a\narms: {one: {}, two: {training.folds: 2}}"))
+    assert message.startswith("arms.two.training.folds: arms of one recipe share it")
     assert "fold needs folds" in refused(write("name: a\ndata: {split: {fold: 2}}"))
     assert "in 1..3" in refused(write("name: a\ndata: {split: {folds: 3, fold: 4}}"))
 

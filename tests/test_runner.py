@@ -11,6 +11,8 @@ from PIL import Image
 from rich.console import Console
 from safetensors import safe_open
 
+from darkcovid.data.normalise import Fixed
+from darkcovid.errors import Interrupted
 from darkcovid.lungs.unet import build_unet, save_segmenter
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import Progress
@@ -143,7 +145,7 @@ def test_where_no_lungs_are_found_whole_images_are_used_counted_and_shown(folder
     with torch.no_grad():
         blind.segmentation_head[0].weight.zero_()
         blind.segmentation_head[0].bias.fill_(-100)
-    save_segmenter(blind, 0.5, 0.25, tmp_path / "blind.safetensors")
+    save_segmenter(blind, Fixed(0.5, 0.25), tmp_path / "blind.safetensors")
     sets = [*SETS, "training.epochs=1", "lungs.crop_size=null", f"lungs.weights={tmp_path / 'blind.safetensors'}"]
     comparison = run(load_recipe(RECIPES / "segmented.yaml", sets), folders, Watched(), ["segmented"])
     arm, folder = comparison["arms"]["segmented"], folders.runs / comparison["run_dir"].split("/")[-1] / "segmented"
@@ -156,13 +158,42 @@ def test_where_no_lungs_are_found_whole_images_are_used_counted_and_shown(folder
 @pytest.mark.slow
 def test_the_folds_of_a_segmenter_are_pooled(folders):
     sets = ["data.manifest=phantom", "data.phantom.patients=12", "data.phantom.image_size=64"]
-    sets += ["data.split.folds=2", "arms={one: {data.split.fold: 1}, two: {data.split.fold: 2}}"]
+    sets += ["data.split.folds=null", "training.folds=2"]
     recipe = load_recipe(RECIPES / "lung_unet.yaml", [*sets, "training.epochs=1", "training.batch_size=4"])
     comparison = run(recipe, folders, Watched())
-    directory = folders.runs / comparison["run_dir"].split("/")[-1]
-    rows = [row for arm in ("one", "two") for row in read_csv(directory / arm / "predictions.csv")]
-    assert len({row["image"] for row in rows}) == len(rows) == comparison["pooled"]["images"]
-    assert comparison["pooled"]["dice"]["mean"] == pytest.approx(np.mean([float(row["dice"]) for row in rows]), abs=1e-5)
+    arm = comparison["arms"]["lung_unet"]
+    folder = folders.runs / comparison["run_dir"].split("/")[-1] / "lung_unet"
+    rows = read_csv(folder / "predictions.csv")
+    assert len({row["image"] for row in rows}) == len(rows) == arm["images"]["valid"]
+    assert arm["dice"]["mean"] == pytest.approx(np.mean([float(row["dice"]) for row in rows]), abs=1e-5)
+    each = [json.loads((folder / fold / "metrics.json").read_text())["dice"]["mean"] for fold in ("fold1", "fold2")]
+    assert arm["mean"]["dice"] == pytest.approx(np.mean(each))
+    assert arm["sd"]["dice"] == pytest.approx(np.std(each, ddof=1))
+
+
+@pytest.mark.slow
+def test_folds_and_seeds_are_pooled_each_fit_resumable(folders):
+    recipe = load_recipe(RECIPES / "base.yaml", [*SETS, "training.folds=3", "training.seeds=[1, 2]", "training.epochs=1"])
+    with pytest.raises(Interrupted):
+        run(recipe, folders, Watched(stop_at="base/fold2-seed1 epoch 1"))
+    watched = Watched()
+    comparison = run(recipe, folders, watched, resume=True)
+    assert "base/fold1-seed1 is finished already" in watched.text.getvalue()
+    folder = folders.runs / comparison["run_dir"].split("/")[-1] / "base"
+    names = [f"fold{fold}-seed{seed}" for seed in (1, 2) for fold in (1, 2, 3)]
+    assert all((folder / name / "weights.safetensors").is_file() for name in names)
+    arm, rows = comparison["arms"]["base"], read_csv(folder / "predictions.csv")
+    assert {row["side"] for row in rows} == {"valid"}
+    assert len(rows) == 2 * arm["images"]["valid"] == 2 * len({row["image"] for row in rows})
+    assert arm["accuracy"] == pytest.approx(np.mean([row["label"] == row["predicted"] for row in rows]))
+    each = [json.loads((folder / name / "metrics.json").read_text())["accuracy"] for name in names]
+    assert (arm["mean"]["accuracy"], arm["sd"]["accuracy"]) == pytest.approx((np.mean(each), np.std(each, ddof=1)))
+    seconds = [json.loads((folder / name / "timing.json").read_text())["train_seconds"] for name in names]
+    assert arm["train_seconds"] == pytest.approx(sum(seconds))
+    patients = {}
+    for row in rows:
+        patients.setdefault(row["patient"], set()).add(row["fit"].split("-")[0])
+    assert all(len(folds) == 1 for folds in patients.values())
 
 
 @pytest.mark.slow

@@ -155,14 +155,11 @@ def _check_suggestion(name: str | None) -> None:
 def _show_comparison(comparison: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from darkcovid.report.data_tables import lung_lines
     from darkcovid.report.tables import NOTICE, comparison_tables
 
     console = Console(highlight=False)
     for index, table in enumerate(comparison_tables(comparison, console.width)):
         console.print(*[""] * bool(index), table, sep="\n")
-    if "pooled" in comparison:
-        console.print("\n".join(["", "all folds together:", *lung_lines(comparison["pooled"])]), markup=False)
     for reason in comparison.get("not_comparable", []):
         console.print(f"not comparable: {reason}", markup=False)
     console.print(f"\n{NOTICE}\nrun folder: {comparison['run_dir']}", markup=False, soft_wrap=True)

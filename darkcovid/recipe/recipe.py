@@ -34,6 +34,8 @@ class Recipe(Strict):
             raise ValueError(f"model.outputs: sigmoid tells two classes apart, and data.classes has {len(self.data.classes)}")
         if self.model.outputs == "sigmoid" and (self.training.loss.focal or self.training.loss.smoothing):
             raise ValueError("training.loss: focal and smoothing need model.outputs softmax")
+        if self.training.folds and (self.data.split.folds or self.data.split.method == "by_column"):
+            raise ValueError("training.folds draws the folds itself; leave out data.split.folds, and use a method that draws")
         if self.channels > 1 and self.data.normalise in ("imagenet", "zca"):
             raise ValueError(
                 f"data.normalise: {self.data.normalise} is not for a crop with a thumbnail; use training, image or none"
@@ -57,6 +59,27 @@ class Recipe(Strict):
         if not self.arms:
             return {self.name: self}
         return {arm: self.arm_recipe(arm) for arm in self.arms}
+
+    def fits(self) -> dict[str, "Recipe"]:
+        """The recipe of each fit of an arm, by the fit's name: one for each of `training.folds` and `training.seeds`, or one
+        without a name."""
+        folds = range(1, self.training.folds + 1) if self.training.folds else [None]
+        seeds = self.training.seeds or [None]
+        return {
+            "-".join(part for part in (fold and f"fold{fold}", seed is not None and f"seed{seed}") if part): self._fit(fold, seed)
+            for seed in seeds
+            for fold in folds
+        }
+
+    def _fit(self, fold: int | None, seed: int | None) -> "Recipe":
+        split = self.data.split.model_copy(update={"folds": self.training.folds, "fold": fold}) if fold else self.data.split
+        training = {"folds": None, "seeds": None} | ({"seed": seed} if seed is not None else {})
+        return self.model_copy(
+            update={
+                "data": self.data.model_copy(update={"split": split}),
+                "training": self.training.model_copy(update=training),
+            }
+        )
 
     def digest(self) -> str:
         """Eight hexadecimal digits that name what this recipe asks for."""
@@ -93,22 +116,18 @@ def check_arms(recipe: Recipe) -> None:
     arms = recipe.arm_recipes()
     for name, arm in arms.items():
         for key in sorted(set(Data.model_fields) - MAY_DIFFER):
-            if getattr(arm.data, key) != getattr(recipe.data, key) and not _another_fold(key, arm, recipe):
+            if getattr(arm.data, key) != getattr(recipe.data, key):
                 raise RequestError(
                     f"arms.{name}.data.{key}: arms of one recipe share it, or their figures could not be compared; "
                     "write a second recipe and use `darkcovid compare --force`"
                 )
+        for key in ("folds", "seeds"):
+            if getattr(arm.training, key) != getattr(recipe.training, key):
+                raise RequestError(f"arms.{name}.training.{key}: arms of one recipe share it; write a second recipe")
         if arm.task != recipe.task:
             raise RequestError(f"arms.{name}.task: arms of one recipe share it; write a second recipe")
         if isinstance(arm.data.image_size, str):
             _check_borrowed_size(f"arms.{name}.data.image_size" if recipe.arms else "data.image_size", name, arms)
-
-
-def _another_fold(key: str, arm: Recipe, recipe: Recipe) -> bool:
-    """Arms that train segmenters may be the folds of one cross-validation."""
-    mine, theirs = arm.data.split, recipe.data.split
-    segmenters = recipe.task == "lung_segmentation" and key == "split"
-    return segmenters and mine.folds is not None and mine.model_copy(update={"fold": theirs.fold}) == theirs
 
 
 def _check_borrowed_size(key: str, name: str, arms: dict[str, Recipe]) -> None:

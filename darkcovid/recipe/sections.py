@@ -171,15 +171,17 @@ class Plateau(Strict):
 
 
 class Training(Strict):
-    """How the network is fitted. `schedule`: `one_cycle`, `flat_cos`, `constant`, `exponential` (the rate times `decay`
-    each epoch) or `fine_tune` (`freeze_epochs` with the backbone frozen, then all of it with lower rates for the earlier
-    layers). `frozen`: the backbone never trains; `unfreeze_after`: not before so many epochs. `stop_after`: early stopping
-    once the validation accuracy has not improved for so many epochs; `keep`: the weights of the last epoch, or of the one
-    with the best validation accuracy or loss. `ema`: decay of an average of the weights, which then is the result;
-    `mixup`, `cutmix`: their Beta distribution's alpha; `clip`: greatest norm of the gradient; `tta`: so many augmented
-    views are averaged with the plain one."""
+    """How the network is fitted. `folds`: cross-validation, every fold in turn; `seeds`: a fit for each. `schedule`:
+    `one_cycle`, `flat_cos`, `constant`, `exponential` (the rate times `decay` each epoch) or `fine_tune` (`freeze_epochs`
+    with the backbone frozen, then all of it with lower rates for the earlier layers). `frozen`: the backbone never trains;
+    `unfreeze_after`: not before so many epochs. `stop_after`: early stopping once the validation accuracy has not improved
+    for so many epochs; `keep`: the weights of the last epoch, or of the one with the best validation accuracy or loss.
+    `ema`: decay of an average of the weights, which then is the result; `mixup`, `cutmix`: their Beta distribution's alpha;
+    `clip`: greatest norm of the gradient; `tta`: so many augmented views are averaged with the plain one."""
 
     epochs: int = Field(100, ge=1)
+    folds: int | None = Field(None, ge=2, le=20)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(None, min_length=1)
     batch_size: int = Field(32, ge=2)
     lr: float = Field(3.0e-3, gt=0)
     schedule: Literal["one_cycle", "flat_cos", "constant", "exponential", "fine_tune"] = "one_cycle"
@@ -206,6 +208,8 @@ class Training(Strict):
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> "Training":
+        if self.seeds and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: name each seed once")
         if self.plateau and self.schedule not in ("constant", "exponential"):
             raise ValueError("plateau lowers a constant or exponential rate; set schedule to one of them")
         if self.mixup and self.cutmix:

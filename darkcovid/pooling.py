@@ -1,0 +1,85 @@
+"""Several fits of one arm, of folds or seeds, become one arm's files: every figure pooled, and its mean and spread."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from darkcovid.evaluation.lungs import read_scores, summarise
+from darkcovid.evaluation.metrics import score
+from darkcovid.paths import write_json, write_text
+from darkcovid.report.plots import plot_confusion
+
+SUMMED = ("train_seconds", "data_wait_seconds", "forward_backward_seconds", "validation_seconds", "host_joules", "device_joules")
+GREATEST = ("peak_host_bytes", "peak_device_bytes")
+MIDDLE = ("epoch_seconds", "train_images_per_second")
+
+
+def pool_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
+    """Write an arm's `split.csv`, `predictions.csv`, `timing.json` and, last, `metrics.json` from the folders of its fits.
+
+    Predictions are those of images that the fit had not learned from, each with the fit's name. `metrics.json` has the
+    figures of all of them together, each fit's under `fits`, and the fits' `mean` and `sd` (n - 1).
+    """
+    write_text(folder / "split.csv", _stacked(fits, "split.csv").to_csv(index=False))
+    predictions = _stacked(fits, "predictions.csv")
+    write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6f"))
+    each = {name: json.loads((path / "metrics.json").read_text()) for name, path in fits.items()}
+    write_json(folder / "timing.json", _pooled_timing([json.loads((path / "timing.json").read_text()) for path in fits.values()]))
+    first = next(iter(each.values()))
+    common = {key: first[key] for key in ("classes", "parameters", "bad_images", "bad", "untrusted_lungs") if key in first}
+    if task == "lung_segmentation":
+        scores = [found for path in fits.values() for found in read_scores(path / "predictions.csv")]
+        pooled, figures = summarise(scores), {name: _lung_figures(metrics) for name, metrics in each.items()}
+    else:
+        pooled, figures = (
+            _pooled_scores(predictions, first["classes"]),
+            {name: _figures(metrics) for name, metrics in each.items()},
+        )
+        plot_confusion(np.array(pooled["confusion_matrix"]), first["classes"], folder / "plots" / "confusion_matrix.png")
+    table = pd.DataFrame(figures).T
+    spread = {"fits": figures, "mean": table.mean().to_dict(), "sd": table.std(ddof=1).to_dict()}
+    images = {"train": round(np.mean([metrics["images"]["train"] for metrics in each.values()])), "valid": _scored(predictions)}
+    write_json(folder / "metrics.json", common | pooled | spread | {"images": images})
+
+
+def _stacked(fits: dict[str, Path], file: str) -> pd.DataFrame:
+    """The rows of every fit's file that are not of its training side."""
+    tables = [pd.read_csv(path / file, dtype=str, keep_default_na=False).assign(fit=name) for name, path in fits.items()]
+    table = pd.concat(tables, ignore_index=True)
+    return table[table.side != "train"] if "side" in table else table
+
+
+def _pooled_scores(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    codes = {name: index for index, name in enumerate(classes)}
+    pooled = {}
+    for side, rows in predictions.groupby("side"):
+        probabilities = rows[[f"probability_{name}" for name in classes]].astype(float).to_numpy()
+        pooled[side] = score(rows.label.map(codes).to_numpy(), probabilities, tuple(classes)).as_dict()
+    return pooled.pop("valid") | pooled
+
+
+def _figures(metrics: dict[str, Any]) -> dict[str, float]:
+    recalls = {f"{name} recall": figures["recall"] for name, figures in metrics["per_class"].items()}
+    test = {"test accuracy": metrics["test"]["accuracy"]} if "test" in metrics else {}
+    return {"accuracy": metrics["accuracy"], "balanced_accuracy": metrics["balanced_accuracy"], **recalls, **test}
+
+
+def _lung_figures(metrics: dict[str, Any]) -> dict[str, float]:
+    return {"dice": metrics["dice"]["mean"], "dice_p5": metrics["dice"]["p5"], "box_iou": metrics["box_iou_mean"]}
+
+
+def _pooled_timing(timings: list[dict[str, Any]]) -> dict[str, Any]:
+    pooled = dict(timings[0])
+    for keys, combine in ((SUMMED, sum), (GREATEST, max), (MIDDLE, np.median)):
+        for key in keys:
+            values = [timing.get(key) for timing in timings]
+            pooled[key] = None if None in values else float(combine(values))
+    return pooled | {key: int(pooled[key]) for key in GREATEST} | {"fits": len(timings)}
+
+
+def _scored(predictions: pd.DataFrame) -> int:
+    valid = predictions[predictions.side == "valid"] if "side" in predictions else predictions
+    return int(valid.image.nunique())
