@@ -16,8 +16,8 @@ from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.normalise import described
 from darkcovid.data.pixels import save_png
+from darkcovid.evaluation.intervals import scored
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
-from darkcovid.evaluation.metrics import score
 from darkcovid.inputs import ArmInputs
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.lungs.unet import INPUT_SIZE, save_segmenter
@@ -68,7 +68,7 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
             on_epoch=_each_epoch(job, show),
         )
     scores = {
-        side: score(cohort.labels[where], result.probabilities[where], cohort.classes).as_dict()
+        side: scored(cohort.labels[where], result.probabilities[where], cohort.classes, cohort.patients[where])
         for side, where in cohort.sides.items()
         if side != "train"
     }

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from darkcovid.evaluation.intervals import scored
 from darkcovid.evaluation.lungs import read_scores, summarise
-from darkcovid.evaluation.metrics import score
 from darkcovid.paths import write_json, write_text
 from darkcovid.report.plots import plot_confusion
 
@@ -57,7 +57,7 @@ def _pooled_scores(predictions: pd.DataFrame, classes: list[str]) -> dict[str, A
     pooled = {}
     for side, rows in predictions.groupby("side"):
         probabilities = rows[[f"probability_{name}" for name in classes]].astype(float).to_numpy()
-        pooled[side] = score(rows.label.map(codes).to_numpy(), probabilities, tuple(classes)).as_dict()
+        pooled[side] = scored(rows.label.map(codes).to_numpy(), probabilities, classes, rows.patient)
     return pooled.pop("valid") | pooled
 
 

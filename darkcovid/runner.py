@@ -13,7 +13,7 @@ from darkcovid.arms import Job, fit_one_classifier, fit_one_segmenter
 from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import Cohort, classification_cohort, lung_mask_cohort
 from darkcovid.errors import Interrupted, one_line
-from darkcovid.evaluation.comparison import arm_summary, side_by_side
+from darkcovid.evaluation.comparison import arm_summary, pairs_of, side_by_side
 from darkcovid.inputs import InputMaker, chosen_arms, make_inputs
 from darkcovid.paths import write_json, write_text
 from darkcovid.pooling import pool_fits
@@ -89,6 +89,7 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
         comparison = side_by_side(
             {name: arm_summary(directory.arm(name)) for name in names}, str(directory.path), reference=names[0]
         )
+        comparison |= pairs_of(comparison, {name: directory.arm(name) for name in names})
         write_json(directory.path / "comparison.json", comparison)
         write_text(directory.path / "comparison.md", comparison_markdown(comparison))
         plot_comparison(comparison, directory.path / "comparison.png")

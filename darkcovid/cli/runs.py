@@ -162,6 +162,8 @@ def _show_comparison(comparison: dict[str, Any]) -> None:
         console.print(*[""] * bool(index), table, sep="\n")
     for reason in comparison.get("not_comparable", []):
         console.print(f"not comparable: {reason}", markup=False)
+    for pair in comparison.get("pairs", []):
+        console.print(pair["sentence"], markup=False)
     console.print(f"\n{NOTICE}\nrun folder: {comparison['run_dir']}", markup=False, soft_wrap=True)
 
 

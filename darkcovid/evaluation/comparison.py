@@ -2,12 +2,16 @@
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from darkcovid.errors import RequestError, one_line
+import pandas as pd
 
-ARM_FILES = ("split.csv", "metrics.json", "timing.json")
+from darkcovid.errors import RequestError, one_line
+from darkcovid.evaluation.pairs import Predictions, compare_to
+
+ARM_FILES = ("split.csv", "predictions.csv", "metrics.json", "timing.json")
 
 
 def arm_summary(folder: Path) -> dict[str, Any]:
@@ -29,6 +33,28 @@ def side_by_side(arms: dict[str, dict[str, Any]], run_dir: str, reference: str) 
         for name, summary in arms.items()
     }
     return {"run_dir": run_dir, "reference_arm": reference, "arms": timed}
+
+
+def paired(folders: dict[str, Path], reference: str, classes: list[str]) -> list[dict[str, Any]]:
+    """Every other classifier against the reference, as `compare_to` does, from the arms' `predictions.csv`."""
+    arms = {name: read_predictions(folder, classes) for name, folder in folders.items()}
+    same = {name: arm for name, arm in arms.items() if list(arm.images) == list(arms[reference].images)}
+    return [asdict(pair) for pair in compare_to(reference, same, classes)]
+
+
+def read_predictions(folder: Path, classes: list[str]) -> Predictions:
+    """What a classifier's arm said of its validation side, or of every fold and seed of it, sorted by fit and image."""
+    table = pd.read_csv(folder / "predictions.csv", dtype={"image": str, "patient": str}, keep_default_na=False)
+    table = table[table.side == "valid"]
+    keys = ["fit", "image"] if "fit" in table else ["image"]
+    table = table.sort_values(keys)
+    return Predictions(
+        images=table[keys].agg(" ".join, axis=1).tolist(),
+        patients=table.patient.tolist(),
+        labels=table.label.map({name: code for code, name in enumerate(classes)}).to_numpy(),
+        probabilities=table[[f"probability_{name}" for name in classes]].to_numpy(float),
+        several_fits=bool(table.image.duplicated().any()),
+    )
 
 
 def finished_arms(run: Path) -> list[Path]:
@@ -85,7 +111,18 @@ def compare_runs(runs: list[Path], force: bool = False) -> dict[str, Any]:
         run_dir=", ".join(str(run) for run in runs),
         reference=names[0],
     )
-    return comparison | {"not_comparable": reasons}
+    return comparison | pairs_of(comparison, dict(zip(names, arms, strict=True))) | {"not_comparable": reasons}
+
+
+def pairs_of(comparison: dict[str, Any], folders: dict[str, Path]) -> dict[str, Any]:
+    """`pairs` of a comparison of classifiers; nothing of one of segmenters."""
+    arms = comparison["arms"]
+    if not all("per_class" in arm for arm in arms.values()):
+        return {}
+    classes = {tuple(arm["per_class"]) for arm in arms.values()}
+    if len(classes) > 1:
+        return {"pairs": []}
+    return {"pairs": paired(folders, comparison["reference_arm"], list(classes.pop()))}
 
 
 def _distinct_names(arms: list[Path]) -> list[str]:

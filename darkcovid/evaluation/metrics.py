@@ -1,27 +1,42 @@
 """How good are these predictions? The arithmetic is scikit-learn's."""
 
+import warnings
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, precision_recall_fscore_support
+from sklearn import metrics
+
+from darkcovid.evaluation.calibration import calibration_error
 
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """Precision, recall (sensitivity) and F1 in 0..1 of one class against the rest; support: its images."""
+    """One class against the rest, all in 0..1: precision, recall (sensitivity), specificity, F1, area under the ROC curve
+    and average precision (area under the precision-recall curve), None where a side is empty; support: its images."""
 
     precision: float
     recall: float
+    specificity: float
     f1: float
+    roc_auc: float | None
+    average_precision: float | None
     support: int
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """accuracy and balanced_accuracy (mean recall) in 0..1; confusion_matrix[true][predicted] counts images."""
+    """accuracy and balanced_accuracy (mean recall) in 0..1; macro: plain means over classes; kappa (Cohen) and mcc (Matthews)
+    in -1..1; brier: mean squared distance of the probabilities from the truth, 0..2, and log_loss, lower is better; ece:
+    calibration error, 0..1; confusion_matrix[true][predicted] counts images."""
 
     accuracy: float
     balanced_accuracy: float
+    macro: dict[str, float | None]
+    kappa: float
+    mcc: float
+    brier: float
+    log_loss: float
+    ece: float
     per_class: dict[str, ClassScore]
     confusion_matrix: list[list[int]]
 
@@ -34,15 +49,48 @@ def score(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...
 
     A class that is never predicted has precision 0.
     """
-    predicted = probabilities.argmax(1)
-    codes = list(range(len(classes)))
-    columns = precision_recall_fscore_support(labels, predicted, labels=codes, zero_division=0)
-    return Scores(
-        accuracy=float(accuracy_score(labels, predicted)),
-        balanced_accuracy=float(balanced_accuracy_score(labels, predicted)),
-        per_class={
-            name: ClassScore(float(precision), float(recall), float(f1), int(support))
-            for name, precision, recall, f1, support in zip(classes, *columns, strict=True)
-        },
-        confusion_matrix=confusion_matrix(labels, predicted, labels=codes).tolist(),
+    predicted, codes = probabilities.argmax(1), list(range(len(classes)))
+    matrix = metrics.confusion_matrix(labels, predicted, labels=codes)
+    per_class = {name: _class_score(matrix, labels, probabilities, code) for code, name in enumerate(classes)}
+    likely = np.clip(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).eps, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class without images: said by its support
+        return Scores(
+            accuracy=float(metrics.accuracy_score(labels, predicted)),
+            balanced_accuracy=float(metrics.balanced_accuracy_score(labels, predicted)),
+            macro=_macro(per_class),
+            kappa=_number(metrics.cohen_kappa_score(labels, predicted, labels=codes)),
+            mcc=float(metrics.matthews_corrcoef(labels, predicted)),
+            brier=float(((probabilities - np.eye(len(classes))[labels]) ** 2).sum(1).mean()),
+            log_loss=float(-np.log(likely).mean()),
+            ece=calibration_error(labels, probabilities),
+            per_class=per_class,
+            confusion_matrix=matrix.tolist(),
+        )
+
+
+def _class_score(matrix: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, code: int) -> ClassScore:
+    truth, predicted = labels == code, probabilities.argmax(1) == code
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, predicted, average="binary", zero_division=0)
+    others = len(labels) - truth.sum()
+    wrongly = matrix[:, code].sum() - matrix[code, code]
+    both = 0 < truth.sum() < len(labels)
+    return ClassScore(
+        precision=float(precision),
+        recall=float(recall),
+        specificity=float(1 - wrongly / others) if others else 0.0,
+        f1=float(f1),
+        roc_auc=float(metrics.roc_auc_score(truth, probabilities[:, code])) if both else None,
+        average_precision=float(metrics.average_precision_score(truth, probabilities[:, code])) if both else None,
+        support=int(truth.sum()),
     )
+
+
+def _macro(per_class: dict[str, ClassScore]) -> dict[str, float | None]:
+    names = ("precision", "recall", "specificity", "f1", "roc_auc", "average_precision")
+    columns = {name: [getattr(found, name) for found in per_class.values() if found.support] for name in names}
+    return {name: None if not column or None in column else float(np.mean(column)) for name, column in columns.items()}
+
+
+def _number(value: float) -> float:
+    return 0.0 if np.isnan(value) else float(value)

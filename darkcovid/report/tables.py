@@ -69,6 +69,7 @@ def comparison_markdown(comparison: dict[str, Any]) -> str:
     lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     lines += [f"| {label} | " + " | ".join(texts) + " |" for label, texts in comparison_rows(comparison)]
     notes = [f"Not comparable: {reason}." for reason in comparison.get("not_comparable", [])]
+    notes += [f"{pair['sentence']}\n" for pair in comparison.get("pairs", [])]
     return "\n".join([*lines, "", *notes, NOTICE, ""])
 
 
@@ -80,6 +81,7 @@ def _score_rows(arms: list[dict[str, Any]]) -> Rows:
     if any("accuracy" in arm for arm in arms):
         rows += [
             ("accuracy", [_share(arm.get("accuracy")) for arm in arms]),
+            ("  95 % interval", [_span(arm.get("intervals", {}).get("accuracy")) for arm in arms]),
             ("balanced accuracy", [_share(arm.get("balanced_accuracy")) for arm in arms]),
         ]
         classes = dict.fromkeys(name for arm in arms for name in arm.get("per_class", {}))
@@ -123,6 +125,10 @@ def _energy(arm: dict[str, Any]) -> float | None:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _span(interval: list[float] | None) -> str:
+    return "-" if interval is None else "-".join(f"{bound:.3f}".removeprefix("0") for bound in interval)
 
 
 def _prf(score: dict[str, float] | None) -> str:

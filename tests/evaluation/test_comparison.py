@@ -11,6 +11,9 @@ def arm_files(folder, seconds=60.0, patients=("p1", "p2"), accuracy=0.5):
     folder.mkdir(parents=True)
     lines = [f"{index}.png,{patient},covid,valid" for index, patient in enumerate(patients)]
     (folder / "split.csv").write_text("image,patient,label,side\n" + "\n".join([*lines, "t.png,t,covid,train", ""]))
+    table = [f"{index}.png,{patient},valid,covid,covid,1.0" for index, patient in enumerate(patients)]
+    columns = "image,patient,side,label,predicted,probability_covid"
+    (folder / "predictions.csv").write_text("\n".join([columns, *table, ""]))
     metrics = {
         "accuracy": accuracy,
         "balanced_accuracy": accuracy,

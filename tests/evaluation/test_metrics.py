@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
+from sklearn import metrics as theirs
 
+from darkcovid.evaluation.calibration import calibration_error, fit_temperature, reliability, with_temperature
 from darkcovid.evaluation.metrics import score
+
+RANDOM = np.random.default_rng(0)
+LABELS = RANDOM.integers(0, 3, 200)
+LOGITS = RANDOM.normal(size=(200, 3)) + 1.5 * np.eye(3)[LABELS]
+PROBABILITIES = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
 
 
 def test_figures_counted_by_hand():
@@ -15,10 +22,48 @@ def test_figures_counted_by_hand():
     assert (a.precision, a.recall, a.f1, a.support) == (1.0, pytest.approx(2 / 3), pytest.approx(0.8), 3)
     assert (b.precision, b.recall, b.support) == (0.5, 0.5, 2)
     assert (c.precision, c.recall, c.support) == (0.5, 1.0, 1)
+    assert (a.specificity, b.specificity, c.specificity) == (1.0, pytest.approx(3 / 4), pytest.approx(4 / 5))
 
 
 def test_a_class_never_predicted_scores_nothing_and_one_never_seen_is_still_listed():
     scores = score(np.array([0, 0, 1]), np.eye(3)[[0, 0, 0]], ("a", "b", "c"))
     assert scores.per_class["b"].precision == scores.per_class["b"].f1 == 0
     assert scores.per_class["c"].support == 0
+    assert scores.per_class["c"].roc_auc is None
     assert scores.as_dict()["per_class"]["a"]["recall"] == 1.0
+
+
+def test_every_figure_is_scikit_learns():
+    scores, predicted = score(LABELS, PROBABILITIES, ("a", "b", "c")), PROBABILITIES.argmax(1)
+    assert scores.kappa == pytest.approx(theirs.cohen_kappa_score(LABELS, predicted))
+    assert scores.mcc == pytest.approx(theirs.matthews_corrcoef(LABELS, predicted))
+    assert scores.macro["f1"] == pytest.approx(theirs.f1_score(LABELS, predicted, average="macro"))
+    assert scores.macro["precision"] == pytest.approx(theirs.precision_score(LABELS, predicted, average="macro"))
+    assert scores.macro["recall"] == pytest.approx(scores.balanced_accuracy)
+    assert scores.macro["roc_auc"] == pytest.approx(theirs.roc_auc_score(LABELS, PROBABILITIES, multi_class="ovr"))
+    assert scores.log_loss == pytest.approx(theirs.log_loss(LABELS, PROBABILITIES), rel=1e-5)
+    assert scores.brier == pytest.approx(theirs.brier_score_loss(np.eye(3)[LABELS].argmax(1), PROBABILITIES, scale_by_half=False))
+    for code, name in enumerate("abc"):
+        truth = code == LABELS
+        assert scores.per_class[name].average_precision == pytest.approx(
+            theirs.average_precision_score(truth, PROBABILITIES[:, code])
+        )
+        assert scores.per_class[name].specificity == pytest.approx(theirs.recall_score(~truth, predicted != code))
+
+
+def test_the_calibration_error_by_hand():
+    """Four images at 0.95, of which three right; two at 0.55, of which both right."""
+    sure, unsure = [0.95, 0.05], [0.55, 0.45]
+    labels = np.array([0, 0, 0, 1, 0, 0])
+    probabilities = np.array([sure] * 4 + [unsure] * 2)
+    assert [part.images for part in reliability(labels, probabilities)] == [2, 4]
+    assert calibration_error(labels, probabilities) == pytest.approx((4 * 0.20 + 2 * 0.45) / 6)
+
+
+def test_the_temperature_undoes_overconfidence():
+    too_sure = with_temperature(PROBABILITIES, 1 / 4)
+    assert fit_temperature(LABELS, too_sure) / fit_temperature(LABELS, PROBABILITIES) == pytest.approx(4, rel=1e-3)
+    mended = with_temperature(too_sure, 4.0)
+    np.testing.assert_allclose(mended, PROBABILITIES, atol=1e-6)
+    np.testing.assert_array_equal(too_sure.argmax(1), PROBABILITIES.argmax(1))
+    assert calibration_error(LABELS, mended) < calibration_error(LABELS, too_sure)
