@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from darkcovid.arms import Job, fit_one_classifier, fit_one_segmenter
+from darkcovid.audit import audit_cohort
 from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import Cohort, classification_cohort, lung_mask_cohort
+from darkcovid.data.leaks import leaks_of, refuse_leaks
 from darkcovid.errors import Interrupted, one_line
 from darkcovid.evaluation.comparison import arm_summary, pairs_of, side_by_side
 from darkcovid.inputs import InputMaker, chosen_arms, make_inputs
@@ -58,11 +60,15 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
     plan = {name: recipe.arm_recipes()[name].fits() for name in names}
     cohorts = Cohorts(recipe, folders.cache)
     progress.cohort(cohorts.of(next(iter(plan[names[0]].values()))))
-    inputs = {}
-    for fit in plan[names[0]].values():
-        cohorts.of(fit)
+    inputs, audit = {}, None
+    fits = list(plan[names[0]].values())
     if recipe.task == "classification":
-        cohort = cohorts.of(next(iter(plan[names[0]].values())))
+        for fit in fits:
+            leaks = leaks_of(cohorts.of(fit), folders.cache)
+            refuse_leaks(leaks, recipe.data.allow_leaks)
+        cohort = cohorts.of(fits[0])
+        progress.stage("auditing the images")
+        audit = audit_cohort(cohort, folders.cache, leaks)
         maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), folders.cache)
         inputs = make_inputs(maker, names, progress.stage)
         for arm in inputs.values():
@@ -71,6 +77,8 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
     directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
     progress.run_folder(directory.path)
     directory.set_state("running", arms=names)
+    if audit is not None:
+        write_json(directory.path / "audit.json", audit)
     try:
         for name in names:
             folder, fits = directory.arm(name), plan[name]

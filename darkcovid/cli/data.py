@@ -1,4 +1,4 @@
-"""Commands on images: data describe, data verify, data preview, data fetch."""
+"""Commands on images: data describe, verify, audit, preview, fetch."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,6 +32,39 @@ def verify(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset 
     emit(found, json_, lambda: typer.echo("\n".join(verification_lines(found))))
     if found.faults:
         raise typer.Exit(3)
+
+
+@data_app.command()
+def audit(
+    target: Annotated[Path, typer.Argument(metavar="RECIPE|MANIFEST", help="A recipe, or a manifest CSV.")],
+    sets: Sets = [],  # noqa: B006
+    manifest: ManifestOption = None,
+    data: DataOption = None,
+    data_root: DataRoot = None,
+    dataset: Dataset = None,
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Look for leaked patients, copied images, and what gives the class away without lungs. Of a manifest, no image is
+    needed; of a recipe, its split and its images are looked at too."""
+    from darkcovid.report.data_tables import audit_lines
+
+    if target.suffix.lower() == ".csv":
+        from darkcovid.audit import audit_manifest
+
+        found = audit_manifest(manifest_rows(target, data_root, dataset))
+    else:
+        resolved = load(target, sets, manifest, data, data_root)
+
+        def work():
+            from darkcovid.audit import audit_cohort
+            from darkcovid.data.cohort import classification_cohort
+
+            cache = cache_folder(cache_dir)
+            return audit_cohort(classification_cohort(resolved.data, cache), cache)
+
+        found = with_fastai(work)
+    emit(found, json_, lambda: typer.echo("\n".join(audit_lines(found))))
 
 
 @data_app.command()

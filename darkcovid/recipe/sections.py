@@ -71,6 +71,7 @@ class Data(Strict):
     augment: str | Augmentation = "fastai_default"
     normalise: Literal["training", "imagenet", "image", "augmented_batch", "zca", "none"] = "training"
     max_bad: float = Field(0.01, ge=0, le=1)
+    allow_leaks: bool = False
     phantom: Phantom = Phantom()
 
     @field_validator("classes")

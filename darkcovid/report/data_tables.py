@@ -39,6 +39,42 @@ def verification_lines(found: Verification) -> list[str]:
     return lines
 
 
+def audit_lines(found: dict[str, Any]) -> list[str]:
+    """Of `darkcovid data audit`."""
+    patients, copies = found["patients"], found["duplicates"]
+    lines = [
+        f"{found['images']} images of {patients['total']} patients; {patients['repeated']} have several images, "
+        f"{patients['with_several_labels']} several labels; {found['unknown_patients']} images without a patient",
+        f"LEAKS: {_straddling(found)}" if found["leaks"] else "no patient and no copy on two sides",
+        f"copies: {copies['exact']} identical pairs, {copies['near']} almost identical, "
+        f"{copies['with_other_labels']} with other labels",
+        "",
+        f"told apart without lungs (always guessing the largest class: {found['chance']:.3f}):",
+        _told("all metadata together, no pixels", found["metadata_alone"]["accuracy"]),
+    ]
+    if "image_statistics_alone" in found:
+        lines.append(_told("pixels' mean, spread, border and corners", found["image_statistics_alone"]["accuracy"]))
+    most_telling = {}
+    for one in found["confounding"]:
+        most_telling.setdefault(one["variable"], one)
+    for one in most_telling.values():
+        strength = f"chance {one['chance']:.3f}  Cramer's V {one['cramers_v']:.2f}  p {one['p']:.3f}"
+        lines.append(f"{_told(one['variable'] + ': ' + ' / '.join(one['classes']), one['accuracy'])}  {strength}")
+    return lines
+
+
+def _told(what: str, accuracy: float) -> str:
+    return f"  {what:52}{accuracy:.3f}"
+
+
+def _straddling(found: dict[str, Any]) -> str:
+    copies = found["duplicates"]
+    return (
+        f"{found['patients']['on_both_sides']} patients, {copies['exact_across_sides']} identical and "
+        f"{copies['near_across_sides']} almost identical pairs of images are on two sides"
+    )
+
+
 def lung_lines(summary: dict[str, Any]) -> list[str]:
     """Of `darkcovid lungs evaluate`, and of all folds of a segmenter's cross-validation together."""
     lines = [f"{summary['images']} images with a lung mask, {summary['untrusted']} not trusted"]

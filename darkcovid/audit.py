@@ -1,0 +1,58 @@
+"""Can these images be trusted as evidence? Leaks across the split, and what gives the class away without lungs."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.leaks import Leaks, find_leaks, leaks_of
+from darkcovid.data.manifest import Manifest
+from darkcovid.data.pixels import whole_pixels
+from darkcovid.data.sides import patient_groups
+from darkcovid.errors import RequestError
+from darkcovid.evaluation.confounding import (
+    accuracy_without_pixels,
+    chance,
+    confounders,
+    image_statistics,
+    metadata,
+)
+
+SMALL = (128, 128)
+
+
+def audit_cohort(cohort: Cohort, cache_dir: Path, leaks: Leaks | None = None) -> dict[str, Any]:
+    """Everything about a recipe's cohort: `Leaks.as_dict`, `confounding`, and how well the class is told by metadata alone and
+    by plain statistics of the pixels alone."""
+    found = leaks_of(cohort, cache_dir) if leaks is None else leaks
+    labels, patients = [cohort.classes[label] for label in cohort.labels], cohort.patients.to_numpy()
+    pixels = whole_pixels(cohort.files, cohort.sha256, SMALL, cache_dir).array
+    statistics = accuracy_without_pixels(image_statistics(pixels), labels, patients)
+    return found.as_dict() | _giveaways(cohort.rows, labels, patients) | {"image_statistics_alone": _both(statistics)}
+
+
+def audit_manifest(manifest: Manifest) -> dict[str, Any]:
+    """The same of a manifest's labelled rows, without any image: no split, no near copies, no pixels.
+
+    Raises RequestError: fewer than two labels.
+    """
+    labelled = manifest.select(manifest.rows.label != "")
+    labels, patients = labelled.rows.label.tolist(), patient_groups(labelled.rows).to_numpy()
+    if len(set(labels)) < 2:
+        raise RequestError("the manifest has fewer than two labels, so there is nothing to tell apart")
+    found = find_leaks(labelled.rows, labels, ["all"] * len(labels), labelled.rows.sha256.tolist())
+    return found.as_dict() | _giveaways(labelled.rows, labels, patients)
+
+
+def _giveaways(rows, labels: Sequence[str], patients: np.ndarray) -> dict[str, Any]:
+    table = metadata(rows)
+    alone = [asdict(one) for one in confounders(table, labels, patients)]
+    together = accuracy_without_pixels(table, labels, patients) if len(table.columns) else (chance(labels), 1 / len(set(labels)))
+    return {"images": len(labels), "chance": chance(labels), "confounding": alone, "metadata_alone": _both(together)}
+
+
+def _both(accuracies: tuple[float, float]) -> dict[str, float]:
+    return {"accuracy": accuracies[0], "balanced_accuracy": accuracies[1]}

@@ -1,0 +1,70 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from darkcovid.data.duplicates import exact_duplicates, near_pairs
+from darkcovid.data.leaks import find_leaks, leaks_of, refuse_leaks
+from darkcovid.data.pixels import whole_pixels
+from darkcovid.errors import RequestError
+
+ROWS = pd.DataFrame({"path": list("abcdef"), "patient_id": ["p", "p", "q", "r", "", ""]})
+LABELS = ["covid", "covid", "covid", "flu", "flu", "covid"]
+SHA = ["1", "2", "3", "3", "5", "6"]
+
+
+def test_patients_and_copies_on_two_sides_are_found():
+    found = find_leaks(ROWS, LABELS, ["train", "valid", "train", "valid", "train", "train"], SHA, near=[(4, 5)])
+    assert found.patients == {"total": 5, "repeated": 1, "on_both_sides": 1, "with_several_labels": 0}
+    assert (found.straddling, found.unknown_patients) == (["p"], 2)
+    assert found.exact == found.exact_across == [("c", "d")]
+    assert (found.near, found.near_across) == ([("e", "f")], [])
+    assert found.relabelled == [("c", "d"), ("e", "f")]
+    assert found.as_dict()["leaks"]
+    with pytest.raises(RequestError, match=r"1 patients are on several sides \(p\); 1 pairs of identical images .* c and d"):
+        refuse_leaks(found, allowed=False)
+    refuse_leaks(found, allowed=True)
+
+
+def test_one_side_leaks_nothing():
+    found = find_leaks(ROWS, LABELS, ["all"] * 6, SHA)
+    assert not found.leaks
+    refuse_leaks(found, allowed=False)
+
+
+def test_unknown_checksums_are_no_copies():
+    assert exact_duplicates(["", "", "a", "a", "a"]) == [(2, 3), (2, 4)]
+
+
+def test_recompressed_copies_are_found_and_other_patients_are_not(cohort, cache_dir):
+    pixels = np.array(whole_pixels(cohort.files, cohort.sha256, (64, 64), cache_dir).array)
+    noise = np.random.default_rng(0).integers(-6, 7, (3, 64, 64))
+    copies = np.clip(pixels[[2, 10, 20]].astype(int) * 0.9 + 12 + noise, 0, 255).astype(np.uint8)
+    found = near_pairs(np.concatenate([pixels, copies]))
+    count = len(pixels)
+    assert {(2, count), (10, count + 1), (20, count + 2)} <= set(found)
+    others = [pair for pair in found if pair[1] < count]
+    assert all(cohort.patients[a] == cohort.patients[b] for a, b in others)
+
+
+def test_the_phantom_cohort_leaks_nothing_by_patient_and_patients_when_images_are_drawn(phantom_data, cohort, cache_dir):
+    from darkcovid.data.cohort import classification_cohort
+    from darkcovid.recipe import Split
+
+    assert not leaks_of(cohort, cache_dir).leaks
+    drawn = classification_cohort(phantom_data.model_copy(update={"split": Split(method="random")}), cache_dir)
+    leaks = leaks_of(drawn, cache_dir)
+    sides = pd.DataFrame({"patient": drawn.patients, "valid": drawn.valid}).groupby("patient").valid.nunique()
+    assert leaks.patients["on_both_sides"] == (sides > 1).sum() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_the_repeated_patients_of_the_real_radiographs(real_data, cache_dir):
+    from darkcovid.data.cohort import classification_cohort
+    from darkcovid.recipe import Data, Split
+
+    data = Data(manifest=str(real_data / "ozturk512" / "manifest.csv"), split=Split(method="random"))
+    found = leaks_of(classification_cohort(data, cache_dir), cache_dir)
+    assert found.patients["repeated"] == 192
+    assert found.patients["with_several_labels"] == 21
+    assert found.patients["on_both_sides"] > 50
