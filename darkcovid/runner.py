@@ -16,10 +16,10 @@ from darkcovid.data.cohort import Cohort, classification_cohort, lung_mask_cohor
 from darkcovid.data.leaks import leaks_of, refuse_leaks
 from darkcovid.errors import Interrupted, one_line
 from darkcovid.evaluation.comparison import arm_summary, pairs_of, side_by_side
-from darkcovid.inputs import InputMaker, chosen_arms, make_inputs
+from darkcovid.inputs import ArmInputs, InputMaker, chosen_arms, make_inputs
 from darkcovid.paths import write_json, write_text
 from darkcovid.pooling import pool_fits
-from darkcovid.recipe import Recipe
+from darkcovid.recipe import Recipe, Split
 from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
@@ -35,18 +35,15 @@ class Folders:
     cache: Path
 
 
-class Cohorts:
-    """A recipe's cohort by the split of each of its fits, each made once."""
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a run needs, found sound: each arm's fits, the cohort of each split, each arm's inputs (none for lung
+    segmenters), and the audit of the images."""
 
-    def __init__(self, recipe: Recipe, cache_dir: Path):
-        self.make = classification_cohort if recipe.task == "classification" else lung_mask_cohort
-        self.cache_dir, self._made = cache_dir, {}
-
-    def of(self, fit: Recipe) -> Cohort:
-        split = fit.data.split
-        if split not in self._made:
-            self._made[split] = self.make(fit.data, self.cache_dir)
-        return self._made[split]
+    fits: dict[str, dict[str, Recipe]]
+    cohorts: dict[Split, Cohort]
+    inputs: dict[str, ArmInputs]
+    audit: dict[str, Any] | None
 
 
 def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str] = (), resume: bool = False) -> dict[str, Any]:
@@ -56,51 +53,16 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
     Raises DarkCovidError and its kinds, and Interrupted; a run that began is then marked so and can be resumed.
     """
     names = chosen_arms(recipe, arms)
-    progress.stage(f"reading {recipe.data.manifest}")
-    plan = {name: recipe.arm_recipes()[name].fits() for name in names}
-    cohorts = Cohorts(recipe, folders.cache)
-    progress.cohort(cohorts.of(next(iter(plan[names[0]].values()))))
-    inputs, audit = {}, None
-    fits = list(plan[names[0]].values())
-    if recipe.task == "classification":
-        for fit in fits:
-            leaks = leaks_of(cohorts.of(fit), folders.cache)
-            refuse_leaks(leaks, recipe.data.allow_leaks)
-        cohort = cohorts.of(fits[0])
-        progress.stage("auditing the images")
-        audit = audit_cohort(cohort, folders.cache, leaks)
-        maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), folders.cache)
-        inputs = make_inputs(maker, names, progress.stage)
-        for arm in inputs.values():
-            build_network(arm.recipe, len(cohort.classes), arm.size)
-
+    prepared = prepare(recipe, names, folders, progress)
     directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
     progress.run_folder(directory.path)
     directory.set_state("running", arms=names)
-    if audit is not None:
-        write_json(directory.path / "audit.json", audit)
     try:
+        if prepared.audit is not None:
+            write_json(directory.path / "audit.json", prepared.audit)
         for name in names:
-            folder, fits = directory.arm(name), plan[name]
-            jobs = [Job(directory, "/".join(filter(None, (name, fit))), wanted, folder / fit) for fit, wanted in fits.items()]
-            for job in jobs:
-                if (job.folder / "metrics.json").is_file():
-                    progress.stage(f"{job.name} is finished already")
-                    continue
-                directory.event("arm", arm=job.name)
-                if recipe.task == "classification":
-                    fit_one_classifier(job, inputs[name], cohorts.of(job.recipe), progress, resume)
-                else:
-                    fit_one_segmenter(job, cohorts.of(job.recipe), folders.cache, progress, resume)
-            if len(jobs) > 1:
-                pool_fits(folder, {job.folder.name: job.folder for job in jobs}, recipe.task)
-        comparison = side_by_side(
-            {name: arm_summary(directory.arm(name)) for name in names}, str(directory.path), reference=names[0]
-        )
-        comparison |= pairs_of(comparison, {name: directory.arm(name) for name in names})
-        write_json(directory.path / "comparison.json", comparison)
-        write_text(directory.path / "comparison.md", comparison_markdown(comparison))
-        plot_comparison(comparison, directory.path / "comparison.png")
+            run_arm(name, recipe.task, prepared, directory, folders, progress, resume)
+        comparison = compare_arms(directory, names)
         directory.set_state("done")
     except KeyboardInterrupt:
         directory.set_state("interrupted")
@@ -108,4 +70,62 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
     except BaseException as error:
         directory.set_state("failed", reason=one_line(error))
         raise
+    return comparison
+
+
+def prepare(recipe: Recipe, names: list[str], folders: Folders, progress: Progress) -> Prepared:
+    """Read the cohort, audit it, and make every arm's inputs."""
+    progress.stage(f"reading {recipe.data.manifest}")
+    fits = {name: recipe.arm_recipes()[name].fits() for name in names}
+    classification = recipe.task == "classification"
+    make_cohort = classification_cohort if classification else lung_mask_cohort
+    first, *others = fits[names[0]].values()
+    cohorts = {fit.data.split: make_cohort(fit.data, folders.cache) for fit in (first, *others)}
+    cohort = cohorts[first.data.split]
+    progress.cohort(cohort)
+    if not classification:
+        return Prepared(fits, cohorts, {}, None)
+    progress.stage("auditing the images")
+    leaks = [leaks_of(sides, folders.cache) for sides in cohorts.values()]
+    for found in leaks:
+        refuse_leaks(found, recipe.data.allow_leaks)
+    audit = audit_cohort(cohort, folders.cache, leaks[0])
+    maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), folders.cache)
+    inputs = make_inputs(maker, names, progress.stage)
+    for arm in inputs.values():
+        build_network(arm.recipe, len(cohort.classes), arm.size)
+    return Prepared(fits, cohorts, inputs, audit)
+
+
+def run_arm(
+    name: str, task: str, prepared: Prepared, directory: RunDir, folders: Folders, progress: Progress, resume: bool
+) -> None:
+    """Every fit of an arm that is not finished yet; several are then pooled."""
+    folder = directory.arm(name)
+    jobs = [
+        Job(directory, "/".join(filter(None, (name, fit))), recipe, folder / fit) for fit, recipe in prepared.fits[name].items()
+    ]
+    for job in jobs:
+        if (job.folder / "metrics.json").is_file():
+            progress.stage(f"{job.name} is finished already")
+            continue
+        directory.event("arm", arm=job.name)
+        cohort = prepared.cohorts[job.recipe.data.split]
+        if task == "classification":
+            fit_one_classifier(job, prepared.inputs[name], cohort, progress, resume)
+        else:
+            fit_one_segmenter(job, cohort, folders.cache, progress, resume)
+    if len(jobs) > 1:
+        pool_fits(folder, {job.folder.name: job.folder for job in jobs}, task)
+
+
+def compare_arms(directory: RunDir, names: list[str]) -> dict[str, Any]:
+    """Write the comparison of finished arms as JSON, Markdown and a plot, and return it."""
+    folders = {name: directory.arm(name) for name in names}
+    summaries = {name: arm_summary(folder) for name, folder in folders.items()}
+    comparison = side_by_side(summaries, str(directory.path), reference=names[0])
+    comparison |= pairs_of(comparison, folders)
+    write_json(directory.path / "comparison.json", comparison)
+    write_text(directory.path / "comparison.md", comparison_markdown(comparison))
+    plot_comparison(comparison, directory.path / "comparison.png")
     return comparison
