@@ -33,6 +33,7 @@ from darkcovid.training.classify import fit_classifier
 from darkcovid.training.fit import Fitted
 from darkcovid.training.lungs import fit_segmenter
 from darkcovid.training.schedule import total_epochs
+from darkcovid.training.shortcuts import judge_shortcuts
 
 CHECKPOINT = "checkpoint.safetensors"
 GALLERY = 12
@@ -81,7 +82,9 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
         "segment_seconds": inputs.segment_seconds,
         "prepared_in_this_run": inputs.fresh,
     }
-    counted = {"untrusted_lungs": sum(reason is not None for reason in reasons)}
+    counted: dict[str, Any] = {"untrusted_lungs": sum(reason is not None for reason in reasons)}
+    if inputs.areas is not None:
+        counted["shortcuts"] = judge_shortcuts(result.judge, inputs.pixels, inputs.areas, cohort)
     _write_ending(folder, result.fitted, compute, cohort, inputs.size, cost, scores.pop("valid") | counted | scores)
 
 

@@ -10,21 +10,23 @@ from darkcovid.compute import Compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.pixels import Size, whole_pixels
 from darkcovid.errors import RequestError
-from darkcovid.lungs.crop import crop_boxes, input_size, lung_pixels
+from darkcovid.lungs.crop import crop_boxes, input_size, lung_areas, lung_pixels
 from darkcovid.lungs.segment import LungMasks, segment_cohort
 from darkcovid.lungs.unet import load_segmenter
 from darkcovid.recipe import SAME_PIXELS, Data, Lungs, Recipe
+from darkcovid.training.shortcuts import LungAreas
 
 
 @dataclass(frozen=True)
 class ArmInputs:
     """pixels: (n, *size) uint8, or (n, 2, *size) with a thumbnail, in the cohort's order. `prepare_seconds`: decoding,
     cropping, resizing and writing them; `segment_seconds`: finding the lungs first, 0 without lungs. Both are the price when
-    it was paid; `fresh` says that it was paid in this run."""
+    it was paid; `fresh` says that it was paid in this run. `areas`: where the lungs are, for the shortcut audit."""
 
     recipe: Recipe
     pixels: np.ndarray
     lungs: LungMasks | None
+    areas: LungAreas | None
     prepare_seconds: float
     segment_seconds: float
     fresh: bool
@@ -47,10 +49,11 @@ class InputMaker:
         recipe, size = self.arms[arm], self.size(arm)
         if recipe.lungs is None:
             stored = whole_pixels(self.cohort.files, self.cohort.sha256, size, self.cache_dir, recipe.data.letterbox)
-            return ArmInputs(recipe, stored.array, None, stored.seconds, 0.0, stored.fresh)
+            return ArmInputs(recipe, stored.array, None, self._areas(recipe, size), stored.seconds, 0.0, stored.fresh)
         found = self.lungs(recipe.lungs)
         stored = lung_pixels(self.cohort, found, recipe.lungs, size, self.cache_dir)
-        return ArmInputs(recipe, stored.array, found, stored.seconds, found.seconds, stored.fresh or found.fresh)
+        fresh = stored.fresh or found.fresh
+        return ArmInputs(recipe, stored.array, found, self._areas(recipe, size), stored.seconds, found.seconds, fresh)
 
     def size(self, arm: str) -> Size:
         """(height, width) in pixels of an arm's input; `same_pixels_as` another arm is that arm's size."""
@@ -67,6 +70,14 @@ class InputMaker:
             segmenter = load_segmenter(lungs.weights)
             self._lungs[lungs.weights] = segment_cohort(self.cohort, segmenter, self.compute, self.cache_dir)
         return self._lungs[lungs.weights]
+
+    def _areas(self, recipe: Recipe, size: Size) -> LungAreas | None:
+        """Where the lungs are in an arm's inputs, for the shortcut audit."""
+        if recipe.audit != "shortcuts":
+            return None
+        found = self.lungs(recipe.lungs or Lungs())
+        stored = lung_areas(self.cohort, found, recipe.lungs, size, recipe.data.letterbox, self.cache_dir)
+        return LungAreas(stored.array, found.trusted)
 
     def _image_size(self, data: Data) -> Size:
         if isinstance(data.image_size, str):

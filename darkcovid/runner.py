@@ -85,11 +85,13 @@ def prepare(recipe: Recipe, names: list[str], folders: Folders, progress: Progre
     progress.cohort(cohort)
     if not classification:
         return Prepared(fits, cohorts, {}, None)
-    progress.stage("auditing the images")
-    leaks = [leaks_of(sides, folders.cache) for sides in cohorts.values()]
-    for found in leaks:
-        refuse_leaks(found, recipe.data.allow_leaks)
-    audit = audit_cohort(cohort, folders.cache, leaks[0])
+    audit = None
+    if recipe.audit != "none":
+        progress.stage("auditing the images")
+        leaks = [leaks_of(sides, folders.cache) for sides in cohorts.values()]
+        for found in leaks:
+            refuse_leaks(found, recipe.data.allow_leaks)
+        audit = audit_cohort(cohort, folders.cache, leaks[0])
     maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), folders.cache)
     inputs = make_inputs(maker, names, progress.stage)
     for arm in inputs.values():

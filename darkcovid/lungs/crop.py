@@ -1,6 +1,7 @@
 """Lung mask to classifier input: how much of a radiograph the classifier gets to see, and at which size."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -72,37 +73,88 @@ def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cach
 
     An image whose mask is not trusted keeps all its pixels in every mode.
     """
-    boxes = crop_boxes(found, lungs.margin) if lungs.mode in ("crop", "crop_mask") else [WHOLE] * len(cohort)
+    frame = lung_frame(found, lungs, size)
 
-    shape = (len(cohort), 2, *size) if lungs.thumbnail else (len(cohort), *size)
-
-    def fill(array: np.ndarray) -> None:
-        def one(index: int) -> None:
-            image, box = open_grayscale(cohort.files[index]), boxes[index]
-            picture = array[index, 0] if lungs.thumbnail else array[index]
-            if lungs.thumbnail:
-                array[index, 1] = resized(image, size)
-            if lungs.aspect == "expand" and box != WHOLE:
-                box = expanded(box, size[1] / size[0] * image.height / image.width)
-            keep_aspect = lungs.aspect != "squash"
-            picture[:] = resized(image, size, box, keep_aspect)
-            if lungs.mode != "crop" and found.reasons[index] is None:
-                mask = _widened(found.masks[index], lungs)
-                if keep_aspect:
-                    mask = mask.resize(image.size, Image.Resampling.BILINEAR)
-                inside = resized(mask, size, box, keep_aspect) > 127
-                picture[inside if lungs.mode == "outside" else ~inside] = lungs.fill
-
-        in_threads(one, range(len(cohort)))
+    def draw(picture: np.ndarray, index: int) -> None:
+        image, shown = open_grayscale(cohort.files[index]), picture[0] if lungs.thumbnail else picture
+        if lungs.thumbnail:
+            picture[1] = resized(image, size)
+        shown[:] = frame.picture(index, image)
+        if lungs.mode != "crop" and found.reasons[index] is None:
+            inside = frame.mask(index, _widened(found.masks[index], lungs), image.size)
+            shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
 
     policy = lungs.model_dump(mode="json", include={"mode", "margin", "aspect", "fill", "thumbnail"})
-    key = content_key(kind="lungs", images=list(cohort.sha256), size=list(size), policy=policy, segmenter=found.version)
+    return _stored("lungs", cohort, found, size, lungs, policy, draw, cache_dir)
+
+
+def lung_areas(cohort: Cohort, found: LungMasks, lungs: Lungs | None, size: Size, letterbox: bool, cache_dir: Path) -> Stored:
+    """Where the lungs are in the inputs that `lung_pixels`, or with None whole images, give: their shape, 1 inside the lungs
+    and 0 outside, from the cache or made now. An untrusted mask is drawn as it is."""
+    whole = Frame([WHOLE] * len(cohort), size, "pad" if letterbox else "squash")
+    frame = whole if lungs is None else lung_frame(found, lungs, size)
+
+    def draw(picture: np.ndarray, index: int) -> None:
+        mask, image_size = found.masks[index], open_grayscale(cohort.files[index]).size
+        if lungs is not None and lungs.thumbnail:
+            picture[1] = whole.mask(index, mask, image_size)
+            picture = picture[0]
+        picture[:] = frame.mask(index, mask, image_size)
+
+    policy = {"letterbox": letterbox, "lungs": lungs and lungs.model_dump(mode="json", exclude={"weights"})}
+    return _stored("lung areas", cohort, found, size, lungs, policy, draw, cache_dir)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Which box of each image an arm sees, and by which of `lungs.aspect` it is brought to `size` (height, width)."""
+
+    boxes: Sequence[FractionBox]
+    size: Size
+    aspect: str
+
+    def picture(self, index: int, image: Image.Image) -> np.ndarray:
+        """What is seen of a gray image: (h, w) uint8."""
+        return resized(image, self.size, self._box(index, image.size), self.aspect != "squash")
+
+    def mask(self, index: int, mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+        """Where a mask of the whole image, (h, w) of 0 and 1, is in that picture: (h, w) bool. image_size: (width, height)."""
+        drawn, keep_aspect = mask_picture(mask), self.aspect != "squash"
+        if keep_aspect:
+            drawn = drawn.resize(image_size, Image.Resampling.BILINEAR)
+        return resized(drawn, self.size, self._box(index, image_size), keep_aspect) > 127
+
+    def _box(self, index: int, image_size: tuple[int, int]) -> FractionBox:
+        box, (width, height) = self.boxes[index], image_size
+        if self.aspect == "expand" and box != WHOLE:
+            return expanded(box, self.size[1] / self.size[0] * height / width)
+        return box
+
+
+def lung_frame(found: LungMasks, lungs: Lungs, size: Size) -> Frame:
+    """What an arm with these `lungs` sees of each image."""
+    crops = lungs.mode in ("crop", "crop_mask")
+    return Frame(crop_boxes(found, lungs.margin) if crops else [WHOLE] * len(found.masks), size, lungs.aspect)
+
+
+def _stored(
+    kind: str, cohort: Cohort, found: LungMasks, size: Size, lungs: Lungs | None, policy: dict, draw: Callable, cache_dir: Path
+) -> Stored:
+    shape = (len(cohort), 2, *size) if lungs is not None and lungs.thumbnail else (len(cohort), *size)
+    key = content_key(kind=kind, images=list(cohort.sha256), size=list(size), policy=policy, segmenter=found.version)
+
+    def fill(array: np.ndarray) -> None:
+        in_threads(lambda index: draw(array[index], index), range(len(cohort)))
+
     return stored_array(cache_dir / "pixels", key, shape, fill)
 
 
-def _widened(mask: np.ndarray, lungs: Lungs) -> Image.Image:
-    """A (h, w) mask of 0 and 1 as a picture of 0 and 255. To erase lungs (`outside`) it is widened by `margin` of the
-    image's side, so that their edge does not betray what was inside."""
-    if lungs.mode == "outside":
-        mask = binary_dilation(mask, iterations=max(1, round(lungs.margin * mask.shape[0])))
-    return mask_picture(mask)
+def _widened(mask: np.ndarray, lungs: Lungs) -> np.ndarray:
+    """To erase lungs (`outside`) their mask is widened by `margin` of the image's side, so that their edge does not betray
+    what was inside."""
+    return widened_mask(mask, lungs.margin) if lungs.mode == "outside" else mask
+
+
+def widened_mask(mask: np.ndarray, share: float) -> np.ndarray:
+    """A (h, w) mask grown by `share` of its height in every direction."""
+    return binary_dilation(mask, iterations=max(1, round(share * mask.shape[0])))

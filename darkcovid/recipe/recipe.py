@@ -16,11 +16,13 @@ MAY_DIFFER = {"image_size", "letterbox", "augment", "normalise", "oversample"}
 
 
 class Recipe(Strict):
-    """One validated recipe. `published`: what its authors reported, in words. `arms` maps an arm's name to the keys it
-    replaces; `arm_recipes` applies them."""
+    """One validated recipe. `audit`: `data` looks for leaks and giveaways in the images, `shortcuts` also asks each fitted
+    classifier how it does without lungs. `published`: what its authors reported, in words. `arms` maps an arm's name to the
+    keys it replaces; `arm_recipes` applies them."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     task: Literal["classification", "lung_segmentation"] = "classification"
+    audit: Literal["none", "data", "shortcuts"] = "shortcuts"
     published: str | None = None
     data: Data = Data()
     lungs: Lungs | None = None

@@ -88,6 +88,10 @@ def _score_rows(arms: list[dict[str, Any]]) -> Rows:
         for name in classes:
             scores = [arm.get("per_class", {}).get(name) for arm in arms]
             rows.append((f"{name} P/R/F1", [_prf(score) for score in scores]))
+        audits = [arm.get("shortcuts", {}) for arm in arms]
+        if any("plain" in audit for audit in audits):
+            for view in ("lungs_erased", "lungs_only", "border_only"):
+                rows.append((f"  {view.replace('_', ' ')}", [_share(audit.get(view, {}).get("accuracy")) for audit in audits]))
         if any("test" in arm for arm in arms):
             tests = [arm.get("test", {}) for arm in arms]
             rows.append(("test accuracy", [_share(test.get("accuracy")) for test in tests]))

@@ -33,11 +33,13 @@ class Prepared:
 
 @dataclass(frozen=True)
 class FittedClassifier:
-    """The fit, the normaliser it used, and the probabilities of every image: (n, classes) float32."""
+    """The fit, the normaliser it used, and the probabilities of every image: (n, classes) float32; `judge` gives those of
+    any pixels of the same shape, (m, ..., h, w) uint8."""
 
     fitted: Fitted
     normaliser: nn.Module
     probabilities: np.ndarray
+    judge: Callable[[np.ndarray], np.ndarray]
 
 
 def prepare_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute: Compute) -> Prepared:
@@ -93,10 +95,13 @@ def fit_classifier(
         on_epoch=on_epoch,
     )
     views = [None, *[recipe.data.augmentation] * recipe.training.tta]
-    found = [
-        probabilities(prepared.learner.model, pixels, prepared.normaliser, prepared.objective, compute, view) for view in views
-    ]
-    return FittedClassifier(fitted, prepared.normaliser, np.mean(found, 0, dtype=np.float32))
+
+    def judge(seen: np.ndarray) -> np.ndarray:
+        network = prepared.learner.model
+        each = [probabilities(network, seen, prepared.normaliser, prepared.objective, compute, view) for view in views]
+        return np.mean(each, 0, dtype=np.float32)
+
+    return FittedClassifier(fitted, prepared.normaliser, judge(pixels), judge)
 
 
 def probabilities(

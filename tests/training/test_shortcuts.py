@@ -1,0 +1,75 @@
+"""The shortcut audit on phantoms whose truth is known: a corner marker, a lung sign, and neither."""
+
+import numpy as np
+import pytest
+
+from darkcovid.data.cohort import classification_cohort
+from darkcovid.inputs import InputMaker
+from darkcovid.recipe import Data, Lungs, Phantom, Recipe, Training
+from darkcovid.training.classify import fit_classifier
+from darkcovid.training.shortcuts import LungAreas, judge_shortcuts
+
+
+def audited(cache_dir, cpu, signal, shortcut):
+    data = Data(manifest="phantom", image_size=64, phantom=Phantom(patients=120, image_size=64, signal=signal, shortcut=shortcut))
+    training = Training(epochs=12, batch_size=8, precision="fp32", device="cpu")
+    recipe = Recipe(name="audit", data=data.model_copy(update={"augment": "none"}), training=training)
+    cohort = classification_cohort(data, cache_dir)
+    inputs = InputMaker(recipe, cohort, cpu, cache_dir).make("audit")
+    result = fit_classifier(recipe, cohort, inputs.pixels, cpu)
+    return judge_shortcuts(result.judge, inputs.pixels, inputs.areas, cohort)
+
+
+@pytest.mark.slow
+def test_a_planted_corner_marker_is_caught(cache_dir, cpu):
+    """Only covid images carry the marker, so covid is told apart without lungs, and by the border alone."""
+    found = audited(cache_dir, cpu, signal=0.0, shortcut=1.0)
+    assert found["plain"]["recall"]["covid"] > 0.9
+    assert found["lungs_erased"]["recall"]["covid"] > 0.8
+    assert found["border_only"]["recall"]["covid"] > 0.8
+    assert found["skill_without_lungs"] > 0.7
+
+
+@pytest.mark.slow
+def test_a_clean_cohort_is_not_accused(cache_dir, cpu):
+    found = audited(cache_dir, cpu, signal=1.0, shortcut=0.0)
+    assert found["plain"]["accuracy"] > 0.7
+    assert found["lungs_erased"]["accuracy"] < found["chance"] + 0.15
+    assert found["border_only"]["accuracy"] < found["chance"] + 0.15
+    assert found["skill_without_lungs"] < 0.4
+
+
+def test_views_hide_what_they_should(cohort, pixels):
+    """Bright lungs in the middle of an even picture."""
+    flat = np.full_like(np.array(pixels), 50)
+    flat[:, 28:36, 28:36] = 250
+    areas = np.zeros_like(flat)
+    areas[:, 24:40, 24:40] = 1
+    seen = []
+
+    def judge(view):
+        seen.append(view)
+        return np.full((len(view), 3), 1 / 3)
+
+    judge_shortcuts(judge, flat, LungAreas(areas, np.ones(len(flat), bool)), cohort)
+    plain, erased, lungs_only, border_only = seen
+    assert plain[:, 30, 30].min() == 250
+    assert erased.max() < 250
+    assert lungs_only[:, 30, 30].min() == 250
+    assert len(np.unique(lungs_only[:, 0])) == 1
+    assert border_only.max() < 250
+    assert (border_only[:, 0] == 50).all()
+
+
+@pytest.mark.parametrize("lungs", [None, Lungs(margin=0.1), Lungs(aspect="expand"), Lungs(thumbnail=True)])
+def test_areas_lie_where_the_lungs_are_in_every_kind_of_input(phantom_data, cohort, cache_dir, cpu, lungs):
+    """The mean gray inside the areas is that of lungs: darker than around them."""
+    inputs = InputMaker(Recipe(name="a", data=phantom_data, lungs=lungs), cohort, cpu, cache_dir).make("a")
+    assert inputs.areas.areas.shape == inputs.pixels.shape
+    rows = np.flatnonzero(inputs.areas.trusted)
+    assert len(rows) > len(cohort) / 2
+    inside = np.array(inputs.areas.areas[rows]) > 0
+    shown = np.array(inputs.pixels[rows]).astype(float)
+    body = (shown > 30) & ~inside
+    assert shown[inside].mean() < shown[body].mean() - 15
+    assert 0.1 < inside.mean() < 0.7
