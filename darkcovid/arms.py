@@ -16,7 +16,7 @@ from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.normalise import described
 from darkcovid.data.pixels import save_png
-from darkcovid.evaluation.intervals import scored
+from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
 from darkcovid.inputs import ArmInputs
 from darkcovid.lungs.segment import LungMasks
@@ -25,7 +25,7 @@ from darkcovid.models.registry import parameter_counts
 from darkcovid.paths import atomic_path, write_json, write_text
 from darkcovid.recipe import Lungs, Recipe
 from darkcovid.report.overlays import UNTRUSTED, gallery, lung_overlay
-from darkcovid.report.plots import plot_confusion, plot_history
+from darkcovid.report.plots import plot_history, plot_predictions
 from darkcovid.report.progress import Progress
 from darkcovid.rundir import RunDir
 from darkcovid.training.callbacks import History
@@ -68,15 +68,12 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
             resume=resume,
             on_epoch=_each_epoch(job, show),
         )
-    scores = {
-        side: scored(cohort.labels[where], result.probabilities[where], cohort.classes, cohort.patients[where])
-        for side, where in cohort.sides.items()
-        if side != "train"
-    }
+    predictions = prediction_table(cohort, result.probabilities)
+    metrics = evaluate(predictions, list(cohort.classes))
     network = result.fitted.learner.model
     save_weights(network, recipe, cohort.classes, inputs.size, result.normaliser, folder / "weights.safetensors")
-    write_predictions(folder, cohort, result.probabilities)
-    plot_confusion(np.array(scores["valid"]["confusion_matrix"]), cohort.classes, folder / "plots" / "confusion_matrix.png")
+    write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6f"))
+    plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
     cost = {
         "prepare_seconds": inputs.prepare_seconds,
         "segment_seconds": inputs.segment_seconds,
@@ -85,7 +82,7 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
     counted: dict[str, Any] = {"untrusted_lungs": sum(reason is not None for reason in reasons)}
     if inputs.areas is not None:
         counted["shortcuts"] = judge_shortcuts(result.judge, inputs.pixels, inputs.areas, cohort)
-    _write_ending(folder, result.fitted, compute, cohort, inputs.size, cost, scores.pop("valid") | counted | scores)
+    _write_ending(folder, result.fitted, compute, cohort, inputs.size, cost, metrics | counted)
 
 
 def fit_one_segmenter(job: Job, cohort: Cohort, cache_dir: Path, progress: Progress, resume: bool) -> None:
@@ -136,8 +133,8 @@ def write_split(folder: Path, cohort: Cohort, reasons: tuple[str | None, ...]) -
     write_text(folder / "split.csv", table.to_csv(index=False))
 
 
-def write_predictions(folder: Path, cohort: Cohort, probabilities: np.ndarray) -> None:
-    """`predictions.csv`: image, patient, side, label, predicted, and a probability column for each class."""
+def prediction_table(cohort: Cohort, probabilities: np.ndarray) -> pd.DataFrame:
+    """`predictions.csv`: image, patient, side, label, predicted, sex, view, age, and a probability column for each class."""
     table = pd.DataFrame(
         {
             "image": cohort.rows.path,
@@ -145,11 +142,10 @@ def write_predictions(folder: Path, cohort: Cohort, probabilities: np.ndarray) -
             "side": cohort.side_names,
             "label": [cohort.classes[label] for label in cohort.labels],
             "predicted": [cohort.classes[index] for index in probabilities.argmax(1)],
+            **{name: cohort.rows[name] for name in ("sex", "view", "age")},
         }
     )
-    for index, name in enumerate(cohort.classes):
-        table[f"probability_{name}"] = probabilities[:, index]
-    write_text(folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))
+    return table.assign(**{f"probability_{name}": probabilities[:, index] for index, name in enumerate(cohort.classes)})
 
 
 def save_weights(

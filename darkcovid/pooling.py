@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from darkcovid.evaluation.intervals import scored
+from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.lungs import read_scores, summarise
 from darkcovid.paths import write_json, write_text
-from darkcovid.report.plots import plot_confusion
+from darkcovid.report.plots import plot_predictions
 
 SUMMED = ("train_seconds", "data_wait_seconds", "forward_backward_seconds", "validation_seconds", "host_joules", "device_joules")
 GREATEST = ("peak_host_bytes", "peak_device_bytes")
@@ -34,11 +34,11 @@ def pool_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
         scores = [found for path in fits.values() for found in read_scores(path / "predictions.csv")]
         pooled, figures = summarise(scores), {name: _lung_figures(metrics) for name, metrics in each.items()}
     else:
-        pooled, figures = (
-            _pooled_scores(predictions, first["classes"]),
-            {name: _figures(metrics) for name, metrics in each.items()},
-        )
-        plot_confusion(np.array(pooled["confusion_matrix"]), first["classes"], folder / "plots" / "confusion_matrix.png")
+        for name in first["classes"]:
+            predictions[f"probability_{name}"] = predictions[f"probability_{name}"].astype(float)
+        pooled = evaluate(predictions, first["classes"])
+        figures = {name: _figures(metrics) for name, metrics in each.items()}
+        plot_predictions(predictions, pooled, first["classes"], folder / "plots")
     table = pd.DataFrame(figures).T
     spread = {"fits": figures, "mean": table.mean().to_dict(), "sd": table.std(ddof=1).to_dict()}
     images = {"train": round(np.mean([metrics["images"]["train"] for metrics in each.values()])), "valid": _scored(predictions)}
@@ -50,15 +50,6 @@ def _stacked(fits: dict[str, Path], file: str) -> pd.DataFrame:
     tables = [pd.read_csv(path / file, dtype=str, keep_default_na=False).assign(fit=name) for name, path in fits.items()]
     table = pd.concat(tables, ignore_index=True)
     return table[table.side != "train"] if "side" in table else table
-
-
-def _pooled_scores(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
-    codes = {name: index for index, name in enumerate(classes)}
-    pooled = {}
-    for side, rows in predictions.groupby("side"):
-        probabilities = rows[[f"probability_{name}" for name in classes]].astype(float).to_numpy()
-        pooled[side] = scored(rows.label.map(codes).to_numpy(), probabilities, classes, rows.patient)
-    return pooled.pop("valid") | pooled
 
 
 def _figures(metrics: dict[str, Any]) -> dict[str, float]:

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
+from sklearn.metrics import precision_recall_curve, roc_curve
 
 from darkcovid.paths import atomic_path
 from darkcovid.training.callbacks import History
 
 TRAIN, VALID = "#4477AA", "#EE6677"
+CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for colour blindness
 
 
 def plot_history(history: History, folder: Path) -> None:
@@ -45,6 +48,43 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> No
     axes.set_xticks(range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), classes)
     axes.set(xlabel="predicted", ylabel="true")
+    save(figure, path)
+
+
+def plot_predictions(predictions: pd.DataFrame, metrics: dict, classes: Sequence[str], folder: Path) -> None:
+    """`confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png` of the validation side.
+
+    predictions: as in `predictions.csv`; metrics: what `evaluate` found in them.
+    """
+    plot_confusion(np.array(metrics["confusion_matrix"]), classes, folder / "confusion_matrix.png")
+    valid = predictions[predictions.side == "valid"]
+    roc, roc_axes = _figure("1 - specificity", "sensitivity")
+    recall, recall_axes = _figure("recall", "precision")
+    for name, color in zip(classes, CLASS_COLORS, strict=False):
+        truth, scores = (valid.label == name).to_numpy(), valid[f"probability_{name}"].to_numpy()
+        found = metrics["per_class"][name]
+        if found["roc_auc"] is None:
+            continue
+        false, true, _ = roc_curve(truth, scores)
+        precisions, recalls, _ = precision_recall_curve(truth, scores)
+        roc_axes.plot(false, true, color=color, label=f"{name}: AUC {found['roc_auc']:.3f}")
+        recall_axes.step(recalls, precisions, color=color, where="post", label=f"{name}: AP {found['average_precision']:.3f}")
+    roc_axes.plot([0, 1], [0, 1], color="gray", linestyle=":")
+    for figure, axes, name in ((roc, roc_axes, "roc"), (recall, recall_axes, "precision_recall")):
+        axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
+        axes.legend(loc="lower center" if name == "precision_recall" else "lower right", framealpha=0.9)
+        save(figure, folder / f"{name}.png")
+    plot_reliability(metrics["calibration"]["bins"], metrics["ece"], folder / "reliability.png")
+
+
+def plot_reliability(bins: Sequence[dict], error: float, path: Path) -> None:
+    """How often the network was right against how sure it was; a dot's area is its share of the images."""
+    figure, axes = _figure("confidence", "share that was right")
+    images, confidence, accuracy = (np.array([part[key] for part in bins]) for key in ("images", "confidence", "accuracy"))
+    axes.plot([0, 1], [0, 1], color="gray", linestyle=":")
+    axes.plot(confidence, accuracy, color=TRAIN)
+    axes.scatter(confidence, accuracy, s=20 + 400 * images / images.sum(), color=TRAIN)
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02), title=f"calibration error {error:.3f}")
     save(figure, path)
 
 

@@ -1,0 +1,58 @@
+"""Everything that one arm's predictions say: scores with intervals, calibration, operating points and subgroups."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from darkcovid.evaluation.calibration import calibration_error, fit_temperature, reliability, with_temperature
+from darkcovid.evaluation.intervals import scored
+from darkcovid.evaluation.operating import operating_points, point_at
+from darkcovid.evaluation.subgroups import subgroups
+
+Sides = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+def evaluate(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    """The figures of the validation side and, under `test`, of the test side where there is one.
+
+    predictions: a row an image, with patient, side, label, sex, view, age and `probability_<class>`. The temperature and the
+    thresholds are fitted to the validation side, whose own calibration after it is therefore flattered.
+    """
+    codes = {name: code for code, name in enumerate(classes)}
+    tables = {side: table for side, table in predictions.groupby("side") if side != "train"}
+    sides = {
+        side: (table.label.map(codes).to_numpy(int), table[[f"probability_{name}" for name in classes]].to_numpy(float))
+        for side, table in tables.items()
+    }
+    labels, probabilities = sides["valid"]
+    temperature = fit_temperature(labels, probabilities)
+    points = {name: operating_points(labels == code, probabilities[:, code]) for name, code in codes.items()}
+    found = {}
+    for side, table in tables.items():
+        labels, probabilities = sides[side]
+        found[side] = scored(labels, probabilities, classes, table.patient) | {
+            "calibration": _calibration(labels, probabilities, temperature),
+            "operating_points": {
+                name: [
+                    asdict(point_at(labels == code, probabilities[:, code], point.threshold, point.wanted_sensitivity))
+                    for point in points[name]
+                    if 0 < (labels == code).sum() < len(labels)
+                ]
+                for name, code in codes.items()
+            },
+            "subgroups": [asdict(group) for group in subgroups(table, probabilities.argmax(1) == labels)],
+        }
+    return found.pop("valid") | found
+
+
+def _calibration(labels: np.ndarray, probabilities: np.ndarray, temperature: float) -> dict[str, Any]:
+    cooled = with_temperature(probabilities, temperature)
+    return {
+        "bins": [asdict(part) for part in reliability(labels, probabilities)],
+        "temperature": temperature,
+        "fitted_on": "valid",
+        "ece_after": calibration_error(labels, cooled),
+        "log_loss_after": float(-np.log(np.clip(cooled[np.arange(len(labels)), labels], 1e-7, 1)).mean()),
+    }

@@ -1,0 +1,70 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from darkcovid.evaluation.evaluate import evaluate
+from darkcovid.evaluation.operating import operating_points, predictive_values
+from darkcovid.evaluation.subgroups import age_bands, subgroups
+
+from .test_metrics import LABELS, PROBABILITIES
+
+NAMES = ["a", "b", "c"]
+
+
+def table():
+    frame = pd.DataFrame(PROBABILITIES, columns=[f"probability_{name}" for name in NAMES])
+    return frame.assign(
+        image=[f"{i}.png" for i in range(200)],
+        patient=[f"p{i // 2}" for i in range(200)],
+        side=["train"] * 40 + ["valid"] * 100 + ["test"] * 60,
+        label=[NAMES[label] for label in LABELS],
+        sex=["F", "M"] * 100,
+        view="PA",
+        age=[str(10 + i % 60) if i < 150 else "" for i in range(200)],
+    )
+
+
+def test_predictive_values_by_bayes():
+    """Of 1,000 people at 5 %: 45 of 50 sick found, 95 of 950 healthy called sick."""
+    positive, negative = predictive_values(0.9, 0.9, 0.05)
+    assert positive == pytest.approx(45 / (45 + 95))
+    assert negative == pytest.approx(855 / (855 + 5))
+    assert predictive_values(0.0, 1.0, 0.1)[0] is None
+
+
+def test_the_operating_point_is_the_highest_threshold_that_is_sensitive_enough():
+    truth = np.array([True] * 10 + [False] * 10)
+    scores = np.r_[np.arange(10) / 10 + 0.05, np.arange(10) / 20]
+    nine, all_but_none = operating_points(truth, scores)
+    assert (nine.threshold, nine.sensitivity) == (pytest.approx(0.15), 0.9)
+    assert nine.specificity == pytest.approx((scores[10:] < nine.threshold).mean())
+    assert all_but_none.sensitivity == 1.0
+    assert operating_points(np.ones(3, bool), np.arange(3.0)) == []
+
+
+def test_subgroups_are_counted_and_small_ones_refused():
+    groups = {(group.variable, group.value): group for group in subgroups(table(), PROBABILITIES.argmax(1) == LABELS)}
+    women = groups["sex", "F"]
+    assert (women.images, women.patients) == (100, 100)
+    assert women.interval[0] < women.accuracy < women.interval[1]
+    assert groups["age", "unknown"].images == 50
+    few = subgroups(table()[:12], np.ones(12, bool))
+    assert all(group.accuracy is None for group in few)
+
+
+def test_age_bands():
+    assert age_bands(pd.Series(["17", "18", "59", "75", "", "x"])).tolist() == ["0-17", "18-39", "40-59", "75 and over", "", ""]
+
+
+def test_each_side_has_its_own_figures_and_the_validation_sides_thresholds():
+    found = evaluate(table(), NAMES)
+    valid, test = slice(40, 140), slice(140, 200)
+    right = PROBABILITIES.argmax(1) == LABELS
+    assert found["accuracy"] == pytest.approx(right[valid].mean())
+    assert found["test"]["accuracy"] == pytest.approx(right[test].mean())
+    assert found["test"]["calibration"]["temperature"] == found["calibration"]["temperature"]
+    for mine, theirs in zip(found["operating_points"]["a"], found["test"]["operating_points"]["a"], strict=True):
+        assert mine["threshold"] == theirs["threshold"]
+    low, high = found["intervals"]["accuracy"]
+    assert low < found["accuracy"] < high
+    assert found["calibration"]["log_loss_after"] <= found["log_loss"] + 1e-9
