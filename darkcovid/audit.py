@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.leaks import Leaks, find_leaks, leaks_of
@@ -22,6 +23,7 @@ from darkcovid.evaluation.confounding import (
 )
 
 SMALL = (128, 128)
+ADULT = 18
 
 
 def audit_cohort(cohort: Cohort, cache_dir: Path, leaks: Leaks | None = None) -> dict[str, Any]:
@@ -31,7 +33,15 @@ def audit_cohort(cohort: Cohort, cache_dir: Path, leaks: Leaks | None = None) ->
     labels, patients = [cohort.classes[label] for label in cohort.labels], cohort.patients.to_numpy()
     pixels = whole_pixels(cohort.files, cohort.sha256, SMALL, cache_dir).array
     statistics = accuracy_without_pixels(image_statistics(pixels), labels, patients)
-    return found.as_dict() | _giveaways(cohort.rows, labels, patients) | {"image_statistics_alone": _both(statistics)}
+    recorded = int((cohort.rows.sha256 != "").sum())
+    return (
+        found.as_dict()
+        | _giveaways(cohort.rows, labels, patients)
+        | {
+            "image_statistics_alone": _both(statistics),
+            "checksums": {"verified": recorded, "unrecorded": len(cohort) - recorded},
+        }
+    )
 
 
 def audit_manifest(manifest: Manifest) -> dict[str, Any]:
@@ -47,11 +57,35 @@ def audit_manifest(manifest: Manifest) -> dict[str, Any]:
     return found.as_dict() | _giveaways(labelled.rows, labels, patients)
 
 
-def _giveaways(rows, labels: Sequence[str], patients: np.ndarray) -> dict[str, Any]:
+def _giveaways(rows: pd.DataFrame, labels: Sequence[str], patients: np.ndarray) -> dict[str, Any]:
     table = metadata(rows)
     alone = [asdict(one) for one in confounders(table, labels, patients)]
     together = accuracy_without_pixels(table, labels, patients) if len(table.columns) else (chance(labels), 1 / len(set(labels)))
-    return {"images": len(labels), "chance": chance(labels), "confounding": alone, "metadata_alone": _both(together)}
+    return {
+        "images": len(labels),
+        "chance": chance(labels),
+        "confounding": alone,
+        "metadata_alone": _both(together),
+        "ages": _ages(rows, labels),
+        "missing": {column: _missing(rows[column], labels) for column in ("view", "sex", "age")},
+    }
+
+
+def _ages(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, dict[str, float | int | None]]:
+    ages = pd.to_numeric(rows.age, errors="coerce").groupby(np.asarray(labels))
+    return {
+        name: {
+            "known": int(group.notna().sum()),
+            "mean": float(group.mean()) if group.notna().any() else None,
+            "children": int((group < ADULT).sum()),
+        }
+        for name, group in ages
+    }
+
+
+def _missing(values: pd.Series, labels: Sequence[str]) -> dict[str, float]:
+    """Share of each class's images that lack a value."""
+    return {name: float(share) for name, share in (values == "").groupby(np.asarray(labels)).mean().items()}
 
 
 def _both(accuracies: tuple[float, float]) -> dict[str, float]:

@@ -20,6 +20,7 @@ from darkcovid.inputs import ArmInputs, InputMaker, chosen_arms, make_inputs
 from darkcovid.paths import write_json, write_text
 from darkcovid.pooling import pool_fits
 from darkcovid.recipe import Recipe, Split
+from darkcovid.report.page import write_report
 from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
@@ -63,6 +64,8 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
         for name in names:
             run_arm(name, recipe.task, prepared, directory, folders, progress, resume)
         comparison = compare_arms(directory, names)
+        if prepared.inputs:
+            progress.stage(f"report: {write_report(directory.path)}")
         directory.set_state("done")
     except KeyboardInterrupt:
         directory.set_state("interrupted")

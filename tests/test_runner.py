@@ -87,7 +87,8 @@ def test_the_main_job_on_phantoms(folders):
             "split.csv", "history.csv", "predictions.csv", "metrics.json", "timing.json", "weights.safetensors", "plots",
         }  # fmt: skip
         plots = {path.name for path in (folder / "plots").iterdir()}
-        assert plots == {"loss.png", "accuracy.png", "learning_rate.png", "confusion_matrix.png"}
+        curves = {"loss.png", "accuracy.png", "learning_rate.png", "roc.png", "precision_recall.png", "reliability.png"}
+        assert plots == curves | {"confusion_matrix.png"}
         assert len(read_csv(folder / "history.csv")) == 2
         rows = read_csv(folder / "predictions.csv")
         valid = [row for row in rows if row["side"] == "valid"]

@@ -10,7 +10,7 @@ from darkcovid import __version__
 from darkcovid.cli.data import data_app
 from darkcovid.cli.lungs import lungs_app, segment
 from darkcovid.cli.models import models_app
-from darkcovid.cli.runs import bench, compare, lr_find, run
+from darkcovid.cli.runs import bench, compare, lr_find, report, run
 from darkcovid.errors import DarkCovidError, one_line
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(compare)
+app.command()(report)
 app.command("lr-find")(lr_find)
 app.command()(bench)
 app.command()(segment)

@@ -77,6 +77,18 @@ def compare(
     emit(comparison, json_, show)
 
 
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Whether pictures of radiographs go in.")] = True,
+    json_: Json = False,
+) -> None:
+    """Write a finished run's `report.html` anew: one self-contained page."""
+    from darkcovid.report.page import write_report
+
+    path = write_report(run, images)
+    emit({"report": str(path)}, json_, lambda: typer.echo(str(path)))
+
+
 def lr_find(
     recipe: RecipePath,
     sets: Sets = [],  # noqa: B006
