@@ -19,7 +19,7 @@ from darkcovid.data.pixels import mask_picture, save_png
 from darkcovid.paths import write_text
 from darkcovid.recipe import Phantom
 
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 CLASSES = ("covid", "no_finding", "pneumonia")
 
 
@@ -41,16 +41,18 @@ def _draw_cohort(phantom: Phantom, folder: Path) -> None:
         label = CLASSES[patient % len(CLASSES)]
         random = np.random.RandomState([phantom.seed, patient])
         anatomy = draw_anatomy(random)
+        covid_house = "A" if label == "covid" else "B"  # a planted shortcut is a hospital's marker; without one they mix
+        hospital = covid_house if phantom.shortcut else "AB"[patient // len(CLASSES) % 2]
         for visit in range(random.randint(1, 4)):
             pixels, lungs = draw_radiograph(anatomy, label, phantom, random)
             name = f"{patient:05d}-{visit}.png"
             save_png(Image.fromarray(pixels), folder / "images" / name)
             save_png(mask_picture(lungs), folder / "lung_masks" / name)
-            rows.append(_row(name, patient, label, phantom.image_size, folder / "images" / name))
+            rows.append(_row(name, patient, label, hospital, phantom.image_size, folder / "images" / name))
     write_text(folder / "manifest.csv", pd.DataFrame(rows).to_csv(index=False))
 
 
-def _row(name: str, patient: int, label: str, size: int, file: Path) -> dict[str, str]:
+def _row(name: str, patient: int, label: str, hospital: str, size: int, file: Path) -> dict[str, str]:
     pixels = file.read_bytes()
     return {
         "dataset": "phantom",
@@ -64,7 +66,7 @@ def _row(name: str, patient: int, label: str, size: int, file: Path) -> dict[str
         "height": str(size),
         "bytes": str(len(pixels)),
         "sha256": hashlib.sha256(pixels).hexdigest(),
-        "source": "phantom hospital " + ("A" if label == "covid" else "B"),
+        "source": f"phantom hospital {hospital}",
     }
 
 

@@ -1,0 +1,91 @@
+"""The report of a small run, as a file and as a browser shows it."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+from typer.testing import CliRunner
+
+from darkcovid.cli import app
+from darkcovid.errors import RequestError
+from darkcovid.evaluation.checks import run_checks
+from darkcovid.recipe import load_recipe
+from darkcovid.report.page import read_evidence, verdict, write_report
+from darkcovid.runner import Folders, run
+
+from ..conftest import RECIPES
+from ..test_runner import SETS, Watched
+
+SECTIONS = ("verdict", "arms", "scores", "audits", "checklist", "card", "what")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two arms on phantoms that carry a planted marker."""
+    root = tmp_path_factory.mktemp("report")
+    sets = [*SETS, "lungs.crop_size=64", "data.phantom.shortcut=1.0", "data.phantom.patients=60"]
+    recipe = load_recipe(RECIPES / "segmented.yaml", sets)
+    comparison = run(recipe, Folders(root / "runs", root / "cache"), Watched(), ["unsegmented", "segmented"])
+    return root / "runs" / comparison["run_dir"].split("/")[-1]
+
+
+def test_a_run_ends_with_its_report(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert all(f'id="{section}"' in page for section in SECTIONS)
+    assert "never a diagnosis" in page
+    assert page.count('<img src="data:image/png;base64,') >= 2 * 6
+    assert all(re.findall(r'<img [^>]*alt="[^"]+"', image) for image in re.findall(r"<img [^>]*>", page))
+
+
+def test_the_page_needs_nothing_from_outside(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    assert "<script" not in page
+    assert "http" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.S)
+
+
+def test_every_figure_comes_from_the_runs_files(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    for arm in ("unsegmented", "segmented"):
+        metrics = json.loads((finished / arm / "metrics.json").read_text())
+        assert f"{metrics['accuracy']:.3f}" in page
+        for found in metrics["per_class"].values():
+            assert f"{found['recall']:.3f} [" in page
+
+
+def test_all_checks_are_there_once_and_a_planted_source_fails(finished):
+    evidence = read_evidence(finished)
+    checks = run_checks(evidence)
+    assert [row.number for row in checks] == list(range(1, 39))
+    by_number = {row.number: row for row in checks}
+    assert (by_number[3].status, by_number[6].status, by_number[34].status) == ("pass", "fail", "warn")
+    assert "source goes with the class" in by_number[6].words
+    assert verdict(evidence, checks)[0].startswith("Not as it stands: ")
+
+
+def test_the_report_can_be_written_anew_and_without_radiographs(finished):
+    done = CliRunner().invoke(app, ["report", str(finished), "--no-images", "--json"])
+    assert json.loads(done.stdout) == {"report": str(finished / "report.html")}
+    assert 'id="galleries"' not in (finished / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_is_no_finished_run_is_refused(tmp_path):
+    with pytest.raises(RequestError, match=r"not a finished run .*; name a folder that `darkcovid run` made"):
+        write_report(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it_without_complaint(finished, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here to open the report in")
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    page = (finished / "report.html").as_uri()
+    done = subprocess.run(
+        [browser, *quiet, f"--user-data-dir={tmp_path}", "--enable-logging=stderr", "--dump-dom", page],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr
+    assert all(f'id="{section}"' in done.stdout for section in SECTIONS)
