@@ -61,7 +61,7 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
     with progress.arm(job.name, inputs.size, total_epochs(recipe.training)) as show:
         result = fit_classifier(
             recipe,
-            cohort,
+            cohort.with_shuffled_labels(recipe.training.seed) if recipe.data.shuffle_labels else cohort,
             inputs.pixels,
             compute,
             checkpoint=folder / CHECKPOINT,

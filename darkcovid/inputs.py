@@ -48,7 +48,10 @@ class InputMaker:
         """The inputs of one arm, from the cache where they are there. Raises DataError when lung weights are damaged."""
         recipe, size = self.arms[arm], self.size(arm)
         if recipe.lungs is None:
-            stored = whole_pixels(self.cohort.files, self.cohort.sha256, size, self.cache_dir, recipe.data.letterbox)
+            data, cohort = recipe.data, self.cohort
+            stored = whole_pixels(
+                cohort.files, cohort.sha256, size, self.cache_dir, data.letterbox, data.detail, data.border_only
+            )
             return ArmInputs(recipe, stored.array, None, self._areas(recipe, size), stored.seconds, 0.0, stored.fresh)
         found = self.lungs(recipe.lungs)
         stored = lung_pixels(self.cohort, found, recipe.lungs, size, self.cache_dir)

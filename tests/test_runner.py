@@ -198,6 +198,22 @@ def test_folds_and_seeds_are_pooled_each_fit_resumable(folders):
 
 
 @pytest.mark.slow
+def test_the_audit_that_trains_again_has_arms_of_its_own(folders):
+    recipe = load_recipe(RECIPES / "base.yaml", [*SETS, "audit=retrain", "audit_share=0.5", "lungs=null"])
+    comparison = run(recipe, folders, Watched())
+    names = ["base", *(f"audit_{name}" for name in ("no_lungs", "lungs_only", "border_only", "thumbnail", "shuffled"))]
+    assert list(comparison["arms"]) == names
+    assert {arm["epochs"] for name, arm in comparison["arms"].items() if name != "base"} == {1}
+    assert comparison["pairs"] == []
+    directory = folders.runs / comparison["run_dir"].split("/")[-1]
+    truths = {(row["image"], row["label"]) for row in read_csv(directory / "base" / "predictions.csv")}
+    assert truths == {(row["image"], row["label"]) for row in read_csv(directory / "audit_shuffled" / "predictions.csv")}
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    assert "trained again without lungs" in page
+    assert "trained on shuffled labels" in page
+
+
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_two_epochs_on_the_real_radiographs(folders, real_data):
     manifest = real_data / "ozturk512" / "manifest.csv"

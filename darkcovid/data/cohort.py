@@ -79,6 +79,12 @@ class Cohort:
             sha256=tuple(self.sha256[index] for index in indices),
         )
 
+    def with_shuffled_labels(self, seed: int) -> "Cohort":
+        """The training side's labels dealt among its images at random: nothing can be learned from them."""
+        labels, train = self.labels.copy(), np.flatnonzero(self.train)
+        labels[train] = np.random.default_rng(seed).permutation(labels[train])
+        return replace(self, labels=labels)
+
     def _count(self, where: np.ndarray) -> dict[str, int]:
         found = Counter(self.labels[where].tolist())
         return {name: found[index] for index, name in enumerate(self.classes)}

@@ -43,6 +43,14 @@ def as_channels(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.unsqueeze(1) if pixels.dim() == 3 else pixels
 
 
+def border(size: Size, share: float = 0.1) -> np.ndarray:
+    """(h, w) bool: a strip along all four sides, `share` of them wide."""
+    strip = np.ones(size, bool)
+    tall, wide = (max(1, round(share * side)) for side in size)
+    strip[tall:-tall, wide:-wide] = False
+    return strip
+
+
 def mask_picture(mask: np.ndarray) -> Image.Image:
     """(h, w) mask of false and true, or 0 and 1, as a Pillow image of 0 and 255."""
     return Image.fromarray(np.where(mask, 255, 0).astype(np.uint8))
@@ -54,14 +62,31 @@ def save_png(image: Image.Image, path: Path) -> None:
         image.save(temporary, format="PNG")
 
 
-def whole_pixels(files: Sequence[Path], sha256: Sequence[str], size: Size, cache_dir: Path, keep_aspect: bool = False) -> Stored:
-    """Every image whole at `size`, squashed or letterboxed: (n, height, width) uint8, from the cache or made now."""
+def whole_pixels(
+    files: Sequence[Path],
+    sha256: Sequence[str],
+    size: Size,
+    cache_dir: Path,
+    keep_aspect: bool = False,
+    detail: int | None = None,
+    border_only: bool = False,
+) -> Stored:
+    """Every image whole at `size`, squashed or letterboxed: (n, height, width) uint8, from the cache or made now.
+
+    detail: it is first reduced to so many pixels a side; border_only: all but a strip along its sides becomes black.
+    """
 
     def fill(array: np.ndarray) -> None:
         def one(index: int) -> None:
-            array[index] = resized(open_grayscale(files[index]), size, keep_aspect=keep_aspect)
+            image = open_grayscale(files[index])
+            if detail is not None:
+                image = image.resize((detail, detail), Image.Resampling.BOX)
+            array[index] = resized(image, size, keep_aspect=keep_aspect)
+            if border_only:
+                array[index][~border(size)] = 0
 
         in_threads(one, range(len(files)))
 
-    key = content_key(kind="whole", images=list(sha256), size=list(size), keep_aspect=keep_aspect)
+    altered = {"detail": detail, "border_only": border_only} if detail is not None or border_only else {}
+    key = content_key(kind="whole", images=list(sha256), size=list(size), keep_aspect=keep_aspect, **altered)
     return stored_array(cache_dir / "pixels", key, (len(files), *size), fill)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from darkcovid.recipe import AUDIT
+
 PASS, WARN, FAIL, NOT_RUN, AUTHOR = "pass", "warn", "fail", "not run", "needs the author"
 STRONG = 0.3  # Cramer's V from which a variable is said to go with the class
 CLOSE = 0.05  # a score without lungs that comes so near the model's own is too near
@@ -26,7 +28,12 @@ class Evidence:
 
     @property
     def arms(self) -> dict[str, dict[str, Any]]:
-        return self.comparison["arms"]
+        """The arms that were asked for."""
+        return {name: arm for name, arm in self.comparison["arms"].items() if not name.startswith(AUDIT)}
+
+    def retrained(self, name: str) -> dict[str, Any] | None:
+        """An arm of `audit: retrain`, None where there was none."""
+        return self.comparison["arms"].get(f"{AUDIT}{name}")
 
     @property
     def best(self) -> float:
@@ -231,31 +238,79 @@ def _budget(e: Evidence) -> Answer:
 
 @check(19, "shortcuts", "lungs erased")
 def _erased(e: Evidence) -> Answer:
-    found = [
-        (name, audit, view) for name, audit, view in _shortcuts(e, "lungs_erased") if audit["skill_without_lungs"] is not None
-    ]
+    arm, luck = e.retrained("no_lungs"), e.audit.get("chance")
+    if arm is not None and luck is not None:
+        reference = next(iter(e.arms.values()))["accuracy"]
+        left = _skill(arm["accuracy"], reference, luck)
+        words = f"trained again without lungs {arm['accuracy']:.3f}, with them {reference:.3f}, guessing {luck:.3f}"
+        return _judged(left), f"{words}: {left:.0%} of the skill above guessing needs no lungs"
+    found = [one for one in _shortcuts(e, "lungs_erased") if one[1]["skill_without_lungs"] is not None]
     if not found:
         return NOT_RUN, "the recipe's audit is not `shortcuts`, or no lungs were trusted"
     name, audit, view = max(found, key=lambda one: one[1]["skill_without_lungs"])
+    left = audit["skill_without_lungs"]
     words = (
         f"{name}: {view['accuracy']:.3f} with the lungs erased, {audit['plain']['accuracy']:.3f} with them, "
         f"guessing {audit['chance']:.3f}"
     )
-    left = audit["skill_without_lungs"]
-    status = FAIL if left > 0.5 else WARN if left > 0.2 else PASS
-    return status, f"{words}: {left:.0%} of the skill above guessing needs no lungs (the same network, not trained again)"
+    return _judged(left), f"{words}: {left:.0%} of the skill above guessing needs no lungs (not trained again)"
+
+
+def _skill(without: float, reference: float, luck: float) -> float:
+    return max(0.0, (without - luck) / (reference - luck)) if reference > luck else 0.0
+
+
+def _judged(left: float) -> str:
+    return FAIL if left > 0.5 else WARN if left > 0.2 else PASS
 
 
 @check(20, "shortcuts", "lungs only")
 def _only(e: Evidence) -> Answer:
+    arm = e.retrained("lungs_only")
+    if arm is not None:
+        return PASS, f"trained again on nothing but the lungs: {arm['accuracy']:.3f}"
     return _listed(e, "lungs_only", "nothing but the lungs")
 
 
 @check(21, "shortcuts", "border only")
 def _border(e: Evidence) -> Answer:
-    found = list(_shortcuts(e, "border_only"))
-    status, words = _listed(e, "border_only", "nothing but a border")
-    if status == PASS and any(view["accuracy"] > audit["chance"] + 0.1 for _, audit, view in found):
+    return _suspicious(e, "border_only", "nothing but a border")
+
+
+@check(22, "shortcuts", "a 16-px thumbnail only")
+def _thumbnail(e: Evidence) -> Answer:
+    return _suspicious(e, "thumbnail", "16 pixels a side")
+
+
+@check(23, "shortcuts", "the source from the same pixels")
+def _source_from_pixels(e: Evidence) -> Answer:
+    return AUTHOR, "train a recipe whose classes are the sources, and say how well they are told apart"
+
+
+@check(24, "shortcuts", "labels shuffled")
+def _shuffled(e: Evidence) -> Answer:
+    arm, luck = e.retrained("shuffled"), e.audit.get("chance")
+    if arm is None or luck is None:
+        return NOT_RUN, "`audit: retrain` does it"
+    low, _ = arm["intervals"]["accuracy"]
+    words = f"trained on shuffled labels: {arm['accuracy']:.3f}, guessing {luck:.3f}"
+    return (FAIL if low > luck else PASS), words
+
+
+@check(25, "shortcuts", "Grad-CAM inside the lungs")
+def _gradcam(e: Evidence) -> Answer:
+    return NOT_RUN, "this version does not do it yet"
+
+
+def _suspicious(e: Evidence, name: str, what: str) -> Answer:
+    """A view in which there should be little to see."""
+    arm, luck = e.retrained(name), e.audit.get("chance")
+    if arm is not None and luck is not None:
+        words = f"trained again on {what}: {arm['accuracy']:.3f}, guessing {luck:.3f}"
+        return (WARN if arm["intervals"]["accuracy"][0] > luck else PASS), words
+    found = list(_shortcuts(e, name))
+    status, words = _listed(e, name, what)
+    if any(view["accuracy"] > audit["chance"] + 0.1 for _, audit, view in found):
         return WARN, words
     return status, words
 
@@ -263,17 +318,8 @@ def _border(e: Evidence) -> Answer:
 def _listed(e: Evidence, view_name: str, what: str) -> Answer:
     found = list(_shortcuts(e, view_name))
     if not found:
-        return NOT_RUN, "the recipe's audit is not `shortcuts`, or no lungs were trusted"
+        return NOT_RUN, "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
     return PASS, f"{what}: " + ", ".join(f"{name} {view['accuracy']:.3f}" for name, _, view in found)
-
-
-for _number, _name in (
-    (22, "a 16-px thumbnail only"),
-    (23, "the source from the same pixels"),
-    (24, "labels shuffled"),
-    (25, "Grad-CAM inside the lungs"),
-):
-    check(_number, "shortcuts", _name)(lambda e: (NOT_RUN, "this version does not do it yet"))
 
 
 @check(26, "evaluation", "patient-level intervals")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from darkcovid.errors import RequestError, one_line
 from darkcovid.evaluation.pairs import Predictions, compare_to
+from darkcovid.recipe import AUDIT
 
 ARM_FILES = ("split.csv", "predictions.csv", "metrics.json", "timing.json")
 
@@ -122,7 +123,8 @@ def pairs_of(comparison: dict[str, Any], folders: dict[str, Path]) -> dict[str, 
     classes = {tuple(arm["per_class"]) for arm in arms.values()}
     if len(classes) > 1:
         return {"pairs": []}
-    return {"pairs": paired(folders, comparison["reference_arm"], list(classes.pop()))}
+    rivals = {name: folder for name, folder in folders.items() if not name.startswith(AUDIT)}
+    return {"pairs": paired(rivals, comparison["reference_arm"], list(classes.pop()))}
 
 
 def _distinct_names(arms: list[Path]) -> list[str]:

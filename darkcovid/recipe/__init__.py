@@ -6,7 +6,7 @@ package never sees YAML.
 
 from darkcovid.recipe.augmentation import AUGMENTATIONS, Augmentation
 from darkcovid.recipe.reading import load_recipe
-from darkcovid.recipe.recipe import Recipe, merge
+from darkcovid.recipe.recipe import AUDIT, Recipe, merge
 from darkcovid.recipe.sections import (
     PHANTOM,
     REST,
@@ -23,6 +23,7 @@ from darkcovid.recipe.sections import (
 )
 
 __all__ = [
+    "AUDIT",
     "AUGMENTATIONS",
     "PHANTOM",
     "REST",

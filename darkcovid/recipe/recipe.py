@@ -12,17 +12,30 @@ from darkcovid.recipe.faults import first_fault, nearest
 from darkcovid.recipe.sections import SAME_PIXELS, Data, Lungs, Model, Training
 from darkcovid.recipe.strict import Strict
 
-MAY_DIFFER = {"image_size", "letterbox", "augment", "normalise", "oversample"}
+MAY_DIFFER = {
+    *("image_size", "letterbox", "augment", "normalise", "oversample"),
+    *("detail", "border_only", "shuffle_labels"),
+}
+AUDIT = "audit_"
+RETRAINED: dict[str, dict[str, Any]] = {
+    "no_lungs": {"lungs": {"mode": "outside"}},
+    "lungs_only": {"lungs": {"mode": "mask"}},
+    "border_only": {"lungs": None, "data": {"border_only": True}},
+    "thumbnail": {"lungs": None, "data": {"detail": 16}},
+    "shuffled": {"data": {"shuffle_labels": True}},
+}
 
 
 class Recipe(Strict):
-    """One validated recipe. `audit`: `data` looks for leaks and giveaways in the images, `shortcuts` also asks each fitted
-    classifier how it does without lungs. `published`: what its authors reported, in words. `arms` maps an arm's name to the
-    keys it replaces; `arm_recipes` applies them."""
+    """One validated recipe. `audit`: `data` looks for leaks and giveaways in the images; `shortcuts` also asks each fitted
+    classifier how it does without lungs; `retrain` also trains the first arm's network anew on whole images without lungs,
+    on the lungs, on a border, on 16 pixels a side, and on shuffled labels, for `audit_share` of the epochs. `published`:
+    what its authors reported, in words. `arms` maps an arm's name to the keys it replaces; `arm_recipes` applies them."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
     task: Literal["classification", "lung_segmentation"] = "classification"
-    audit: Literal["none", "data", "shortcuts"] = "shortcuts"
+    audit: Literal["none", "data", "shortcuts", "retrain"] = "shortcuts"
+    audit_share: float = Field(0.25, gt=0, le=1)
     published: str | None = None
     data: Data = Data()
     lungs: Lungs | None = None
@@ -58,9 +71,17 @@ class Recipe(Strict):
 
     def arm_recipes(self) -> dict[str, "Recipe"]:
         """Each arm's recipe, in the order written; a recipe without arms is one arm of its own name."""
-        if not self.arms:
-            return {self.name: self}
-        return {arm: self.arm_recipe(arm) for arm in self.arms}
+        arms = {arm: self.arm_recipe(arm) for arm in self.arms} if self.arms else {self.name: self}
+        return arms | self._audit_arms(next(iter(arms.values()))) if self.audit == "retrain" else arms
+
+    def _audit_arms(self, first: "Recipe") -> dict[str, "Recipe"]:
+        """Arms of their own that train the first arm's network on what should not suffice."""
+        plain = first.model_dump(mode="json", exclude={"arms"})
+        short = {"training": {"epochs": max(1, round(self.audit_share * first.training.epochs))}, "audit": "data"}
+        return {
+            f"{AUDIT}{name}": validate(merge(merge(plain, change), short), where=f"audit.{name}.")
+            for name, change in RETRAINED.items()
+        }
 
     def fits(self) -> dict[str, "Recipe"]:
         """The recipe of each fit of an arm, by the fit's name: one for each of `training.folds` and `training.seeds`, or one

@@ -55,7 +55,8 @@ class Data(Strict):
     many images of each class, drawn by the split's seed; the class `rest` is every other label; `oversample`: images of
     rare classes are repeated in training until classes are equal. `normalise`: by the training side's mean and standard
     deviation, ImageNet's, each image's own, those of one augmented training batch, ZCA whitening fitted to the training
-    side, or not at all (0..1)."""
+    side, or not at all (0..1). For audits: `detail` shrinks whole images to so many pixels a side and enlarges them again,
+    `border_only` leaves nothing but a strip along their sides, `shuffle_labels` gives training images one another's labels."""
 
     manifest: str = "data_manifest.csv"
     root: str | None = None
@@ -68,6 +69,9 @@ class Data(Strict):
     split: Split = Split()
     image_size: Size | str = 256
     letterbox: bool = False
+    detail: int | None = Field(None, ge=4, le=512)
+    border_only: bool = False
+    shuffle_labels: bool = False
     augment: str | Augmentation = "fastai_default"
     normalise: Literal["training", "imagenet", "image", "augmented_batch", "zca", "none"] = "training"
     max_bad: float = Field(0.01, ge=0, le=1)

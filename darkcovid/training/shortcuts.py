@@ -12,11 +12,11 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from darkcovid.data.cohort import Cohort
+from darkcovid.data.pixels import border
 from darkcovid.evaluation.confounding import chance
 from darkcovid.evaluation.metrics import score
 
 WIDENED = 0.03
-BORDER = 0.1
 
 Judge = Callable[[np.ndarray], np.ndarray]
 
@@ -45,7 +45,7 @@ def judge_shortcuts(judge: Judge, pixels: np.ndarray, lungs: LungAreas, cohort: 
         "plain": plain,
         "lungs_erased": np.where(inside, gray, plain).astype(np.uint8),
         "lungs_only": np.where(inside, plain, gray).astype(np.uint8),
-        "border_only": np.where(_border(plain.shape[-2:]), plain, gray).astype(np.uint8),
+        "border_only": np.where(border(plain.shape[-2:]), plain, gray).astype(np.uint8),
     }
     labels = cohort.labels[rows]
     found = {name: _short(score(labels, judge(view), cohort.classes)) for name, view in views.items()}
@@ -65,11 +65,3 @@ def _widened(inside: np.ndarray) -> np.ndarray:
     around = np.zeros((1,) * (inside.ndim - 2) + (3, 3), bool)
     around[..., 1, :] = around[..., :, 1] = True
     return binary_dilation(inside, around, iterations=max(1, round(WIDENED * inside.shape[-2])))
-
-
-def _border(size: tuple[int, int]) -> np.ndarray:
-    """(h, w) bool: a strip along all four sides."""
-    strip = np.ones(size, bool)
-    tall, wide = (max(1, round(BORDER * side)) for side in size)
-    strip[tall:-tall, wide:-wide] = False
-    return strip

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from darkcovid.data.pixels import resized
+from darkcovid.data.pixels import resized, whole_pixels
 
 
 def test_squashing_fills_the_input_and_keeping_the_aspect_leaves_bars():
@@ -21,3 +21,15 @@ def test_a_box_is_what_is_shown():
     assert (resized(image, (10, 10), (0.0, 0.5, 0.5, 1.0))[inside, inside] == 255).all()
     assert (resized(image, (10, 10), (0.5, 0.0, 1.0, 0.5))[inside, inside] == 0).all()
     assert (resized(image, (10, 20), (0.0, 0.5, 0.5, 1.0), keep_aspect=True)[inside, inside] == 255).all()
+
+
+def test_audit_views_of_whole_images(cohort, cache_dir):
+    """16 pixels a side hold no more than 16 x 16 numbers; a border has a black middle and its own pixels around it."""
+    plain = whole_pixels(cohort.files, cohort.sha256, (64, 64), cache_dir).array[0]
+    coarse = whole_pixels(cohort.files, cohort.sha256, (64, 64), cache_dir, detail=16).array[0]
+    assert np.corrcoef(plain.ravel(), coarse.ravel())[0, 1] > 0.8
+    blocks = coarse.reshape(16, 4, 16, 4).astype(float)
+    assert blocks.std((1, 3)).mean() < plain.reshape(16, 4, 16, 4).astype(float).std((1, 3)).mean()
+    edge = whole_pixels(cohort.files, cohort.sha256, (64, 64), cache_dir, border_only=True).array[0]
+    assert not edge[6:-6, 6:-6].any()
+    np.testing.assert_array_equal(edge[:6], plain[:6])
