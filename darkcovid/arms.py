@@ -1,6 +1,7 @@
 """One fit of an arm, from inputs to finished files: fit, score, write what it found and what it cost."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -24,10 +25,11 @@ from darkcovid.lungs.unet import INPUT_SIZE, save_segmenter
 from darkcovid.models.registry import parameter_counts
 from darkcovid.paths import atomic_path, write_json, write_text
 from darkcovid.recipe import Lungs, Recipe
-from darkcovid.report.overlays import UNTRUSTED, gallery, lung_overlay
+from darkcovid.report.overlays import UNTRUSTED, gallery, heat_overlay, lung_overlay
 from darkcovid.report.plots import plot_history, plot_predictions
 from darkcovid.report.progress import Progress
 from darkcovid.rundir import RunDir
+from darkcovid.training.attention import Attention, attend
 from darkcovid.training.callbacks import History
 from darkcovid.training.classify import fit_classifier
 from darkcovid.training.fit import Fitted
@@ -37,6 +39,7 @@ from darkcovid.training.shortcuts import judge_shortcuts
 
 CHECKPOINT = "checkpoint.safetensors"
 GALLERY = 12
+SUREST = 2
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,10 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
     counted: dict[str, Any] = {"untrusted_lungs": sum(reason is not None for reason in reasons)}
     if inputs.areas is not None:
         counted["shortcuts"] = judge_shortcuts(result.judge, inputs.pixels, inputs.areas, cohort)
+        found = attend(network, result.normaliser, inputs.pixels, result.probabilities, inputs.areas, cohort, compute)
+        counted["attention"] = found.summary
+        write_text(folder / "attention.csv", found.table.to_csv(index=False, float_format="%.6f"))
+        save_png(attention_gallery(found, inputs.pixels, cohort.classes), folder / "plots" / "gradcam.png")
     _write_ending(folder, result.fitted, compute, cohort, inputs.size, cost, metrics | counted)
 
 
@@ -116,6 +123,22 @@ def untrusted_gallery(cohort: Cohort, found: LungMasks) -> Image.Image:
         lung_overlay(open_grayscale(cohort.files[row]), [(found.masks[row].astype(bool), UNTRUSTED)], None) for row in rows
     ]
     captions = [f"{PurePosixPath(cohort.rows.path[row]).name}: {found.reasons[row]}" for row in rows]
+    return gallery(pictures, captions)
+
+
+def attention_gallery(found: Attention, pixels: np.ndarray, classes: Sequence[str]) -> Image.Image:
+    """Of each class the surest right and the surest wrong answers, under what the network looked at."""
+    table, chosen = found.table, []
+    for name in classes:
+        for right in (True, False):
+            of_class = table[(table.label == name) & ((table.predicted == name) == right)]
+            chosen += of_class.nlargest(SUREST, "confidence").index.tolist()
+    pictures, captions = [], []
+    for place in chosen:
+        row = table.loc[place]
+        seen = pixels[found.rows[place]]
+        pictures.append(heat_overlay(seen if seen.ndim == 2 else seen[0], found.maps[place]))
+        captions.append(f"{row.label} called {row.predicted} ({row.confidence:.2f})")
     return gallery(pictures, captions)
 
 

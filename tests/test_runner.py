@@ -85,10 +85,11 @@ def test_the_main_job_on_phantoms(folders):
         names = {path.name for path in folder.iterdir()}
         assert names == {
             "split.csv", "history.csv", "predictions.csv", "metrics.json", "timing.json", "weights.safetensors", "plots",
+            "attention.csv",
         }  # fmt: skip
         plots = {path.name for path in (folder / "plots").iterdir()}
         curves = {"loss.png", "accuracy.png", "learning_rate.png", "roc.png", "precision_recall.png", "reliability.png"}
-        assert plots == curves | {"confusion_matrix.png"}
+        assert plots == curves | {"confusion_matrix.png", "gradcam.png"}
         assert len(read_csv(folder / "history.csv")) == 2
         rows = read_csv(folder / "predictions.csv")
         valid = [row for row in rows if row["side"] == "valid"]

@@ -299,7 +299,17 @@ def _shuffled(e: Evidence) -> Answer:
 
 @check(25, "shortcuts", "Grad-CAM inside the lungs")
 def _gradcam(e: Evidence) -> Answer:
-    return NOT_RUN, "this version does not do it yet"
+    name, arm = next(iter(e.arms.items()))
+    found = {label: one for label, one in arm.get("attention", {}).items() if one["inside_lungs"] is not None}
+    if not found:
+        return NOT_RUN, "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
+    words = ", ".join(
+        f"{label} {one['inside_lungs']:.0%} (fresh weights {one['inside_lungs_of_fresh_weights']:.0%}, "
+        f"the lungs are {one['lungs_of_picture']:.0%} of the picture)"
+        for label, one in found.items()
+    )
+    elsewhere = any(one["inside_lungs"] < one["lungs_of_picture"] for one in found.values())
+    return (WARN if elsewhere else PASS), f"{name}, share of the map inside the lungs: {words}"
 
 
 def _suspicious(e: Evidence, name: str, what: str) -> Answer:
@@ -373,7 +383,7 @@ def _external(e: Evidence) -> Answer:
 
 @check(33, "evaluation", "worst confident errors")
 def _errors(e: Evidence) -> Answer:
-    return AUTHOR, "predictions.csv has every image's probabilities; look at the surest mistakes"
+    return AUTHOR, "look at the surest mistakes in plots/gradcam.png, and at predictions.csv"
 
 
 @check(34, "evaluation", "smallest class")

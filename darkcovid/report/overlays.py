@@ -12,6 +12,7 @@ from darkcovid.data.pixels import FractionBox, mask_picture
 
 PREDICTED, TRUE, UNTRUSTED, CROP = "#33BBEE", "#EE7733", "#CC3311", "#EECC66"
 LONG_SIDE = 512
+HEAT = 0.65
 CAPTION = 36
 
 
@@ -29,6 +30,14 @@ def lung_overlay(image: Image.Image, outlines: Iterable[tuple[np.ndarray, str]],
         corners = (left * size[0], top * size[1], right * size[0] - 1, bottom * size[1] - 1)
         ImageDraw.Draw(drawn).rectangle(corners, outline=CROP, width=2)
     return drawn
+
+
+def heat_overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
+    """A gray picture, (h, w) uint8, under a map of the same size, not negative: the hotter, the more orange. RGB."""
+    share = (heat / max(float(heat.max()), 1e-9))[..., None] * HEAT
+    gray = np.repeat(pixels[..., None], 3, 2).astype(np.float32)
+    warm = np.array(Image.new("RGB", (1, 1), TRUE).getpixel((0, 0)), np.float32)
+    return Image.fromarray((gray * (1 - share) + warm * share).round().astype(np.uint8))
 
 
 def gallery(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int = 4, side: int = 256) -> Image.Image:

@@ -23,7 +23,10 @@ PLOTS = {
     "precision_recall": "precision against recall of each class",
     "reliability": "confidence against the share that was right",
 }
-GALLERY = "untrusted_lungs"
+GALLERIES = {
+    "gradcam": "the surest right and wrong answers of each class, under what the network looked at (Grad-CAM)",
+    "untrusted_lungs": "images whose lung mask was not trusted",
+}
 
 
 def write_report(run: Path, images: bool = True) -> Path:
@@ -175,10 +178,8 @@ def _shortcuts(evidence: Evidence) -> list[list[str]]:
 
 
 def _galleries(run: Path, evidence: Evidence) -> list[dict[str, str]]:
-    plots = [
-        _plot(run / name / "plots" / f"{GALLERY}.png", f"{name}: images whose lung mask was not trusted")
-        for name in evidence.arms
-    ]
+    wanted = [(name, plot, words) for plot, words in GALLERIES.items() for name in evidence.arms]
+    plots = [_plot(run / name / "plots" / f"{plot}.png", f"{name}: {words}") for name, plot, words in wanted]
     return [plot for plot in plots if plot]
 
 
