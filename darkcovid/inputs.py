@@ -54,7 +54,7 @@ class InputMaker:
             )
             return ArmInputs(recipe, stored.array, None, self._areas(recipe, size), stored.seconds, 0.0, stored.fresh)
         found = self.lungs(recipe.lungs)
-        stored = lung_pixels(self.cohort, found, recipe.lungs, size, self.cache_dir)
+        stored = lung_pixels(self.cohort, found, recipe.lungs, size, self.cache_dir, recipe.data.letterbox)
         fresh = stored.fresh or found.fresh
         return ArmInputs(recipe, stored.array, found, self._areas(recipe, size), stored.seconds, found.seconds, fresh)
 

@@ -67,13 +67,13 @@ def input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> 
     return height, width
 
 
-def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cache_dir: Path) -> Stored:
+def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cache_dir: Path, letterbox: bool = False) -> Stored:
     """The cohort's inputs by the recipe's lung mode: (n, *size) uint8, or (n, 2, *size) with a thumbnail, from the cache or
-    made now.
+    made now. letterbox: whether whole images, in the modes that do not crop, keep their aspect.
 
     An image whose mask is not trusted keeps all its pixels in every mode.
     """
-    frame = lung_frame(found, lungs, size)
+    frame = lung_frame(found, lungs, size, letterbox)
 
     def draw(picture: np.ndarray, index: int) -> None:
         image, shown = open_grayscale(cohort.files[index]), picture[0] if lungs.thumbnail else picture
@@ -84,15 +84,15 @@ def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cach
             inside = frame.mask(index, _widened(found.masks[index], lungs), image.size)
             shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
 
-    policy = lungs.model_dump(mode="json", include={"mode", "margin", "aspect", "fill", "thumbnail"})
+    policy = lungs.model_dump(mode="json", include={"mode", "margin", "fill", "thumbnail"}) | {"aspect": frame.aspect}
     return _stored("lungs", cohort, found, size, lungs, policy, draw, cache_dir)
 
 
 def lung_areas(cohort: Cohort, found: LungMasks, lungs: Lungs | None, size: Size, letterbox: bool, cache_dir: Path) -> Stored:
     """Where the lungs are in the inputs that `lung_pixels`, or with None whole images, give: their shape, 1 inside the lungs
     and 0 outside, from the cache or made now. An untrusted mask is drawn as it is."""
-    whole = Frame([WHOLE] * len(cohort), size, "pad" if letterbox else "squash")
-    frame = whole if lungs is None else lung_frame(found, lungs, size)
+    whole = whole_frame(len(cohort), size, letterbox)
+    frame = whole if lungs is None else lung_frame(found, lungs, size, letterbox)
 
     def draw(picture: np.ndarray, index: int) -> None:
         mask, image_size = found.masks[index], open_grayscale(cohort.files[index]).size
@@ -131,10 +131,16 @@ class Frame:
         return box
 
 
-def lung_frame(found: LungMasks, lungs: Lungs, size: Size) -> Frame:
+def lung_frame(found: LungMasks, lungs: Lungs, size: Size, letterbox: bool) -> Frame:
     """What an arm with these `lungs` sees of each image."""
-    crops = lungs.mode in ("crop", "crop_mask")
-    return Frame(crop_boxes(found, lungs.margin) if crops else [WHOLE] * len(found.masks), size, lungs.aspect)
+    if lungs.mode in ("crop", "crop_mask"):
+        return Frame(crop_boxes(found, lungs.margin), size, lungs.aspect)
+    return whole_frame(len(found.masks), size, letterbox)
+
+
+def whole_frame(count: int, size: Size, letterbox: bool) -> Frame:
+    """Whole images, squashed or letterboxed."""
+    return Frame([WHOLE] * count, size, "pad" if letterbox else "squash")
 
 
 def _stored(

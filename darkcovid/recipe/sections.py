@@ -108,15 +108,15 @@ class Data(Strict):
 class Lungs(Strict):
     """What the lung mask is used for. `crop`: the box around both lungs, widened by `margin` of its sides.
     `mask`: everything outside the lungs becomes `fill`. `crop_mask`: both. `outside`: the lungs become `fill`.
-    A crop is brought to the input's shape by `aspect`: `squash`; `pad`: letterboxed in black; `expand`: the box takes in
-    more of the image until it has that shape, and only what the image lacks is black. `thumbnail`: the whole image, as small
+    A crop is brought to the input's shape by `aspect`: `expand`: the box takes in more of the image until it has that
+    shape, and only what the image lacks is black; `squash`; `pad`: letterboxed in black. `thumbnail`: the whole image, as small
     as the crop, is a second channel."""
 
     mode: Literal["crop", "mask", "crop_mask", "outside"] = "crop"
     margin: float = Field(0.05, ge=0, le=1)
     keep_lung_scale: bool = True
     crop_size: Size | None = None
-    aspect: Literal["squash", "pad", "expand"] = "squash"
+    aspect: Literal["squash", "pad", "expand"] = "expand"
     thumbnail: bool = False
     fill: int = Field(0, ge=0, le=255)
     weights: str | None = None

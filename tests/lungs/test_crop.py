@@ -49,7 +49,7 @@ def found(cohort):
 
 
 def make(cohort, found, cache_dir, **lungs):
-    return lung_pixels(cohort, found, Lungs(**lungs), (64, 64), cache_dir).array
+    return lung_pixels(cohort, found, Lungs(**{"aspect": "squash"} | lungs), (64, 64), cache_dir).array
 
 
 def true_mask(found, index):
@@ -100,6 +100,15 @@ def test_a_thumbnail_of_the_whole_image_stands_beside_the_crop(cohort, pixels, f
     assert both.shape == (len(cohort), 2, 64, 64)
     np.testing.assert_array_equal(both[:, 0], make(cohort, found, cache_dir, mode="crop", margin=0.0))
     np.testing.assert_array_equal(both[:, 1], pixels)
+
+
+def test_whole_images_keep_their_aspect_only_when_letterboxed(cohort, found, cache_dir):
+    """Erasing lungs from whole images must not change how the images are brought to the input's shape."""
+    erase = Lungs(mode="outside", aspect="expand")
+    tall = lung_pixels(cohort, found, erase, (96, 64), cache_dir).array[5]
+    boxed = lung_pixels(cohort, found, erase, (96, 64), cache_dir, letterbox=True).array[5]
+    assert (tall.max(1) > 0).all()
+    assert (boxed.max(1) == 0).sum() == 32
 
 
 def test_untrusted_images_keep_every_pixel_in_every_mode(cohort, pixels, found, cache_dir):
