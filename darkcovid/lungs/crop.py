@@ -69,22 +69,24 @@ def input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> 
 
 def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cache_dir: Path, letterbox: bool = False) -> Stored:
     """The cohort's inputs by the recipe's lung mode: (n, *size) uint8, or (n, 2, *size) with a thumbnail, from the cache or
-    made now. letterbox: whether whole images, in the modes that do not crop, keep their aspect.
+    made now. letterbox: whether whole images, thumbnails too, keep their aspect.
 
     An image whose mask is not trusted keeps all its pixels in every mode.
     """
-    frame = lung_frame(found, lungs, size, letterbox)
+    frame, whole = lung_frame(found, lungs, size, letterbox), whole_frame(len(cohort), size, letterbox)
 
     def draw(picture: np.ndarray, index: int) -> None:
         image, shown = open_grayscale(cohort.files[index]), picture[0] if lungs.thumbnail else picture
         if lungs.thumbnail:
-            picture[1] = resized(image, size)
+            picture[1] = whole.picture(index, image)
         shown[:] = frame.picture(index, image)
         if lungs.mode != "crop" and found.reasons[index] is None:
             inside = frame.mask(index, _widened(found.masks[index], lungs), image.size)
             shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
 
-    policy = lungs.model_dump(mode="json", include={"mode", "margin", "fill", "thumbnail"}) | {"aspect": frame.aspect}
+    policy = lungs.model_dump(mode="json", include={"mode", "margin", "fill", "thumbnail"}) | {
+        "aspect": [frame.aspect, whole.aspect]
+    }
     return _stored("lungs", cohort, found, size, lungs, policy, draw, cache_dir)
 
 

@@ -100,6 +100,8 @@ def test_a_thumbnail_of_the_whole_image_stands_beside_the_crop(cohort, pixels, f
     assert both.shape == (len(cohort), 2, 64, 64)
     np.testing.assert_array_equal(both[:, 0], make(cohort, found, cache_dir, mode="crop", margin=0.0))
     np.testing.assert_array_equal(both[:, 1], pixels)
+    tall = lung_pixels(cohort, found, Lungs(thumbnail=True), (96, 64), cache_dir, letterbox=True).array
+    assert (tall[5, 1].max(1) == 0).sum() == 32
 
 
 def test_whole_images_keep_their_aspect_only_when_letterboxed(cohort, found, cache_dir):
