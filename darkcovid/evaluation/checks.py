@@ -304,12 +304,16 @@ def _gradcam(e: Evidence) -> Answer:
     if not found:
         return NOT_RUN, "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
     words = ", ".join(
-        f"{label} {one['inside_lungs']:.0%} (fresh weights {one['inside_lungs_of_fresh_weights']:.0%}, "
-        f"the lungs are {one['lungs_of_picture']:.0%} of the picture)"
+        f"{label} {one['inside_lungs']:.0%} (fresh weights {_percent(one['inside_lungs_of_fresh_weights'])}, "
+        f"the lungs are {_percent(one['lungs_of_picture'])} of the picture)"
         for label, one in found.items()
     )
     elsewhere = any(one["inside_lungs"] < one["lungs_of_picture"] for one in found.values())
     return (WARN if elsewhere else PASS), f"{name}, share of the map inside the lungs: {words}"
+
+
+def _percent(share: float | None) -> str:
+    return "no map" if share is None else f"{share:.0%}"
 
 
 def _suspicious(e: Evidence, name: str, what: str) -> Answer:
