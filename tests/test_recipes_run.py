@@ -15,6 +15,7 @@ FEW += ["training.epochs=1", "training.batch_size=8", "data.split.valid=0.25"]
 OWN = {
     "vgg16_four_class": ["data.classes=[covid, no_finding, pneumonia_bacterial]"],
 }
+LARGER = [*(RECIPES / "systems").glob("*.yaml"), RECIPES / "zoo.yaml"]
 PATHS = sorted(path for path in RECIPES.rglob("*.yaml"))
 
 
@@ -23,7 +24,7 @@ def overrides(path):
     plain = load_recipe(path)
     sets = [*FEW, *OWN.get(path.stem, [])]
     if plain.task == "classification":
-        sets.append("data.image_size=128" if path.parent.name == "systems" or path.stem == "zoo" else "data.image_size=64")
+        sets.append(f"data.image_size={128 if path.stem == 'basic_cnn_4' else 96 if path in LARGER else 64}")
         sets.append("model.weights=none")
         sets += [f"arms.{arm}.model.weights=none" for arm in plain.arms]
     if plain.data.split.test is not None:
