@@ -133,9 +133,10 @@ def _sources(e: Evidence) -> Answer:
     if not telling:
         return PASS, "no source goes with a class"
     worst = max(telling, key=lambda one: one["cramers_v"])
+    name, classes = worst["variable"].replace("_", " "), " / ".join(worst["classes"])
     return FAIL, (
-        f"{worst['variable']} goes with the class ({' / '.join(worst['classes'])}: Cramer's V {worst['cramers_v']:.2f}, "
-        f"{worst['accuracy']:.3f} right by it alone): the network may learn the hospital"
+        f"{name} goes with the class ({classes}: Cramer's V {worst['cramers_v']:.2f}, {worst['accuracy']:.3f} right by it): "
+        "the network may learn the hospital"
     )
 
 

@@ -121,8 +121,11 @@ def _confounder(name: str, values: pd.Series, labels: np.ndarray, patients: np.n
 
 
 def _quarters(values: pd.Series) -> pd.Series:
-    """Numbers cut into four groups of equal size, as text; what is unknown is a group of its own."""
+    """Numbers cut into four groups of equal size, as text; what is unknown is a group of its own. Where most are the same
+    number, it is that one against the others."""
     groups = pd.qcut(values, 4, duplicates="drop", labels=False)
+    if groups.nunique() < 2:
+        groups = (values == values.mode().iloc[0]).where(values.notna())
     return groups.map(lambda place: "unknown" if pd.isna(place) else f"quarter {int(place) + 1}")
 
 

@@ -61,15 +61,19 @@ def verdict(evidence: Evidence, checks: list[Check]) -> list[str]:
     failed = [row for row in checks if row.status == FAIL]
     warned = [row for row in checks if row.status == WARN]
     if failed:
-        first = f"Not as it stands: {len(failed)} checks failed. A high figure here is not evidence that lungs were read."
+        first = f"Not as it stands: {_checks(len(failed))} failed. A high figure here is not evidence that lungs were read."
     elif warned:
-        first = f"With care: nothing failed, {len(warned)} checks call for caution."
+        first = f"With care: nothing failed, but caution is called for by {_checks(len(warned))}."
     else:
         first = "Nothing that was checked speaks against it."
     name, best = max(evidence.arms.items(), key=lambda item: item[1]["accuracy"])
     low, high = best["intervals"]["accuracy"]
     score = f"The most accurate arm is {name}: {best['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f} over patients)."
     return [first, score, *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
+
+
+def _checks(count: int) -> str:
+    return "1 check" if count == 1 else f"{count} checks"
 
 
 def _contents(run: Path, evidence: Evidence, images: bool) -> dict[str, Any]:

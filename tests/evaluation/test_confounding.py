@@ -39,6 +39,13 @@ def test_a_number_and_what_is_missing_tell_too():
     assert one.missing == 0.5
 
 
+def test_a_number_that_is_mostly_one_value_is_that_value_against_the_others():
+    heights = ["512"] * 100 + ["300"] * 20
+    one = found_in(height=heights)[("height", ("covid", "none"))]
+    assert one.cramers_v == pytest.approx((20 / 100) ** 0.5)
+    assert one.p < 0.01
+
+
 def test_a_clean_cohort_is_not_accused():
     random = np.random.default_rng(0)
     table = rows(sex=random.choice(["M", "F"], 120), age=random.integers(20, 80, 120).astype(str), width="512", height="512")
