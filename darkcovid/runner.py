@@ -13,7 +13,7 @@ from darkcovid.arms import Job, fit_one_classifier, fit_one_segmenter
 from darkcovid.audit import audit_cohort
 from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import Cohort, classification_cohort, lung_mask_cohort
-from darkcovid.data.leaks import leaks_of, refuse_leaks
+from darkcovid.data.leaks import leaks_of_splits, refuse_leaks
 from darkcovid.errors import Interrupted, one_line
 from darkcovid.evaluation.comparison import arm_summary, pairs_of, side_by_side
 from darkcovid.inputs import ArmInputs, InputMaker, chosen_arms, make_inputs
@@ -91,7 +91,7 @@ def prepare(recipe: Recipe, names: list[str], folders: Folders, progress: Progre
     audit = None
     if recipe.audit != "none":
         progress.stage("auditing the images")
-        leaks = [leaks_of(sides, folders.cache) for sides in cohorts.values()]
+        leaks = leaks_of_splits(list(cohorts.values()), folders.cache)
         for found in leaks:
             refuse_leaks(found, recipe.data.allow_leaks)
         audit = audit_cohort(cohort, folders.cache, leaks[0])

@@ -89,9 +89,15 @@ def find_leaks(
 
 def leaks_of(cohort: Cohort, cache_dir: Path) -> Leaks:
     """The leaks of a recipe's cohort, near copies included. cache_dir: where small copies of the pictures go."""
-    near = near_duplicates(cohort.files, cohort.sha256, cache_dir)
-    names = [cohort.classes[label] for label in cohort.labels]
-    return find_leaks(cohort.rows, names, cohort.side_names.tolist(), cohort.sha256, near)
+    return leaks_of_splits([cohort], cache_dir)[0]
+
+
+def leaks_of_splits(cohorts: Sequence[Cohort], cache_dir: Path) -> list[Leaks]:
+    """The leaks of each of several splits of the same images, whose near copies are looked for once."""
+    first = cohorts[0]
+    near = near_duplicates(first.files, first.sha256, cache_dir)
+    names = [first.classes[label] for label in first.labels]
+    return [find_leaks(first.rows, names, split.side_names.tolist(), first.sha256, near) for split in cohorts]
 
 
 def refuse_leaks(found: Leaks, allowed: bool) -> None:

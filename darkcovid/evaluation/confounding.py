@@ -21,7 +21,7 @@ from sklearn.tree import DecisionTreeClassifier
 FOLDS = 5
 PERMUTATIONS = 200
 FEW = 20
-CATEGORIES = ("extension", "patient_prefix", "mode", "view", "sex", "license", "source")
+CATEGORIES = ("extension", "patient_prefix", "view", "sex", "license", "source")
 NUMBERS = ("width", "height", "aspect", "bytes", "bytes_per_pixel", "age")
 
 
@@ -41,15 +41,12 @@ class Confounder:
     missing: float
 
 
-def metadata(rows: pd.DataFrame, modes: Sequence[str] | None = None) -> pd.DataFrame:
+def metadata(rows: pd.DataFrame) -> pd.DataFrame:
     """What a manifest's rows say of images without showing them: text for categories ('' unknown), numbers (nan unknown).
-    A variable that never varies, and a category with more than 20 values, is left out. modes: (n) how each file is saved,
-    where it could be opened."""
+    A variable that never varies, and a category with more than 20 values, is left out."""
     table = pd.DataFrame(index=rows.index)
     table["extension"] = [PurePosixPath(path).suffix.lower().replace("jpeg", "jpg") for path in rows.path]
-    prefixes = rows.patient_id.str.split("-").str[0].where(rows.patient_id.str.contains("-"), "")
-    table["patient_prefix"] = prefixes
-    table["mode"] = list(modes) if modes is not None else ""
+    table["patient_prefix"] = rows.patient_id.str.split("-").str[0].where(rows.patient_id.str.contains("-"), "")
     for name in ("view", "sex", "license", "source"):
         table[name] = rows[name]
     for name in ("width", "height", "bytes", "age"):

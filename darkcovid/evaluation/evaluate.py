@@ -11,8 +11,6 @@ from darkcovid.evaluation.intervals import scored
 from darkcovid.evaluation.operating import operating_points, point_at
 from darkcovid.evaluation.subgroups import subgroups
 
-Sides = dict[str, tuple[np.ndarray, np.ndarray]]
-
 
 def evaluate(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     """The figures of the validation side and, under `test`, of the test side where there is one.

@@ -160,9 +160,6 @@ def _stored(
 def _widened(mask: np.ndarray, lungs: Lungs) -> np.ndarray:
     """To erase lungs (`outside`) their mask is widened by `margin` of the image's side, so that their edge does not betray
     what was inside."""
-    return widened_mask(mask, lungs.margin) if lungs.mode == "outside" else mask
-
-
-def widened_mask(mask: np.ndarray, share: float) -> np.ndarray:
-    """A (h, w) mask grown by `share` of its height in every direction."""
-    return binary_dilation(mask, iterations=max(1, round(share * mask.shape[0])))
+    if lungs.mode != "outside":
+        return mask
+    return binary_dilation(mask, iterations=max(1, round(lungs.margin * mask.shape[0])))
