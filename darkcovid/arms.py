@@ -1,9 +1,10 @@
 """One fit of an arm, from inputs to finished files: fit, score, write what it found and what it cost."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.normalise import described
 from darkcovid.data.pixels import save_png
-from darkcovid.evaluation.evaluate import evaluate
+from darkcovid.evaluation.evaluate import EXTERNAL, evaluate
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
 from darkcovid.inputs import ArmInputs
 from darkcovid.lungs.segment import LungMasks
@@ -35,7 +36,7 @@ from darkcovid.training.classify import fit_classifier
 from darkcovid.training.fit import Fitted
 from darkcovid.training.lungs import fit_segmenter
 from darkcovid.training.schedule import total_epochs
-from darkcovid.training.shortcuts import judge_shortcuts
+from darkcovid.training.shortcuts import Judge, judge_shortcuts
 
 CHECKPOINT = "checkpoint.safetensors"
 GALLERY = 12
@@ -71,25 +72,41 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
             resume=resume,
             on_epoch=_each_epoch(job, show),
         )
-    predictions = prediction_table(cohort, result.probabilities)
+    predictions = pd.concat([prediction_table(cohort, result.probabilities), *_external_tables(job, inputs, result.judge)])
     metrics = evaluate(predictions, list(cohort.classes))
+    for one in inputs.external:
+        metrics["external"][one.of.name] |= {
+            "labels": one.of.translated,
+            "left_out": one.of.left_out,
+            "bad_images": len(one.of.cohort.bad),
+            "untrusted_lungs": one.untrusted_lungs,
+        }
     network = result.fitted.learner.model
     save_weights(network, recipe, cohort.classes, inputs.size, result.normaliser, folder / "weights.safetensors")
     write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6f"))
     plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
-    cost = {
+    cost: dict[str, Any] = {
         "prepare_seconds": inputs.prepare_seconds,
         "segment_seconds": inputs.segment_seconds,
         "prepared_in_this_run": inputs.fresh,
     }
     counted: dict[str, Any] = {"untrusted_lungs": sum(reason is not None for reason in reasons)}
     if inputs.areas is not None:
+        started = perf_counter()
         counted["shortcuts"] = judge_shortcuts(result.judge, inputs.pixels, inputs.areas, cohort)
         found = attend(network, result.normaliser, inputs.pixels, result.probabilities, inputs.areas, cohort, compute)
         counted["attention"] = found.summary
         write_text(folder / "attention.csv", found.table.to_csv(index=False, float_format="%.6f"))
         save_png(attention_gallery(found, inputs.pixels, cohort.classes), folder / "plots" / "gradcam.png")
+        cost["audit_seconds"] = perf_counter() - started
     _write_ending(folder, result.fitted, compute, cohort, inputs.size, cost, metrics | counted)
+
+
+def _external_tables(job: Job, inputs: ArmInputs, judge: Judge) -> Iterator[pd.DataFrame]:
+    """The predictions of each external set, whose side is named after it. Each look at one is logged."""
+    for one in inputs.external:
+        job.directory.event("external", arm=job.name, set=one.of.name)
+        yield prediction_table(one.of.cohort, judge(one.pixels)).assign(side=EXTERNAL + one.of.name)
 
 
 def fit_one_segmenter(job: Job, cohort: Cohort, cache_dir: Path, progress: Progress, resume: bool) -> None:

@@ -15,11 +15,12 @@ from darkcovid.data.pixels import whole_pixels
 from darkcovid.data.sides import patient_groups
 from darkcovid.errors import RequestError
 from darkcovid.evaluation.confounding import (
-    accuracy_without_pixels,
     chance,
     confounders,
+    forest_accuracy,
     image_statistics,
     metadata,
+    source_from_pixels,
 )
 
 SMALL = (128, 128)
@@ -27,18 +28,19 @@ ADULT = 18
 
 
 def audit_cohort(cohort: Cohort, cache_dir: Path, leaks: Leaks | None = None) -> dict[str, Any]:
-    """Everything about a recipe's cohort: `Leaks.as_dict`, `confounding`, and how well the class is told by metadata alone and
-    by plain statistics of the pixels alone."""
+    """Everything about a recipe's cohort: `Leaks.as_dict`, `confounding`, how well the class is told by metadata alone and by
+    plain statistics of the pixels alone, and how well the source is told by the pixels."""
     found = leaks_of(cohort, cache_dir) if leaks is None else leaks
     labels, patients = [cohort.classes[label] for label in cohort.labels], cohort.patients.to_numpy()
     pixels = whole_pixels(cohort.files, cohort.sha256, SMALL, cache_dir).array
-    statistics = accuracy_without_pixels(image_statistics(pixels), labels, patients)
+    statistics = forest_accuracy(image_statistics(pixels), labels, patients)
     recorded = int((cohort.rows.sha256 != "").sum())
     return (
         found.as_dict()
         | _giveaways(cohort.rows, labels, patients)
         | {
             "image_statistics_alone": _both(statistics),
+            "source_from_pixels": source_from_pixels(cohort.rows, pixels, patients),
             "checksums": {"verified": recorded, "unrecorded": len(cohort) - recorded},
         }
     )
@@ -60,7 +62,7 @@ def audit_manifest(manifest: Manifest) -> dict[str, Any]:
 def _giveaways(rows: pd.DataFrame, labels: Sequence[str], patients: np.ndarray) -> dict[str, Any]:
     table = metadata(rows)
     alone = [asdict(one) for one in confounders(table, labels, patients)]
-    together = accuracy_without_pixels(table, labels, patients) if len(table.columns) else (chance(labels), 1 / len(set(labels)))
+    together = forest_accuracy(table, labels, patients) if len(table.columns) else (chance(labels), 1 / len(set(labels)))
     return {
         "images": len(labels),
         "chance": chance(labels),

@@ -1,14 +1,16 @@
 """What each arm of a recipe feeds its network: the input size, the pixels, and what making them cost."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from darkcovid.compute import Compute
 from darkcovid.data.cohort import Cohort
+from darkcovid.data.external import ExternalSet
 from darkcovid.data.pixels import Size, whole_pixels
+from darkcovid.data.store import Stored
 from darkcovid.errors import RequestError
 from darkcovid.lungs.crop import crop_boxes, input_size, lung_areas, lung_pixels
 from darkcovid.lungs.segment import LungMasks, segment_cohort
@@ -18,10 +20,21 @@ from darkcovid.training.shortcuts import LungAreas
 
 
 @dataclass(frozen=True)
+class ExternalInputs:
+    """An external set as an arm sees it. pixels: its images in the form of the arm's own; untrusted_lungs: how many masks
+    were not trusted, None without lungs."""
+
+    of: ExternalSet
+    pixels: np.ndarray
+    untrusted_lungs: int | None
+
+
+@dataclass(frozen=True)
 class ArmInputs:
     """pixels: (n, *size) uint8, or (n, 2, *size) with a thumbnail, in the cohort's order. `prepare_seconds`: decoding,
     cropping, resizing and writing them; `segment_seconds`: finding the lungs first, 0 without lungs. Both are the price when
-    it was paid; `fresh` says that it was paid in this run. `areas`: where the lungs are, for the shortcut audit."""
+    it was paid; `fresh` says that it was paid in this run. `areas`: where the lungs are, for the shortcut audit. `external`:
+    the external test sets."""
 
     recipe: Recipe
     pixels: np.ndarray
@@ -30,6 +43,7 @@ class ArmInputs:
     prepare_seconds: float
     segment_seconds: float
     fresh: bool
+    external: tuple[ExternalInputs, ...] = ()
 
     @property
     def size(self) -> Size:
@@ -42,21 +56,35 @@ class InputMaker:
     def __init__(self, recipe: Recipe, cohort: Cohort, compute: Compute, cache_dir: Path):
         self.arms = recipe.arm_recipes()
         self.cohort, self.compute, self.cache_dir = cohort, compute, cache_dir
+        self._recipe = recipe
         self._lungs: dict[str | None, LungMasks] = {}
 
     def make(self, arm: str) -> ArmInputs:
         """The inputs of one arm, from the cache where they are there. Raises DataError when lung weights are damaged."""
         recipe, size = self.arms[arm], self.size(arm)
+        stored, found = self.pixels(recipe, size)
+        return ArmInputs(
+            recipe,
+            stored.array,
+            found,
+            self._areas(recipe, size),
+            prepare_seconds=stored.seconds,
+            segment_seconds=found.seconds if found else 0.0,
+            fresh=stored.fresh or (found is not None and found.fresh),
+        )
+
+    def of(self, cohort: Cohort) -> "InputMaker":
+        """The same for other images."""
+        return InputMaker(self._recipe, cohort, self.compute, self.cache_dir)
+
+    def pixels(self, recipe: Recipe, size: Size) -> tuple[Stored, LungMasks | None]:
+        """The cohort's images as an arm of this recipe sees them at `size`, and the lungs that it went by."""
+        data, cohort = recipe.data, self.cohort
         if recipe.lungs is None:
-            data, cohort = recipe.data, self.cohort
-            stored = whole_pixels(
-                cohort.files, cohort.sha256, size, self.cache_dir, data.letterbox, data.detail, data.border_only
-            )
-            return ArmInputs(recipe, stored.array, None, self._areas(recipe, size), stored.seconds, 0.0, stored.fresh)
+            altered = data.letterbox, data.detail, data.border_only
+            return whole_pixels(cohort.files, cohort.sha256, size, self.cache_dir, *altered), None
         found = self.lungs(recipe.lungs)
-        stored = lung_pixels(self.cohort, found, recipe.lungs, size, self.cache_dir, recipe.data.letterbox)
-        fresh = stored.fresh or found.fresh
-        return ArmInputs(recipe, stored.array, found, self._areas(recipe, size), stored.seconds, found.seconds, fresh)
+        return lung_pixels(cohort, found, recipe.lungs, size, self.cache_dir, data.letterbox), found
 
     def size(self, arm: str) -> Size:
         """(height, width) in pixels of an arm's input; `same_pixels_as` another arm is that arm's size."""
@@ -97,10 +125,18 @@ def chosen_arms(recipe: Recipe, wanted: Iterable[str]) -> list[str]:
     return [name for name in names if name in wanted] if wanted else names
 
 
-def make_inputs(maker: InputMaker, arms: Iterable[str], say: Callable[[str], None]) -> dict[str, ArmInputs]:
+def make_inputs(
+    maker: InputMaker, external: Sequence[ExternalSet], arms: Iterable[str], say: Callable[[str], None]
+) -> dict[str, ArmInputs]:
     """Every arm's inputs before any arm is trained, so that what is wrong with the data is found first."""
-    made = {}
+    made, others = {}, [(one, maker.of(one.cohort)) for one in external]
     for arm in arms:
         say(f"preparing {arm}")
-        made[arm] = maker.make(arm)
+        own = maker.make(arm)
+        made[arm] = replace(own, external=tuple(_as_seen(one, other, own) for one, other in others))
     return made
+
+
+def _as_seen(one: ExternalSet, maker: InputMaker, own: ArmInputs) -> ExternalInputs:
+    stored, found = maker.pixels(own.recipe, own.size)
+    return ExternalInputs(one, stored.array, None if found is None else int((~found.trusted).sum()))

@@ -11,8 +11,11 @@ from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.lungs import read_scores, summarise
 from darkcovid.paths import write_json, write_text
 from darkcovid.report.plots import plot_predictions
+from darkcovid.training.shortcuts import pool_shortcuts
 
-SUMMED = ("train_seconds", "data_wait_seconds", "forward_backward_seconds", "validation_seconds", "host_joules", "device_joules")
+SUMMED = ("train_seconds", "data_wait_seconds", "forward_backward_seconds", "validation_seconds", "host_joules", "device_joules",
+          "audit_seconds")  # fmt: skip
+ABOUT_EXTERNAL = ("labels", "left_out", "bad_images", "untrusted_lungs")
 GREATEST = ("peak_host_bytes", "peak_device_bytes")
 MIDDLE = ("epoch_seconds", "train_images_per_second")
 
@@ -38,6 +41,11 @@ def pool_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
             predictions[f"probability_{name}"] = predictions[f"probability_{name}"].astype(float)
         pooled = evaluate(predictions, first["classes"])
         figures = {name: _figures(metrics) for name, metrics in each.items()}
+        for name, found in pooled.get("external", {}).items():
+            found |= {key: first["external"][name][key] for key in ABOUT_EXTERNAL}
+        if "shortcuts" in first:
+            common["shortcuts"] = pool_shortcuts([metrics["shortcuts"] for metrics in each.values()])
+            common["attention"] = _mean_attention([metrics["attention"] for metrics in each.values()])
         plot_predictions(predictions, pooled, first["classes"], folder / "plots")
     table = pd.DataFrame(figures).T
     spread = {"fits": figures, "mean": table.mean().to_dict(), "sd": table.std(ddof=1).to_dict()}
@@ -58,6 +66,15 @@ def _figures(metrics: dict[str, Any]) -> dict[str, float]:
     return {"accuracy": metrics["accuracy"], "balanced_accuracy": metrics["balanced_accuracy"], **recalls, **test}
 
 
+def _mean_attention(each: list[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
+    """The mean of the fits that have a map for a class."""
+    found = {}
+    for name, shares in each[0].items():
+        known = {key: [one[name][key] for one in each if one[name][key] is not None] for key in shares}
+        found[name] = {key: float(np.mean(values)) if values else None for key, values in known.items()}
+    return found
+
+
 def _lung_figures(metrics: dict[str, Any]) -> dict[str, float]:
     return {"dice": metrics["dice"]["mean"], "dice_p5": metrics["dice"]["p5"], "box_iou": metrics["box_iou_mean"]}
 
@@ -66,7 +83,7 @@ def _pooled_timing(timings: list[dict[str, Any]]) -> dict[str, Any]:
     pooled = dict(timings[0])
     for keys, combine in ((SUMMED, sum), (GREATEST, max), (MIDDLE, np.median)):
         for key in keys:
-            values = [timing.get(key) for timing in timings]
+            values = [timing.get(key) for timing in timings]  # energy and audits are not measured everywhere
             pooled[key] = None if None in values else float(combine(values))
     return pooled | {key: int(pooled[key]) for key in GREATEST} | {"fits": len(timings)}
 

@@ -7,12 +7,14 @@ and a resumed run passes it by.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from darkcovid.arms import Job, fit_one_classifier, fit_one_segmenter
 from darkcovid.audit import audit_cohort
 from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import Cohort, classification_cohort, lung_mask_cohort
+from darkcovid.data.external import external_sets
 from darkcovid.data.leaks import leaks_of_splits, refuse_leaks
 from darkcovid.errors import Interrupted, one_line
 from darkcovid.evaluation.comparison import arm_summary, pairs_of, side_by_side
@@ -91,12 +93,14 @@ def prepare(recipe: Recipe, names: list[str], folders: Folders, progress: Progre
     audit = None
     if recipe.audit != "none":
         progress.stage("auditing the images")
-        leaks = leaks_of_splits(list(cohorts.values()), folders.cache)
-        for found in leaks:
-            refuse_leaks(found, recipe.data.allow_leaks)
-        audit = audit_cohort(cohort, folders.cache, leaks[0])
+        started = perf_counter()
+        worst = max(leaks_of_splits(list(cohorts.values()), folders.cache), key=lambda found: found.across)
+        refuse_leaks(worst, recipe.data.allow_leaks)
+        audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
     maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), folders.cache)
-    inputs = make_inputs(maker, names, progress.stage)
+    external = external_sets(recipe.data, cohort, folders.cache)
+    progress.external(external)
+    inputs = make_inputs(maker, external, names, progress.stage)
     for arm in inputs.values():
         build_network(arm.recipe, len(cohort.classes), arm.size)
     return Prepared(fits, cohorts, inputs, audit)

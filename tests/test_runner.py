@@ -190,6 +190,8 @@ def test_folds_and_seeds_are_pooled_each_fit_resumable(folders):
     assert arm["accuracy"] == pytest.approx(np.mean([row["label"] == row["predicted"] for row in rows]))
     each = [json.loads((folder / name / "metrics.json").read_text())["accuracy"] for name in names]
     assert (arm["mean"]["accuracy"], arm["sd"]["accuracy"]) == pytest.approx((np.mean(each), np.std(each, ddof=1)))
+    audited = [json.loads((folder / name / "metrics.json").read_text())["shortcuts"]["images"] for name in names]
+    assert arm["shortcuts"]["images"] == sum(audited)
     seconds = [json.loads((folder / name / "timing.json").read_text())["train_seconds"] for name in names]
     assert arm["train_seconds"] == pytest.approx(sum(seconds))
     patients = {}

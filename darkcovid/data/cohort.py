@@ -102,9 +102,9 @@ def classification_cohort(data: Data, cache_dir: Path) -> Cohort:
 
     Raises RequestError: a class without images, an empty side; DataError: more than `data.max_bad` unusable files.
     """
-    manifest = _selected(data, cache_dir)
+    manifest = selected(data, cache_dir)
     labels = _wanted_labels(manifest, data)
-    chosen = labels.isin(data.classes) & _where(manifest, data)
+    chosen = labels.isin(data.classes) & rows_where(manifest, data)
     for name in data.classes:
         if not (labels[chosen] == name).any():
             present = ", ".join(sorted(set(manifest.rows[data.label_column]) - {""})) or "none"
@@ -115,7 +115,7 @@ def classification_cohort(data: Data, cache_dir: Path) -> Cohort:
         kept = counted_split(image_names(manifest.rows), labels.tolist(), data.per_class, data.split.seed)
         manifest, labels = manifest.select(pd.Series(kept)), labels[kept].reset_index(drop=True)
     codes = labels.map({name: index for index, name in enumerate(data.classes)}).to_numpy(np.int64)
-    return _assemble(manifest, data, codes, split_sides(manifest.rows, labels, data.split), data.classes, cache_dir)
+    return assemble(manifest, data, codes, split_sides(manifest.rows, labels, data.split), data.classes, cache_dir)
 
 
 def _wanted_labels(manifest: Manifest, data: Data) -> pd.Series:
@@ -126,7 +126,7 @@ def _wanted_labels(manifest: Manifest, data: Data) -> pd.Series:
     return labels.where(labels.isin(data.classes) | (labels == ""), REST)
 
 
-def _where(manifest: Manifest, data: Data) -> pd.Series:
+def rows_where(manifest: Manifest, data: Data) -> pd.Series:
     """Rows whose columns hold one of the values that `data.where` wants."""
     chosen = pd.Series(True, index=manifest.rows.index)
     for column, values in data.where.items():
@@ -144,7 +144,7 @@ def lung_mask_cohort(data: Data, cache_dir: Path) -> Cohort:
     manifest = _with_masks(data, cache_dir)
     same = pd.Series(["lungs"] * len(manifest.rows))
     sides = split_sides(manifest.rows, same, data.split)
-    return _assemble(manifest, data, np.zeros(len(same), np.int64), sides, ("lungs",), cache_dir)
+    return assemble(manifest, data, np.zeros(len(same), np.int64), sides, ("lungs",), cache_dir)
 
 
 def masked_cohort(data: Data, cache_dir: Path) -> Cohort:
@@ -152,23 +152,24 @@ def masked_cohort(data: Data, cache_dir: Path) -> Cohort:
     manifest = _with_masks(data, cache_dir)
     count = len(manifest.rows)
     sides = np.ones(count, bool), np.zeros(count, bool)
-    return _assemble(manifest, data, np.zeros(count, np.int64), sides, (), cache_dir)
+    return assemble(manifest, data, np.zeros(count, np.int64), sides, (), cache_dir)
 
 
 def _with_masks(data: Data, cache_dir: Path) -> Manifest:
-    manifest = _selected(data, cache_dir)
+    manifest = selected(data, cache_dir)
     manifest = manifest.select(manifest.rows.lung_mask != "")
     if manifest.rows.empty:
         raise RequestError(f"data.manifest: {data.manifest}: no row has a lung_mask, so there are no true lungs to go by")
     return manifest
 
 
-def _selected(data: Data, cache_dir: Path) -> Manifest:
+def selected(data: Data, cache_dir: Path) -> Manifest:
+    """The rows of the dataset that a recipe's `data` names. Raises RequestError when there are none."""
     manifest = open_manifest(data, cache_dir)
     return manifest if data.dataset is None else manifest.of_dataset(data.dataset, "data.dataset")
 
 
-def _assemble(
+def assemble(
     manifest: Manifest,
     data: Data,
     labels: np.ndarray,
@@ -176,6 +177,8 @@ def _assemble(
     classes: tuple[str, ...],
     cache_dir: Path,
 ) -> Cohort:
+    """The manifest's usable images. labels: (n) classes; sides: (n) bool, validation and test; classes: those of which every
+    side needs some. Raises RequestError where one lacks any, DataError for more than `data.max_bad` unusable files."""
     valid, test = sides
     no_side_lacks_a_class(labels, valid, test, classes, data.split)
     intakes = take_in(manifest, cache_dir)

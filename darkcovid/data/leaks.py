@@ -32,9 +32,14 @@ class Leaks:
     unknown_patients: int
 
     @property
+    def across(self) -> int:
+        """How many patients and pairs of images are on two sides."""
+        return len(self.straddling) + len(self.exact_across) + len(self.near_across)
+
+    @property
     def leaks(self) -> bool:
         """Whether anything that was learned from is also judged by."""
-        return bool(self.straddling or self.exact_across or self.near_across)
+        return self.across > 0
 
     def as_dict(self) -> dict[str, Any]:
         """The keys of `data audit`."""

@@ -13,6 +13,7 @@ from darkcovid.recipe import AUDIT
 PASS, WARN, FAIL, NOT_RUN, AUTHOR = "pass", "warn", "fail", "not run", "needs the author"
 STRONG = 0.3  # Cramer's V from which a variable is said to go with the class
 CLOSE = 0.05  # a score without lungs that comes so near the model's own is too near
+FAR = 0.1  # a shown fall of accuracy on images from elsewhere that is too far
 SMALL = 30
 
 
@@ -284,8 +285,16 @@ def _thumbnail(e: Evidence) -> Answer:
 
 
 @check(23, "shortcuts", "the source from the same pixels")
+@_audited
 def _source_from_pixels(e: Evidence) -> Answer:
-    return AUTHOR, "train a recipe whose classes are the sources, and say how well they are told apart"
+    found = e.audit["source_from_pixels"]
+    if found is None:
+        return AUTHOR, "the manifest names one source, or none; say where the images come from"
+    words = (
+        f"{found['variable'].replace('_', ' ')} told from 16 pixels a side: {found['accuracy']:.3f} "
+        f"(balanced {found['balanced_accuracy']:.3f}), guessing {found['chance']:.3f}"
+    )
+    return (WARN if found["accuracy"] > found["chance"] + CLOSE else PASS), words
 
 
 @check(24, "shortcuts", "labels shuffled")
@@ -383,7 +392,16 @@ def _subgroups(e: Evidence) -> Answer:
 
 @check(32, "evaluation", "an external set")
 def _external(e: Evidence) -> Answer:
-    return AUTHOR, "none was scored; the field's best fall from above .95 to between .70 and .80 AUROC elsewhere"
+    falls = [(name, place, found["fall"]) for name, arm in e.arms.items() for place, found in arm.get("external", {}).items()]
+    if not falls:
+        return AUTHOR, "none was scored; the field's best fall from above .95 to between .70 and .80 AUROC elsewhere"
+    words = "; ".join(
+        f"{name} on {place}: {fall['accuracy']['outside']:.3f}, inside {fall['accuracy']['inside']:.3f}, "
+        f"a fall of {fall['accuracy']['fall']:.3f} [{fall['accuracy']['interval'][0]:.3f}, {fall['accuracy']['interval'][1]:.3f}]"
+        for name, place, fall in falls
+    )
+    shown = [fall["accuracy"] for _, _, fall in falls if fall["accuracy"]["interval"][0] > 0]
+    return (FAIL if any(one["fall"] > FAR for one in shown) else WARN if shown else PASS), words
 
 
 @check(33, "evaluation", "worst confident errors")

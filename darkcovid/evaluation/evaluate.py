@@ -7,16 +7,21 @@ import numpy as np
 import pandas as pd
 
 from darkcovid.evaluation.calibration import calibration_error, fit_temperature, reliability, with_temperature
+from darkcovid.evaluation.falls import Scored, falls
 from darkcovid.evaluation.intervals import scored
 from darkcovid.evaluation.operating import operating_points, point_at
 from darkcovid.evaluation.subgroups import subgroups
 
+EXTERNAL = "external:"
+
 
 def evaluate(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
-    """The figures of the validation side and, under `test`, of the test side where there is one.
+    """The figures of the validation side; under `test`, of the test side where there is one; under `external`, of each set
+    from elsewhere, with the `fall` from the test side, or the validation side where there is none, to it.
 
-    predictions: a row an image, with patient, side, label, sex, view, age and `probability_<class>`. The temperature and the
-    thresholds are fitted to the validation side, whose own calibration after it is therefore flattered.
+    predictions: a row an image, with patient, side, label, sex, view, age and `probability_<class>`; the side of images from
+    elsewhere is `external:<name>`. The temperature and the thresholds are fitted to the validation side, whose own
+    calibration after it is therefore flattered.
     """
     codes = {name: code for code, name in enumerate(classes)}
     tables = {side: table for side, table in predictions.groupby("side") if side != "train"}
@@ -42,7 +47,18 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
             },
             "subgroups": [asdict(group) for group in subgroups(table, probabilities.argmax(1) == labels)],
         }
-    return found.pop("valid") | found
+    inside = "test" if "test" in found else "valid"
+    external = {
+        side.removeprefix(EXTERNAL): found.pop(side)
+        | {
+            "images": len(tables[side]),
+            "patients": int(tables[side].patient.nunique()),
+            "fall": falls(Scored(*sides[inside], tables[inside].patient), Scored(*sides[side], tables[side].patient), classes),
+        }
+        for side in list(found)
+        if side.startswith(EXTERNAL)
+    }
+    return found.pop("valid") | found | ({"external": external} if external else {})
 
 
 def _calibration(labels: np.ndarray, probabilities: np.ndarray, temperature: float) -> dict[str, Any]:

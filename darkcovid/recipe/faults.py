@@ -1,8 +1,8 @@
 """How is a mistake in a recipe told? In one line: the key's path, what is wrong, and the nearest valid name."""
 
 import difflib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -32,14 +32,16 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 def _is_union_tag(key: object) -> bool:
     """pydantic adds the member of a union that it tried to the path; a person does not write it."""
-    return isinstance(key, str) and (key in {"int", "str", "Augmentation"} or key.startswith(("tuple[", "constrained-")))
+    return isinstance(key, str) and (
+        key in {"int", "str", "Augmentation", "External"} or key.startswith(("tuple[", "constrained-"))
+    )
 
 
 def _fields_at(keys: list[str], model: type[BaseModel]) -> list[str]:
     here: Any = model
     for key in keys:
-        field = here.model_fields[key].annotation
-        here = next((kind for kind in getattr(field, "__args__", (field,)) if _is_model(kind)), None)
+        if not key.isdigit():  # a place in a list
+            here = next(iter(_models_in(here.model_fields[key].annotation)), None)
     names = list(here.model_fields)
     return [*names, "extends"] if here is model else names
 
@@ -47,11 +49,14 @@ def _fields_at(keys: list[str], model: type[BaseModel]) -> list[str]:
 def _field_names(model: type[BaseModel]) -> set[str]:
     names = set(model.model_fields)
     for field in model.model_fields.values():
-        for kind in getattr(field.annotation, "__args__", (field.annotation,)):
-            if _is_model(kind):
-                names |= _field_names(kind)
+        for kind in _models_in(field.annotation):
+            names |= _field_names(kind)
     return names
 
 
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type consists of: `Split` of `Split | None` and of `tuple[Split, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)

@@ -74,8 +74,14 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
 
 
 def _with_found_paths(data: Data, folder: Path) -> Data:
-    if data.manifest == PHANTOM or Path(data.manifest).is_absolute():
-        return data
+    external = tuple(one.model_copy(update={"manifest": _found(one.manifest, folder)}) for one in data.external)
+    return data.model_copy(update={"manifest": _found(data.manifest, folder), "external": external})
+
+
+def _found(manifest: str, folder: Path) -> str:
+    """A relative manifest as an absolute path where it is there, else as it is."""
+    if manifest == PHANTOM or Path(manifest).is_absolute():
+        return manifest
     places = [Path.cwd(), folder, folder.parent]
-    found = next((place / data.manifest for place in places if (place / data.manifest).is_file()), None)
-    return data if found is None else data.model_copy(update={"manifest": str(found.resolve())})
+    found = next((place / manifest for place in places if (place / manifest).is_file()), None)
+    return manifest if found is None else str(found.resolve())

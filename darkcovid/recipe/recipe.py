@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from darkcovid.errors import RequestError
 from darkcovid.recipe.faults import first_fault, nearest
-from darkcovid.recipe.sections import SAME_PIXELS, Data, Lungs, Model, Training
+from darkcovid.recipe.sections import NAME, SAME_PIXELS, Data, Lungs, Model, Training
 from darkcovid.recipe.strict import Strict
 
 MAY_DIFFER = {
@@ -32,7 +32,7 @@ class Recipe(Strict):
     on the lungs, on a border, on 16 pixels a side, and on shuffled labels, for `audit_share` of the epochs. `published`:
     what its authors reported, in words. `arms` maps an arm's name to the keys it replaces; `arm_recipes` applies them."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
+    name: str = Field(pattern=NAME)
     task: Literal["classification", "lung_segmentation"] = "classification"
     audit: Literal["none", "data", "shortcuts", "retrain"] = "shortcuts"
     audit_share: float = Field(0.25, gt=0, le=1)

@@ -1,5 +1,6 @@
 """The sections of a recipe: every key, its type, its range and its default."""
 
+from pathlib import PurePath
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -7,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from darkcovid.recipe.augmentation import AUGMENTATIONS, Augmentation
 from darkcovid.recipe.strict import Strict
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PHANTOM = "phantom"
 SAME_PIXELS = "same_pixels_as "
 REST = "rest"
@@ -50,13 +52,38 @@ class Phantom(Strict):
     seed: int = Field(7, ge=0)
 
 
+class External(Strict):
+    """A test set from elsewhere, scored once by every fitted classifier. `classes`: what its labels are called here; labels
+    that it does not name are left out, and without it they are called as the recipe's classes are. Images of the cohort's
+    patients, and copies of its images, are left out; `patients: other` says that its ids number other people. `manifest`,
+    `root`, `dataset`, `label_column`, `where` and `phantom` are as in `data`."""
+
+    manifest: str
+    name: str | None = Field(None, pattern=NAME)
+    root: str | None = None
+    dataset: str | None = None
+    label_column: Literal["label", "etiology"] = "label"
+    where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    classes: dict[str, str] | None = None
+    patients: Literal["same", "other"] = "same"
+    phantom: Phantom = Phantom(seed=8)
+
+    @property
+    def called(self) -> str:
+        """Its name: as given, or its dataset, or its manifest's file or folder."""
+        path = PurePath(self.manifest)
+        stem = path.parent.name if path.stem == "manifest" and path.parent.name else path.stem
+        return self.name or self.dataset or stem
+
+
 class Data(Strict):
     """Which images, which labels, which side, which pixels. `where`: column to the values kept; `per_class`: at most so
     many images of each class, drawn by the split's seed; the class `rest` is every other label; `oversample`: images of
     rare classes are repeated in training until classes are equal. `normalise`: by the training side's mean and standard
     deviation, ImageNet's, each image's own, those of one augmented training batch, ZCA whitening fitted to the training
-    side, or not at all (0..1). For audits: `detail` shrinks whole images to so many pixels a side and enlarges them again,
-    `border_only` leaves nothing but a strip along their sides, `shuffle_labels` gives training images one another's labels."""
+    side, or not at all (0..1). `external`: test sets from elsewhere. For audits: `detail` shrinks whole images to so many
+    pixels a side and enlarges them again, `border_only` leaves nothing but a strip along their sides, `shuffle_labels` gives
+    training images one another's labels."""
 
     manifest: str = "data_manifest.csv"
     root: str | None = None
@@ -76,6 +103,7 @@ class Data(Strict):
     normalise: Literal["training", "imagenet", "image", "augmented_batch", "zca", "none"] = "training"
     max_bad: float = Field(0.01, ge=0, le=1)
     allow_leaks: bool = False
+    external: tuple[External | str, ...] = ()
     phantom: Phantom = Phantom()
 
     @field_validator("classes")
@@ -84,6 +112,22 @@ class Data(Strict):
         if len(classes) < 2 or len(set(classes)) < len(classes):
             raise ValueError("name at least two different classes")
         return classes
+
+    @field_validator("external")
+    @classmethod
+    def _manifests_alone(cls, external: tuple[External | str, ...]) -> tuple[External, ...]:
+        return tuple(External(manifest=one) if isinstance(one, str) else one for one in external)
+
+    @model_validator(mode="after")
+    def _external_sets_that_can_be_told_apart(self) -> "Data":
+        names = [one.called for one in self.external]
+        for one in self.external:
+            if names.count(one.called) > 1:
+                raise ValueError(f"external: two sets are called {one.called!r}; give each a name")
+            strange = sorted(set((one.classes or {}).values()) - set(self.classes))
+            if strange:
+                raise ValueError(f"external: {one.called}: classes leads to {strange[0]!r}, which is none of data.classes")
+        return self
 
     @field_validator("image_size")
     @classmethod

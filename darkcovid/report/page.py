@@ -94,6 +94,7 @@ def _contents(run: Path, evidence: Evidence, images: bool) -> dict[str, Any]:
         "figures": [name.replace("_", " ") for name in FIGURES],
         "scored": [_scored(run / name, name, arm) for name, arm in evidence.arms.items()],
         "prevalences": ["1 %", "5 %", "20 %"],
+        "elsewhere": _elsewhere(evidence),
         "giveaways": _giveaways(audit),
         "shortcuts": _shortcuts(evidence),
         "galleries": _galleries(run, evidence) if images else [],
@@ -144,6 +145,33 @@ def _scored(folder: Path, name: str, arm: dict[str, Any]) -> dict[str, Any]:
         "subgroups": groups,
         "plots": [plot for plot in plots if plot],
     }
+
+
+def _elsewhere(evidence: Evidence) -> list[dict[str, Any]]:
+    """Each external set: what it is, and every arm's figures on it beside those inside."""
+    first = next(iter(evidence.arms.values())).get("external", {})
+    return [
+        {
+            "name": place,
+            "images": of["images"],
+            "patients": of["patients"],
+            "classes": ", ".join(of["fall"]["classes"]),
+            "labels": ", ".join(f"{theirs} is {ours}" for theirs, ours in of["labels"].items()),
+            "left_out": "; ".join(f"{count}, {reason}" for reason, count in of["left_out"].items()),
+            "rows": [
+                [name, _in_words(figure), *(f"{one[key]:.3f}" for key in ("inside", "outside", "fall")), _span(one["interval"])]
+                for name, arm in evidence.arms.items()
+                for figure, one in arm["external"][place]["fall"].items()
+                if figure != "classes"
+            ],
+        }
+        for place, of in first.items()
+    ]
+
+
+def _in_words(figure: str) -> str:
+    """`covid.roc_auc` as `covid: roc auc`."""
+    return figure.replace(".", ": ").replace("_", " ")
 
 
 def _giveaways(audit: dict[str, Any]) -> list[list[str]]:

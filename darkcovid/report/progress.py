@@ -1,6 +1,6 @@
 """A person watching a run: a live bar on a terminal, plain lines in a log. All of it on stderr, so stdout is for results."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from darkcovid.data.cohort import Cohort
+from darkcovid.data.external import ExternalSet
 from darkcovid.training.callbacks import History
 
 
@@ -31,6 +32,13 @@ class Progress:
             self.stage(f"set aside: {bad.path} ({bad.reason})")
         if len(cohort.bad) > 5:
             self.stage(f"set aside: {len(cohort.bad) - 5} more; all are listed in metrics.json")
+
+    def external(self, sets: Sequence[ExternalSet]) -> None:
+        for one in sets:
+            classes = ", ".join(f"{count} {label}" for label, count in one.cohort.counts()["test"].items())
+            self.stage(f"external, {one.name}: {len(one.cohort)} images ({classes})")
+            for reason, count in one.left_out.items():
+                self.stage(f"  left out: {count}, {reason}")
 
     def run_folder(self, path: Path) -> None:
         self.stage(f"run folder: {path}")

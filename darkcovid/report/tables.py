@@ -96,9 +96,11 @@ def _score_rows(arms: list[dict[str, Any]]) -> Rows:
             tests = [arm.get("test", {}) for arm in arms]
             rows.append(("test accuracy", [_share(test.get("accuracy")) for test in tests]))
             rows += [(f"test {name} P/R/F1", [_prf(test.get("per_class", {}).get(name)) for test in tests]) for name in classes]
-        rows += [
-            ("untrusted lungs", [str(arm.get("untrusted_lungs", "-")) for arm in arms]),
-        ]
+        for place in dict.fromkeys(place for arm in arms for place in arm.get("external", {})):
+            falls = [arm.get("external", {}).get(place, {}).get("fall", {}).get("accuracy", {}) for arm in arms]
+            rows.append((f"{place} accuracy", [_share(fall.get("outside")) for fall in falls]))
+            rows.append(("  inside, same classes", [_share(fall.get("inside")) for fall in falls]))
+        rows.append(("untrusted lungs", [str(arm.get("untrusted_lungs", "-")) for arm in arms]))
     if any("dice" in arm for arm in arms):
         rows += [(f"Dice, {key}", [_share(arm.get("dice", {}).get(key)) for arm in arms]) for key in ("mean", "p5", "min")]
         rows += [

@@ -4,7 +4,7 @@ and with nothing but a border (DeGrave et al. 2021; Maguolo and Nanni 2021).
 What is hidden becomes the training side's mean gray. A score that survives without lungs was not earned by reading them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from darkcovid.evaluation.confounding import chance
 from darkcovid.evaluation.metrics import score
 
 WIDENED = 0.03
+VIEWS = ("plain", "lungs_erased", "lungs_only", "border_only")
 
 Judge = Callable[[np.ndarray], np.ndarray]
 
@@ -41,18 +42,33 @@ def judge_shortcuts(judge: Judge, pixels: np.ndarray, lungs: LungAreas, cohort: 
         return {"images": 0}
     gray = round(float(np.mean([pixels[row].mean() for row in np.flatnonzero(cohort.train)])))
     plain, inside = np.array(pixels[rows]), _widened(np.array(lungs.areas[rows]) > 0)
-    views = {
-        "plain": plain,
-        "lungs_erased": np.where(inside, gray, plain).astype(np.uint8),
-        "lungs_only": np.where(inside, plain, gray).astype(np.uint8),
-        "border_only": np.where(border(plain.shape[-2:]), plain, gray).astype(np.uint8),
-    }
+    shown = (True, ~inside, inside, border(plain.shape[-2:]))
+    views = {name: np.where(where, plain, gray).astype(np.uint8) for name, where in zip(VIEWS, shown, strict=True)}
     labels = cohort.labels[rows]
     found = {name: _short(score(labels, judge(view), cohort.classes)) for name, view in views.items()}
-    luck = chance(labels)
-    above = found["plain"]["accuracy"] - luck
-    left = found["lungs_erased"]["accuracy"] - luck
-    return {"images": len(rows), "chance": luck, **found, "skill_without_lungs": max(0.0, left / above) if above > 0 else None}
+    return _with_skill({"images": len(rows), "chance": chance(labels), **found})
+
+
+def pool_shortcuts(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `judge_shortcuts` found of several fits as one: means, weighted by the fits' images."""
+    seen = [one for one in each if one["images"]]
+    if not seen:
+        return {"images": 0}
+    images = [one["images"] for one in seen]
+    pooled = {key: _weighted([one[key] for one in seen], images) for key in ("chance", *VIEWS)}
+    return _with_skill({"images": sum(images), **pooled})
+
+
+def _with_skill(found: dict[str, Any]) -> dict[str, Any]:
+    above, left = (found[view]["accuracy"] - found["chance"] for view in ("plain", "lungs_erased"))
+    return found | {"skill_without_lungs": max(0.0, left / above) if above > 0 else None}
+
+
+def _weighted(values: Sequence[Any], weights: Sequence[int]) -> Any:
+    """The weighted mean of numbers, or of mappings of numbers key by key."""
+    if isinstance(values[0], dict):
+        return {key: _weighted([value[key] for value in values], weights) for key in values[0]}
+    return float(np.average(values, weights=weights))
 
 
 def _short(scores) -> dict[str, Any]:

@@ -25,6 +25,7 @@ AUDIT = {
     "confounding": [],
     "metadata_alone": {"accuracy": 0.6},
     "image_statistics_alone": {"accuracy": 0.62},
+    "source_from_pixels": {"variable": "source", "accuracy": 0.6, "balanced_accuracy": 0.5, "chance": 0.58},
     "ages": {"covid": {"known": 9, "mean": 60.0, "children": 0}, "none": {"known": 9, "mean": 58.0, "children": 0}},
     "missing": {"sex": {"covid": 0.0, "none": 0.1}},
 }
@@ -62,6 +63,8 @@ def test_nothing_fails_where_nothing_is_wrong():
         (19, {"audit_no_lungs": ARM | {"accuracy": 0.61}}, "pass"),
         (21, {"audit_border_only": ARM | {"accuracy": 0.8, "intervals": {"accuracy": [0.7, 0.9]}}}, "warn"),
         (22, {"audit_thumbnail": ARM | {"accuracy": 0.6, "intervals": {"accuracy": [0.5, 0.7]}}}, "pass"),
+        (23, {"audit": {"source_from_pixels": AUDIT["source_from_pixels"] | {"accuracy": 0.8}}}, "warn"),
+        (23, {"audit": {"source_from_pixels": None}}, "needs the author"),
         (24, {"audit_shuffled": ARM | {"accuracy": 0.8, "intervals": {"accuracy": [0.7, 0.9]}}}, "fail"),
         (24, {"audit_shuffled": ARM | {"accuracy": 0.6, "intervals": {"accuracy": [0.5, 0.7]}}}, "pass"),
         (30, {"arm": {"ece": 0.3}}, "warn"),
@@ -75,6 +78,15 @@ def test_each_fault_is_seen(number, change, status):
 def test_a_class_that_comes_from_one_source_fails():
     one = {"variable": "source", "classes": ["covid", "none"], "accuracy": 1.0, "cramers_v": 0.9, "p": 0.005}
     assert statuses(audit={"confounding": [one]})[6][0] == "fail"
+
+
+def test_a_fall_elsewhere_is_judged_by_its_interval():
+    def arm(fall, low):
+        accuracy = {"inside": 0.9, "outside": 0.9 - fall, "fall": fall, "interval": [low, fall + 0.1]}
+        return {"external": {"ward": {"fall": {"classes": ["covid"], "accuracy": accuracy}}}}
+
+    assert statuses()[32][0] == "needs the author"
+    assert [statuses(arm=arm(*one))[32][0] for one in ((0.05, -0.01), (0.08, 0.01), (0.2, 0.1))] == ["pass", "warn", "fail"]
 
 
 def test_shortcuts_of_a_network_that_was_not_trained_again():

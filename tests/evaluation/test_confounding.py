@@ -4,7 +4,7 @@ import pytest
 
 from darkcovid.audit import audit_manifest
 from darkcovid.data.manifest import OPTIONAL, read_manifest
-from darkcovid.evaluation.confounding import accuracy_without_pixels, chance, confounders, image_statistics, metadata
+from darkcovid.evaluation.confounding import chance, confounders, forest_accuracy, image_statistics, metadata
 
 from ..conftest import RECIPES
 
@@ -49,7 +49,7 @@ def test_a_number_that_is_mostly_one_value_is_that_value_against_the_others():
 def test_a_clean_cohort_is_not_accused():
     random = np.random.default_rng(0)
     table = rows(sex=random.choice(["M", "F"], 120), age=random.integers(20, 80, 120).astype(str), width="512", height="512")
-    accuracy, _ = accuracy_without_pixels(metadata(table), LABELS, table.patient_id)
+    accuracy, _ = forest_accuracy(metadata(table), LABELS, table.patient_id)
     assert accuracy < 0.65
     assert all(one.p > 0.01 for one in confounders(metadata(table), LABELS, table.patient_id))
 
@@ -57,9 +57,9 @@ def test_a_clean_cohort_is_not_accused():
 def test_a_planted_corner_dot_is_seen_in_the_statistics():
     pixels = np.random.default_rng(0).integers(90, 110, (120, 64, 64)).astype(np.uint8)
     patients = [str(i // 2) for i in range(120)]
-    assert accuracy_without_pixels(image_statistics(pixels), LABELS, patients)[0] < 0.65
+    assert forest_accuracy(image_statistics(pixels), LABELS, patients)[0] < 0.65
     pixels[:60, :6, -6:] = 250
-    assert accuracy_without_pixels(image_statistics(pixels), LABELS, patients)[0] > 0.95
+    assert forest_accuracy(image_statistics(pixels), LABELS, patients)[0] > 0.95
 
 
 def test_chance_is_the_largest_class():

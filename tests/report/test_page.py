@@ -18,7 +18,7 @@ from darkcovid.runner import Folders, run
 from ..conftest import RECIPES
 from ..test_runner import SETS, Watched
 
-SECTIONS = ("verdict", "arms", "scores", "audits", "checklist", "card", "what")
+SECTIONS = ("verdict", "arms", "scores", "elsewhere", "audits", "checklist", "card", "what")
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,7 @@ def finished(tmp_path_factory):
     """Two arms on phantoms that carry a planted marker."""
     root = tmp_path_factory.mktemp("report")
     sets = [*SETS, "lungs.crop_size=64", "data.phantom.shortcut=1.0", "data.phantom.patients=60"]
+    sets.append("data.external=[{manifest: phantom, name: ward, patients: other, phantom: {patients: 24, image_size: 96}}]")
     recipe = load_recipe(RECIPES / "segmented.yaml", sets)
     comparison = run(recipe, Folders(root / "runs", root / "cache"), Watched(), ["unsegmented", "segmented"])
     return root / "runs" / comparison["run_dir"].split("/")[-1]

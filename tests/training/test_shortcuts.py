@@ -7,7 +7,7 @@ from darkcovid.data.cohort import classification_cohort
 from darkcovid.inputs import InputMaker
 from darkcovid.recipe import Data, Lungs, Phantom, Recipe, Training
 from darkcovid.training.classify import fit_classifier
-from darkcovid.training.shortcuts import LungAreas, judge_shortcuts
+from darkcovid.training.shortcuts import LungAreas, judge_shortcuts, pool_shortcuts
 
 
 def audited(cache_dir, cpu, signal, shortcut):
@@ -37,6 +37,19 @@ def test_a_clean_cohort_is_not_accused(cache_dir, cpu):
     assert found["lungs_erased"]["accuracy"] < found["chance"] + 0.15
     assert found["border_only"]["accuracy"] < found["chance"] + 0.15
     assert found["skill_without_lungs"] < 0.4
+
+
+def test_fits_are_pooled_by_their_images():
+    def fit(images, plain, erased):
+        scores = {"plain": plain, "lungs_erased": erased, "lungs_only": 0.5, "border_only": 0.5}
+        views = {view: {"accuracy": value, "recall": {"covid": value}} for view, value in scores.items()}
+        return {"images": images, "chance": 0.5, **views, "skill_without_lungs": None}
+
+    pooled = pool_shortcuts([fit(30, 0.9, 0.7), {"images": 0}, fit(10, 0.5, 0.5)])
+    assert pooled["images"] == 40
+    assert (pooled["plain"]["accuracy"], pooled["plain"]["recall"]["covid"]) == pytest.approx((0.8, 0.8))
+    assert pooled["skill_without_lungs"] == pytest.approx(0.15 / 0.3)
+    assert pool_shortcuts([{"images": 0}]) == {"images": 0}
 
 
 def test_views_hide_what_they_should(cohort, pixels):

@@ -1,0 +1,88 @@
+"""Test sets from elsewhere: their labels translated, and whatever the cohort has seen already left out."""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from darkcovid.data.cohort import Cohort, assemble, rows_where, selected
+from darkcovid.data.duplicates import SIZE, near_pairs
+from darkcovid.data.pixels import whole_pixels
+from darkcovid.data.sides import patient_groups
+from darkcovid.errors import DarkCovidError, RequestError
+from darkcovid.recipe import Data, External
+
+OTHER_LABEL = "a label that is no class here"
+FILTERED = "filtered out by `where`"
+KNOWN_PATIENT = "a patient of the cohort"
+COPY = "a copy of an image of the cohort"
+
+
+@dataclass(frozen=True)
+class ExternalSet:
+    """cohort: its usable images, all on the test side, with the classes of the recipe; translated: its label to the class
+    here; left_out: why images are not scored, and how many."""
+
+    name: str
+    cohort: Cohort
+    translated: dict[str, str]
+    left_out: dict[str, int]
+
+
+def external_sets(data: Data, cohort: Cohort, cache_dir: Path) -> list[ExternalSet]:
+    """The sets of `data.external`. Raises RequestError: nothing in one is left to score; DataError: too many unusable files."""
+    found = []
+    for external in data.external:
+        try:
+            found.append(_external_set(external, data, cohort, cache_dir))
+        except DarkCovidError as error:
+            raise type(error)(f"data.external: {external.called}: {error}") from None
+    return found
+
+
+def _external_set(external: External, data: Data, cohort: Cohort, cache_dir: Path) -> ExternalSet:
+    name, asked = external.called, _as_data(external, data)
+    manifest = selected(asked, cache_dir)
+    translated = external.classes or {label: label for label in data.classes}
+    labels = manifest.rows[external.label_column].map(translated)
+    known = np.zeros(len(labels), bool)
+    if external.patients == "same":
+        known = patient_groups(manifest.rows).isin(set(cohort.patients)).to_numpy()
+    reasons = np.select([labels.isna(), ~rows_where(manifest, asked), known], [OTHER_LABEL, FILTERED, KNOWN_PATIENT], default="")
+    keep = reasons == ""
+    if not keep.any():
+        raise _nothing_left(Counter(reasons.tolist()))
+    codes = labels[keep].map({label: code for code, label in enumerate(data.classes)}).to_numpy(np.int64)
+    sides = np.zeros(len(codes), bool), np.ones(len(codes), bool)
+    found = assemble(manifest.select(keep), asked, codes, sides, (), cache_dir)
+    copied = _copies(cohort, found, cache_dir)
+    left_out = Counter(reasons[~keep].tolist()) | Counter({COPY: int(copied.sum())})
+    if copied.all():
+        raise _nothing_left(left_out)
+    usable = found.take(np.flatnonzero(~copied))
+    return ExternalSet(name, replace(usable, classes=data.classes), translated, dict(+left_out))
+
+
+def _as_data(external: External, data: Data) -> Data:
+    """The recipe's `data` with an external set's images in place of the cohort's."""
+    own = ("manifest", "dataset", "label_column", "where", "phantom")
+    return data.model_copy(update={key: getattr(external, key) for key in own} | {"root": external.root or data.root})
+
+
+def _copies(cohort: Cohort, found: Cohort, cache_dir: Path) -> np.ndarray:
+    """(m,) bool: which of the found images are an image of the cohort, or almost."""
+    pixels = [whole_pixels(one.files, one.sha256, SIZE, cache_dir).array for one in (cohort, found)]
+    copied = np.isin(found.sha256, cohort.sha256)
+    for first, other in near_pairs(np.concatenate(pixels)):
+        if first < len(cohort) <= other:
+            copied[other - len(cohort)] = True
+    return copied
+
+
+def _nothing_left(reasons: dict[str, int]) -> RequestError:
+    words = ", ".join(f"{count} images: {reason}" for reason, count in reasons.items() if count)
+    return RequestError(
+        f"no image is left to score ({words}); "
+        "map its labels with `classes`, or say `patients: other` if its patient ids number other people"
+    )
