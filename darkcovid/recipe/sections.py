@@ -66,7 +66,7 @@ class External(Strict):
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     classes: dict[str, str] | None = None
     patients: Literal["same", "other"] = "same"
-    phantom: Phantom = Phantom(seed=8)
+    phantom: Phantom = Phantom()
 
     @property
     def called(self) -> str:
