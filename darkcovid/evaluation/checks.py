@@ -13,7 +13,7 @@ from darkcovid.recipe import AUDIT
 PASS, WARN, FAIL, NOT_RUN, AUTHOR = "pass", "warn", "fail", "not run", "needs the author"
 STRONG = 0.3  # Cramer's V from which a variable is said to go with the class
 CLOSE = 0.05  # a score without lungs that comes so near the model's own is too near
-FAR = 0.1  # a shown fall of accuracy on images from elsewhere that is too far
+FAR = 0.1  # a shown fall of balanced accuracy on images from elsewhere that is too far
 SMALL = 30
 
 
@@ -392,16 +392,20 @@ def _subgroups(e: Evidence) -> Answer:
 
 @check(32, "evaluation", "an external set")
 def _external(e: Evidence) -> Answer:
-    falls = [(name, place, found["fall"]) for name, arm in e.arms.items() for place, found in arm.get("external", {}).items()]
+    falls = [
+        (name, place, found["fall"]["balanced_accuracy"])
+        for name, arm in e.arms.items()
+        for place, found in arm.get("external", {}).items()
+    ]
     if not falls:
         return AUTHOR, "none was scored; the field's best fall from above .95 to between .70 and .80 AUROC elsewhere"
     words = "; ".join(
-        f"{name} on {place}: {fall['accuracy']['outside']:.3f}, inside {fall['accuracy']['inside']:.3f}, "
-        f"a fall of {fall['accuracy']['fall']:.3f} [{fall['accuracy']['interval'][0]:.3f}, {fall['accuracy']['interval'][1]:.3f}]"
+        f"{name} on {place}: {fall['outside']:.3f}, inside {fall['inside']:.3f}, "
+        f"a fall of {fall['fall']:.3f} [{fall['interval'][0]:.3f}, {fall['interval'][1]:.3f}]"
         for name, place, fall in falls
     )
-    shown = [fall["accuracy"] for _, _, fall in falls if fall["accuracy"]["interval"][0] > 0]
-    return (FAIL if any(one["fall"] > FAR for one in shown) else WARN if shown else PASS), words
+    shown = [fall for _, _, fall in falls if fall["interval"][0] > 0]
+    return (FAIL if any(fall["fall"] > FAR for fall in shown) else WARN if shown else PASS), f"balanced accuracy of {words}"
 
 
 @check(33, "evaluation", "worst confident errors")

@@ -156,7 +156,7 @@ def _elsewhere(evidence: Evidence) -> list[dict[str, Any]]:
             "images": of["images"],
             "patients": of["patients"],
             "classes": ", ".join(of["fall"]["classes"]),
-            "labels": ", ".join(f"{theirs} is {ours}" for theirs, ours in of["labels"].items()),
+            "labels": ", ".join(f"{theirs} is {ours}" for theirs, ours in of["labels"].items() if theirs != ours),
             "left_out": "; ".join(f"{count}, {reason}" for reason, count in of["left_out"].items()),
             "rows": [
                 [name, _in_words(figure), *(f"{one[key]:.3f}" for key in ("inside", "outside", "fall")), _span(one["interval"])]

@@ -97,8 +97,8 @@ def _score_rows(arms: list[dict[str, Any]]) -> Rows:
             rows.append(("test accuracy", [_share(test.get("accuracy")) for test in tests]))
             rows += [(f"test {name} P/R/F1", [_prf(test.get("per_class", {}).get(name)) for test in tests]) for name in classes]
         for place in dict.fromkeys(place for arm in arms for place in arm.get("external", {})):
-            falls = [arm.get("external", {}).get(place, {}).get("fall", {}).get("accuracy", {}) for arm in arms]
-            rows.append((f"{place} accuracy", [_share(fall.get("outside")) for fall in falls]))
+            falls = [arm.get("external", {}).get(place, {}).get("fall", {}).get("balanced_accuracy", {}) for arm in arms]
+            rows.append((f"{place}, balanced", [_share(fall.get("outside")) for fall in falls]))
             rows.append(("  inside, same classes", [_share(fall.get("inside")) for fall in falls]))
         rows.append(("untrusted lungs", [str(arm.get("untrusted_lungs", "-")) for arm in arms]))
     if any("dice" in arm for arm in arms):

@@ -83,7 +83,7 @@ def test_a_class_that_comes_from_one_source_fails():
 def test_a_fall_elsewhere_is_judged_by_its_interval():
     def arm(fall, low):
         accuracy = {"inside": 0.9, "outside": 0.9 - fall, "fall": fall, "interval": [low, fall + 0.1]}
-        return {"external": {"ward": {"fall": {"classes": ["covid"], "accuracy": accuracy}}}}
+        return {"external": {"ward": {"fall": {"classes": ["covid"], "balanced_accuracy": accuracy}}}}
 
     assert statuses()[32][0] == "needs the author"
     assert [statuses(arm=arm(*one))[32][0] for one in ((0.05, -0.01), (0.08, 0.01), (0.2, 0.1))] == ["pass", "warn", "fail"]
