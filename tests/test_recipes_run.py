@@ -28,6 +28,7 @@ def overrides(path):
     if plain.task == "classification":
         sets.append(f"data.image_size={128 if path.stem == 'basic_cnn_4' else 96 if path in LARGER else 64}")
         sets.append("model.weights=none")
+        sets += ["audit=none"] if path in LARGER else []  # audits are the other recipes' business
         sets += [f"arms.{arm}.model.weights=none" for arm in plain.arms]
     if plain.data.split.test is not None:
         sets.append("data.split.test=2")

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import mutual_info_score
 
 from darkcovid.audit import audit_manifest
 from darkcovid.data.manifest import OPTIONAL, read_manifest
@@ -30,6 +31,20 @@ def test_a_planted_file_format_is_caught_and_a_random_one_is_not():
     clean = found_in(path=mixed)[("extension", ("covid", "none"))]
     assert clean.accuracy < 0.65
     assert clean.p > 0.05
+
+
+def test_the_permutation_p_is_that_of_mutual_information():
+    sexes = ["F" if i % 5 else "M" for i in range(70)] + ["M" if i % 4 else "F" for i in range(50)]
+    random = np.random.default_rng(0)
+    seen = mutual_info_score(sexes, LABELS)
+    shuffled = [mutual_info_score(sexes, random.permutation(LABELS)) for _ in range(200)]
+    weak = ["F" if i % 2 else "M" for i in range(55)] + ["M"] * 5 + ["F" if i % 2 else "M" for i in range(60)]
+    assert found_in(sex=sexes)[("sex", ("covid", "none"))].p == pytest.approx((1 + sum(v >= seen for v in shuffled)) / 201)
+    random, seen = np.random.default_rng(0), mutual_info_score(weak, LABELS)
+    shuffled = [mutual_info_score(weak, random.permutation(LABELS)) for _ in range(200)]
+    expected = (1 + sum(value >= seen - 1e-12 for value in shuffled)) / 201
+    assert found_in(sex=weak)[("sex", ("covid", "none"))].p == pytest.approx(expected)
+    assert expected > 0.1
 
 
 def test_a_number_and_what_is_missing_tell_too():
