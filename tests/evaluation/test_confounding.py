@@ -5,7 +5,7 @@ from sklearn.metrics import mutual_info_score
 
 from darkcovid.audit import audit_manifest
 from darkcovid.data.manifest import OPTIONAL, read_manifest
-from darkcovid.evaluation.confounding import chance, confounders, forest_accuracy, image_statistics, metadata
+from darkcovid.evaluation.confounding import chance, confounders, forest_accuracy, image_statistics, metadata, source_from_pixels
 
 from ..conftest import RECIPES
 
@@ -67,6 +67,16 @@ def test_a_clean_cohort_is_not_accused():
     accuracy, _ = forest_accuracy(metadata(table), LABELS, table.patient_id)
     assert accuracy < 0.65
     assert all(one.p > 0.01 for one in confounders(metadata(table), LABELS, table.patient_id))
+
+
+def test_a_source_with_darker_pictures_is_told_by_them_and_one_alone_is_not_asked():
+    pixels = np.random.default_rng(0).integers(90, 110, (120, 64, 64)).astype(np.uint8)
+    table = rows(source=["here", "there"] * 60)
+    assert source_from_pixels(table, pixels, table.patient_id)["accuracy"] < 0.65
+    pixels[::2] -= 30
+    found = source_from_pixels(table, pixels, table.patient_id)
+    assert (found["variable"], found["accuracy"], found["chance"]) == ("source", 1.0, 0.5)
+    assert source_from_pixels(rows(), pixels, table.patient_id) is None
 
 
 def test_a_planted_corner_dot_is_seen_in_the_statistics():
