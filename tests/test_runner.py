@@ -225,7 +225,7 @@ def test_two_epochs_on_the_real_radiographs(folders, real_data):
     whole, crop = comparison["arms"].values()
     assert whole["parameters"] == 1_167_586
     assert whole["images"] == {"train": 896, "valid": 228}
-    assert crop["image_size"] == [160, 160]
+    assert crop["image_size"] == [128, 128]
     assert crop["untrusted_lungs"] < 0.05 * 1124
     assert crop["train_seconds"] < whole["train_seconds"]
     assert min(whole["accuracy"], crop["accuracy"]) > 0.4
