@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from darkcovid.models.registry import Architecture, Size, register
 
+INTEGERS = {torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
+
 
 class FirstOfMax(torch.autograd.Function):
     """(b, 4, c, h, w) to the (b, c, h, w) maximum over the four; the gradient goes to the first that reaches it, as in
@@ -25,12 +27,20 @@ class FirstOfMax(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
         phases, upper, lower = ctx.saved_tensors
-        result = torch.empty_like(phases)
-        to_upper = gradient * (upper >= lower)
-        for pair, arriving in ((0, to_upper), (2, gradient - to_upper)):
-            torch.mul(arriving, phases[:, pair] >= phases[:, pair + 1], out=result[:, pair])
-            torch.sub(arriving, result[:, pair], out=result[:, pair + 1])
+        result, whole = torch.empty_like(phases), INTEGERS[phases.dtype]
+        parts, arriving = result.view(whole), gradient.contiguous().view(whole)
+        to_lower = arriving & _below(upper, lower)
+        for pair, there in ((0, arriving ^ to_lower), (2, to_lower)):
+            torch.bitwise_and(there, _below(phases[:, pair], phases[:, pair + 1]), out=parts[:, pair + 1])
+            torch.bitwise_xor(there, parts[:, pair + 1], out=parts[:, pair])
         return result
+
+
+def _below(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """All bits set where first < second, none elsewhere: the sign of the difference, spread by an arithmetic shift. On a CPU
+    this and bitwise operations are several times faster than comparing and multiplying."""
+    whole = INTEGERS[first.dtype]
+    return (first - second).view(whole) >> (torch.iinfo(whole).bits - 1)
 
 
 class Stem(nn.Module):
@@ -57,9 +67,10 @@ class Stem(nn.Module):
         if x.device.type != "cpu" or h % 2 or w % 2:
             return self.act(functional.max_pool2d(self.norm(functional.conv2d(x, weight, padding=1)), 2))
         shifted = torch.cat([functional.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)])
+        shifted = shifted.reshape(-1).view(shifted.shape)  # plain strides, so that whole planes come out
         phases = functional.conv2d(x, shifted, stride=2, padding=1).contiguous().view(4 * b, 8, h // 2, w // 2)
         pooled = FirstOfMax.apply(self.norm(phases).view(b, 4, 8, h // 2, w // 2))
-        return self.act(pooled).contiguous(memory_format=torch.channels_last)
+        return self.act(pooled.contiguous(memory_format=torch.channels_last))
 
 
 def conv(ni: int, nf: int, k: int = 3, pool: bool = False) -> nn.Sequential:

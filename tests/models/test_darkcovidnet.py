@@ -76,9 +76,10 @@ def test_one_channel_equals_three_equal_ones():
     torch.testing.assert_close(stem(gray), copy.deepcopy(stem)(gray.expand(-1, 3, -1, -1)))
 
 
-def test_the_pooling_gradient_goes_where_max_pooling_sends_it_ties_included():
-    values = torch.randint(0, 3, (3, 4, 2, 5, 6)).float()
-    gradient = torch.randn(3, 2, 5, 6)
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_the_pooling_gradient_goes_where_max_pooling_sends_it_ties_included(kind):
+    values = torch.randint(-2, 2, (3, 4, 2, 5, 6)).to(kind)
+    gradient = torch.randn(3, 2, 5, 6, dtype=kind)
     ours, theirs = (values.clone().requires_grad_() for _ in range(2))
     FirstOfMax.apply(ours).backward(gradient)
     windows = theirs.permute(0, 2, 3, 4, 1).reshape(-1, 1, 2, 2)
