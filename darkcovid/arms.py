@@ -35,6 +35,7 @@ from darkcovid.training.callbacks import History
 from darkcovid.training.classify import fit_classifier
 from darkcovid.training.fit import Fitted
 from darkcovid.training.lungs import fit_segmenter
+from darkcovid.training.profile import Profile
 from darkcovid.training.schedule import total_epochs
 from darkcovid.training.shortcuts import Judge, judge_shortcuts
 
@@ -45,12 +46,13 @@ SUREST = 2
 
 @dataclass(frozen=True)
 class Job:
-    """One fit of an arm: its name for a person, its recipe, and its folder."""
+    """One fit of an arm: its name for a person, its recipe, its folder, and whether to say where its time went."""
 
     directory: RunDir
     name: str
     recipe: Recipe
     folder: Path
+    profile: bool = False
 
 
 def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Progress, resume: bool) -> None:
@@ -58,6 +60,7 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
     recipe, folder = job.recipe, job.folder
     folder.mkdir(parents=True, exist_ok=True)
     compute = pick_compute(recipe.training.device, recipe.training.precision)
+    watch = Profile(compute) if job.profile else None
     reasons = inputs.lungs.reasons if inputs.lungs else (None,) * len(cohort)
     write_split(folder, cohort, reasons)
     if any(reasons):
@@ -71,6 +74,7 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
             checkpoint=folder / CHECKPOINT,
             resume=resume,
             on_epoch=_each_epoch(job, show),
+            watchers=watch.watchers if watch else (),
         )
     predictions = pd.concat([prediction_table(cohort, result.probabilities), *_external_tables(job, inputs, result.judge)])
     metrics = evaluate(predictions, list(cohort.classes))
@@ -99,6 +103,10 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
         write_text(folder / "attention.csv", found.table.to_csv(index=False, float_format="%.6f"))
         save_png(attention_gallery(found, inputs.pixels, cohort.classes), folder / "plots" / "gradcam.png")
         cost["audit_seconds"] = perf_counter() - started
+    if watch:
+        beside = {"preparing the images": inputs.prepare_seconds, "finding the lungs": inputs.segment_seconds}
+        beside |= {"audits of this arm": cost["audit_seconds"]} if "audit_seconds" in cost else {}
+        _write_profile(job, watch, beside)
     _write_ending(folder, result.fitted, compute, cohort, inputs.size, cost, metrics | counted)
 
 
@@ -114,6 +122,7 @@ def fit_one_segmenter(job: Job, cohort: Cohort, cache_dir: Path, progress: Progr
     recipe, folder = job.recipe, job.folder
     folder.mkdir(parents=True, exist_ok=True)
     compute = pick_compute(recipe.training.device, recipe.training.precision)
+    watch = Profile(compute) if job.profile else None
     write_split(folder, cohort, (None,) * len(cohort))
     with progress.arm(job.name, INPUT_SIZE, total_epochs(recipe.training)) as show:
         result = fit_segmenter(
@@ -124,13 +133,22 @@ def fit_one_segmenter(job: Job, cohort: Cohort, cache_dir: Path, progress: Progr
             checkpoint=folder / CHECKPOINT,
             resume=resume,
             on_epoch=_each_epoch(job, show),
+            watchers=watch.watchers if watch else (),
         )
+    if watch:
+        _write_profile(job, watch, {})
     save_segmenter(result.fitted.learner.model, result.normaliser, folder / "weights.safetensors")
     scores = score_lungs(result.predicted, result.reasons, result.truth, (recipe.lungs or Lungs()).margin)
     table = score_table(cohort.take(np.flatnonzero(cohort.valid)), scores)
     write_text(folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))
     metrics = {key: value for key, value in summarise(scores).items() if key != "images"}
     _write_ending(folder, result.fitted, compute, cohort, INPUT_SIZE, {}, metrics)
+
+
+def _write_profile(job: Job, watch: Profile, beside: dict[str, float]) -> None:
+    write_text(job.folder / "profile.txt", watch.page(f"{job.name}: where the time went", beside))
+    if watch.trace.operators:
+        watch.trace.write(job.folder / "trace.json.gz")
 
 
 def untrusted_gallery(cohort: Cohort, found: LungMasks) -> Image.Image:

@@ -24,6 +24,7 @@ from darkcovid.recipe import Recipe
 
 SAMPLE_SECONDS = 0.5
 STOCK = "stock"
+EPOCH, STAGES = "epoch", "stages"  # what a process may be told
 
 
 def whole_and_crop(recipe: Recipe) -> tuple[str, str]:
@@ -38,12 +39,15 @@ def whole_and_crop(recipe: Recipe) -> tuple[str, str]:
 
 @dataclass
 class Contender:
-    """A process that trains one epoch when told to; what it measured so far."""
+    """A process that trains, and waits before every epoch until it is told to go on; what it measured so far. `stages`: where
+    the time of one more epoch went."""
 
     process: Any
     pipe: Connection
     epochs: list[dict[str, float]] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
     peak_host_bytes: int = 0
+    peak_device_bytes: int = 0
 
     def answer(self) -> Any:
         """The process's next message. Raises DarkCovidError with its words when it failed, or when it died."""
@@ -56,38 +60,55 @@ class Contender:
         return value
 
     def run_epoch(self) -> None:
-        self.pipe.send("epoch")
+        """A counted epoch."""
+        self.epochs.append(self._ask(EPOCH))
+
+    def run_stages(self) -> None:
+        """An epoch with a stopwatch, which waits for the device at every stage, and the device's peak memory so far."""
+        self.stages = self._ask(STAGES)
+        self.peak_device_bytes = int(self.stages.pop("peak_device_bytes"))
+
+    def _ask(self, what: str) -> dict[str, float]:
+        self.pipe.send(what)
         done = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(done,), daemon=True)
         watcher.start()
         try:
-            self.epochs.append(self.answer())
+            return self.answer()
         finally:
             done.set()
             watcher.join()
 
     def _watch(self, done: threading.Event) -> None:
-        while not done.wait(SAMPLE_SECONDS):
+        while True:
             self.peak_host_bytes = max(self.peak_host_bytes, tree_memory(self.process.pid))
+            if done.wait(SAMPLE_SECONDS):
+                return
 
     def summary(self) -> dict[str, Any]:
         """Medians over the counted epochs."""
         middle = {key: statistics.median(row[key] for row in self.epochs) for key in self.epochs[0]}
         seconds = [row["epoch_seconds"] for row in self.epochs]
-        return middle | {"peak_host_bytes": self.peak_host_bytes, "all_epoch_seconds": seconds}
+        return middle | {
+            "all_epoch_seconds": seconds,
+            "peak_host_bytes": self.peak_host_bytes,
+            "peak_device_bytes": self.peak_device_bytes,
+            "stages": self.stages,
+        }
 
 
 def bench(recipe: Recipe, cache_dir: Path, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Medians of `repeats` interleaved epochs after one uncounted warm-up each, and the ratios to stock fastai.
 
-    An epoch is training and validation; images a second are its training images over its whole time.
+    An epoch is training and validation; images a second are its training images over its whole time. `stages`: seconds of
+    one further epoch spent on data, forward, backward, optimiser, validation and other.
     """
     whole, crop = whole_and_crop(recipe)
     contenders: dict[str, Contender] = {}
     try:
         for label, arm in ((STOCK, whole), ("whole", whole), ("crop", crop)):
             say(f"preparing {label}")
-            contenders[label] = _start(label, arm, recipe, cache_dir)
+            contenders[label] = _start(label, arm, recipe, cache_dir, repeats + 2)
             contenders[label].answer()
         for turn in range(repeats + 1):
             for label, contender in contenders.items():
@@ -96,6 +117,9 @@ def bench(recipe: Recipe, cache_dir: Path, repeats: int, say: Callable[[str], No
                 say(f"{turn_name} {label}: {contender.epochs[-1]['epoch_seconds']:.1f} s")
                 if turn == 0:
                     contender.epochs.clear()
+        say("one more epoch of each with a stopwatch")
+        for contender in contenders.values():
+            contender.run_stages()
     finally:
         for contender in contenders.values():
             contender.process.kill()
@@ -118,31 +142,65 @@ def tree_memory(pid: int) -> int:
     return total
 
 
-def _start(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Contender:
+def _start(label: str, arm: str, recipe: Recipe, cache_dir: Path, epochs: int) -> Contender:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, label, arm, recipe.model_dump(mode="json"), cache_dir))
+    process = context.Process(target=_work, args=(theirs, label, arm, recipe.model_dump(mode="json"), cache_dir, epochs))
     process.start()
     theirs.close()
     return Contender(process, ours)
 
 
-def _work(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path) -> None:
+def _work(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path, epochs: int) -> None:
     hush()
     if sys.platform == "linux":
         multiprocessing.set_start_method("fork", force=True)  # what stock fastai's workers use when it is run plainly
     try:
-        run_epoch = _prepare(label, arm, Recipe.model_validate(recipe, strict=False), cache_dir)
+        train = _prepare(label, arm, Recipe.model_validate(recipe, strict=False), cache_dir)
         pipe.send(("ready", None))
-        while pipe.recv() == "epoch":
-            pipe.send(("done", run_epoch()))
+        train(epochs, _pace(pipe))
     except (EOFError, KeyboardInterrupt):
         return
     except Exception as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
         pipe.send(("error", f"{type(error).__name__}: {one_line(error)}"))
 
 
-def _prepare(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Callable[[], dict[str, float]]:
+def _pace(pipe: Connection) -> list:
+    """Callbacks that begin an epoch when told to, and tell what it took."""
+    import torch
+
+    from darkcovid.compute import Compute
+    from darkcovid.training.callbacks import Direct
+    from darkcovid.training.profile import Stopwatch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    compute = Compute(device, "fp32")
+    stopwatch = Stopwatch(compute)
+
+    class Pace(Direct):
+        order = -200
+
+        def before_epoch(self):
+            self.wanted = pipe.recv()
+            stopwatch.restart(running=self.wanted == STAGES)
+            compute.synchronise()
+            self.began = time.perf_counter()
+
+        def after_epoch(self):
+            compute.synchronise()
+            seconds = time.perf_counter() - self.began
+            if self.wanted == STAGES:
+                peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+                pipe.send(("done", stopwatch.seconds | {"peak_device_bytes": peak}))
+            else:
+                images = self.dls.train.n // self.dls.train.bs * self.dls.train.bs
+                pipe.send(("done", {"epoch_seconds": seconds, "images_per_second": images / seconds}))
+
+    return [Pace(), stopwatch]
+
+
+def _prepare(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Callable:
+    """What trains for a number of epochs with more callbacks."""
     from darkcovid.compute import pick_compute
     from darkcovid.data.cohort import classification_cohort
     from darkcovid.inputs import InputMaker
@@ -150,35 +208,27 @@ def _prepare(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Callable[
     cohort = classification_cohort(recipe.data, cache_dir)
     maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), cache_dir)
     if label == STOCK:
-        return _stock_epoch(maker.arms[arm], cohort, maker.size(arm))
-    return _our_epoch(cohort, maker.make(arm))
+        return _stock(maker.arms[arm], cohort, maker.size(arm))
+    return _ours(cohort, maker.make(arm))
 
 
-def _our_epoch(cohort, inputs) -> Callable[[], dict[str, float]]:
+def _ours(cohort, inputs) -> Callable:
     from darkcovid.compute import pick_compute
     from darkcovid.training.classify import prepare_classifier
     from darkcovid.training.fit import fit
 
-    training = inputs.recipe.training.model_copy(update={"epochs": 1})
+    training = inputs.recipe.training
     compute = pick_compute(training.device, training.precision)
     prepared = prepare_classifier(inputs.recipe, cohort, inputs.pixels, compute)
 
-    def epoch() -> dict[str, float]:
-        started = time.perf_counter()
-        row = fit(prepared.learner, training, compute, metric="accuracy", score=prepared.objective.correct).history.rows[0]
-        seconds = time.perf_counter() - started
-        return {
-            "epoch_seconds": seconds,
-            "images_per_second": row["train_images"] / seconds,
-            "data_seconds": row["data_seconds"],
-            "step_seconds": row["step_seconds"],
-            "valid_seconds": row["valid_seconds"],
-        }
+    def train(epochs: int, watchers: list) -> None:
+        wanted = training.model_copy(update={"epochs": epochs})
+        fit(prepared.learner, wanted, compute, metric="accuracy", score=prepared.objective.correct, watchers=watchers)
 
-    return epoch
+    return train
 
 
-def _stock_epoch(recipe: Recipe, cohort, size: tuple[int, int]) -> Callable[[], dict[str, float]]:
+def _stock(recipe: Recipe, cohort, size: tuple[int, int]) -> Callable:
     from fastai.vision.all import (
         CategoryBlock,
         DataBlock,
@@ -206,11 +256,8 @@ def _stock_epoch(recipe: Recipe, cohort, size: tuple[int, int]) -> Callable[[], 
     network = (architecture.published or architecture.build)(recipe.model, len(cohort.classes), size)
     learner = Learner(dls, network, metrics=accuracy)
 
-    def epoch() -> dict[str, float]:
-        started = time.perf_counter()
+    def train(epochs: int, watchers: list) -> None:
         with learner.no_bar(), learner.no_logging():
-            learner.fit_one_cycle(1, recipe.training.lr)
-        seconds = time.perf_counter() - started
-        return {"epoch_seconds": seconds, "images_per_second": len(dls.train) * dls.train.bs / seconds}
+            learner.fit_one_cycle(epochs, recipe.training.lr, cbs=watchers)
 
-    return epoch
+    return train

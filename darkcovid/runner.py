@@ -49,8 +49,16 @@ class Prepared:
     audit: dict[str, Any] | None
 
 
-def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str] = (), resume: bool = False) -> dict[str, Any]:
-    """Run a recipe's arms and return the comparison that is also in the run folder's `comparison.json`.
+def run(
+    recipe: Recipe,
+    folders: Folders,
+    progress: Progress,
+    arms: Iterable[str] = (),
+    resume: bool = False,
+    profile: bool = False,
+) -> dict[str, Any]:
+    """Run a recipe's arms and return the comparison that is also in the run folder's `comparison.json`. profile: every fit
+    also leaves a `profile.txt` of where its time went, and a `trace.json.gz`.
 
     Nothing is written to the runs folder before the recipe, the cohort, the split, every arm's inputs and network are sound.
     Raises DarkCovidError and its kinds, and Interrupted; a run that began is then marked so and can be resumed.
@@ -64,7 +72,7 @@ def run(recipe: Recipe, folders: Folders, progress: Progress, arms: Iterable[str
         if prepared.audit is not None:
             write_json(directory.path / "audit.json", prepared.audit)
         for name in names:
-            run_arm(name, recipe.task, prepared, directory, folders, progress, resume)
+            run_arm(name, recipe.task, prepared, directory, folders, progress, resume, profile)
         comparison = compare_arms(directory, names)
         if prepared.inputs:
             progress.stage(f"report: {write_report(directory.path)}")
@@ -107,12 +115,20 @@ def prepare(recipe: Recipe, names: list[str], folders: Folders, progress: Progre
 
 
 def run_arm(
-    name: str, task: str, prepared: Prepared, directory: RunDir, folders: Folders, progress: Progress, resume: bool
+    name: str,
+    task: str,
+    prepared: Prepared,
+    directory: RunDir,
+    folders: Folders,
+    progress: Progress,
+    resume: bool,
+    profile: bool,
 ) -> None:
     """Every fit of an arm that is not finished yet; several are then pooled."""
     folder = directory.arm(name)
     jobs = [
-        Job(directory, "/".join(filter(None, (name, fit))), recipe, folder / fit) for fit, recipe in prepared.fits[name].items()
+        Job(directory, "/".join(filter(None, (name, fit))), recipe, folder / fit, profile)
+        for fit, recipe in prepared.fits[name].items()
     ]
     for job in jobs:
         if (job.folder / "metrics.json").is_file():

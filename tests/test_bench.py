@@ -18,10 +18,18 @@ def test_a_recipe_without_a_crop_arm_cannot_be_benched(tmp_path):
 
 
 @pytest.mark.slow
-def test_bench_gives_three_contenders_and_two_ratios(darkcovid):  # noqa: F811
-    result = json.loads(darkcovid("bench", RECIPES / "segmented.yaml", *SMALL, "--repeats", 1, "--json").stdout)
+def test_bench_gives_three_contenders_and_two_ratios(darkcovid, tmp_path):  # noqa: F811
+    plot = tmp_path / "bars.png"
+    result = json.loads(darkcovid("bench", RECIPES / "segmented.yaml", *SMALL, "--repeats", 1, "--plot", plot, "--json").stdout)
     for label in ("stock", "whole", "crop"):
-        assert result[label]["epoch_seconds"] > 0
-        assert result[label]["images_per_second"] > 0
+        found = result[label]
+        assert len(found["all_epoch_seconds"]) == 1
+        assert found["epoch_seconds"] * found["images_per_second"] == pytest.approx(
+            result["stock"]["epoch_seconds"] * result["stock"]["images_per_second"]
+        )
+        assert list(found["stages"]) == ["data", "forward", "backward", "optimiser", "validation", "other"]
+        assert min(found["stages"][stage] for stage in ("forward", "backward", "optimiser", "validation")) > 0
+        assert found["peak_host_bytes"] > 1e8
+    assert plot.stat().st_size > 1000
     assert result["ratio_whole"] == pytest.approx(result["stock"]["epoch_seconds"] / result["whole"]["epoch_seconds"])
     assert result["ratio_crop"] == pytest.approx(result["stock"]["epoch_seconds"] / result["crop"]["epoch_seconds"])

@@ -1,6 +1,7 @@
 """The main line in full on the phantom cohort, and two epochs of it on the real radiographs."""
 
 import csv
+import gzip
 import io
 import json
 
@@ -58,7 +59,7 @@ def read_csv(path):
 def test_the_main_job_on_phantoms(folders):
     recipe = load_recipe(RECIPES / "segmented.yaml", [*SETS, "lungs.crop_size=null"])
     progress = Watched()
-    comparison = run(recipe, folders, progress)
+    comparison = run(recipe, folders, progress, profile=True)
     directory = folders.runs / comparison["run_dir"].split("/")[-1]
 
     assert list(comparison["arms"]) == ["unsegmented", "small", "segmented"]
@@ -70,6 +71,11 @@ def test_the_main_job_on_phantoms(folders):
     assert whole["speedup"] == 1.0
     assert crop["segment_seconds"] > 0 == whole["segment_seconds"]
     assert crop["untrusted_lungs"] <= 5
+
+    pages = [(directory / name / "profile.txt").read_text() for name in comparison["arms"]]
+    assert all("training: backward" in page and "aten::convolution_backward" in page for page in pages)
+    with gzip.open(directory / "segmented" / "trace.json.gz", "rt") as trace:
+        assert json.load(trace)["traceEvents"]
 
     assert json.loads((directory / "status.json").read_text())["state"] == "done"
     assert load_recipe(directory / "recipe.yaml") == recipe

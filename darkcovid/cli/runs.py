@@ -21,6 +21,9 @@ def run(
     arm: Arms = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="Go on with this recipe's newest unfinished run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run and its cost; train nothing.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time went: profile.txt and trace.json.gz of every arm.")
+    ] = False,
     json_: Json = False,
     runs_dir: RunsDir = Path("runs"),
     cache_dir: CacheDir = None,
@@ -45,7 +48,7 @@ def run(
         from darkcovid.runner import Folders
         from darkcovid.runner import run as run_recipe
 
-        return run_recipe(resolved, Folders(runs_dir, cache), Progress(), arm, resume)
+        return run_recipe(resolved, Folders(runs_dir, cache), Progress(), arm, resume, profile)
 
     try:
         comparison = with_fastai(work)
@@ -135,6 +138,7 @@ def bench(
     data: DataOption = None,
     data_root: DataRoot = None,
     repeats: Annotated[int, typer.Option(min=1, help="Counted epochs of each contender.")] = 3,
+    plot: Annotated[Path, typer.Option(metavar="PNG", help="Where to draw the bars.")] = Path("bench.png"),
     json_: Json = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -143,25 +147,34 @@ def bench(
 
     def work() -> dict[str, Any]:
         from darkcovid.bench import bench as measure
+        from darkcovid.report.plots import plot_bench
 
-        return measure(resolved, cache_folder(cache_dir), repeats, lambda text: typer.echo(text, err=True))
+        result = measure(resolved, cache_folder(cache_dir), repeats, lambda text: typer.echo(text, err=True))
+        plot_bench(result, plot)
+        return result
 
     result = with_fastai(work)
-
-    def show() -> None:
-        typer.echo(f"{'':8}{'s/epoch':>10}{'images/s':>10}{'peak GB':>10}{'x stock':>10}")
-        for label in ("stock", "whole", "crop"):
-            row, ratio = result[label], result.get(f"ratio_{label}", 1.0)
-            memory = row["peak_host_bytes"] / 1e9
-            typer.echo(f"{label:8}{row['epoch_seconds']:10.2f}{row['images_per_second']:10.0f}{memory:10.2f}{ratio:10.2f}")
-
-    emit(result, json_, show)
+    emit(result, json_, lambda: _show_bench(result, plot))
 
 
 def _check_suggestion(name: str | None) -> None:
     suggestions = ("valley", "steep", "minimum", "slide")
     if name is not None and name not in suggestions:
         raise RequestError(f"--apply {name}: no such suggestion; there are: {', '.join(suggestions)}")
+
+
+def _show_bench(result: dict[str, Any], plot: Path) -> None:
+    typer.echo(f"{'':8}{'s/epoch':>9}{'images/s':>10}{'x stock':>9}{'peak GB':>9}{'GPU GB':>8}")
+    for label in ("stock", "whole", "crop"):
+        row, ratio = result[label], result.get(f"ratio_{label}", 1.0)
+        speed = f"{row['epoch_seconds']:9.2f}{row['images_per_second']:10.0f}{ratio:9.2f}"
+        typer.echo(f"{label:8}{speed}{row['peak_host_bytes'] / 1e9:9.2f}{row['peak_device_bytes'] / 1e9:8.2f}")
+    stages = list(result["stock"]["stages"])
+    typer.echo("\nseconds of one more epoch, by what they were spent on:")
+    typer.echo(" " * 8 + "".join(f"{stage:>12}" for stage in stages))
+    for label in ("stock", "whole", "crop"):
+        typer.echo(f"{label:8}" + "".join(f"{result[label]['stages'][stage]:12.2f}" for stage in stages))
+    typer.echo(f"plot: {plot}")
 
 
 def _show_comparison(comparison: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from darkcovid.training.callbacks import History
 
 TRAIN, VALID = "#4477AA", "#EE6677"
 CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for colour blindness
+STAGE_COLORS = ("#CCBB44", "#4477AA", "#66CCEE", "#AA3377", "#228833", "#BBBBBB")
 
 
 def plot_history(history: History, folder: Path) -> None:
@@ -100,6 +101,27 @@ def plot_range_test(lrs: Sequence[float], losses: Sequence[float], suggestions: 
         axes.axvline(rate, color=color, linestyle="--", label=f"{', '.join(names)}: {rate:.2g}")
     axes.set_ylim(top=min(max(losses), 2 * losses[0]))  # past that the loss only explodes
     axes.legend(framealpha=0.9)
+    save(figure, path)
+
+
+def plot_bench(result: dict, path: Path) -> None:
+    """Seconds of a median epoch of each contender, divided as the stopwatch's epoch was, and how many times faster than stock
+    fastai it is."""
+    figure = Figure(figsize=(8, 2.6), layout="constrained")
+    axes = figure.add_subplot()
+    labels = [name for name in result if not name.startswith("ratio_")]
+    left = np.zeros(len(labels))
+    scale = [result[label]["epoch_seconds"] / sum(result[label]["stages"].values()) for label in labels]
+    for stage, color in zip(result[labels[0]]["stages"], STAGE_COLORS, strict=False):
+        seconds = np.array([result[label]["stages"][stage] for label in labels]) * scale
+        axes.barh(labels, seconds, left=left, color=color, label=stage)
+        left += seconds
+    for row, label in enumerate(labels):
+        ratio = result.get(f"ratio_{label}", 1.0)
+        axes.text(left[row], row, f" {left[row]:.1f} s, {ratio:.1f}x", va="center")
+    axes.set(xlabel="seconds of one epoch", xlim=(0, 1.2 * left.max()))
+    axes.invert_yaxis()
+    axes.legend(ncols=len(STAGE_COLORS), fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
     save(figure, path)
 
 

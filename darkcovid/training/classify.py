@@ -1,11 +1,12 @@
 """One arm's inputs become a fitted classifier and its probabilities for every image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from fastai.callback.core import Callback
 from fastai.learner import Learner
 from torch import nn
 
@@ -81,6 +82,7 @@ def fit_classifier(
     checkpoint: Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[History], None] = lambda history: None,
+    watchers: Sequence[Callback] = (),
 ) -> FittedClassifier:
     """Fit the recipe's network to the training side; the weights that `training.keep` and `ema` ask for are the result."""
     prepared = prepare_classifier(recipe, cohort, pixels, compute)
@@ -93,6 +95,7 @@ def fit_classifier(
         checkpoint=checkpoint,
         resume=resume,
         on_epoch=on_epoch,
+        watchers=watchers,
     )
     views = [None, *[recipe.data.augmentation] * recipe.training.tta]
 

@@ -1,14 +1,14 @@
 """One fit: a network and its loaders become a fitted Learner, its history and what it cost."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.callback.core import TrainEvalCallback
+from fastai.callback.core import Callback, TrainEvalCallback
 from fastai.callback.mixup import CutMix, MixUp
 from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
@@ -83,9 +83,10 @@ def fit(
     checkpoint: Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[History], None] = lambda history: None,
+    watchers: Sequence[Callback] = (),
 ) -> Fitted:
     """Train through the phases of `training`, saving to `checkpoint` after each epoch, going on from it when `resume` and
-    it exists.
+    it exists. watchers: more callbacks, such as those of a `Profile`.
 
     Raises DarkCovidError when the loss is no longer a number; DataError when the checkpoint is damaged.
     """
@@ -104,7 +105,7 @@ def fit(
                 save_checkpoint(checkpoint, learner, history, {"cost": meter.cost().as_dict()}, held)
             on_epoch(history)
 
-        callbacks = [Recording(history, compute, metric, score), EachEpoch(after_epoch), *keepers]
+        callbacks = [Recording(history, compute, metric, score), EachEpoch(after_epoch), *keepers, *watchers]
         for phase in schedule.phases(training):
             done = len(history.rows)
             if done >= phase.end or (training.stop_after and schedule.stale(history, training.stop_after)):

@@ -1,11 +1,12 @@
 """Training the lung segmenter, with the same loaders, fit and history as any classifier."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from fastai.callback.core import Callback
 
 from darkcovid.compute import Compute
 from darkcovid.data.cohort import Cohort
@@ -41,6 +42,7 @@ def fit_segmenter(
     checkpoint: Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[History], None] = lambda history: None,
+    watchers: Sequence[Callback] = (),
 ) -> FittedSegmenter:
     """Fit the U-Net to the training side's lung masks and score it on the validation side's patients."""
     pixels = whole_pixels(cohort.files, cohort.sha256, INPUT_SIZE, cache_dir).array
@@ -66,6 +68,7 @@ def fit_segmenter(
         checkpoint=checkpoint,
         resume=resume,
         on_epoch=on_epoch,
+        watchers=watchers,
     )
     rows = np.flatnonzero(cohort.valid)
     segmenter = Segmenter(learner.model, normaliser, version="just trained")

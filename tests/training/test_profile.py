@@ -1,0 +1,65 @@
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from darkcovid.training.classify import prepare_classifier
+from darkcovid.training.fit import fit
+from darkcovid.training.profile import Profile
+
+
+class SlowForward(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        if self.training:
+            time.sleep(0.05)
+        return self.network(x)
+
+
+@pytest.fixture
+def watched(tiny_recipe, cohort, pixels, cpu):
+    prepared = prepare_classifier(tiny_recipe, cohort, pixels, cpu)
+    prepared.learner.model = SlowForward(prepared.learner.model)
+    watch = Profile(cpu)
+    training = tiny_recipe.training.model_copy(update={"epochs": 2, "batch_size": 2})
+    started = time.perf_counter()
+    fit(prepared.learner, training, cpu, metric="accuracy", score=prepared.objective.correct, watchers=watch.watchers)
+    return watch, time.perf_counter() - started, len(prepared.learner.dls.train)
+
+
+def test_the_stages_add_up_and_the_slow_one_is_seen(watched):
+    watch, wall, steps = watched
+    seconds = watch.stopwatch.seconds
+    assert sum(seconds.values()) == pytest.approx(wall, rel=0.3)
+    assert sum(seconds.values()) <= wall
+    assert seconds["forward"] >= 2 * steps * 0.05
+    assert seconds["validation"] > 0
+    assert max(seconds, key=seconds.get) == "forward"
+
+
+def test_the_page_names_stages_and_operators(watched):
+    watch, _, _ = watched
+    page = watch.page("arm: where the time went", {"finding the lungs": 4.0})
+    assert "finding the lungs" in page
+    assert "training: forward" in page
+    assert "aten::convolution_backward" in page
+    assert sum(share for _, share in watch.trace.operators) > 0
+
+
+def test_a_stopwatch_can_stand_still(cpu):
+    watch = Profile(cpu).stopwatch
+    watch.restart(running=False)
+    watch.training = True
+    watch.after_loss()
+    assert set(watch.seconds.values()) == {0.0}
+
+
+def test_an_epoch_too_short_to_record_has_no_operators(cpu):
+    watch = Profile(cpu)
+    assert watch.trace.operators == []
+    assert "costliest" not in watch.page("arm", {})
+    assert torch.is_grad_enabled()
