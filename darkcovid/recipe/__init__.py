@@ -19,6 +19,7 @@ from darkcovid.recipe.sections import (
     Optimiser,
     Phantom,
     Plateau,
+    Progressive,
     Split,
     Training,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "Optimiser",
     "Phantom",
     "Plateau",
+    "Progressive",
     "Recipe",
     "Split",
     "Training",

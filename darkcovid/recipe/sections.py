@@ -219,6 +219,13 @@ class Plateau(Strict):
     factor: float = Field(0.1, gt=0, lt=1)
 
 
+class Progressive(Strict):
+    """Training pictures grow from `start` of their sides to all of them, which they have from `until` of the epochs on."""
+
+    start: Share = 0.5
+    until: float = Field(0.5, gt=0, le=1)
+
+
 class Training(Strict):
     """How the network is fitted. `folds`: cross-validation, every fold in turn; `seeds`: a fit for each. `schedule`:
     `one_cycle`, `flat_cos`, `constant`, `exponential` (the rate times `decay` each epoch) or `fine_tune` (`freeze_epochs`
@@ -226,7 +233,8 @@ class Training(Strict):
     `unfreeze_after`: not before so many epochs. `stop_after`: early stopping once the validation accuracy has not improved
     for so many epochs; `keep`: the weights of the last epoch, or of the one with the best validation accuracy or loss.
     `ema`: decay of an average of the weights, which then is the result; `mixup`, `cutmix`: their Beta distribution's alpha;
-    `clip`: greatest norm of the gradient; `tta`: so many augmented views are averaged with the plain one."""
+    `clip`: greatest norm of the gradient; `progressive`: smaller pictures in the first epochs; `tta`: so many augmented views
+    are averaged with the plain one."""
 
     epochs: int = Field(100, ge=1)
     folds: int | None = Field(None, ge=2, le=20)
@@ -250,6 +258,7 @@ class Training(Strict):
     mixup: float | None = Field(None, gt=0)
     cutmix: float | None = Field(None, gt=0)
     clip: float | None = Field(None, gt=0)
+    progressive: Progressive | None = None
     tta: int = Field(0, ge=0, le=64)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

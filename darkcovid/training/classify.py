@@ -20,6 +20,7 @@ from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.training.callbacks import History
 from darkcovid.training.fit import Fitted, fit, make_learner, seed_everything
 from darkcovid.training.objective import Objective, make_objective, outputs_for
+from darkcovid.training.progressive import refuse_one_size
 from darkcovid.training.schedule import refuse_to_freeze_nothing
 
 
@@ -67,9 +68,10 @@ def prepare_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compu
 
 def build_network(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Module:
     """The network that an arm's recipe asks for. Raises as `models.build` does, and RequestError when a backbone is to be
-    frozen and there is none."""
+    frozen and there is none, or when pictures are to grow and the network takes one size."""
     network = models.build(recipe.model, outputs_for(recipe.model.outputs, classes), size, recipe.channels)
     refuse_to_freeze_nothing(network, recipe.training)
+    refuse_one_size(network, recipe.channels, size, recipe.training)
     return network
 
 

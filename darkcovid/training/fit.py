@@ -23,6 +23,7 @@ from darkcovid.training.callbacks import Autocast, EachEpoch, History, Recording
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.cost import Cost, measured
 from darkcovid.training.outcome import Average, Best, Keeper
+from darkcovid.training.progressive import Growing
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def fit(
                 save_checkpoint(checkpoint, learner, history, {"cost": meter.cost().as_dict()}, held)
             on_epoch(history)
 
-        callbacks = [Recording(history, compute, metric, score), EachEpoch(after_epoch), *keepers, *watchers]
+        growing = [Growing(training, history)] if training.progressive else []
+        callbacks = [Recording(history, compute, metric, score), EachEpoch(after_epoch), *keepers, *growing, *watchers]
         for phase in schedule.phases(training):
             done = len(history.rows)
             if done >= phase.end or (training.stop_after and schedule.stale(history, training.stop_after)):
