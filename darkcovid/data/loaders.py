@@ -89,31 +89,49 @@ def array_loaders(
     Batches are (b, c, h, w) float32, normalised, and (b,) int64 or (b, h, w) int64. The last incomplete training batch is
     dropped when there is a whole one. oversample: images of rarer classes come several times an epoch.
     """
+    augmenting = [] if augmentation is None else [Augment(augmentation)]
+    transforms = [IntToFloatTensor(div_mask=1), *augmenting, Normalise(normaliser, device)]
+    return _loaders(cohort, pixels, targets, transforms, batch_size, device, oversample)
+
+
+def feature_loaders(
+    cohort: Cohort, features: torch.Tensor, batch_size: int, device: torch.device, oversample: bool = False
+) -> DataLoaders:
+    """The same of feature maps, (n, c, h, w), which are handed on as they are."""
+    return _loaders(cohort, features, None, [], batch_size, device, oversample)
+
+
+def _loaders(
+    cohort: Cohort,
+    inputs: np.ndarray | torch.Tensor,
+    targets: np.ndarray | None,
+    transforms: list,
+    batch_size: int,
+    device: torch.device,
+    oversample: bool,
+) -> DataLoaders:
     categories = targets is None
     targets = cohort.labels if categories else targets
     train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
     if oversample:
         train = balanced(train, cohort.labels[train])
-    augmenting = [] if augmentation is None else [Augment(augmentation)]
     target_block = CategoryBlock(vocab=list(cohort.classes), sort=False) if categories else TransformBlock()
     block = DataBlock(
         blocks=(TransformBlock(), target_block),
-        get_x=lambda row: TensorImageBW(as_channels(torch.from_numpy(np.array(pixels[row : row + 1])))[0]),
+        get_x=lambda row: TensorImageBW(as_channels(_gather(inputs, np.array([row])))[0]),
         get_y=(lambda row: cohort.classes[targets[row]])
         if categories
         else (lambda row: torch.from_numpy(np.array(targets[row]))),
         splitter=IndexSplitter(list(range(len(train), len(train) + len(valid)))),
-        batch_tfms=[IntToFloatTensor(div_mask=1), *augmenting, Normalise(normaliser, device)],
+        batch_tfms=transforms,
     )
-    if _fits_on(device, pixels.nbytes + targets.nbytes):
-        pixels_held, targets_held = (torch.from_numpy(np.array(a)).to(device) for a in (pixels, targets))
-    else:
-        pixels_held, targets_held = pixels, targets
+    if _fits_on(device, inputs.nbytes + targets.nbytes):
+        inputs, targets = (torch.as_tensor(np.array(a) if isinstance(a, np.ndarray) else a).to(device) for a in (inputs, targets))
     return block.dataloaders(
         np.concatenate([train, valid]).tolist(),
         dl_type=ArrayLoader,
-        inputs=pixels_held,
-        targets=targets_held,
+        inputs=inputs,
+        targets=targets,
         bs=batch_size,
         drop_last=len(train) > batch_size,
         device=device,

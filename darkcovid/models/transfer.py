@@ -25,16 +25,15 @@ DEFAULT_HEAD = "concat-pool"
 
 
 class Transfer(nn.Module):
-    """`body` then `head`: (b, 1 to 3, h, w) normalised pixels to (b, outputs) logits. A gray picture is repeated in three
-    channels unless the first convolution was made to take one."""
+    """`body` then `head`: (b, 1 to 3, h, w) normalised pixels to (b, outputs) logits."""
 
-    def __init__(self, body: nn.Module, head: nn.Module, channels: int, imagenet: Callable[[], dict[str, torch.Tensor]]):
+    def __init__(self, body: "Body", head: nn.Module, imagenet: Callable[[], dict[str, torch.Tensor]]):
         super().__init__()
         self.body, self.head = body, head
-        self.channels, self._imagenet = channels, imagenet
+        self._imagenet = imagenet
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.body(to_channels(x, self.channels)))
+        return self.head(self.body(x))
 
     def load_imagenet(self) -> None:
         """Raises DataError when the weights are neither in the library's cache nor to be fetched."""
@@ -46,18 +45,18 @@ class Transfer(nn.Module):
 
 
 class Body(nn.Module):
-    """The part of a library's network that ends in a feature map, and how that library names its weights. `classifier`:
-    how the names of the part left out begin."""
+    """The part of a library's network that ends in a feature map, and how that library names its weights. A gray picture is
+    repeated in three channels unless `channels` is 1. `classifier`: how the names of the part left out begin."""
 
-    def __init__(self, network: nn.Module, cut: Cut, classifier: tuple[str, ...]):
+    def __init__(self, network: nn.Module, cut: Cut, channels: int, classifier: tuple[str, ...]):
         super().__init__()
-        self.layers = cut(network)
+        self.layers, self.channels = cut(network), channels
         theirs = {id(value): name for name, value in network.state_dict(keep_vars=True).items()}
         self._names = {name: theirs[id(value)] for name, value in self.layers.state_dict(keep_vars=True).items()}
         self._classifier = classifier
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers(x)
+        return self.layers(to_channels(x, self.channels))
 
     def load(self, tensors: dict[str, torch.Tensor], where: str) -> None:
         """Weights under the library's names, three input channels summed where this takes one. Raises DataError."""
@@ -84,17 +83,17 @@ class Source:
         channels = 1 if model.grayscale else 3
         if model.grayscale:
             take_one_channel(network)
-        body = Body(network, self.cut, self.classifier)
-        head = HEADS[model.head or DEFAULT_HEAD](*feature_map(body, channels, size), model, outputs)
-        return Transfer(body, head, channels, lambda: self.imagenet(size))
+        body = Body(network, self.cut, channels, self.classifier)
+        head = HEADS[model.head or DEFAULT_HEAD](*feature_map(body, size), model, outputs)
+        return Transfer(body, head, lambda: self.imagenet(size))
 
 
-def feature_map(body: nn.Module, channels: int, size: Size) -> tuple[int, Size]:
+def feature_map(body: Body, size: Size) -> tuple[int, Size]:
     """(channels, (height, width)) of what a body gives for inputs of `size`."""
     device = next(body.parameters()).device
     training = body.training
     with torch.inference_mode():
-        shape = body.eval()(torch.zeros(1, channels, *size, device=device)).shape
+        shape = body.eval()(torch.zeros(1, 1, *size, device=device)).shape
     body.train(training)
     return shape[1], (shape[2], shape[3])
 

@@ -14,10 +14,11 @@ from darkcovid import models
 from darkcovid.compute import Compute, forward
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.loaders import array_loaders
+from darkcovid.data.loaders import array_loaders, feature_loaders
 from darkcovid.data.normalise import fit_normaliser
 from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.training.callbacks import History
+from darkcovid.training.features import may_remember, remembered
 from darkcovid.training.fit import Fitted, fit, make_learner, seed_everything
 from darkcovid.training.objective import Objective, make_objective, outputs_for
 from darkcovid.training.progressive import refuse_one_size
@@ -26,9 +27,11 @@ from darkcovid.training.schedule import refuse_to_freeze_nothing
 
 @dataclass(frozen=True)
 class Prepared:
-    """A learner that has learned nothing yet, the normaliser of its inputs, and what it is asked for."""
+    """A learner that has learned nothing yet, the whole network (of which it may fit only the head), the normaliser of its
+    inputs, and what it is asked for."""
 
     learner: Learner
+    network: nn.Module
     normaliser: nn.Module
     objective: Objective
 
@@ -53,17 +56,22 @@ def prepare_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compu
     seed_everything(training.seed)
     normaliser = fit_normaliser(data.normalise, pixels, train, data.augmentation, training.batch_size, recipe.model.grayscale)
     objective = make_objective(recipe.model.outputs, training.loss, cohort.labels[train], len(cohort.classes), compute.device)
-    dls = array_loaders(
-        cohort,
-        pixels,
-        normaliser=normaliser,
-        augmentation=data.augmentation,
-        batch_size=training.batch_size,
-        device=compute.device,
-        oversample=data.oversample,
-    )
     network = build_network(recipe, len(cohort.classes), pixels.shape[-2:])
-    return Prepared(make_learner(dls, network, objective.loss, compute, training), normaliser, objective)
+    normaliser, fitted = normaliser.to(compute.device), network
+    if may_remember(recipe, network, len(cohort), pixels.shape[-2:], compute):
+        features, fitted = remembered(network.body, pixels, normaliser, compute), network.head
+        dls = feature_loaders(cohort, features, training.batch_size, compute.device, data.oversample)
+    else:
+        dls = array_loaders(
+            cohort,
+            pixels,
+            normaliser=normaliser,
+            augmentation=data.augmentation,
+            batch_size=training.batch_size,
+            device=compute.device,
+            oversample=data.oversample,
+        )
+    return Prepared(make_learner(dls, fitted, objective.loss, compute, training), network, normaliser, objective)
 
 
 def build_network(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Module:
@@ -99,11 +107,11 @@ def fit_classifier(
         on_epoch=on_epoch,
         watchers=watchers,
     )
+    fitted.learner.model = prepared.network
     views = [None, *[recipe.data.augmentation] * recipe.training.tta]
 
     def judge(seen: np.ndarray) -> np.ndarray:
-        network = prepared.learner.model
-        each = [probabilities(network, seen, prepared.normaliser, prepared.objective, compute, view) for view in views]
+        each = [probabilities(prepared.network, seen, prepared.normaliser, prepared.objective, compute, view) for view in views]
         return np.mean(each, 0, dtype=np.float32)
 
     return FittedClassifier(fitted, prepared.normaliser, judge(pixels), judge)
