@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,16 @@ class ExternalInputs:
     of: ExternalSet
     pixels: np.ndarray
     untrusted_lungs: int | None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What its figures must be read with."""
+        return {
+            "labels": self.of.translated,
+            "left_out": self.of.left_out,
+            "bad_images": len(self.of.cohort.bad),
+            "untrusted_lungs": self.untrusted_lungs,
+        }
 
 
 @dataclass(frozen=True)
