@@ -424,7 +424,7 @@ def _smallest(e: Evidence) -> Answer:
 
 @check(35, "reporting", "CLAIM, TRIPOD+AI, PROBAST+AI")
 def _sheet(e: Evidence) -> Answer:
-    return AUTHOR, "rows here that a program cannot answer are the author's"
+    return AUTHOR, "the reporting sheet below is filled in as far as a program can; the rest is the author's"
 
 
 @check(36, "reporting", "model card")

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from darkcovid.errors import RequestError, one_line
 from darkcovid.evaluation.checks import AUTHOR, FAIL, NOT_RUN, PASS, WARN, Check, Evidence, run_checks
+from darkcovid.evaluation.sheet import reporting_sheet
 from darkcovid.paths import write_text
 from darkcovid.report.tables import comparison_rows
 
@@ -98,6 +99,7 @@ def _contents(run: Path, evidence: Evidence, images: bool) -> dict[str, Any]:
         "giveaways": _giveaways(audit),
         "shortcuts": _shortcuts(evidence),
         "galleries": _galleries(run, evidence) if images else [],
+        "sheet": reporting_sheet(evidence),
         "trained_on": _trained_on(evidence),
         "command": " ".join(evidence.environment["command"]),
         "environment": _environment(evidence.environment),

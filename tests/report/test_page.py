@@ -18,7 +18,7 @@ from darkcovid.runner import Folders, run
 from ..conftest import RECIPES
 from ..test_runner import SETS, Watched
 
-SECTIONS = ("verdict", "arms", "scores", "elsewhere", "audits", "checklist", "card", "what")
+SECTIONS = ("verdict", "arms", "scores", "elsewhere", "audits", "checklist", "sheet", "card", "what")
 
 
 @pytest.fixture(scope="module")

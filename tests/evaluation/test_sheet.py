@@ -1,0 +1,44 @@
+from darkcovid.evaluation.checks import Evidence
+from darkcovid.evaluation.sheet import reporting_sheet
+from darkcovid.recipe import Recipe
+
+from .test_checks import ARM as SHORT_ARM
+from .test_checks import AUDIT, ENVIRONMENT
+
+ARM = SHORT_ARM | {
+    "image_size": [64, 48],
+    "parameters": 1234,
+    "train_seconds": 90.0,
+    "device": "cpu",
+    "peak_host_bytes": 10**9,
+}
+
+
+def topics(audit=AUDIT, arm=None, **recipe):
+    plain = Recipe(name="r", **recipe).model_dump(mode="json")
+    found = reporting_sheet(Evidence(plain, {"arms": {"one": ARM | (arm or {})}}, audit, ENVIRONMENT))
+    return {topic.name: topic for topic in found}
+
+
+def test_the_run_answers_what_it_can_and_asks_the_rest():
+    found = topics()
+    assert found["network"].answer == "darkcovidnet, one 1,234 parameters"
+    assert found["preprocessing"].answer.startswith("8-bit gray, resized (one 64x48 px)")
+    assert found["disjoint at the level of"].answer == "patients"
+    assert found["flow of images"].answer == "100 images used, 0 unusable ones set aside"
+    assert found["performance"].answer == "one 0.900 [0.800, 0.950]"
+    assert found["external data"].answer == ""
+    assert (found["annotators"].answer, bool(found["annotators"].ask)) == ("", True)
+    assert all(topic.answer or topic.ask for topic in found.values())
+
+
+def test_leaks_and_external_sets_are_named():
+    leaking = AUDIT | {"patients": AUDIT["patients"] | {"on_both_sides": 4}}
+    found = topics(leaking, {"external": {"ward": {"images": 30, "patients": 20}}})
+    assert found["disjoint at the level of"].answer == "images only: 4 patients are on two sides"
+    assert found["external data"].answer == "ward: 30 images of 20 patients"
+
+
+def test_without_an_audit_nothing_is_made_up():
+    found = topics(audit={})
+    assert found["missing values"].answer == found["demographics"].answer == found["disjoint at the level of"].answer == ""
