@@ -59,7 +59,7 @@ def _preprocessing(e: Evidence) -> str:
     data, sizes = _data(e), ", ".join(f"{name} {'x'.join(map(str, arm['image_size']))}" for name, arm in e.arms.items())
     lungs = e.recipe["lungs"]
     words = f"8-bit gray, resized ({sizes} px), normalised: {data['normalise']}"
-    return words + (f"; lungs: {lungs['mode']}, margin {lungs['margin']}" if lungs else "")
+    return words + (f"; arms with lungs: {lungs['mode']}, margin {lungs['margin']}" if lungs else "")
 
 
 def _classes(e: Evidence) -> str:
@@ -187,7 +187,7 @@ def _again(e: Evidence) -> str:
 Answer = Callable[[Evidence], str]
 _TOPICS: list[tuple[str, str, Answer | None, str]] = [
     ("study", "aim, clinical role, intended use", None, "what the classifier is for, and for whom"),
-    ("study", "design", lambda e: "retrospective, on a public or local collection", "whether any part was planned beforehand"),
+    ("study", "design", None, "retrospective or prospective, and what was planned beforehand"),
     ("data", "source", _source, "which hospitals, which years, under which licenses"),
     ("data", "eligibility", _eligible, "how the collection itself was chosen"),
     ("data", "preprocessing", _preprocessing, ""),
