@@ -8,7 +8,6 @@ from typing import Any
 
 from darkcovid.evaluation.checks import Evidence
 
-
 UNASKED = "this run did not look: set the recipe's `audit`"
 
 
