@@ -13,7 +13,7 @@ from fastai.callback.mixup import CutMix, MixUp
 from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
 from fastai.learner import CastToTensor, Learner
-from fastai.optimizer import SGD, Adam, RMSProp
+from fastai.optimizer import SGD, RMSProp
 from torch import nn
 
 from darkcovid.compute import Compute
@@ -22,6 +22,7 @@ from darkcovid.training import schedule
 from darkcovid.training.callbacks import Autocast, EachEpoch, History, Recording, ScoreItems
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.cost import Cost, measured
+from darkcovid.training.fused import FusedAdam
 from darkcovid.training.outcome import Average, Best, Keeper
 from darkcovid.training.progressive import Growing
 
@@ -61,10 +62,10 @@ def make_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute: 
 
 
 def optimiser(wanted: Optimiser) -> Callable:
-    """fastai's optimiser with the recipe's constants; weight decay is decoupled from the gradient."""
+    """fastai's optimiser with the recipe's constants, Adam's with a fused kernel; weight decay is decoupled from the gradient."""
     if wanted.name == "sgd":
         return partial(SGD, mom=wanted.momentum)
-    kind = Adam if wanted.name == "adam" else RMSProp
+    kind = FusedAdam if wanted.name == "adam" else RMSProp
     return partial(kind, mom=wanted.momentum, sqr_mom=wanted.sqr_momentum, eps=wanted.eps)
 
 
