@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from darkcovid.data.pixels import as_channels
+from darkcovid.data.store import release
 from darkcovid.errors import RequestError
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -91,6 +92,7 @@ def forward(
         block = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(compute.device)
         with torch.inference_mode(), compute.autocast():
             outputs = network(prepare(as_channels(block).float() / 255))
+        release(pixels)
         yield outputs.float().cpu()
 
 

@@ -39,15 +39,23 @@ def near_duplicates(files: Sequence[Path], sha256: Sequence[str], cache_dir: Pat
 
 def near_pairs(pixels: np.ndarray) -> list[Pair]:
     """Pairs of rows of (n, 64, 64) uint8 whose hashes differ in at most 10 bits and whose pixels correlate above 0.97."""
-    hashes, flat = perceptual_hashes(pixels), standardised(pixels)
-    found = []
+    hashes, found = perceptual_hashes(pixels), []
     for start in range(0, len(pixels), AT_ONCE):
-        block = slice(start, start + AT_ONCE)
-        differing = LOW * LOW - (hashes[block] @ hashes.T + (1 - hashes[block]) @ (1 - hashes).T)
-        for row, other in zip(*np.nonzero(differing <= NEAR_BITS), strict=True):
-            first = start + int(row)
-            if first < other and flat[first] @ flat[other] >= CORRELATION:
-                found.append((first, int(other)))
+        block = hashes[start : start + AT_ONCE]
+        differing = LOW * LOW - (block @ hashes.T + (1 - block) @ (1 - hashes).T)
+        rows, others = np.nonzero(differing <= NEAR_BITS)
+        later = start + rows < others
+        found += _alike(pixels, start + rows[later], others[later])
+    return found
+
+
+def _alike(pixels: np.ndarray, first: np.ndarray, other: np.ndarray) -> list[Pair]:
+    """Of the pairs (first, other) those whose pixels correlate. first, other: (m,) rows."""
+    found = []
+    for start in range(0, len(first), AT_ONCE):
+        a, b = first[start : start + AT_ONCE], other[start : start + AT_ONCE]
+        close = (standardised(pixels[a]) * standardised(pixels[b])).sum(1) >= CORRELATION
+        found += list(zip(a[close].tolist(), b[close].tolist(), strict=True))
     return found
 
 

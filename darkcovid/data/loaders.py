@@ -17,9 +17,11 @@ from torch import nn
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.pixels import as_channels
+from darkcovid.data.store import release
 from darkcovid.recipe import Augmentation
 
 RESIDENT_SHARE = 0.5
+RELEASE_EVERY = 64  # batches whose pages stay in memory
 
 
 class Normalise(DisplayedTransform):
@@ -50,8 +52,10 @@ class ArrayLoader(TfmdDL):
 
     def create_batches(self, samples: Iterator[int]):
         rows = np.asarray(self.dataset.items)
-        for chosen in self.chunkify(samples):
+        for number, chosen in enumerate(self.chunkify(samples)):
             yield self._batch(rows[list(chosen)])
+            if number % RELEASE_EVERY == 0:
+                release(self.inputs)
 
     def do_item(self, s: int | None):
         return int(self.dataset.items[s or 0])

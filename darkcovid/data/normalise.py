@@ -8,6 +8,8 @@ from torch import nn
 
 from darkcovid.data.augment import Augment
 from darkcovid.data.pixels import as_channels
+from darkcovid.data.split import spread
+from darkcovid.data.store import release
 from darkcovid.recipe import Augmentation
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -78,6 +80,7 @@ def training_scale(pixels: np.ndarray, rows: np.ndarray, at_once: int = 256) -> 
     counts = np.zeros(256, np.int64)
     for start in range(0, len(rows), at_once):
         counts += np.bincount(pixels[rows[start : start + at_once]].ravel(), minlength=256)
+        release(pixels)
     levels = np.arange(256) / 255
     mean = float((counts * levels).sum() / counts.sum())
     std = float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
@@ -100,7 +103,7 @@ def _of_one_batch(pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentati
 
 
 def _zca(pixels: np.ndarray, rows: np.ndarray, scale: Fixed) -> Zca:
-    chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), ZCA_IMAGES)).round().astype(int)]
+    chosen = spread(rows, ZCA_IMAGES)
     flat = scale(torch.from_numpy(pixels[chosen]).unsqueeze(1).float() / 255).flatten(1)
     mean = flat.mean(0)
     _, singular, directions = torch.linalg.svd(flat - mean, full_matrices=False)

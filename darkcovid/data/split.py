@@ -104,3 +104,10 @@ def _classes_by_group(labels: Sequence[str], groups: Sequence[str]) -> dict[str,
     for label, group in zip(labels, groups, strict=True):
         members[group][label] += 1
     return members
+
+
+def spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """`rows`, or `most` of them, evenly spread over their order."""
+    if len(rows) <= most:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]

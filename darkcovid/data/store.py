@@ -5,6 +5,7 @@ Raw `.npy` beside a JSON that holds the format version, shape and CRC-32; never 
 
 import hashlib
 import json
+import mmap
 import time
 import zlib
 from collections.abc import Callable
@@ -79,8 +80,17 @@ def _map(folder: Path, key: str) -> np.ndarray:
     return np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)
 
 
+def release(array: np.ndarray) -> None:
+    """Let go of the pages of a memory map that were read; they come back from the file when they are asked for. Nothing
+    happens to an array in memory."""
+    file = getattr(array, "_mmap", None)
+    if file is not None and hasattr(mmap, "MADV_DONTNEED"):
+        file.madvise(mmap.MADV_DONTNEED)
+
+
 def _crc(array: np.ndarray, rows_at_once: int = 256) -> int:
     checksum = 0
     for start in range(0, len(array), rows_at_once):
         checksum = zlib.crc32(np.ascontiguousarray(array[start : start + rows_at_once]), checksum)
+        release(array)
     return checksum

@@ -1,6 +1,6 @@
 """Where does a fitted classifier look? Grad-CAM (Selvaraju et al. 2017) by captum, and the share of it inside the lungs.
 
-The same is done with the network's weights drawn anew (Adebayo et al. 2018): a map that looks alike then says nothing about
+The same is done with the network's weights spread anew (Adebayo et al. 2018): a map that looks alike then says nothing about
 what was learned.
 """
 
@@ -17,7 +17,8 @@ from torch import nn
 from darkcovid.compute import Compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.pixels import as_channels
-from darkcovid.training.shortcuts import LungAreas
+from darkcovid.data.split import spread
+from darkcovid.training.shortcuts import MOST, LungAreas
 
 LEAST_CHANNELS = 16
 BATCH = 32
@@ -44,8 +45,11 @@ def attend(
     cohort: Cohort,
     compute: Compute,
 ) -> Attention:
-    """Grad-CAM of every validation image. pixels: (n, h, w) or (n, c, h, w) uint8; probabilities: (n, classes)."""
-    rows = np.flatnonzero(cohort.valid)
+    """Grad-CAM of every validation image, of 1,000 of them where there are more.
+
+    pixels: (n, h, w) or (n, c, h, w) uint8; probabilities: (n, classes).
+    """
+    rows = spread(np.flatnonzero(cohort.valid), MOST)
     predicted = probabilities[rows].argmax(1)
     maps = grad_cam(network, normaliser, pixels[rows], predicted, compute)
     fresh = grad_cam(redrawn(network), normaliser, pixels[rows], predicted, compute)

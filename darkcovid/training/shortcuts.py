@@ -13,10 +13,12 @@ from scipy.ndimage import binary_dilation
 
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.pixels import border
+from darkcovid.data.split import spread
 from darkcovid.evaluation.confounding import chance
 from darkcovid.evaluation.metrics import score
 
 WIDENED = 0.03
+MOST = 1000  # images that are audited
 VIEWS = ("plain", "lungs_erased", "lungs_only", "border_only")
 
 Judge = Callable[[np.ndarray], np.ndarray]
@@ -31,16 +33,17 @@ class LungAreas:
 
 
 def judge_shortcuts(judge: Judge, pixels: np.ndarray, lungs: LungAreas, cohort: Cohort) -> dict[str, Any]:
-    """Scores on the validation images whose lungs are trusted. judge: (m, ..., h, w) uint8 pixels to (m, classes)
-    probabilities; pixels: (n, h, w) or (n, c, h, w) uint8.
+    """Scores on the validation images whose lungs are trusted, 1,000 of them where there are more.
+
+    judge: (m, ..., h, w) uint8 pixels to (m, classes) probabilities; pixels: (n, h, w) or (n, c, h, w) uint8.
 
     Returns images, chance, and for plain, lungs_erased, lungs_only and border_only: accuracy, balanced_accuracy, recall of
     each class; skill_without_lungs: the share of the accuracy above chance that is left without lungs.
     """
-    rows = np.flatnonzero(cohort.valid & lungs.trusted)
+    rows = spread(np.flatnonzero(cohort.valid & lungs.trusted), MOST)
     if not len(rows):
         return {"images": 0}
-    gray = round(float(np.mean([pixels[row].mean() for row in np.flatnonzero(cohort.train)])))
+    gray = round(float(np.mean([pixels[row].mean() for row in spread(np.flatnonzero(cohort.train), MOST)])))
     plain, inside = np.array(pixels[rows]), _widened(np.array(lungs.areas[rows]) > 0)
     shown = (True, ~inside, inside, border(plain.shape[-2:]))
     views = {name: np.where(where, plain, gray).astype(np.uint8) for name, where in zip(VIEWS, shown, strict=True)}

@@ -7,6 +7,7 @@ from darkcovid.data.split import (
     hash_order,
     random_split,
     shares,
+    spread,
     stratified_group_folds,
     stratified_group_split,
     stratified_random_split,
@@ -80,3 +81,8 @@ def test_folds_deal_each_patient_once_and_every_class_evenly():
         assert counts == {"covid": 12, "no_finding": 18}
     np.testing.assert_array_equal(folds, stratified_group_folds(labels, groups, 5, seed=41))
     assert not np.array_equal(folds, stratified_group_folds(labels, groups, 5, seed=42))
+
+
+def test_a_few_are_spread_over_all():
+    assert spread(np.arange(5), 9).tolist() == [0, 1, 2, 3, 4]
+    assert spread(np.arange(10, 21), 3).tolist() == [10, 15, 20]

@@ -1,10 +1,12 @@
 import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 
-from darkcovid.data.store import content_key, stored_array
+from darkcovid.data.store import content_key, release, stored_array
 
 
 @pytest.fixture
@@ -76,3 +78,18 @@ def test_the_key_depends_on_every_part_and_their_order():
     others = [content_key(images=["b", "a"], size=[4, 4]), content_key(images=["a", "b"], size=[4, 5])]
     assert len({base, *others}) == 3
     assert base == content_key(size=[4, 4], images=["a", "b"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's count of mapped pages")
+def test_pages_that_were_read_are_let_go_and_come_back(tmp_path):
+    size = 32 * 2**20
+    array = stored_array(tmp_path, "large", (size,), lambda array: array.fill(7)).array
+    release(array)
+    process = psutil.Process()
+    before = process.memory_info().rss
+    assert array.sum(dtype=np.int64) == 7 * size
+    assert process.memory_info().rss > before + size // 2
+    release(array)
+    assert process.memory_info().rss < before + size // 2
+    assert array[-1] == 7
+    release(np.zeros(3))
