@@ -115,7 +115,7 @@ class InputMaker:
 
     def _areas(self, recipe: Recipe, size: Size) -> LungAreas | None:
         """Where the lungs are in an arm's inputs, for the shortcut audit."""
-        if recipe.audit != "shortcuts":
+        if recipe.audit not in ("shortcuts", "retrain"):
             return None
         found = self.lungs(recipe.lungs or Lungs())
         stored = lung_areas(self.cohort, found, recipe.lungs, size, recipe.data.letterbox, self.cache_dir)

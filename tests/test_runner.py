@@ -213,6 +213,7 @@ def test_the_audit_that_trains_again_has_arms_of_its_own(folders):
     names = ["base", *(f"audit_{name}" for name in ("no_lungs", "lungs_only", "border_only", "thumbnail", "shuffled"))]
     assert list(comparison["arms"]) == names
     assert {arm["epochs"] for name, arm in comparison["arms"].items() if name != "base"} == {1}
+    assert {name for name, arm in comparison["arms"].items() if "shortcuts" in arm and "attention" in arm} == {"base"}
     assert comparison["pairs"] == []
     directory = folders.runs / comparison["run_dir"].split("/")[-1]
     truths = {(row["image"], row["label"]) for row in read_csv(directory / "base" / "predictions.csv")}
