@@ -160,6 +160,7 @@ def _elsewhere(evidence: Evidence) -> list[dict[str, Any]]:
             "classes": ", ".join(of["fall"]["classes"]),
             "labels": ", ".join(f"{theirs} is {ours}" for theirs, ours in of["labels"].items() if theirs != ours),
             "left_out": "; ".join(f"{count}, {reason}" for reason, count in of["left_out"].items()),
+            "answers": [f"{name}: {_answers(arm['external'][place])}" for name, arm in evidence.arms.items()],
             "rows": [
                 [name, _in_words(figure), *(f"{one[key]:.3f}" for key in ("inside", "outside", "fall")), _span(one["interval"])]
                 for name, arm in evidence.arms.items()
@@ -169,6 +170,14 @@ def _elsewhere(evidence: Evidence) -> list[dict[str, Any]]:
         }
         for place, of in first.items()
     ]
+
+
+def _answers(found: dict[str, Any]) -> str:
+    """What a network called the images of a set, the commonest answer first."""
+    matrix = found["confusion_matrix"]
+    given = {name: sum(row[code] for row in matrix) for code, name in enumerate(found["per_class"])}
+    total = sum(given.values())
+    return ", ".join(f"{name} {count / total:.0%}" for name, count in sorted(given.items(), key=lambda item: -item[1]))
 
 
 def _in_words(figure: str) -> str:
