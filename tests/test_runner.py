@@ -221,6 +221,7 @@ def test_the_audit_that_trains_again_has_arms_of_its_own(folders):
     page = (directory / "report.html").read_text(encoding="utf-8")
     assert "trained again without lungs" in page
     assert "trained on shuffled labels" in page
+    assert all(f'<th scope="col">{name}</th>' in page for name in names)
 
 
 @pytest.mark.slow

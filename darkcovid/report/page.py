@@ -89,7 +89,7 @@ def _contents(run: Path, evidence: Evidence, images: bool) -> dict[str, Any]:
         "classes_of": CLASSES,
         "checks": checks,
         "leaks": _leaks(audit),
-        "arms": list(evidence.arms),
+        "arms": list(evidence.comparison["arms"]),
         "rows": comparison_rows(evidence.comparison),
         "pairs": evidence.comparison.get("pairs", []),
         "figures": [name.replace("_", " ") for name in FIGURES],
