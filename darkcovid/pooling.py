@@ -15,7 +15,6 @@ from darkcovid.training.shortcuts import pool_shortcuts
 
 SUMMED = ("train_seconds", "data_wait_seconds", "forward_backward_seconds", "validation_seconds", "host_joules", "device_joules",
           "audit_seconds")  # fmt: skip
-ABOUT_EXTERNAL = ("labels", "left_out", "bad_images", "untrusted_lungs")
 GREATEST = ("peak_host_bytes", "peak_device_bytes")
 MIDDLE = ("epoch_seconds", "train_images_per_second")
 
@@ -42,7 +41,7 @@ def pool_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
         pooled = evaluate(predictions, first["classes"])
         figures = {name: _figures(metrics) for name, metrics in each.items()}
         for name, found in pooled.get("external", {}).items():
-            found |= {key: first["external"][name][key] for key in ABOUT_EXTERNAL}
+            pooled["external"][name] = first["external"][name] | found
         if "shortcuts" in first:
             common["shortcuts"] = pool_shortcuts([metrics["shortcuts"] for metrics in each.values()])
             common["attention"] = _mean_attention([metrics["attention"] for metrics in each.values()])

@@ -181,7 +181,8 @@ def test_the_folds_of_a_segmenter_are_pooled(folders):
 
 @pytest.mark.slow
 def test_folds_and_seeds_are_pooled_each_fit_resumable(folders):
-    recipe = load_recipe(RECIPES / "base.yaml", [*SETS, "training.folds=3", "training.seeds=[1, 2]", "training.epochs=1"])
+    ward = "data.external=[{manifest: phantom, name: ward, patients: other, phantom: {patients: 8, image_size: 96, seed: 8}}]"
+    recipe = load_recipe(RECIPES / "base.yaml", [*SETS, "training.folds=3", "training.seeds=[1, 2]", "training.epochs=1", ward])
     with pytest.raises(Interrupted):
         run(recipe, folders, Watched(stop_at="base/fold2-seed1 epoch 1"))
     watched = Watched()
@@ -191,7 +192,11 @@ def test_folds_and_seeds_are_pooled_each_fit_resumable(folders):
     names = [f"fold{fold}-seed{seed}" for seed in (1, 2) for fold in (1, 2, 3)]
     assert all((folder / name / "weights.safetensors").is_file() for name in names)
     arm, rows = comparison["arms"]["base"], read_csv(folder / "predictions.csv")
-    assert {row["side"] for row in rows} == {"valid"}
+    assert {row["side"] for row in rows} == {"valid", "external:ward"}
+    outside = [row["image"] for row in rows if row["side"] != "valid"]
+    rows = [row for row in rows if row["side"] == "valid"]
+    assert len(outside) == 6 * len(set(outside)) == 6 * arm["external"]["ward"]["images"]
+    assert arm["external"]["ward"]["labels"] == {"covid": "covid", "no_finding": "no_finding", "pneumonia": "pneumonia"}
     assert len(rows) == 2 * arm["images"]["valid"] == 2 * len({row["image"] for row in rows})
     assert arm["accuracy"] == pytest.approx(np.mean([row["label"] == row["predicted"] for row in rows]))
     each = [json.loads((folder / name / "metrics.json").read_text())["accuracy"] for name in names]

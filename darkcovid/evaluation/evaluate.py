@@ -51,7 +51,7 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     external = {
         side.removeprefix(EXTERNAL): found.pop(side)
         | {
-            "images": len(tables[side]),
+            "images": int(tables[side].image.nunique()),
             "patients": int(tables[side].patient.nunique()),
             "fall": falls(Scored(*sides[inside], tables[inside].patient), Scored(*sides[side], tables[side].patient), classes),
         }

@@ -68,3 +68,16 @@ def test_each_side_has_its_own_figures_and_the_validation_sides_thresholds():
     low, high = found["intervals"]["accuracy"]
     assert low < found["accuracy"] < high
     assert found["calibration"]["log_loss_after"] <= found["log_loss"] + 1e-9
+
+
+def test_a_set_from_elsewhere_stands_beside_the_test_side():
+    frame = table()
+    frame.loc[frame.index < 40, "side"] = "external:ward"
+    found = evaluate(frame, NAMES)
+    ward = found["external"]["ward"]
+    assert (ward["images"], ward["patients"]) == (40, 20)
+    assert ward["fall"]["accuracy"]["inside"] == pytest.approx(found["test"]["accuracy"])
+    assert ward["fall"]["accuracy"]["outside"] == pytest.approx(ward["accuracy"])
+    assert ward["calibration"]["temperature"] == found["calibration"]["temperature"]
+    inside = evaluate(frame[frame.side != "test"], NAMES)
+    assert inside["external"]["ward"]["fall"]["accuracy"]["inside"] == pytest.approx(inside["accuracy"])
