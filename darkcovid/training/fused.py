@@ -23,6 +23,14 @@ class FusedAdam(Optimizer):
                 if chosen:
                     self._step(chosen, hyper, hyper["wd"] if decays else 0.0)
 
+    def load_state_dict(self, saved: dict) -> None:
+        """Each memory gets its parameter's strides: the kernel walks through both in the order in which they lie."""
+        super().load_state_dict(saved)
+        for param, state in self.state.items():
+            for key in ("grad_avg", "sqr_avg"):
+                if key in state:
+                    state[key] = torch.empty_like(param, requires_grad=False).copy_(state[key])
+
     def zero_grad(self) -> None:
         """Forget the gradients, so that the next backward pass writes them anew instead of adding to zeros."""
         for params in self.param_lists:

@@ -43,6 +43,26 @@ def test_its_steps_are_those_of_fastai(networks):
     assert float(ours.state[mine[0].bias]["step"]) == reference.state[theirs[0].bias]["step"] == 30
 
 
+def test_what_was_saved_in_another_layout_goes_on_alike():
+    """Channels-last weights, and their memory written down as plain rows, as a checkpoint does."""
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    again = copy.deepcopy(network)
+    first, second = (FusedAdam(list(one.parameters()), lr=0.1) for one in (network, again))
+    x = torch.randn(2, 3, 8, 8)
+    for one, opt in ((network, first), (again, second)):
+        one(x).square().mean().backward()
+        opt.step()
+        opt.zero_grad()
+    saved = first.state_dict()
+    plain = [{key: value.clone().contiguous() for key, value in state.items()} for state in saved["state"]]
+    second.load_state_dict({"state": plain, "hypers": saved["hypers"]})
+    for one, opt in ((network, first), (again, second)):
+        one(x).square().mean().backward()
+        opt.step()
+    assert torch.equal(network.weight, again.weight)
+
+
 def test_frozen_parameters_stay(networks):
     network, before = networks
     opt = FusedAdam([list(network[0].parameters()), list(network[2].parameters())], lr=0.1)
