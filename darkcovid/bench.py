@@ -156,25 +156,25 @@ def _work(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path,
     if sys.platform == "linux":
         multiprocessing.set_start_method("fork", force=True)  # what stock fastai's workers use when it is run plainly
     try:
-        train = _prepare(label, arm, Recipe.model_validate(recipe, strict=False), cache_dir)
+        asked = Recipe.model_validate(recipe, strict=False)
+        train = _prepare(label, arm, asked, cache_dir)
         pipe.send(("ready", None))
-        train(epochs, _pace(pipe))
+        train(epochs, _pace(pipe, asked.training.device))
     except (EOFError, KeyboardInterrupt):
         return
     except Exception as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
         pipe.send(("error", f"{type(error).__name__}: {one_line(error)}"))
 
 
-def _pace(pipe: Connection) -> list:
+def _pace(pipe: Connection, device: str) -> list:
     """Callbacks that begin an epoch when told to, and tell what it took."""
     import torch
 
-    from darkcovid.compute import Compute
+    from darkcovid.compute import pick_compute
     from darkcovid.training.callbacks import Direct
     from darkcovid.training.profile import Stopwatch
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    compute = Compute(device, "fp32")
+    compute = pick_compute(device)
     stopwatch = Stopwatch(compute)
 
     class Pace(Direct):
@@ -190,7 +190,7 @@ def _pace(pipe: Connection) -> list:
             compute.synchronise()
             seconds = time.perf_counter() - self.began
             if self.wanted == STAGES:
-                peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
+                peak = torch.cuda.max_memory_allocated() if compute.device.type == "cuda" else 0
                 pipe.send(("done", stopwatch.seconds | {"peak_device_bytes": peak}))
             else:
                 images = self.dls.train.n // self.dls.train.bs * self.dls.train.bs

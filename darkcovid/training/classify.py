@@ -57,9 +57,9 @@ def prepare_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compu
     normaliser = fit_normaliser(data.normalise, pixels, train, data.augmentation, training.batch_size, recipe.model.grayscale)
     objective = make_objective(recipe.model.outputs, training.loss, cohort.labels[train], len(cohort.classes), compute.device)
     network = build_network(recipe, len(cohort.classes), pixels.shape[-2:])
-    normaliser, fitted = normaliser.to(compute.device), network
+    fitted = network
     if may_remember(recipe, network, len(cohort), pixels.shape[-2:], compute):
-        features, fitted = remembered(network.body, pixels, normaliser, compute), network.head
+        features, fitted = remembered(network.body, pixels, normaliser.to(compute.device), compute), network.head
         dls = feature_loaders(cohort, features, training.batch_size, compute.device, data.oversample)
     else:
         dls = array_loaders(

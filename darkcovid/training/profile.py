@@ -125,8 +125,7 @@ class Profile:
         return [self.stopwatch, self.trace]
 
     def page(self, title: str, beside: dict[str, float]) -> str:
-        """The table in words. beside: what else took time, such as
-        `segment_seconds`."""
+        """The table in words. beside: what else took time, such as `segment_seconds`."""
         stages = {name.replace("_", " "): seconds for name, seconds in beside.items()}
         stages |= {f"training: {stage}": seconds for stage, seconds in self.stopwatch.seconds.items()}
         total = sum(stages.values()) or 1.0
