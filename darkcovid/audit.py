@@ -14,6 +14,7 @@ from darkcovid.data.manifest import Manifest
 from darkcovid.data.pixels import whole_pixels
 from darkcovid.data.sides import patient_groups
 from darkcovid.data.split import spread
+from darkcovid.data.store import content_key, stored_finding
 from darkcovid.errors import RequestError
 from darkcovid.evaluation.confounding import (
     chance,
@@ -27,28 +28,36 @@ from darkcovid.evaluation.confounding import (
 SMALL = (128, 128)
 MOST = 5000  # images whose pixels are asked
 ADULT = 18
+RULES = 1  # counts changes of the audit, so that no older finding is recalled
 
 
 def audit_cohort(cohort: Cohort, cache_dir: Path, leaks: Leaks | None = None) -> dict[str, Any]:
     """Everything about a recipe's cohort: `Leaks.as_dict`, `confounding`, how well the class is told by metadata alone and by
     plain statistics of the pixels alone, and how well the source is told by the pixels (of 5,000 images where there are
-    more)."""
+    more); remembered in the cache."""
     found = leaks_of(cohort, cache_dir) if leaks is None else leaks
+    key = content_key(
+        kind="audit",
+        rows=cohort.rows.to_csv(index=False),
+        images=list(cohort.sha256),
+        labels=[cohort.classes[label] for label in cohort.labels],
+        rules=RULES,
+    )
+    return found.as_dict() | stored_finding(cache_dir / "findings", key, lambda: _contents(cohort, cache_dir))
+
+
+def _contents(cohort: Cohort, cache_dir: Path) -> dict[str, Any]:
     labels, patients = np.array(cohort.classes)[cohort.labels], cohort.patients.to_numpy()
     rows = spread(np.arange(len(cohort)), MOST)
     seen = cohort.take(rows)
     pixels = whole_pixels(seen.files, seen.sha256, SMALL, cache_dir).array
     statistics = forest_accuracy(image_statistics(pixels), labels[rows], patients[rows])
     recorded = int((cohort.rows.sha256 != "").sum())
-    return (
-        found.as_dict()
-        | _giveaways(cohort.rows, labels, patients)
-        | {
-            "image_statistics_alone": _both(statistics),
-            "source_from_pixels": source_from_pixels(seen.rows, pixels, patients[rows]),
-            "checksums": {"verified": recorded, "unrecorded": len(cohort) - recorded},
-        }
-    )
+    return _giveaways(cohort.rows, labels, patients) | {
+        "image_statistics_alone": _both(statistics),
+        "source_from_pixels": source_from_pixels(seen.rows, pixels, patients[rows]),
+        "checksums": {"verified": recorded, "unrecorded": len(cohort) - recorded},
+    }
 
 
 def audit_manifest(manifest: Manifest) -> dict[str, Any]:

@@ -9,11 +9,9 @@ import pandas as pd
 from PIL import Image
 
 from darkcovid.compute import Compute
-from darkcovid.data.decode import open_grayscale
+from darkcovid.data.images import FoundImage, open_image
 from darkcovid.data.intake import in_threads
-from darkcovid.data.manifest import read_manifest
 from darkcovid.data.pixels import mask_picture, resized, save_png
-from darkcovid.errors import DataError, RequestError
 from darkcovid.lungs.crop import crop_box
 from darkcovid.lungs.segment import Found, find_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
@@ -21,15 +19,6 @@ from darkcovid.paths import write_text
 from darkcovid.report.overlays import PREDICTED, UNTRUSTED, lung_overlay
 
 BATCH = 16
-SUFFIXES = (".png", ".jpg", ".jpeg")
-
-
-@dataclass(frozen=True, slots=True)
-class FoundImage:
-    """`name`: relative POSIX path under which results are kept; `file`: None when a manifest's image is missing."""
-
-    name: str
-    file: Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,26 +36,6 @@ class SegmentedImage:
     lung_area: float
     trusted: bool
     reason: str
-
-
-def find_images(target: Path, data_root: str | None = None) -> list[FoundImage]:
-    """The images that `target` names: one PNG or JPEG, every one in a folder and below, or a manifest's rows.
-
-    Raises RequestError: no such path, or no image in it.
-    """
-    if target.is_dir():
-        files = sorted(path for path in target.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-        found = [FoundImage(path.relative_to(target).as_posix(), path) for path in files]
-    elif target.suffix.lower() == ".csv":
-        manifest = read_manifest(target, data_root)
-        found = [FoundImage(path, manifest.locate(path)) for path in manifest.rows.path]
-    elif target.is_file():
-        found = [FoundImage(target.name, target)]
-    else:
-        raise RequestError(f"{target}: no such image, folder or manifest")
-    if not found:
-        raise RequestError(f"{target}: no PNG or JPEG image in it")
-    return found
 
 
 def segment_images(
@@ -92,7 +61,7 @@ def segment_images(
 def _segment_batch(
     images: Sequence[FoundImage], segmenter: Segmenter, compute: Compute, margin: float, folder: Path
 ) -> list[SegmentedImage]:
-    opened = in_threads(_open, images)
+    opened = in_threads(open_image, images)
     sound = [image for image, fault in opened if fault is None]
     lungs = _lungs(sound, segmenter, compute)
     work = [(named, image, fault, None if fault else next(lungs)) for named, (image, fault) in zip(images, opened, strict=True)]
@@ -104,15 +73,6 @@ def _segment_batch(
         return _write(named.name, image, found, margin, folder)
 
     return in_threads(finish, work)
-
-
-def _open(found: FoundImage) -> tuple[Image.Image | None, str | None]:
-    if found.file is None:
-        return None, "missing"
-    try:
-        return open_grayscale(found.file), None
-    except DataError as error:
-        return None, str(error).removeprefix(f"{found.file}: ")
 
 
 def _lungs(images: Sequence[Image.Image], segmenter: Segmenter, compute: Compute) -> Iterator[Found]:

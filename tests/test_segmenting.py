@@ -30,7 +30,7 @@ def test_a_folder_becomes_masks_crops_overlays_and_a_table(darkcovid, folder, tm
     by_name = {row["image"]: row for row in rows}
     assert not by_name["black.png"]["trusted"]
     assert by_name["black.png"]["reason"]
-    assert by_name["broken.png"]["reason"] == "not a PNG or JPEG image"
+    assert by_name["broken.png"]["reason"] == "not a PNG, JPEG or DICOM image"
     found = tmp_path / "found"
     with (found / "lungs.csv").open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == list(by_name)
@@ -64,7 +64,7 @@ def test_one_image_one_manifest_and_what_is_wrong(darkcovid, folder, cohort, tmp
     assert "no such image, folder or manifest" in error_of(darkcovid("segment", "absent", code=2))
     assert "no image could be read" in error_of(darkcovid("segment", folder / "broken.png", "--out", "x", code=3))
     (tmp_path / "empty").mkdir()
-    assert "no PNG or JPEG image in it" in error_of(darkcovid("segment", "empty", code=2))
+    assert "no PNG, JPEG or DICOM image in it" in error_of(darkcovid("segment", "empty", code=2))
 
 
 def test_evaluating_on_phantoms_whose_lungs_are_known(darkcovid, cohort, tmp_path):  # noqa: F811

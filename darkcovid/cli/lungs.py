@@ -13,7 +13,7 @@ lungs_app = typer.Typer(help="Judge a lung segmenter.", no_args_is_help=True)
 
 
 def segment(
-    target: Annotated[Path, typer.Argument(metavar="IMAGE|FOLDER|MANIFEST", help="A PNG or JPEG, a folder, or a CSV.")],
+    target: Annotated[Path, typer.Argument(metavar="IMAGE|FOLDER|MANIFEST", help="A PNG, JPEG or DICOM, a folder, or a CSV.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")] = Path("lungs"),
     data_root: DataRoot = None,
     weights: Weights = None,
@@ -25,9 +25,10 @@ def segment(
 
     def work() -> list[Any]:
         from darkcovid.compute import pick_compute
+        from darkcovid.data.images import find_images
         from darkcovid.lungs.unet import load_segmenter
         from darkcovid.report.progress import counting
-        from darkcovid.segmenting import find_images, segment_images
+        from darkcovid.segmenting import segment_images
 
         images = find_images(target, data_root)
         segmenter, compute = load_segmenter(weights), pick_compute(device)

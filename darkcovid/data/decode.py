@@ -1,13 +1,17 @@
-"""A PNG or JPEG file becomes 8-bit grayscale pixels, whatever mode it was saved in."""
+"""A PNG, JPEG or DICOM file becomes 8-bit grayscale pixels, whatever mode it was saved in."""
 
+import io
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from darkcovid.data.dicom import dicom_grayscale, is_dicom
 from darkcovid.errors import DataError, one_line
 
 FORMATS = ("PNG", "JPEG")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
 MAX_PIXELS = 100_000_000
 
 
@@ -15,21 +19,36 @@ def open_grayscale(path: str | Path) -> Image.Image:
     """Decode one radiograph to a Pillow image of mode `L` (uint8, 0 black to 255 white), upright by its EXIF tag.
 
     16-bit grayscale keeps its upper 8 bits; one that holds no value above 4095 is taken as 12-bit, none above
-    255 as 8-bit. Colour goes through ITU-R 601 luma; transparent pixels show black.
-    Raises DataError: not a PNG or JPEG, truncated, damaged, or more than `MAX_PIXELS` pixels.
+    255 as 8-bit. Colour goes through ITU-R 601 luma; transparent pixels show black. DICOM: see `dicom_grayscale`.
+    Raises DataError: not a PNG, JPEG or DICOM, truncated, damaged, or more than `MAX_PIXELS` pixels.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{path}: {image.width}x{image.height} pixels, more than the {MAX_PIXELS:,} allowed")
-            image.load()
-            return _to_8_bit(ImageOps.exif_transpose(image))
+        with Path(path).open("rb") as file:
+            return _decoded(file, str(path), MAX_PIXELS)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or one_line(error)})") from None
+
+
+def bytes_grayscale(content: bytes, name: str, most_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The same of a file's bytes; `name` is what an error calls it."""
+    return _decoded(io.BytesIO(content), name, most_pixels)
+
+
+def _decoded(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
+    if is_dicom(file):
+        return dicom_grayscale(file, name, most_pixels)
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > most_pixels:
+                raise DataError(f"{name}: {image.width}x{image.height} pixels, more than the {most_pixels:,} allowed")
+            image.load()
+            return _to_8_bit(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not a PNG or JPEG image") from None
+        raise DataError(f"{name}: not a PNG, JPEG or DICOM image") from None
     except (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be decoded ({one_line(error)})") from None
+        raise DataError(f"{name}: cannot be decoded ({one_line(error)})") from None
 
 
 def decode_grayscale(path: str | Path) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.fft import dctn
 
 from darkcovid.data.pixels import whole_pixels
+from darkcovid.data.store import content_key, stored_finding
 
 SIZE = (64, 64)
 LOW = 8
@@ -32,9 +33,13 @@ def exact_duplicates(sha256: Sequence[str]) -> list[Pair]:
 
 
 def near_duplicates(files: Sequence[Path], sha256: Sequence[str], cache_dir: Path) -> list[Pair]:
-    """Pairs (first, later) of rows that show almost the same picture, identical files left out."""
-    pixels = whole_pixels(files, sha256, SIZE, cache_dir).array
-    return [(a, b) for a, b in near_pairs(pixels) if sha256[a] != sha256[b]]
+    """Pairs (first, later) of rows that show almost the same picture, identical files left out; remembered in the cache."""
+
+    def find() -> list[Pair]:
+        return near_pairs(whole_pixels(files, sha256, SIZE, cache_dir).array)
+
+    key = content_key(kind="near copies", images=list(sha256), rules=[NEAR_BITS, CORRELATION])
+    return [(a, b) for a, b in stored_finding(cache_dir / "findings", key, find) if sha256[a] != sha256[b]]
 
 
 def near_pairs(pixels: np.ndarray) -> list[Pair]:

@@ -94,6 +94,19 @@ def described(normaliser: nn.Module) -> dict[str, Any]:
     return {"kind": type(normaliser).__name__.lower(), **figures}
 
 
+def restored(kind: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
+    """The normaliser of which `described` gave this `kind`, from its state dict. Raises KeyError, or RuntimeError for tensors
+    of another kind's."""
+    if kind == "eachimage":
+        return EachImage()
+    if kind == "zca":
+        normaliser: nn.Module = Zca(Fixed(), *(torch.zeros_like(tensors[name]) for name in ("mean", "directions", "gains")))
+    else:
+        normaliser = Fixed(tuple(tensors["mean"].flatten().tolist()), tuple(tensors["std"].flatten().tolist()))
+    normaliser.load_state_dict(tensors)
+    return normaliser
+
+
 def _of_one_batch(pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int) -> Fixed:
     drawn = rows[torch.randperm(len(rows))[:batch_size].numpy()]
     images = as_channels(torch.from_numpy(pixels[drawn])).float() / 255

@@ -28,14 +28,18 @@ def resized(image: Image.Image, size: Size, box: FractionBox = WHOLE, keep_aspec
     height, width = size
     if not keep_aspect:
         return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=window))
-    wide, tall = window[2] - window[0], window[3] - window[1]
-    scale = min(width / wide, height / tall)
-    fitted = max(1, round(wide * scale)), max(1, round(tall * scale))
+    down, across, tall, wide = fitted_box(window[3] - window[1], window[2] - window[0], size)
     canvas = np.zeros(size, np.uint8)
-    across, down = (width - fitted[0]) // 2, (height - fitted[1]) // 2
-    small = image.resize(fitted, Image.Resampling.BILINEAR, box=window)
-    canvas[down : down + fitted[1], across : across + fitted[0]] = np.asarray(small)
+    small = image.resize((wide, tall), Image.Resampling.BILINEAR, box=window)
+    canvas[down : down + tall, across : across + wide] = np.asarray(small)
     return canvas
+
+
+def fitted_box(height: float, width: float, size: Size) -> tuple[int, int, int, int]:
+    """Where a picture of this shape goes when it is made as large as fits into `size`: (top, left, height, width) in pixels."""
+    scale = min(size[0] / height, size[1] / width)
+    tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
+    return (size[0] - tall) // 2, (size[1] - wide) // 2, tall, wide
 
 
 def as_channels(pixels: torch.Tensor) -> torch.Tensor:
@@ -62,6 +66,21 @@ def save_png(image: Image.Image, path: Path) -> None:
         image.save(temporary, format="PNG")
 
 
+def whole_picture(
+    image: Image.Image, size: Size, keep_aspect: bool = False, detail: int | None = None, border_only: bool = False
+) -> np.ndarray:
+    """A whole grayscale image at `size`, squashed or letterboxed: (height, width) uint8.
+
+    detail: it is first reduced to so many pixels a side; border_only: all but a strip along its sides becomes black.
+    """
+    if detail is not None:
+        image = image.resize((detail, detail), Image.Resampling.BOX)
+    picture = np.array(resized(image, size, keep_aspect=keep_aspect))
+    if border_only:
+        picture[~border(size)] = 0
+    return picture
+
+
 def whole_pixels(
     files: Sequence[Path],
     sha256: Sequence[str],
@@ -71,19 +90,11 @@ def whole_pixels(
     detail: int | None = None,
     border_only: bool = False,
 ) -> Stored:
-    """Every image whole at `size`, squashed or letterboxed: (n, height, width) uint8, from the cache or made now.
-
-    detail: it is first reduced to so many pixels a side; border_only: all but a strip along its sides becomes black.
-    """
+    """The `whole_picture` of every image: (n, height, width) uint8, from the cache or made now."""
 
     def fill(array: np.ndarray) -> None:
         def one(index: int) -> None:
-            image = open_grayscale(files[index])
-            if detail is not None:
-                image = image.resize((detail, detail), Image.Resampling.BOX)
-            array[index] = resized(image, size, keep_aspect=keep_aspect)
-            if border_only:
-                array[index][~border(size)] = 0
+            array[index] = whole_picture(open_grayscale(files[index]), size, keep_aspect, detail, border_only)
 
         in_threads(one, range(len(files)))
 

@@ -1,6 +1,6 @@
 """A memory-mapped array that is made once and shared: keyed by content, rebuilt when damaged, safe with two runs.
 
-Raw `.npy` beside a JSON that holds the format version, shape and CRC-32; never a pickle.
+Raw `.npy` beside a JSON that holds the format version, shape and CRC-32; never a pickle. Findings are JSON alone.
 """
 
 import hashlib
@@ -62,6 +62,17 @@ def stored_array(
         about = {"format": FORMAT_VERSION, "shape": list(shape), "crc32": checksum, "seconds": seconds, "notes": notes}
         write_json(folder / f"{key}.json", about)
         return Stored(_map(folder, key), notes, seconds, fresh=True)
+
+
+def stored_finding(folder: Path, key: str, find: Callable[[], Any]) -> Any:
+    """What `find()` found, JSON-able, from the file `key` of `folder` or found now and kept there."""
+    path = folder / f"{key}.json"
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        found = find()
+        write_json(path, found)
+        return json.loads(json.dumps(found))
 
 
 def _open(folder: Path, key: str, shape: tuple[int, ...], dtype: type) -> Stored | None:

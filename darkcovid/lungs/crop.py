@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.ndimage import binary_dilation
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.intake import in_threads
-from darkcovid.data.pixels import WHOLE, FractionBox, Size, mask_picture, resized
+from darkcovid.data.pixels import WHOLE, FractionBox, Size, fitted_box, mask_picture, resized
 from darkcovid.data.store import Stored, content_key, stored_array
 from darkcovid.lungs.box import lung_box
 from darkcovid.lungs.segment import LungMasks
@@ -73,21 +74,41 @@ def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cach
 
     An image whose mask is not trusted keeps all its pixels in every mode.
     """
-    frame, whole = lung_frame(found, lungs, size, letterbox), whole_frame(len(cohort), size, letterbox)
+    view = LungView(found, lungs, size, letterbox)
 
     def draw(picture: np.ndarray, index: int) -> None:
-        image, shown = open_grayscale(cohort.files[index]), picture[0] if lungs.thumbnail else picture
-        if lungs.thumbnail:
-            picture[1] = whole.picture(index, image)
-        shown[:] = frame.picture(index, image)
-        if lungs.mode != "crop" and found.reasons[index] is None:
-            inside = frame.mask(index, _widened(found.masks[index], lungs), image.size)
-            shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
+        picture[:] = view.picture(index, open_grayscale(cohort.files[index]))
 
     policy = lungs.model_dump(mode="json", include={"mode", "margin", "fill", "thumbnail"}) | {
-        "aspect": [frame.aspect, whole.aspect]
+        "aspect": [view.frame.aspect, view.whole.aspect]
     }
     return _stored("lungs", cohort, found, size, lungs, policy, draw, cache_dir)
+
+
+@dataclass(frozen=True)
+class LungView:
+    """How an arm with these `lungs` sees images whose lungs were `found`, at `size` (height, width)."""
+
+    found: LungMasks
+    lungs: Lungs
+    size: Size
+    letterbox: bool
+
+    @cached_property
+    def frame(self) -> "Frame":
+        return lung_frame(self.found, self.lungs, self.size, self.letterbox)
+
+    @cached_property
+    def whole(self) -> "Frame":
+        return whole_frame(len(self.found.masks), self.size, self.letterbox)
+
+    def picture(self, index: int, image: Image.Image) -> np.ndarray:
+        """What the network gets of a gray image: (h, w) uint8, or (2, h, w) with a thumbnail."""
+        lungs, shown = self.lungs, self.frame.picture(index, image)
+        if lungs.mode != "crop" and self.found.reasons[index] is None:
+            inside = self.frame.mask(index, _widened(self.found.masks[index], lungs), image.size)
+            shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
+        return np.stack([shown, self.whole.picture(index, image)]) if lungs.thumbnail else shown
 
 
 def lung_areas(cohort: Cohort, found: LungMasks, lungs: Lungs | None, size: Size, letterbox: bool, cache_dir: Path) -> Stored:
@@ -117,7 +138,7 @@ class Frame:
 
     def picture(self, index: int, image: Image.Image) -> np.ndarray:
         """What is seen of a gray image: (h, w) uint8."""
-        return resized(image, self.size, self._box(index, image.size), self.aspect != "squash")
+        return np.array(resized(image, self.size, self._box(index, image.size), self.aspect != "squash"))
 
     def mask(self, index: int, mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
         """Where a mask of the whole image, (h, w) of 0 and 1, is in that picture: (h, w) bool. image_size: (width, height)."""
@@ -125,6 +146,23 @@ class Frame:
         if keep_aspect:
             drawn = drawn.resize(image_size, Image.Resampling.BILINEAR)
         return resized(drawn, self.size, self._box(index, image_size), keep_aspect) > 127
+
+    def over_image(self, index: int, seen: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+        """The way back: a map of the picture, (h, w) float, laid over the image it was taken from, 0 where nothing of it was
+        seen: (height, width) float32. image_size: (width, height)."""
+        width, height = image_size
+        top, left, bottom, right = self._box(index, image_size)
+        rows, columns = (round(top * height), round(bottom * height)), (round(left * width), round(right * width))
+        if self.aspect != "squash":
+            down, across, tall, wide = fitted_box((bottom - top) * height, (right - left) * width, self.size)
+            seen = seen[down : down + tall, across : across + wide]
+        large = Image.fromarray(seen.astype(np.float32)).resize(
+            (max(1, columns[1] - columns[0]), max(1, rows[1] - rows[0])), Image.Resampling.BILINEAR
+        )
+        over = np.zeros((height, width), np.float32)
+        part = over[rows[0] : rows[0] + large.height, columns[0] : columns[0] + large.width]
+        part[:] = np.asarray(large)[: part.shape[0], : part.shape[1]]
+        return over
 
     def _box(self, index: int, image_size: tuple[int, int]) -> FractionBox:
         box, (width, height) = self.boxes[index], image_size

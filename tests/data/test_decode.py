@@ -81,7 +81,7 @@ def test_a_truncated_file_is_refused(tmp_path, name, keep):
 
 def test_other_formats_and_missing_files_are_refused_by_name(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / "a.png", format="BMP")
-    with pytest.raises(DataError, match="not a PNG or JPEG"):
+    with pytest.raises(DataError, match="not a PNG, JPEG or DICOM"):
         decode_grayscale(tmp_path / "a.png")
     with pytest.raises(DataError, match="no such file"):
         decode_grayscale(tmp_path / "b.png")

@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from darkcovid.data.store import content_key, release, stored_array
+from darkcovid.data.store import content_key, release, stored_array, stored_finding
 
 
 @pytest.fixture
@@ -93,3 +93,18 @@ def test_pages_that_were_read_are_let_go_and_come_back(tmp_path):
     assert process.memory_info().rss < before + size // 2
     assert array[-1] == 7
     release(np.zeros(3))
+
+
+def test_a_finding_is_found_once_and_again_when_its_file_is_damaged(tmp_path):
+    found = []
+
+    def find():
+        found.append(1)
+        return {"pairs": [(1, 2)]}
+
+    for _ in range(2):
+        assert stored_finding(tmp_path, "f", find) == {"pairs": [[1, 2]]}
+    assert len(found) == 1
+    (tmp_path / "f.json").write_text('{"pairs": [[1')
+    assert stored_finding(tmp_path, "f", find) == {"pairs": [[1, 2]]}
+    assert len(found) == 2
