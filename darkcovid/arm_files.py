@@ -15,6 +15,8 @@ from darkcovid.compute import Compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.normalise import described
+from darkcovid.data.split import spread
+from darkcovid.evaluation.confounding import usual_statistics
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.paths import atomic_path, write_text
 from darkcovid.recipe import Recipe
@@ -24,6 +26,7 @@ from darkcovid.training.fit import Fitted
 
 GALLERY = 12
 SUREST = 2
+MOST = 1000  # images of which the usual statistics are taken
 
 
 def write_split(folder: Path, cohort: Cohort, reasons: tuple[str | None, ...]) -> None:
@@ -56,14 +59,15 @@ def prediction_table(cohort: Cohort, probabilities: np.ndarray) -> pd.DataFrame:
 
 
 def save_weights(
-    network: nn.Module, recipe: Recipe, classes: tuple[str, ...], size: tuple[int, int], normaliser: nn.Module, path: Path
+    network: nn.Module, recipe: Recipe, cohort: Cohort, pixels: np.ndarray, normaliser: nn.Module, path: Path
 ) -> None:
-    """A classifier's float32 weights, and its normaliser's under `normaliser.`, with what is needed to rebuild and feed it
-    in the file's metadata."""
+    """A classifier's float32 weights, and its normaliser's under `normaliser.`, with what is needed to rebuild and feed it,
+    and what is usual among its training images, in the file's metadata."""
     about = {
         "model": recipe.model.model_dump(mode="json"),
-        "classes": classes,
-        "image_size": size,
+        "classes": cohort.classes,
+        "image_size": pixels.shape[-2:],
+        "usual": usual_statistics(pixels, spread(np.flatnonzero(cohort.train), MOST)),
         "normalise": recipe.data.normalise,
         "normaliser": described(normaliser),
     }

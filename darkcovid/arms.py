@@ -72,7 +72,7 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
     for one in inputs.external:
         metrics["external"][one.of.name] |= one.about
     network = result.fitted.learner.model
-    save_weights(network, recipe, cohort.classes, inputs.size, result.normaliser, folder / "weights.safetensors")
+    save_weights(network, recipe, cohort, inputs.pixels, result.normaliser, folder / "weights.safetensors")
     write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6f"))
     plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
     preparing = {"prepare_seconds": inputs.prepare_seconds, "segment_seconds": inputs.segment_seconds}

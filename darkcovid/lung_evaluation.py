@@ -8,6 +8,7 @@ import numpy as np
 from darkcovid.compute import Compute
 from darkcovid.data.cohort import masked_cohort
 from darkcovid.data.decode import open_grayscale
+from darkcovid.data.images import png_name
 from darkcovid.data.pixels import save_png
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
 from darkcovid.lungs.crop import crop_box
@@ -17,7 +18,6 @@ from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
 from darkcovid.paths import write_json, write_text
 from darkcovid.recipe import Data
 from darkcovid.report.overlays import PREDICTED, TRUE, UNTRUSTED, lung_overlay
-from darkcovid.segmenting import png_name
 
 WORST = 5
 

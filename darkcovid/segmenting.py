@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from darkcovid.compute import Compute
-from darkcovid.data.images import FoundImage, open_image
+from darkcovid.data.images import FoundImage, open_image, png_name
 from darkcovid.data.intake import in_threads
 from darkcovid.data.pixels import mask_picture, resized, save_png
 from darkcovid.lungs.crop import crop_box
@@ -94,8 +94,3 @@ def _write(name: str, image: Image.Image, found: Found, margin: float, folder: P
     save_png(overlay, folder / "overlays" / png_name(name))
     area = float(mask.mean())
     return SegmentedImage(name, width, height, top, left, bottom, right, area, reason is None, reason or "")
-
-
-def png_name(name: str) -> str:
-    """`a/b.png` for `a/b.png`, and `a/b.jpg.png` for `a/b.jpg`, so that two images never share a result."""
-    return name if PurePosixPath(name).suffix.lower() == ".png" else f"{name}.png"

@@ -1,7 +1,7 @@
 """Which images does a person mean? One file, a folder, or a manifest's rows; each opened, or the reason why it cannot be."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
@@ -46,3 +46,8 @@ def open_image(found: FoundImage) -> tuple[Image.Image | None, str | None]:
         return open_grayscale(found.file), None
     except DataError as error:
         return None, str(error).removeprefix(f"{found.file}: ")
+
+
+def png_name(name: str) -> str:
+    """`a/b.png` for `a/b.png`, and `a/b.jpg.png` for `a/b.jpg`, so that two images never share a result."""
+    return name if PurePosixPath(name).suffix.lower() == ".png" else f"{name}.png"

@@ -82,6 +82,13 @@ def image_statistics(pixels: np.ndarray) -> pd.DataFrame:
     )
 
 
+def usual_statistics(pixels: np.ndarray, rows: np.ndarray) -> dict[str, tuple[float, float]]:
+    """The lowest and highest value of each statistic among the `rows` of (n, h, w) or (n, c, h, w) uint8 pixels."""
+    chosen = pixels[rows] if pixels.ndim == 3 else pixels[rows, 0]
+    statistics = image_statistics(chosen)
+    return {name: (float(values.min()), float(values.max())) for name, values in statistics.items()}
+
+
 def source_from_pixels(rows: pd.DataFrame, pixels: np.ndarray, patients: Sequence[str]) -> dict[str, Any] | None:
     """How well a forest tells the images' sources apart by 16 pixels a side and `image_statistics`, cross-validated by patient:
     variable (which column names the source), accuracy, balanced_accuracy, chance. None where there is but one source.

@@ -1,7 +1,9 @@
 """The comparison as a person reads it: arms as columns, in the terminal and as Markdown."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 Rows = list[tuple[str, list[str]]]
@@ -73,7 +75,20 @@ def comparison_markdown(comparison: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *notes, NOTICE, ""])
 
 
-NOTICE = "Validation figures of one split. Research software, never a diagnosis."
+def answer_table(answers: Sequence[dict[str, Any]]) -> Table:
+    """What a fitted model said of images, a row each: the class, every class's probability, and what to doubt."""
+    classes = next((list(one["probabilities"]) for one in answers if one["probabilities"]), [])
+    table = Table(box=None, pad_edge=False)
+    for name, side in [("image", "left"), ("label", "left"), *[(name, "right") for name in classes], ("doubts", "left")]:
+        table.add_column(name, justify=side)
+    for one in answers:
+        shares = [f"{one['probabilities'][name]:.3f}" if one["probabilities"] else "-" for name in classes]
+        table.add_row(*map(escape, [one["image"], one["label"] or "-", *shares, "; ".join(one["warnings"])]))
+    return table
+
+
+RESEARCH_ONLY = "Research software, never a diagnosis."
+NOTICE = f"Validation figures of one split. {RESEARCH_ONLY}"
 
 
 def _score_rows(arms: list[dict[str, Any]]) -> Rows:

@@ -19,15 +19,21 @@ class Objective:
     loss: nn.Module
 
     def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """(b, outputs) logits to (b, classes): softmax, or the one sigmoid and what it leaves."""
-        if self.outputs > 1:
-            return logits.softmax(1)
-        first = logits.sigmoid()
-        return torch.cat([first, 1 - first], 1)
+        """(b, outputs) logits to (b, classes)."""
+        return class_probabilities(logits)
 
     def correct(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """(b,) bool on the device: the most probable class is the label's."""
         return self.probabilities(logits).argmax(1) == labels
+
+
+def class_probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """(b, outputs) logits, divided by `temperature`, to (b, classes): softmax, or the one sigmoid and what it leaves."""
+    logits = logits / temperature
+    if logits.shape[1] > 1:
+        return logits.softmax(1)
+    first = logits.sigmoid()
+    return torch.cat([first, 1 - first], 1)
 
 
 class FirstClass(nn.Module):

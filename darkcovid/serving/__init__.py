@@ -1,0 +1,1 @@
+"""How is a fitted model used? Predictions, explanations, single-file exports, and a server with a page."""

@@ -1,0 +1,69 @@
+"""Predictions of files, for people and programs: a row an image, a CSV, and overlays of where the network looked."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from darkcovid.data.images import FoundImage, open_image, png_name
+from darkcovid.data.intake import in_threads
+from darkcovid.data.pixels import save_png
+from darkcovid.paths import write_text
+from darkcovid.report.overlays import heat_overlay
+from darkcovid.serving.predict import Prediction, Predictor
+
+BATCH = 16
+LONG_SIDE = 1024
+
+
+def answer_images(
+    predictor: Predictor,
+    images: Sequence[FoundImage],
+    explain: Path | None = None,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> list[dict[str, Any]]:
+    """An answer an image, in order: image, label, probabilities, lungs_trusted, warnings; the label of one that cannot be read
+    is None, and its warning says why. explain: the folder for overlays, one PNG an image."""
+    answers: list[dict[str, Any]] = []
+    for start in range(0, len(images), BATCH):
+        block = images[start : start + BATCH]
+        opened = in_threads(open_image, block)
+        predictions = iter(predictor([image for image, fault in opened if fault is None], explain is not None))
+        for named, (image, fault) in zip(block, opened, strict=True):
+            prediction = None if fault else next(predictions)
+            answers.append(_answer(named.name, prediction, fault))
+            if explain is not None and prediction is not None:
+                save_png(explained(image, prediction.heat), explain / png_name(named.name))
+        on_batch(len(answers))
+    return answers
+
+
+def explained(image: Image.Image, heat: np.ndarray) -> Image.Image:
+    """The image, at most 1024 px on its long side, under its heat map."""
+    scale = min(1.0, LONG_SIDE / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    small = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+    return heat_overlay(small, np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR)))
+
+
+def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
+    """A column a class, `probability_<class>`; warnings joined by semicolons."""
+    table = pd.DataFrame(answers).drop(columns="probabilities")
+    table["warnings"] = table.warnings.map("; ".join)
+    probabilities = pd.DataFrame([one["probabilities"] for one in answers]).add_prefix("probability_")
+    write_text(path, table.join(probabilities).to_csv(index=False, float_format="%.6f"))
+
+
+def _answer(name: str, prediction: Prediction | None, fault: str | None) -> dict[str, Any]:
+    if prediction is None:
+        return {"image": name, "label": None, "probabilities": {}, "lungs_trusted": False, "warnings": [fault]}
+    return {
+        "image": name,
+        "label": prediction.label,
+        "probabilities": prediction.probabilities,
+        "lungs_trusted": prediction.lungs_trusted,
+        "warnings": list(prediction.warnings),
+    }

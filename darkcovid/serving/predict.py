@@ -1,0 +1,119 @@
+"""Pictures go in as they come, and what the network makes of them comes out: probabilities, doubts, and where it looked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from darkcovid.compute import Compute, forward, pick_compute
+from darkcovid.data.intake import in_threads
+from darkcovid.data.pixels import resized, whole_picture
+from darkcovid.evaluation.confounding import image_statistics
+from darkcovid.lungs.crop import Frame, LungView, whole_frame
+from darkcovid.lungs.segment import Found, LungMasks, find_lungs
+from darkcovid.lungs.unet import INPUT_SIZE, Segmenter, load_segmenter
+from darkcovid.recipe import Lungs
+from darkcovid.serving.fitted import FittedModel, load_fitted
+from darkcovid.training.attention import grad_cam
+from darkcovid.training.objective import class_probabilities
+
+LEEWAY = 0.25  # of the training side's range, on both sides
+WORDS = {"mean": "brightness", "std": "contrast", "border": "brightness of the border"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of one image: the most probable class, every class's calibrated probability, whether the lungs could be trusted, what
+    makes the image unlike those the network was trained on; its lungs, (256, 256) bool over the whole image; and, where asked
+    for, what spoke for the class: (height, width) float32, not negative, over the image."""
+
+    label: str
+    probabilities: dict[str, float]
+    lungs_trusted: bool
+    warnings: tuple[str, ...]
+    lungs: np.ndarray
+    heat: np.ndarray | None = None
+
+
+class Predictor:
+    """A fitted model with what it needs to see as it saw in training."""
+
+    def __init__(self, model: FittedModel, segmenter: Segmenter, compute: Compute):
+        self.model, self.segmenter, self.compute = model, segmenter, compute
+
+    def __call__(self, images: Sequence[Image.Image], explain: bool = False) -> list[Prediction]:
+        """images: mode L, any sizes. explain: Grad-CAM of each image's most probable class; for a crop beside a thumbnail
+        it is laid where the crop was."""
+        if not images:
+            return []
+        model = self.model
+        found = self._lungs(images)
+        pixels, frame = self._seen(images, found)
+        logits = torch.cat(list(forward(model.network, pixels, model.normaliser.to(self.compute.device), self.compute)))
+        probabilities = class_probabilities(logits, model.temperature).numpy()
+        best = probabilities.argmax(1)
+        heats = self._heats(images, pixels, best, frame) if explain else [None] * len(images)
+        warnings = self._warnings(pixels, found)
+        return [
+            Prediction(
+                model.classes[best[row]],
+                {name: float(value) for name, value in zip(model.classes, probabilities[row], strict=True)},
+                found[row].reason is None,
+                warnings[row],
+                found[row].mask,
+                heats[row],
+            )
+            for row in range(len(images))
+        ]
+
+    def _lungs(self, images: Sequence[Image.Image]) -> list[Found]:
+        small = np.stack(in_threads(lambda image: resized(image, INPUT_SIZE), images))
+        return list(find_lungs(small, self.segmenter, self.compute))
+
+    def _seen(self, images: Sequence[Image.Image], found: Sequence[Found]) -> tuple[np.ndarray, Frame]:
+        """What the network gets, as `lung_pixels` or `whole_pixels` made it in training, and the frame it was seen through."""
+        recipe, size = self.model.recipe, self.model.size
+        if recipe.lungs is None:
+            data = recipe.data
+            altered = data.letterbox, data.detail, data.border_only
+            pictures = in_threads(lambda image: whole_picture(image, size, *altered), images)
+            return np.stack(pictures), whole_frame(len(images), size, data.letterbox)
+        view = self._view(found, recipe.lungs)
+        return np.stack(in_threads(lambda pair: view.picture(*pair), enumerate(images))), view.frame
+
+    def _view(self, found: Sequence[Found], lungs: Lungs) -> LungView:
+        masks = np.stack([one.mask for one in found]).astype(np.uint8)
+        known = LungMasks(masks, tuple(one.reason for one in found), self.segmenter.version, seconds=0.0, fresh=True)
+        return LungView(known, lungs, self.model.size, self.model.recipe.data.letterbox)
+
+    def _heats(self, images: Sequence[Image.Image], pixels: np.ndarray, classes: np.ndarray, frame: Frame) -> list[np.ndarray]:
+        maps = grad_cam(self.model.network, self.model.normaliser, pixels, classes, self.compute)
+        return [frame.over_image(row, maps[row], image.size) for row, image in enumerate(images)]
+
+    def _warnings(self, pixels: np.ndarray, found: Sequence[Found]) -> list[tuple[str, ...]]:
+        statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
+        return [
+            tuple([f"lungs not trusted: {one.reason}"] * (one.reason is not None) + self._unusual(statistics.iloc[row]))
+            for row, one in enumerate(found)
+        ]
+
+    def _unusual(self, of_image) -> list[str]:
+        said = []
+        for name, words in WORDS.items():
+            if name in self.model.usual:
+                low, high = self.model.usual[name]
+                leeway = LEEWAY * (high - low)
+                if not low - leeway <= of_image[name] <= high + leeway:
+                    said.append(f"{words} {of_image[name]:.2f} is unlike the training images' {low:.2f} to {high:.2f}")
+        return said
+
+
+def load_predictor(run: Path, arm: str | None = None, device: str = "auto") -> Predictor:
+    """The predictor of a run's arm, in the precision it was trained in. Raises as `load_fitted` and `load_segmenter` do."""
+    model = load_fitted(run, arm)
+    compute = pick_compute(device, model.recipe.training.precision)
+    weights = model.recipe.lungs.weights if model.recipe.lungs else None
+    return Predictor(model, load_segmenter(weights), compute)
