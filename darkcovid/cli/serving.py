@@ -1,5 +1,6 @@
 """Commands on a fitted model: predict, export, serve."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from darkcovid.cli.common import emit, with_fastai
 from darkcovid.cli.options import DataRoot, Device, Json
-from darkcovid.errors import DataError
+from darkcovid.errors import DarkCovidError, DataError, RequestError, one_line
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an arm's folder in it.")]
 Arm = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the best on its validation side by default.")]
@@ -43,6 +44,41 @@ def predict(
     emit(answers, json_, lambda: _show(answers))
     if not any(answer["label"] for answer in answers):
         raise DataError(f"{target}: no image could be read; the first is {answers[0]['image']} ({answers[0]['warnings'][0]})")
+
+
+def serve(
+    runs: Annotated[list[str], typer.Argument(metavar="[NAME=]RUN...", help="Run folders; each is served under its name.")],
+    arm: Arm = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; other machines are kept out by default.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8501,
+    token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A file with the token that clients must send; or set DARKCOVID_TOKEN.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Serve fitted models over HTTP: TensorFlow Serving's REST form, and a page for a person."""
+
+    def work() -> None:
+        try:
+            from darkcovid.serving.server import Address, serve_runs
+        except ImportError as error:
+            raise DarkCovidError(f"serve needs {error.name}; install `darkcovid[serve]`") from None
+        serve_runs(runs, arm, Address(host, port), read_token(token_file), device, lambda text: typer.echo(text, err=True))
+
+    with_fastai(work)
+
+
+def read_token(path: Path | None) -> str | None:
+    """The token in a file, or in DARKCOVID_TOKEN. Raises RequestError: not readable, or empty."""
+    if path is None:
+        return os.environ.get("DARKCOVID_TOKEN") or None
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise RequestError(f"--token-file {path}: cannot be read ({one_line(error)})") from None
+    if not token:
+        raise RequestError(f"--token-file {path}: it is empty; put a long random word into it")
+    return token
 
 
 def _show(answers: list[dict[str, Any]]) -> None:

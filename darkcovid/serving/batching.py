@@ -1,0 +1,104 @@
+"""Requests that arrive together are answered together: one worker thread, a bounded queue, small batches."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from darkcovid.serving.predict import Prediction
+
+Work = Callable[[Sequence[Image.Image], bool], list[Prediction]]
+
+
+class QueueFull(Exception):
+    """No room for this request now; it may come again in `retry_after` seconds."""
+
+    retry_after = 1
+
+
+@dataclass
+class _Waiting:
+    image: Image.Image
+    explain: bool
+    answer: asyncio.Future = field(repr=False)
+
+
+class Batcher:
+    """Hands images to `work` in batches of at most `most_at_once`, in the order in which they came. At most `most_waiting`
+    images, and `most_pixels` pixels, wait at any time. To be made and used inside one event loop."""
+
+    def __init__(self, work: Work, most_waiting: int = 128, most_at_once: int = 16, most_pixels: int = 400_000_000):
+        self.most_waiting, self.most_at_once, self.most_pixels = most_waiting, most_at_once, most_pixels
+        self._work = work
+        self._queue: deque[_Waiting] = deque()
+        self._pixels = 0
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._thread = ThreadPoolExecutor(1, "predictor")
+        self._runner = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def waiting(self) -> int:
+        """Images that no batch has taken yet."""
+        return len(self._queue)
+
+    async def ask(self, images: Sequence[Image.Image], explain: bool = False) -> list[Prediction]:
+        """The predictions of images, in order. Raises QueueFull, and whatever `work` raises."""
+        pixels = sum(image.width * image.height for image in images)
+        too_many = len(self._queue) + len(images) > self.most_waiting
+        if self._closing or too_many or (self._queue and self._pixels + pixels > self.most_pixels):
+            raise QueueFull
+        loop = asyncio.get_running_loop()
+        entries = [_Waiting(image, explain, loop.create_future()) for image in images]
+        self._queue.extend(entries)
+        self._pixels += pixels
+        self._arrived.set()
+        try:
+            return list(await asyncio.gather(*(entry.answer for entry in entries)))
+        finally:
+            for entry in entries:
+                entry.answer.cancel()
+
+    async def close(self) -> None:
+        """Answer what was accepted, accept nothing more, and stop."""
+        self._closing = True
+        self._arrived.set()
+        await self._runner
+        self._thread.shutdown()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            batch = self._take()
+            if not batch:
+                if self._closing:
+                    return
+                self._arrived.clear()
+                continue
+            images = [entry.image for entry in batch]
+            try:
+                answers = await loop.run_in_executor(self._thread, self._work, images, batch[0].explain)
+            except Exception as error:  # noqa: BLE001 (one batch that fails must not end the service)
+                for entry in batch:
+                    if not entry.answer.done():
+                        entry.answer.set_exception(error)
+                continue
+            for entry, answer in zip(batch, answers, strict=True):
+                if not entry.answer.done():
+                    entry.answer.set_result(answer)
+
+    def _take(self) -> list[_Waiting]:
+        """The next images that want the same, those whose asker has gone left out."""
+        batch: list[_Waiting] = []
+        while self._queue and len(batch) < self.most_at_once:
+            if batch and self._queue[0].explain != batch[0].explain:
+                break
+            entry = self._queue.popleft()
+            self._pixels -= entry.image.width * entry.image.height
+            if not entry.answer.done():
+                batch.append(entry)
+        return batch

@@ -1,0 +1,127 @@
+"use strict";
+
+const at = (id) => document.getElementById(id);
+const percent = (value) => (100 * value).toFixed(1) + " %";
+const words = (name) => name.replaceAll("_", " ");
+
+async function ask(path, options = {}) {
+  const token = at("token").value;
+  const headers = token ? { Authorization: "Bearer " + token } : {};
+  const response = await fetch(path, { ...options, headers });
+  const answer = await response.json().catch(() => ({}));
+  if (response.status === 401) {
+    at("secret").hidden = false;
+    at("token").focus();
+  }
+  if (!response.ok) throw new Error(answer.error || "the service answered " + response.status);
+  return answer;
+}
+
+async function loadModels() {
+  const { models } = await ask("v1/models");
+  at("model").replaceChildren(...models.map((model) => new Option(model.name, model.name)));
+  at("models").hidden = models.length < 2;
+  await loadCard();
+}
+
+async function loadCard() {
+  const card = await ask("v1/models/" + encodeURIComponent(at("model").value) + "/card");
+  at("caution").textContent = card.not_for + " " + card.caution;
+  const interval = card.accuracy_interval ? " [" + card.accuracy_interval.map(percent).join(" to ") + "]" : "";
+  const rows = [
+    ["Model", card.name + ", " + card.fit],
+    ["Network", card.network + ", " + card.parameters.toLocaleString("en") + " parameters, " + card.image_size.join(" x ") + " pixels"],
+    ["Sees", card.lungs === "crop" ? "a crop around the lungs" : card.lungs],
+    ["Trained on", card.trained_on.images.train + " images of " + (card.trained_on.dataset || card.trained_on.manifest)],
+    ["Patients kept apart", card.patients_kept_apart ? "yes" : "no"],
+    ["Leaks found", card.leaks_found === null ? "not looked for" : card.leaks_found ? "yes" : "none"],
+    ["Accuracy (validation)", percent(card.accuracy) + interval],
+    ...Object.entries(card.per_class).map(([name, one]) => ["Recall, " + words(name), percent(one.recall)]),
+    ...Object.entries(card.elsewhere).map(([name, one]) => ["Balanced accuracy elsewhere, " + name, percent(one)]),
+    ["Run", card.run],
+  ];
+  at("card").replaceChildren(...rows.flatMap(([name, value]) => [element("dt", name), element("dd", String(value))]));
+}
+
+function element(name, text) {
+  const made = document.createElement(name);
+  made.textContent = text;
+  return made;
+}
+
+function row(name, share, best) {
+  const made = document.createElement("tr");
+  const bar = document.createElement("progress");
+  const label = element("th", words(name));
+  const cell = document.createElement("td");
+  label.scope = "row";
+  bar.max = 1;
+  bar.value = share;
+  bar.setAttribute("aria-label", words(name));
+  cell.append(bar);
+  made.classList.toggle("best", best);
+  made.append(label, cell, element("td", percent(share)));
+  return made;
+}
+
+function show(found, name) {
+  at("answer").textContent = words(found.label) + ", " + percent(found.probabilities[found.label]);
+  at("bars").replaceChildren(
+    ...Object.entries(found.probabilities).map(([label, share]) => row(label, share, label === found.label)),
+  );
+  at("warnings").replaceChildren(...found.warnings.map((text) => element("li", text)));
+  at("picture").src = found.picture;
+  at("picture").alt = "The radiograph " + name;
+  at("heat").src = found.heat;
+  at("lungs").src = found.lungs;
+  layers();
+  at("result").hidden = false;
+  at("answer").focus();
+}
+
+function layers() {
+  at("heat").style.opacity = at("opacity").value / 100;
+  at("lungs").hidden = !at("outline").checked;
+}
+
+let latest = 0;
+
+async function explain(file) {
+  const turn = ++latest;
+  const form = new FormData();
+  form.append("file", file, file.name);
+  at("error").hidden = true;
+  at("result").hidden = true;
+  at("status").textContent = "Asking the model about " + file.name + " ...";
+  try {
+    const path = "v1/models/" + encodeURIComponent(at("model").value) + ":explain";
+    const { explanations } = await ask(path, { method: "POST", body: form });
+    if (turn === latest) {
+      show(explanations[0], file.name);
+      at("status").textContent = "";
+    }
+  } catch (error) {
+    if (turn === latest) fail(error);
+  }
+}
+
+function fail(error) {
+  at("status").textContent = "";
+  at("error").textContent = error.message;
+  at("error").hidden = false;
+}
+
+at("form").addEventListener("submit", (event) => event.preventDefault());
+at("file").addEventListener("change", () => at("file").files.length && explain(at("file").files[0]));
+at("model").addEventListener("change", () => loadCard().catch(fail));
+at("token").addEventListener("change", () => loadModels().then(() => (at("error").hidden = true)).catch(fail));
+at("opacity").addEventListener("input", layers);
+at("outline").addEventListener("change", layers);
+for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
+  at("drop").addEventListener(name, (event) => {
+    event.preventDefault();
+    at("drop").classList.toggle("over", name === "dragenter" || name === "dragover");
+    if (name === "drop" && event.dataTransfer.files.length) explain(event.dataTransfer.files[0]);
+  });
+}
+loadModels().catch(fail);

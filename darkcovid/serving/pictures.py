@@ -1,0 +1,44 @@
+"""An explained prediction as a browser can show it: the picture, its lungs and its heat map, each a PNG layer."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from darkcovid.report.overlays import PREDICTED, TRUE, UNTRUSTED, outline
+from darkcovid.serving.predict import Prediction
+
+LONG_SIDE = 768
+
+
+def shown(image: Image.Image, prediction: Prediction) -> dict[str, Any]:
+    """label, probabilities, lungs_trusted, warnings, and `picture`, `lungs`, `heat`: PNG data URLs of one size, the last two
+    transparent where there is nothing to show."""
+    scale = min(1.0, LONG_SIDE / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    heat = np.asarray(Image.fromarray(prediction.heat).resize(size, Image.Resampling.BILINEAR))
+    edge = outline(prediction.lungs, size)
+    return {
+        "label": prediction.label,
+        "probabilities": prediction.probabilities,
+        "lungs_trusted": prediction.lungs_trusted,
+        "warnings": list(prediction.warnings),
+        "picture": _url(image.resize(size, Image.Resampling.BILINEAR)),
+        "lungs": _url(_layer(edge.astype(np.float32), PREDICTED if prediction.lungs_trusted else UNTRUSTED)),
+        "heat": _url(_layer(heat / max(float(heat.max()), 1e-9), TRUE)),
+    }
+
+
+def _layer(strength: np.ndarray, colour: str) -> Image.Image:
+    """One colour, as opaque as (h, w) `strength` in 0..1."""
+    layer = Image.new("RGB", strength.shape[::-1], colour)
+    layer.putalpha(Image.fromarray((strength * 255).round().astype(np.uint8)))
+    return layer
+
+
+def _url(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, format="PNG", compress_level=1)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

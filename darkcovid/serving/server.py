@@ -1,0 +1,134 @@
+"""The service on a socket: uvicorn, with patience for slow clients that ends."""
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import h11
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from darkcovid.errors import RequestError, one_line
+from darkcovid.recipe.sections import NAME
+from darkcovid.serving.app import make_app
+from darkcovid.serving.predict import Predictor, load_predictor
+
+HEADER_SECONDS = 10
+GRACE_SECONDS = 60
+FILES = 65_536
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class PatientProtocol(H11Protocol):
+    """Closes a connection whose request line and headers have not arrived after ten seconds."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport) -> None:
+        super().connection_made(transport)
+        self._look()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._look()
+
+    def connection_lost(self, exc) -> None:
+        super().connection_lost(exc)
+        self._calm()
+
+    def _look(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._calm()
+        elif self._patience is None:
+            self._patience = self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+    def _calm(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _give_up(self) -> None:
+        self._patience = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK
+
+
+def serve_runs(
+    runs: Sequence[str], arm: str | None, address: Address, token: str | None, device: str, say: Callable[[str], None]
+) -> None:
+    """Serve run folders, each given as its path or as NAME=PATH, until SIGINT or SIGTERM.
+
+    Raises RequestError: two models of one name, an address that cannot be had; and as `load_predictor` does.
+    """
+    predictors: dict[str, Predictor] = {}
+    for name, path in map(_named, runs):
+        predictor = load_predictor(path, arm, device)
+        name = name or predictor.model.recipe.name
+        if name in predictors:
+            raise RequestError(f"{path}: a model called {name!r} is served already; give another name, as in NAME={path}")
+        predictors[name] = predictor
+    listening = _listen(address)
+    port = listening.getsockname()[1]
+    for name, predictor in predictors.items():
+        say(f"{name}: {predictor.model.fit} of {predictor.model.run}")
+    say(f"http://{address.host}:{port}/ is ready; stop it with Ctrl-C. Research software, never a diagnosis.")
+    if not address.loopback and token is None:
+        say("warning: other machines can reach it, and no token is asked for; see --token-file")
+    hosts = (*LOOPBACK, "[::1]") if address.loopback else ("*",)
+    serve_app(make_app(predictors, token=token, hosts=hosts), listening)
+
+
+def _named(given: str) -> tuple[str | None, Path]:
+    name, equals, path = given.partition("=")
+    if equals and not Path(given).exists():
+        if not re.match(NAME, name):
+            raise RequestError(f"{given}: {name!r} cannot be a model's name; use letters, digits, dots, dashes and underscores")
+        return name, Path(path)
+    return None, Path(given)
+
+
+def _listen(address: Address) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family, backlog=2048)
+    except (OSError, UnicodeError) as error:
+        words = getattr(error, "strerror", None) or one_line(error)
+        raise RequestError(f"--host {address.host} --port {address.port}: cannot listen there ({words})") from None
+
+
+def serve_app(app: FastAPI, listening: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM; what was accepted by then is answered."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource  # not on Windows
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, FILES)), hard))
+    config = uvicorn.Config(
+        app,
+        http=PatientProtocol,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[listening])
