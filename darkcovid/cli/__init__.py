@@ -11,7 +11,7 @@ from darkcovid.cli.data import data_app
 from darkcovid.cli.lungs import lungs_app, segment
 from darkcovid.cli.models import models_app
 from darkcovid.cli.runs import bench, compare, lr_find, report, run
-from darkcovid.cli.serving import predict, serve
+from darkcovid.cli.serving import export, predict, serve
 from darkcovid.errors import DarkCovidError, one_line
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command()(report)
 app.command("lr-find")(lr_find)
 app.command()(bench)
 app.command()(predict)
+app.command()(export)
 app.command()(serve)
 app.command()(segment)
 app.add_typer(lungs_app, name="lungs")

@@ -46,6 +46,34 @@ def predict(
         raise DataError(f"{target}: no image could be read; the first is {answers[0]['image']} ({answers[0]['warnings'][0]})")
 
 
+def export(
+    run: Run,
+    form: Annotated[str, typer.Option("--format", metavar="onnx|torch", help="What to write.")] = "onnx",
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("exported"),
+    arm: Arm = None,
+    json_: Json = False,
+) -> None:
+    """Write a fitted model, and its lung U-Net, as single files for other programs."""
+    if form not in ("onnx", "torch"):
+        raise RequestError(f"--format {form}: there is onnx and torch")
+
+    def work() -> dict[str, Any]:
+        from darkcovid.serving.export import export_model
+        from darkcovid.serving.predict import load_predictor
+
+        predictor = load_predictor(run, arm, "cpu")
+        return export_model(predictor.model, predictor.segmenter, form, out)
+
+    about = with_fastai(work)
+
+    def show() -> None:
+        for key in ("classifier", "lungs"):
+            typer.echo(f"{out / about[key]['file']}: differs from the network by at most {about[key]['largest_difference']:.0e}")
+        typer.echo(f"{about['sidecar']}: classes, sizes, crop policy, checksums")
+
+    emit(about, json_, show)
+
+
 def serve(
     runs: Annotated[list[str], typer.Argument(metavar="[NAME=]RUN...", help="Run folders; each is served under its name.")],
     arm: Arm = None,

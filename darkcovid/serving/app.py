@@ -11,6 +11,7 @@ from importlib.resources import files
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
+from jinja2 import Environment, PackageLoader
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -33,6 +34,7 @@ HEADERS = {
 }
 PAGE = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 OPEN_TO_ALL = {"/healthz", *(f"/{name}" for name in PAGE)}
+DOCS = Environment(loader=PackageLoader("darkcovid.serving", "page"), autoescape=True).get_template("docs.html.j2")
 IMAGE_TYPES = ("image/png", "image/jpeg", "application/dicom", "application/octet-stream")
 
 
@@ -213,6 +215,10 @@ def make_app(
     @app.get("/metrics", include_in_schema=False)
     async def metrics() -> Response:
         return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(DOCS.render(app.openapi()), media_type="text/html")
 
     for page, kind in PAGE.items():
         app.add_api_route(f"/{page}", _static(page or "index.html", kind), include_in_schema=False)

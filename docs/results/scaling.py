@@ -1,7 +1,7 @@
-"""What a cohort's size costs: `darkcovid run` on phantom cohorts of several sizes, with an empty cache and again with a warm one.
+"""What a cohort's size costs: `darkcovid run` on phantom cohorts of several sizes, with an empty cache, then a warm one.
 
-`python docs/results/scaling.py FOLDER IMAGES...` prints one JSON line a run; FOLDER takes the cache, the logs and the runs. Memory
-is what the process and its children held resident, pages of files included, sampled ten times a second.
+`python docs/results/scaling.py FOLDER IMAGES...` prints one JSON line a run; FOLDER takes the cache, the logs and the runs.
+Memory is what the process and its children held resident, pages of files included, sampled ten times a second.
 """
 
 import json

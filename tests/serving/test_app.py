@@ -1,0 +1,363 @@
+"""The service over real sockets: what it answers, what it refuses, and that it goes on after both."""
+
+import base64
+import contextlib
+import io
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from pydicom.uid import JPEG2000Lossless
+
+from darkcovid.serving.app import Limits, make_app
+from darkcovid.serving.predict import Prediction
+
+from ..data.test_dicom import dataset, written
+from ..test_cli import darkcovid, error_of  # noqa: F401 (a fixture)
+from .conftest import served, serving
+
+TIMEOUT = 60
+
+
+@pytest.fixture(scope="module")
+def radiographs(phantom_files):
+    return [path.read_bytes() for path in list(phantom_files.values())[:4]]
+
+
+def ask(server, model="segmented", verb="predict", **options):
+    return requests.post(f"{server}/v1/models/{model}:{verb}", timeout=TIMEOUT, **options)
+
+
+def b64(content):
+    return {"b64": base64.b64encode(content).decode()}
+
+
+def pixels_of(content):
+    return np.asarray(Image.open(io.BytesIO(content)))
+
+
+def test_the_reference_s_client_works_unchanged(server, radiographs):
+    test_images = np.stack([np.repeat(pixels_of(one)[..., None], 3, 2) for one in radiographs]) / 255.0
+    data = json.dumps({"signature_name": "serving_default", "instances": test_images.tolist()})
+    headers = {"content-type": "application/json"}
+    json_response = requests.post(f"{server}/v1/models/segmented:predict", data=data, headers=headers, timeout=TIMEOUT)
+    r = json.loads(json_response.text)
+    classes = np.array(r["predictions"]).argmax(1)
+    assert classes.shape == (4,)
+    np.testing.assert_allclose(np.array(r["predictions"]).sum(1), 1, atol=1e-5)
+
+
+def test_every_form_of_an_image_gets_the_same_answer(server, radiographs):
+    content, gray = radiographs[0], pixels_of(radiographs[0])
+    wanted = ask(server, data=content, headers={"Content-Type": "image/png"}).json()["predictions"]
+    colour = np.repeat(gray[..., None], 3, 2)
+    jsons = [
+        {"instances": [b64(content)]},
+        {"instances": [{"image_bytes": b64(content)}]},
+        {"instances": [b64(written(dataset(gray, bits=8, WindowCenter=128, WindowWidth=256)))]},
+        *({"instances": [array.tolist()]} for array in (gray, gray[..., None], colour, colour / 255)),
+        {"inputs": [gray.tolist()]},
+        {"inputs": {"images": [gray.tolist()]}},
+    ]
+    for body in jsons:
+        answer = ask(server, json=body)
+        assert answer.status_code == 200, answer.text
+        found = answer.json()["outputs" if "inputs" in body else "predictions"]
+        np.testing.assert_allclose(found, wanted, atol=2e-3)
+    form = ask(server, files=[("file", ("a.png", content)), ("file", ("b.png", radiographs[1]))]).json()["predictions"]
+    np.testing.assert_allclose(form[0], wanted[0], atol=1e-4)
+    assert len(form) == 2
+
+
+def test_models_status_card_health_metrics_and_description(server, radiographs):
+    models = requests.get(f"{server}/v1/models", timeout=TIMEOUT).json()["models"]
+    assert [(one["name"], one["image_size"]) for one in models] == [("segmented", [64, 64]), ("whole", [96, 96])]
+    assert models[0]["classes"] == ["covid", "no_finding", "pneumonia"]
+    status = requests.get(f"{server}/v1/models/whole", timeout=TIMEOUT).json()
+    assert status["model_version_status"][0]["state"] == "AVAILABLE"
+    card = requests.get(f"{server}/v1/models/whole/card", timeout=TIMEOUT).json()
+    assert "never a diagnosis" in card["not_for"] and card["trained_on"]["images"]["train"] > 0
+    assert requests.get(f"{server}/healthz", timeout=TIMEOUT).json() == {"status": "ok"}
+    ask(server, "whole", data=radiographs[0], headers={"Content-Type": "image/png"})
+    metrics = requests.get(f"{server}/metrics", timeout=TIMEOUT).text
+    assert float(re.search(r'darkcovid_images_total\{model="whole"\} (\S+)', metrics)[1]) >= 1
+    assert "/v1/models/{name}:predict" in requests.get(f"{server}/openapi.json", timeout=TIMEOUT).json()["paths"]
+    docs = requests.get(f"{server}/docs", timeout=TIMEOUT).text
+    assert "POST" in docs and "/v1/models/{name}:explain" in docs
+
+
+def test_an_explanation_has_layers_of_one_size(server, radiographs):
+    (found,) = ask(server, verb="explain", files={"file": radiographs[0]}).json()["explanations"]
+    layers = [Image.open(io.BytesIO(base64.b64decode(found[key].split(",")[1]))) for key in ("picture", "lungs", "heat")]
+    assert {layer.size for layer in layers} == {(96, 96)} and [layer.mode for layer in layers] == ["L", "RGBA", "RGBA"]
+    assert found["label"] in found["probabilities"]
+
+
+def bomb(width, height):
+    file = io.BytesIO()
+    Image.new("L", (8, 8)).save(file, "PNG")
+    content = bytearray(file.getvalue())
+    content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return bytes(content)
+
+
+def zipped():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.png", b"0" * 1_000_000)
+    return file.getvalue()
+
+
+def no_pixels():
+    made = dataset()
+    del made.PixelData
+    return written(made)
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+BYTES = np.random.RandomState(0).bytes(5000)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a PNG, JPEG or DICOM"),
+        (BYTES, "not a PNG, JPEG or DICOM"),
+        (bomb(100_000, 100_000), "100000x100000 pixels, more than|exceeds limit"),
+        (bomb(64, 90), "cannot be decoded"),
+        (zipped(), "not a PNG, JPEG or DICOM"),
+        (SVG, "not a PNG, JPEG or DICOM"),
+        (no_pixels(), "a DICOM without pixels"),
+        (written(dataset(NumberOfFrames=2)), "2 frames"),
+        (b"\0" * 128 + b"DICM" + BYTES, "cannot be decoded|without pixels"),
+    ],
+)
+def test_files_that_are_no_radiograph_get_one_line(server, content, words):
+    for answer in (
+        ask(server, files={"file": content}),
+        ask(server, data=content, headers={"Content-Type": "application/octet-stream"}),
+        ask(server, json={"instances": [b64(content)]}),
+    ):
+        assert answer.status_code == 400
+        assert re.search(words, answer.json()["error"]), answer.text
+
+
+def test_a_truncated_image_is_refused(server, radiographs):
+    answer = ask(server, files={"file": radiographs[0][:-100]})
+    assert answer.status_code == 400 and "cannot be decoded" in answer.json()["error"]
+
+
+GRAY = np.zeros((20, 20)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("{", "neither JSON nor an image"),
+        ("[" * 100_000 + "]" * 100_000, "neither JSON nor an image"),
+        ('{"instances": [' + "[" * 1000 + "]" * 1000 + "]}", "shape|rows differ|neither JSON|image is"),
+        ('{"instances": [[[NaN]]]}', "neither JSON"),
+        ("[]", "must be an object"),
+        ("{}", "either `instances` or `inputs`"),
+        ({"instances": []}, "not an empty one"),
+        ({"instances": "x"}, "a list of images"),
+        ({"instances": [GRAY], "inputs": [GRAY]}, "either"),
+        ({"instances": [GRAY], "signature_name": "classify"}, "there is only serving_default"),
+        ({"instances": [[1, 2, 3]]}, r"shape \[3\]"),
+        ({"instances": [[[1, 2], [3]]]}, "rows differ in length"),
+        ({"instances": [np.zeros((20, 20, 4)).tolist()]}, r"shape \[20, 20, 4\]"),
+        ({"instances": [[["a"] * 20] * 20]}, "an image is numbers"),
+        ({"instances": [[[None] * 20] * 20]}, "an image is numbers"),
+        ({"instances": [[[1e400] * 20] * 20]}, "neither JSON|finite"),
+        ({"instances": [np.full((20, 20), -1.5).tolist()]}, "not standardised"),
+        ({"instances": [np.zeros((4, 4)).tolist()]}, "sides may have 16 to 8192"),
+        ({"instances": [{"b64": "***"}]}, "not base64"),
+        ({"instances": [{"b64": 3}]}, "base64 is given as"),
+        ({"instances": [{"a": GRAY, "b": GRAY}]}, "one value"),
+    ],
+)
+def test_wrong_json_gets_one_line(server, body, words):
+    text = body if isinstance(body, str) else json.dumps(body).replace("Infinity", "1e999")
+    answer = ask(server, data=text, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400, answer.text
+    assert re.search(words, answer.json()["error"]), answer.text
+
+
+def test_too_many_images_and_unknown_models(server):
+    assert ask(server, json={"instances": [GRAY] * 65}).status_code == 413
+    for name in ("other", "..%2f..%2fetc%2fpasswd", "a" * 5000, "%00"):
+        assert ask(server, name, json={"instances": [GRAY]}).status_code in (404, 405)
+    for path in ("/v1/models/../../etc/passwd", "/page.js/../../recipe.yaml", "/static/..%2f..%2fapp.py"):
+        assert requests.get(server + path, timeout=TIMEOUT).status_code == 404
+
+
+def test_a_body_of_a_gigabyte_is_refused_and_not_kept(server):
+    def gigabyte():
+        for _ in range(1024):
+            yield b"\0" * (1 << 20)
+
+    with socket.create_connection(("127.0.0.1", int(server.rsplit(":", 1)[1]))) as client:
+        head = f"POST /v1/models/whole:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 30}\r\n\r\n"
+        client.sendall(head.encode())
+        assert b" 413 " in client.recv(4096).split(b"\r\n")[0]
+    with contextlib.suppress(requests.ConnectionError):  # it may hang up while the rest is still being sent
+        assert requests.post(f"{server}/v1/models/whole:predict", data=gigabyte(), timeout=TIMEOUT).status_code == 413
+    assert requests.get(f"{server}/healthz", timeout=TIMEOUT).ok
+
+
+@pytest.mark.slow
+def test_a_thousand_idle_connections_keep_nobody_out(server, radiographs):
+    port = int(server.rsplit(":", 1)[1])
+    idle = []
+    try:
+        for number in range(1000):
+            client = socket.create_connection(("127.0.0.1", port))
+            client.sendall(b"POST /v1/models/whole:predict HTTP/1.1\r\n" if number % 2 else b"")
+            idle.append(client)
+        assert ask(server, "whole", files={"file": radiographs[0]}).status_code == 200
+        idle[1].settimeout(30)
+        assert idle[1].recv(100) == b""  # it was hung up on
+    finally:
+        for client in idle:
+            client.close()
+
+
+class Slow:
+    """A predictor that takes its time."""
+
+    def __init__(self, seconds):
+        self.seconds, self.seen = seconds, 0
+        self.model = SimpleNamespace(classes=("covid", "other"), size=(16, 16))
+
+    def __call__(self, images, explain=False):
+        time.sleep(self.seconds)
+        self.seen += len(images)
+        lungs = np.zeros((256, 256), bool)
+        return [Prediction("covid", {"covid": image.getpixel((0, 0)) / 255, "other": 0.0}, True, (), lungs) for image in images]
+
+
+def gray(value):
+    return {"instances": [np.full((16, 16), value).tolist()]}
+
+
+def test_a_full_queue_answers_429_and_nothing_accepted_is_lost():
+    slow = Slow(0.3)
+    with serving(make_app({"slow": slow}, Limits(waiting=4, batch=2))) as address, ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(lambda value: ask(address, "slow", json=gray(value)), range(2, 26)))
+    codes = [answer.status_code for answer in answers]
+    assert set(codes) == {200, 429}
+    assert all(answer.headers["Retry-After"] == "1" for answer in answers if answer.status_code == 429)
+    for value, answer in enumerate(answers, 2):
+        if answer.status_code == 200:
+            assert answer.json()["predictions"] == [[pytest.approx(value / 255), 0.0]]
+    assert slow.seen == codes.count(200)
+
+
+def test_requests_that_come_together_are_answered_together():
+    slow = Slow(0.2)
+    with serving(make_app({"slow": slow}, Limits(batch=16))) as address, ThreadPoolExecutor(8) as pool:
+        started = time.monotonic()
+        assert all(answer.ok for answer in pool.map(lambda value: ask(address, "slow", json=gray(value)), range(2, 18)))
+        assert time.monotonic() - started < 16 * 0.2 / 2
+
+
+def test_time_limits():
+    limits = Limits(body_seconds=0.5, answer_seconds=0.5)
+    with serving(make_app({"slow": Slow(3)}, limits)) as address:
+        assert ask(address, "slow", json=gray(9)).status_code == 504
+        with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1]))) as client:
+            client.sendall(b"POST /v1/models/slow:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            client.settimeout(10)
+            assert b" 408 " in client.recv(4096).split(b"\r\n")[0]
+
+
+def test_a_failing_model_is_a_500_and_the_next_request_is_answered():
+    class Moody(Slow):
+        def __call__(self, images, explain=False):
+            if images[0].getpixel((0, 0)) == 13:
+                raise RuntimeError("no")
+            return super().__call__(images, explain)
+
+    with serving(make_app({"slow": Moody(0)})) as address:
+        bad = ask(address, "slow", json=gray(13))
+        assert bad.status_code == 500 and bad.json() == {"error": "the service failed on this request; its log says why"}
+        assert ask(address, "slow", json=gray(14)).ok
+
+
+def test_all_bodies_together_are_bounded():
+    limits = Limits(all_bodies_bytes=1000)
+    with serving(make_app({"slow": Slow(0)}, limits)) as address:
+        assert ask(address, "slow", data=b" " * 2000, headers={"Content-Type": "application/json"}).status_code == 503
+        assert ask(address, "slow", json={"instances": [{"b64": ""}]}).status_code == 400
+
+
+def test_a_token_is_asked_for_and_other_hosts_are_not_answered():
+    with serving(make_app({"slow": Slow(0)}, token="secret", hosts=("127.0.0.1",))) as address:
+        assert requests.get(f"{address}/v1/models", timeout=TIMEOUT).status_code == 401
+        assert ask(address, "slow", json=gray(3), headers={"Authorization": "Bearer secret"}).ok
+        assert ask(address, "slow", json=gray(3), headers={"Authorization": "Bearer secreT"}).status_code == 401
+        assert requests.get(f"{address}/metrics", timeout=TIMEOUT).status_code == 401
+        for path in ("/", "/healthz", "/page.js"):
+            assert requests.get(address + path, timeout=TIMEOUT).ok
+        assert requests.get(f"{address}/healthz", headers={"Host": "evil.example"}, timeout=TIMEOUT).status_code == 400
+
+
+@pytest.mark.slow
+def test_what_was_accepted_is_answered_after_sigterm(fitted_run, radiographs):
+    with served(fitted_run / "segmented") as (process, address):
+        answers = []
+
+        def one():
+            answers.append(ask(address, "segmented", files=[("file", content) for content in radiographs * 12]))
+
+        thread = threading.Thread(target=one)
+        thread.start()
+        until = time.monotonic() + 20
+        while not re.search(r"darkcovid_waiting_images\S* [1-9]", requests.get(f"{address}/metrics", timeout=TIMEOUT).text):
+            if answers or time.monotonic() > until:
+                break
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        thread.join(TIMEOUT)
+        assert len(answers[0].json()["predictions"]) == 48
+        assert process.wait(TIMEOUT) in (0, -signal.SIGTERM)
+
+
+def test_wrong_requests_of_the_command(darkcovid, fitted_run, tmp_path):  # noqa: F811
+    arm = fitted_run / "segmented"
+    assert "a model called 'segmented' is served already" in error_of(darkcovid("serve", arm, arm, "--port", 0, code=2))
+    assert "cannot be a model's name" in error_of(darkcovid("serve", f"a b={arm}", "--port", 0, code=2))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = error_of(darkcovid("serve", arm, "--port", taken.getsockname()[1], code=2))
+        assert "cannot listen there" in said
+    (tmp_path / "token").write_text("\n")
+    assert "it is empty" in error_of(darkcovid("serve", arm, "--token-file", tmp_path / "token", code=2))
+
+
+@pytest.mark.slow
+def test_the_service_keeps_to_its_own_description(server):
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server}/openapi.json", "--max-examples", "25"]
+    command += ["--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"]
+    command += ["--seed", "7", "--suppress-health-check", "all", "--generation-database", "none"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert found.returncode == 0, found.stdout[-4000:] + found.stderr[-2000:]
+
+
+def test_compressed_dicom_is_read_too(server):
+    made = dataset()
+    made.compress(JPEG2000Lossless)
+    assert ask(server, files={"file": written(made)}).ok

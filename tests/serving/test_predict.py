@@ -1,0 +1,112 @@
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from darkcovid.data.decode import open_grayscale
+from darkcovid.errors import DataError, RequestError
+from darkcovid.evaluation.calibration import with_temperature
+from darkcovid.lungs.crop import Frame
+from darkcovid.serving.fitted import load_fitted
+from darkcovid.serving.predict import load_predictor
+
+from ..test_cli import darkcovid, error_of  # noqa: F401 (a fixture)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arm", ["unsegmented", "small", "segmented"])
+def test_an_image_is_seen_as_in_training(fitted_run, phantom_files, arm):
+    predictor = load_predictor(fitted_run, arm, "cpu")
+    table = pd.read_csv(fitted_run / arm / "predictions.csv").set_index("image")
+    found = predictor([open_grayscale(path) for path in phantom_files.values()])
+    wanted = table.loc[list(phantom_files), [f"probability_{name}" for name in predictor.model.classes]].to_numpy()
+    wanted = with_temperature(wanted, predictor.model.temperature)
+    np.testing.assert_allclose([list(one.probabilities.values()) for one in found], wanted, atol=2e-4)
+    assert [one.label for one in found] == [predictor.model.classes[best] for best in wanted.argmax(1)]
+
+
+def test_one_image_alone_and_among_others_gets_the_same(fitted_run, phantom_files):
+    predictor = load_predictor(fitted_run, "segmented", "cpu")
+    images = [open_grayscale(path) for path in list(phantom_files.values())[:3]]
+    alone = predictor(images[2:])[0].probabilities
+    assert predictor(images)[2].probabilities == pytest.approx(alone, abs=1e-5)
+    assert predictor([]) == []
+
+
+def test_an_explanation_lies_over_the_image(fitted_run, phantom_files):
+    image = open_grayscale(next(iter(phantom_files.values()))).resize((150, 120))
+    for arm in ("unsegmented", "segmented"):
+        (found,) = load_predictor(fitted_run, arm, "cpu")([image], explain=True)
+        assert found.heat.shape == (120, 150)
+        assert (found.heat >= 0).all() and np.isfinite(found.heat).all()
+
+
+def test_a_map_of_a_crop_goes_back_to_where_the_crop_was():
+    seen = np.zeros((40, 40), np.float32)
+    seen[:20, :20] = 1  # the upper left quarter of what was seen
+    box = (0.25, 0.5, 0.75, 1.0)  # of an image 200 wide and 100 high: rows 25..75, columns 100..200
+    squashed = Frame([box], (40, 40), "squash").over_image(0, seen, (200, 100))
+    assert squashed.shape == (100, 200)
+    assert squashed[26:48, 102:148].min() > 0.9 and squashed[:24].max() == 0 and squashed[:, :99].max() == 0
+    assert squashed[54:74].max() == 0
+    padded = Frame([box], (40, 40), "pad").over_image(0, seen, (200, 100))  # 50x100 becomes 20x40, with 10 black rows above
+    assert padded[26:46, 102:148].min() > 0.9 and padded[54:].max() == 0
+
+
+def test_what_is_no_radiograph_is_doubted(fitted_run):
+    predictor = load_predictor(fitted_run, "unsegmented", "cpu")
+    white, noise = Image.new("L", (96, 96), 255), Image.fromarray(np.random.RandomState(0).randint(0, 256, (96, 96), np.uint8))
+    for found in predictor([white, noise]):
+        assert not found.lungs_trusted
+        assert found.warnings[0].startswith("lungs not trusted: ")
+    said = " ".join(predictor([white])[0].warnings)
+    assert "brightness 1.00 is unlike the training images'" in said and "contrast 0.00 is unlike" in said
+
+
+def test_the_best_arm_a_named_arm_and_an_arm_s_folder(fitted_run):
+    scores = {
+        arm: json.loads((fitted_run / arm / "metrics.json").read_text())["balanced_accuracy"]
+        for arm in ("unsegmented", "small", "segmented")
+    }
+    assert scores[load_fitted(fitted_run).fit] == max(scores.values())
+    assert load_fitted(fitted_run, "small").fit == load_fitted(fitted_run / "small").fit == "small"
+
+
+def test_a_run_that_cannot_be_used_says_why(fitted_run, tmp_path):
+    with pytest.raises(RequestError, match="not a run folder"):
+        load_fitted(tmp_path)
+    with pytest.raises(RequestError, match="--arm other: the run has no such arm; it has: unsegmented, small, segmented"):
+        load_fitted(fitted_run, "other")
+    copy = tmp_path / "copy"
+    shutil.copytree(fitted_run, copy)
+    weights = copy / "small" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(DataError, match=r"weights\.safetensors: not a fitted classifier's weights"):
+        load_fitted(copy, "small")
+    weights.unlink()
+    with pytest.raises(RequestError, match="no finished fit"):
+        load_fitted(copy, "small")
+
+
+@pytest.mark.slow
+def test_the_command_on_a_folder(darkcovid, fitted_run, phantom_files, tmp_path):  # noqa: F811
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    shutil.copy(next(iter(phantom_files.values())), folder / "a.png")
+    (folder / "b.png").write_text("no image")
+    words = ["predict", fitted_run, folder, "--explain", tmp_path / "maps", "--csv", tmp_path / "answers.csv"]
+    answers = json.loads(darkcovid(*words, "--json").stdout)
+    assert [list(one) for one in answers] == [["image", "label", "probabilities", "lungs_trusted", "warnings"]] * 2
+    assert sum(answers[0]["probabilities"].values()) == pytest.approx(1)
+    assert (answers[1]["label"], answers[1]["warnings"]) == (None, ["not a PNG, JPEG or DICOM image"])
+    assert Image.open(tmp_path / "maps" / "a.png").size == (96, 96)
+    table = pd.read_csv(tmp_path / "answers.csv")
+    assert table.image.tolist() == ["a.png", "b.png"]
+    assert table.probability_covid[0] == pytest.approx(answers[0]["probabilities"]["covid"], abs=1e-6)
+    shown = darkcovid("predict", fitted_run, folder / "a.png").stdout
+    assert answers[0]["label"] in shown and "never a diagnosis" in shown
+    assert "no image could be read" in error_of(darkcovid("predict", fitted_run, folder / "b.png", code=3))
+    assert "not a run folder" in error_of(darkcovid("predict", tmp_path, folder, code=2))
