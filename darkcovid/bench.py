@@ -157,7 +157,7 @@ def _work(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path,
         multiprocessing.set_start_method("fork", force=True)  # what stock fastai's workers use when it is run plainly
     try:
         asked = Recipe.model_validate(recipe, strict=False)
-        train = _prepare(label, arm, asked, cache_dir)
+        train = trainer(label, arm, asked, cache_dir)
         pipe.send(("ready", None))
         train(epochs, _pace(pipe, asked.training.device))
     except (EOFError, KeyboardInterrupt):
@@ -199,7 +199,7 @@ def _pace(pipe: Connection, device: str) -> list:
     return [Pace(), stopwatch]
 
 
-def _prepare(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Callable:
+def trainer(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Callable:
     """What trains for a number of epochs with more callbacks."""
     from darkcovid.compute import pick_compute
     from darkcovid.data.cohort import classification_cohort
