@@ -171,23 +171,25 @@ def make_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses=description.FAULTS if token else {key: value for key, value in description.FAULTS.items() if key != 401},
+        responses={401: description.FAULTS[401]} if token else None,
     )
     app.state.service = service
+    described = app.openapi
+    app.openapi = lambda: description.without_validation(described())
 
     @app.get("/v1/models", openapi_extra=description.answers(description.MODELS))
     async def models() -> Response:
         """The models served."""
         return _json({"models": [_about(name, one) for name, one in service.predictors.items()]})
 
-    @app.get("/v1/models/{name}", openapi_extra=description.answers(description.STATUS))
+    @app.get("/v1/models/{name}", openapi_extra=description.answers(description.STATUS, 404))
     async def status(name: str) -> Response:
         """Whether a model is ready, as TensorFlow Serving says it."""
         service.batcher(name)
         ready = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
         return _json({"model_version_status": [ready]})
 
-    @app.get("/v1/models/{name}/card", openapi_extra=description.answers({"type": "object"}))
+    @app.get("/v1/models/{name}/card", openapi_extra=description.answers({"type": "object"}, 404))
     async def card(name: str) -> Response:
         """The model card: what it was trained on, what it scored, and what it must not be used for."""
         service.batcher(name)

@@ -62,14 +62,15 @@ WORDS = {
     503: "Too many uploads at once; see Retry-After",
     504: "No answer in time",
 }
-FAULTS: dict[int | str, dict[str, Any]] = {
+FAULTS: dict[int, dict[str, Any]] = {
     status: {"description": words, "content": {"application/json": {"schema": ERROR}}} for status, words in WORDS.items()
 }
 
 
-def answers(schema: dict[str, Any]) -> dict[str, Any]:
-    """An operation whose success has this JSON schema."""
-    return {"responses": {"200": {"description": "Success", "content": {"application/json": {"schema": schema}}}}}
+def answers(schema: dict[str, Any], *faults: int) -> dict[str, Any]:
+    """An operation whose success has this JSON schema, and which may also answer these statuses."""
+    success = {"200": {"description": "Success", "content": {"application/json": {"schema": schema}}}}
+    return {"responses": success | {str(status): FAULTS[status] for status in faults}}
 
 
 def asks(schema: dict[str, Any]) -> dict[str, Any]:
@@ -82,4 +83,12 @@ def asks(schema: dict[str, Any]) -> dict[str, Any]:
         "image/jpeg": binary,
         "application/dicom": binary,
     }
-    return {"requestBody": {"required": True, "content": content}} | answers(schema)
+    return {"requestBody": {"required": True, "content": content}} | answers(schema, 400, 404, 408, 413, 429, 503, 504)
+
+
+def without_validation(schema: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI description without the 422 that FastAPI adds to whatever has a parameter: ours are names, and always valid."""
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    return schema

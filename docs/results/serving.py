@@ -1,6 +1,7 @@
 """How much the service bears: many requests for one image each from several clients at once, over real sockets.
 
-`python docs/results/serving.py ADDRESS MODEL FOLDER REQUESTS CLIENTS PID` prints JSON; PID is the server's, whose memory is watched.
+`python docs/results/serving.py ADDRESS MODEL FOLDER REQUESTS CLIENTS PID` prints JSON; PID is the server's,
+whose memory is watched.
 """
 
 import json

@@ -3,13 +3,16 @@ import io
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     RLELossless,
 )
 
@@ -61,6 +64,15 @@ def test_compressed_pixels_are_the_same(syntax):
     made = dataset()
     made.compress(syntax)
     np.testing.assert_array_equal(shown(made), (STORED / 4095 * 255).round())
+
+
+def test_a_jpeg_inside_is_decoded():
+    file, gray = io.BytesIO(), (STORED >> 4).astype(np.uint8)
+    Image.fromarray(gray).save(file, "JPEG", quality=95)
+    made = dataset(gray, bits=8, syntax=JPEGBaseline8Bit, WindowCenter=128, WindowWidth=256)
+    made.PixelData = encapsulate([file.getvalue()])
+    made["PixelData"].VR = "OB"
+    np.testing.assert_allclose(shown(made).astype(int), gray, atol=4)
 
 
 def test_monochrome1_is_inverted():
