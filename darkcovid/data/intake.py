@@ -13,6 +13,7 @@ from pathlib import Path
 
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.manifest import Manifest
+from darkcovid.data.store import SHARD_ROWS
 from darkcovid.errors import DataError
 from darkcovid.paths import write_json
 
@@ -32,6 +33,11 @@ def take_in(manifest: Manifest, cache_dir: Path) -> list[Intake]:
     """Inspect every row's image, in order, remembering the answers under `cache_dir`."""
     files = [manifest.locate(path) for path in manifest.rows.path]
     expected = manifest.rows.sha256.tolist()
+    blocks = [slice(start, start + SHARD_ROWS) for start in range(0, len(files), SHARD_ROWS)]
+    return [intake for block in blocks for intake in _block(files[block], expected[block], cache_dir)]
+
+
+def _block(files: list[Path | None], expected: list[str], cache_dir: Path) -> list[Intake]:
     stamps = [_stamp(file) for file in files]
     key = hashlib.sha256(json.dumps([stamps, expected]).encode()).hexdigest()[:32]
     memory = cache_dir / "intake" / f"{key}.json"

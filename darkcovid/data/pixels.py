@@ -9,7 +9,7 @@ from PIL import Image
 
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.intake import in_threads
-from darkcovid.data.store import Stored, content_key, stored_array
+from darkcovid.data.store import Stored, stored_rows
 from darkcovid.paths import atomic_path
 
 Size = tuple[int, int]
@@ -92,12 +92,12 @@ def whole_pixels(
 ) -> Stored:
     """The `whole_picture` of every image: (n, height, width) uint8, from the cache or made now."""
 
-    def fill(array: np.ndarray) -> None:
+    def fill(array: np.ndarray, rows: range) -> None:
         def one(index: int) -> None:
-            array[index] = whole_picture(open_grayscale(files[index]), size, keep_aspect, detail, border_only)
+            array[index - rows.start] = whole_picture(open_grayscale(files[index]), size, keep_aspect, detail, border_only)
 
-        in_threads(one, range(len(files)))
+        in_threads(one, rows)
 
     altered = {"detail": detail, "border_only": border_only} if detail is not None or border_only else {}
-    key = content_key(kind="whole", images=list(sha256), size=list(size), keep_aspect=keep_aspect, **altered)
-    return stored_array(cache_dir / "pixels", key, (len(files), *size), fill)
+    about = {"kind": "whole", "size": list(size), "keep_aspect": keep_aspect, **altered}
+    return stored_rows(cache_dir / "pixels", sha256, size, fill, **about)

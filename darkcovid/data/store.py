@@ -1,4 +1,6 @@
-"""A memory-mapped array that is made once and shared: keyed by content, rebuilt when damaged, safe with two runs.
+"""Memory-mapped arrays that are made once and shared: keyed by content, rebuilt when damaged, safe with two runs.
+
+A row an image; more than 2,048 rows are kept in shards, each made by itself, on whatever machine.
 
 Raw `.npy` beside a JSON that holds the format version, shape and CRC-32; never a pickle. Findings are JSON alone.
 """
@@ -8,7 +10,7 @@ import json
 import mmap
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +21,71 @@ import numpy as np
 from darkcovid.paths import atomic_path, write_json
 
 FORMAT_VERSION = 1
+SHARD_ROWS = 2048
 
 
 @dataclass(frozen=True)
 class Stored:
-    """`array`: read-only memory map. `notes`: what the maker wrote down. `seconds`: what making it took, whenever
-    that was. `fresh`: it was made just now."""
+    """`array`: read-only memory map, or a Sharded one. `notes`: what the maker wrote down. `seconds`: what making it took,
+    whenever that was. `fresh`: it was made just now."""
 
-    array: np.ndarray
+    array: "np.ndarray | Sharded"
     notes: Any
     seconds: float
     fresh: bool
+
+
+class Sharded:
+    """Arrays of equal rows that are read as one, by rows of the first axis: an int, a slice, or (m,) ints."""
+
+    def __init__(self, shards: Sequence[np.ndarray]):
+        self.shards = list(shards)
+        self.shape = (sum(len(shard) for shard in shards), *shards[0].shape[1:])
+        self.dtype, self.ndim = shards[0].dtype, shards[0].ndim
+        self.nbytes = sum(shard.nbytes for shard in shards)
+        self._rows = len(shards[0])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        if isinstance(rows, (int, np.integer)):
+            shard, row = divmod(range(len(self))[rows], self._rows)
+            return self.shards[shard][row]
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        numbers, within = np.divmod(np.asarray(rows), self._rows)
+        gathered = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        for number in np.unique(numbers):
+            here = numbers == number
+            gathered[here] = self.shards[number][within[here]]
+        return gathered
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.concatenate(self.shards).astype(dtype or self.dtype, copy=False)
+
+
+def stored_rows(
+    folder: Path,
+    images: Sequence[str],
+    row_shape: tuple[int, ...],
+    fill: Callable[[np.ndarray, range], list | None],
+    dtype: type = np.uint8,
+    **about: Any,
+) -> Stored:
+    """An array with a row for each of n images, made by `fill(array, rows)` a shard at a time where it is absent or damaged.
+
+    images: (n) checksums; about: what else the rows depend on. fill writes the rows of a (len(rows), *row_shape) array in place
+    and returns a JSON-able note for each, or None.
+    """
+    made = []
+    for start in range(0, len(images), SHARD_ROWS):
+        rows = range(start, min(start + SHARD_ROWS, len(images)))
+        key = content_key(images=list(images[rows.start : rows.stop]), **about)
+        made.append(stored_array(folder, key, (len(rows), *row_shape), lambda array, rows=rows: fill(array, rows), dtype))
+    array = made[0].array if len(made) == 1 else Sharded([shard.array for shard in made])
+    notes = None if made[0].notes is None else [note for shard in made for note in shard.notes]
+    return Stored(array, notes, sum(shard.seconds for shard in made), any(shard.fresh for shard in made))
 
 
 def content_key(**parts: Any) -> str:
@@ -52,6 +108,8 @@ def stored_array(
         if found is not None:
             return found
         started = time.perf_counter()
+        for abandoned in folder.glob(f".{key}.npy.*.part"):
+            abandoned.unlink(missing_ok=True)
         with atomic_path(folder / f"{key}.npy") as temporary:
             array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
             notes = fill(array)
@@ -91,9 +149,13 @@ def _map(folder: Path, key: str) -> np.ndarray:
     return np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)
 
 
-def release(array: np.ndarray) -> None:
+def release(array: np.ndarray | Sharded) -> None:
     """Let go of the pages of a memory map that were read; they come back from the file when they are asked for. Nothing
     happens to an array in memory."""
+    if isinstance(array, Sharded):
+        for shard in array.shards:
+            release(shard)
+        return
     file = getattr(array, "_mmap", None)
     if file is not None and hasattr(mmap, "MADV_DONTNEED"):
         file.madvise(mmap.MADV_DONTNEED)

@@ -84,7 +84,7 @@ def image_statistics(pixels: np.ndarray) -> pd.DataFrame:
 
 def usual_statistics(pixels: np.ndarray, rows: np.ndarray) -> dict[str, tuple[float, float]]:
     """The lowest and highest value of each statistic among the `rows` of (n, h, w) or (n, c, h, w) uint8 pixels."""
-    chosen = pixels[rows] if pixels.ndim == 3 else pixels[rows, 0]
+    chosen = pixels[rows] if pixels.ndim == 3 else pixels[rows][:, 0]
     statistics = image_statistics(chosen)
     return {name: (float(values.min()), float(values.max())) for name, values in statistics.items()}
 

@@ -13,7 +13,7 @@ from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import open_grayscale
 from darkcovid.data.intake import in_threads
 from darkcovid.data.pixels import WHOLE, FractionBox, Size, fitted_box, mask_picture, resized
-from darkcovid.data.store import Stored, content_key, stored_array
+from darkcovid.data.store import Stored, stored_rows
 from darkcovid.lungs.box import lung_box
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.recipe import Lungs
@@ -186,13 +186,13 @@ def whole_frame(count: int, size: Size, letterbox: bool) -> Frame:
 def _stored(
     kind: str, cohort: Cohort, found: LungMasks, size: Size, lungs: Lungs | None, policy: dict, draw: Callable, cache_dir: Path
 ) -> Stored:
-    shape = (len(cohort), 2, *size) if lungs is not None and lungs.thumbnail else (len(cohort), *size)
-    key = content_key(kind=kind, images=list(cohort.sha256), size=list(size), policy=policy, segmenter=found.version)
+    shape = (2, *size) if lungs is not None and lungs.thumbnail else size
+    about = {"kind": kind, "size": list(size), "policy": policy, "segmenter": found.version}
 
-    def fill(array: np.ndarray) -> None:
-        in_threads(lambda index: draw(array[index], index), range(len(cohort)))
+    def fill(array: np.ndarray, rows: range) -> None:
+        in_threads(lambda index: draw(array[index - rows.start], index), rows)
 
-    return stored_array(cache_dir / "pixels", key, shape, fill)
+    return stored_rows(cache_dir / "pixels", cohort.sha256, shape, fill, **about)
 
 
 def _widened(mask: np.ndarray, lungs: Lungs) -> np.ndarray:

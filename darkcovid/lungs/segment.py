@@ -10,7 +10,7 @@ import numpy as np
 from darkcovid.compute import Compute, forward
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.pixels import whole_pixels
-from darkcovid.data.store import content_key, stored_array
+from darkcovid.data.store import stored_rows
 from darkcovid.lungs.overlap import mask_dice
 from darkcovid.lungs.trust import clean_mask, why_untrusted
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
@@ -60,14 +60,13 @@ def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Compute, cache
     """Find the lungs of every image of the cohort, or recall them from the cache."""
     pixels = whole_pixels(cohort.files, cohort.sha256, INPUT_SIZE, cache_dir)
 
-    def fill(masks: np.ndarray) -> list[str | None]:
+    def fill(masks: np.ndarray, rows: range) -> list[str | None]:
         reasons = []
-        for index, found in enumerate(find_lungs(pixels.array, segmenter, compute)):
+        for index, found in enumerate(find_lungs(pixels.array[rows.start : rows.stop], segmenter, compute)):
             masks[index] = found.mask
             reasons.append(found.reason)
         return reasons
 
-    version = {"segmenter": segmenter.version, "precision": compute.precision, "rules": RULES}
-    key = content_key(kind="lungs", images=list(cohort.sha256), **version)
-    stored = stored_array(cache_dir / "masks", key, (len(cohort), *INPUT_SIZE), fill)
+    about = {"kind": "lungs", "segmenter": segmenter.version, "precision": compute.precision, "rules": RULES}
+    stored = stored_rows(cache_dir / "masks", cohort.sha256, INPUT_SIZE, fill, **about)
     return LungMasks(stored.array, tuple(stored.notes), segmenter.version, pixels.seconds + stored.seconds, stored.fresh)

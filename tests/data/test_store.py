@@ -6,7 +6,7 @@ import numpy as np
 import psutil
 import pytest
 
-from darkcovid.data.store import content_key, release, stored_array, stored_finding
+from darkcovid.data.store import content_key, release, stored_array, stored_finding, stored_rows
 
 
 @pytest.fixture
@@ -93,6 +93,58 @@ def test_pages_that_were_read_are_let_go_and_come_back(tmp_path):
     assert process.memory_info().rss < before + size // 2
     assert array[-1] == 7
     release(np.zeros(3))
+
+
+@pytest.fixture
+def in_shards(tmp_path, monkeypatch):
+    monkeypatch.setattr("darkcovid.data.store.SHARD_ROWS", 4)
+    made = []
+
+    def store(images="abcdefghij"):
+        def fill(array, rows):
+            made.append(rows)
+            for row in rows:
+                array[row - rows.start] = ord(images[row])
+            return [images[row] for row in rows]
+
+        return stored_rows(tmp_path, list(images), (2, 3), fill, kind="letters")
+
+    store.made = made
+    return store
+
+
+def test_shards_are_read_as_one_array(in_shards):
+    stored = in_shards()
+    array, wanted = stored.array, np.array([ord(letter) for letter in "abcdefghij"], np.uint8)
+    assert in_shards.made == [range(4), range(4, 8), range(8, 10)]
+    assert (array.shape, array.ndim, array.dtype, array.nbytes, len(array)) == ((10, 2, 3), 3, np.uint8, 60, 10)
+    assert stored.notes == list("abcdefghij")
+    for rows in (np.array([9, 0, 5, 5, 3]), [1, 8], slice(2, 9), slice(None), slice(8, 2, -2), np.array([], int)):
+        np.testing.assert_array_equal(array[rows][:, 0, 0], wanted[rows])
+    assert array[9][0, 0] == array[-1][1, 2] == ord("j")
+    assert [picture[0, 0] for picture in array] == wanted.tolist()
+    np.testing.assert_array_equal(np.array(array)[:, 1, 1], wanted)
+    release(array)
+    with pytest.raises(IndexError):
+        array[10]
+
+
+def test_only_missing_shards_are_made_and_images_are_known_by_content(in_shards):
+    in_shards()
+    in_shards.made.clear()
+    assert not in_shards().fresh and not in_shards.made
+    changed = in_shards("abcdXfghij")
+    assert in_shards.made == [range(4, 8)] and changed.fresh
+    assert changed.array[4][0, 0] == ord("X")
+    in_shards.made.clear()
+    in_shards("abcdefgh")
+    assert not in_shards.made
+
+
+def test_what_a_killed_process_left_is_cleared_away(make):
+    (make.folder / ".k.npy.abc.part").write_bytes(b"half")
+    make()
+    assert sorted(path.name for path in make.folder.iterdir()) == ["k.json", "k.lock", "k.npy"]
 
 
 def test_a_finding_is_found_once_and_again_when_its_file_is_damaged(tmp_path):
