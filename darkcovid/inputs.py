@@ -15,7 +15,7 @@ from darkcovid.data.store import Stored
 from darkcovid.errors import RequestError
 from darkcovid.lungs.crop import crop_boxes, input_size, lung_areas, lung_pixels
 from darkcovid.lungs.segment import LungMasks, segment_cohort
-from darkcovid.lungs.unet import load_segmenter
+from darkcovid.lungs.unet import Segmenter, load_segmenter
 from darkcovid.recipe import SAME_PIXELS, Data, Lungs, Recipe
 from darkcovid.training.shortcuts import LungAreas
 
@@ -64,8 +64,16 @@ class ArmInputs:
 class InputMaker:
     """Makes the inputs of a recipe's arms; lungs are found once for all arms that need them."""
 
-    def __init__(self, recipe: Recipe, cohort: Cohort, compute: Compute, cache_dir: Path):
+    def __init__(
+        self,
+        recipe: Recipe,
+        cohort: Cohort,
+        compute: Compute,
+        cache_dir: Path,
+        segmenter: Callable[[str | None], Segmenter] = load_segmenter,
+    ):
         self.arms = recipe.arm_recipes()
+        self._segmenter = segmenter
         self.cohort, self.compute, self.cache_dir = cohort, compute, cache_dir
         self._recipe = recipe
         self._lungs: dict[str | None, LungMasks] = {}
@@ -83,6 +91,13 @@ class InputMaker:
             segment_seconds=found.seconds if found else 0.0,
             fresh=stored.fresh or (found is not None and found.fresh),
         )
+
+    def everything(self, arm: str, size: Size) -> list[Stored]:
+        """What an arm needs at `size`, made where it is missing: its pixels, and where the lungs are in them when they are
+        audited."""
+        recipe = self.arms[arm]
+        areas = self._stored_areas(recipe, size)
+        return [self.pixels(recipe, size)[0], *([] if areas is None else [areas])]
 
     def of(self, cohort: Cohort) -> "InputMaker":
         """The same for other images."""
@@ -109,17 +124,20 @@ class InputMaker:
 
     def lungs(self, lungs: Lungs) -> LungMasks:
         if lungs.weights not in self._lungs:
-            segmenter = load_segmenter(lungs.weights)
+            segmenter = self._segmenter(lungs.weights)
             self._lungs[lungs.weights] = segment_cohort(self.cohort, segmenter, self.compute, self.cache_dir)
         return self._lungs[lungs.weights]
 
     def _areas(self, recipe: Recipe, size: Size) -> LungAreas | None:
         """Where the lungs are in an arm's inputs, for the shortcut audit."""
+        stored = self._stored_areas(recipe, size)
+        return None if stored is None else LungAreas(stored.array, self.lungs(recipe.lungs or Lungs()).trusted)
+
+    def _stored_areas(self, recipe: Recipe, size: Size) -> Stored | None:
         if recipe.audit not in ("shortcuts", "retrain"):
             return None
         found = self.lungs(recipe.lungs or Lungs())
-        stored = lung_areas(self.cohort, found, recipe.lungs, size, recipe.data.letterbox, self.cache_dir)
-        return LungAreas(stored.array, found.trusted)
+        return lung_areas(self.cohort, found, recipe.lungs, size, recipe.data.letterbox, self.cache_dir)
 
     def _image_size(self, data: Data) -> Size:
         if isinstance(data.image_size, str):

@@ -1,13 +1,13 @@
 """Commands on images: data describe, verify, audit, preview, fetch."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from darkcovid.cli.common import cache_folder, emit, load, manifest_rows, with_fastai
 from darkcovid.cli.options import CacheDir, DataOption, DataRoot, Dataset, Json, ManifestOption, ManifestPath, RecipePath, Sets
-from darkcovid.errors import DarkCovidError
+from darkcovid.errors import DarkCovidError, RequestError
 
 data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
 
@@ -65,6 +65,47 @@ def audit(
 
         found = with_fastai(work)
     emit(found, json_, lambda: typer.echo("\n".join(audit_lines(found))))
+
+
+@data_app.command()
+def prepare(
+    recipe: RecipePath,
+    sets: Sets = [],  # noqa: B006
+    manifest: ManifestOption = None,
+    data: DataOption = None,
+    data_root: DataRoot = None,
+    engine: Annotated[str, typer.Option(metavar="local|spark", help="This process, or Spark.")] = "local",
+    master: Annotated[
+        str | None, typer.Option(metavar="URL", help="Spark's master; all cores of this machine by default.")
+    ] = None,
+    spark_conf: Annotated[list[str], typer.Option("--spark-conf", metavar="KEY=VALUE", help="A setting of Spark.")] = [],  # noqa: B006
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Fill the cache with what a recipe's arms need: images verified, decoded, segmented, cropped and resized."""
+    if engine not in ("local", "spark"):
+        raise RequestError(f"--engine {engine}: there is local and spark")
+    resolved = load(recipe, sets, manifest, data, data_root)
+
+    def work() -> dict[str, Any]:
+        from darkcovid.scale.prepare import locally, prepare_recipe
+
+        chosen = locally
+        if engine == "spark":
+            from darkcovid.scale.spark import SparkEngine, settings_of, start_spark
+
+            chosen = SparkEngine(start_spark(master, settings_of(spark_conf)))
+        return prepare_recipe(resolved, cache_folder(cache_dir).absolute(), chosen, lambda text: typer.echo(text, err=True))
+
+    found = with_fastai(work)
+
+    def show() -> None:
+        for stage, one in found["stages"].items():
+            made = "" if one["blocks_made"] is None else f", {one['blocks_made']} of {one['blocks']} blocks had to be made"
+            typer.echo(f"{stage:8} {one['seconds']:8.1f} s{made}")
+        typer.echo(f"{found['images']} images are ready, {found['bad_images']} cannot be used; {found['seconds']:.1f} s in all")
+
+    emit(found, json_, show)
 
 
 @data_app.command()

@@ -102,6 +102,14 @@ def classification_cohort(data: Data, cache_dir: Path) -> Cohort:
 
     Raises RequestError: a class without images, an empty side; DataError: more than `data.max_bad` unusable files.
     """
+    manifest, labels = chosen_rows(data, cache_dir)
+    codes = labels.map({name: index for index, name in enumerate(data.classes)}).to_numpy(np.int64)
+    return assemble(manifest, data, codes, split_sides(manifest.rows, labels, data.split), data.classes, cache_dir)
+
+
+def chosen_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series]:
+    """The manifest's rows that a recipe's `data` asks for, and their labels; no file is looked at. Raises RequestError: a
+    class without images."""
     manifest = selected(data, cache_dir)
     labels = _wanted_labels(manifest, data)
     chosen = labels.isin(data.classes) & rows_where(manifest, data)
@@ -114,8 +122,7 @@ def classification_cohort(data: Data, cache_dir: Path) -> Cohort:
     if data.per_class is not None:
         kept = counted_split(image_names(manifest.rows), labels.tolist(), data.per_class, data.split.seed)
         manifest, labels = manifest.select(pd.Series(kept)), labels[kept].reset_index(drop=True)
-    codes = labels.map({name: index for index, name in enumerate(data.classes)}).to_numpy(np.int64)
-    return assemble(manifest, data, codes, split_sides(manifest.rows, labels, data.split), data.classes, cache_dir)
+    return manifest, labels
 
 
 def _wanted_labels(manifest: Manifest, data: Data) -> pd.Series:

@@ -58,15 +58,15 @@ def find_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Compute) -> It
 
 def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Compute, cache_dir: Path) -> LungMasks:
     """Find the lungs of every image of the cohort, or recall them from the cache."""
-    pixels = whole_pixels(cohort.files, cohort.sha256, INPUT_SIZE, cache_dir)
 
     def fill(masks: np.ndarray, rows: range) -> list[str | None]:
-        reasons = []
-        for index, found in enumerate(find_lungs(pixels.array[rows.start : rows.stop], segmenter, compute)):
+        part, reasons = slice(rows.start, rows.stop), []
+        pixels = whole_pixels(cohort.files[part], cohort.sha256[part], INPUT_SIZE, cache_dir).array
+        for index, found in enumerate(find_lungs(pixels, segmenter, compute)):
             masks[index] = found.mask
             reasons.append(found.reason)
         return reasons
 
     about = {"kind": "lungs", "segmenter": segmenter.version, "precision": compute.precision, "rules": RULES}
     stored = stored_rows(cache_dir / "masks", cohort.sha256, INPUT_SIZE, fill, **about)
-    return LungMasks(stored.array, tuple(stored.notes), segmenter.version, pixels.seconds + stored.seconds, stored.fresh)
+    return LungMasks(stored.array, tuple(stored.notes), segmenter.version, stored.seconds, stored.fresh)

@@ -1,0 +1,102 @@
+"""The engine of many machines: a block a task of Spark, which schedules them, tries them again, and forgets nothing.
+
+All machines must see the images and the cache folder under the same paths (a shared file system). Shards are written whole or not
+at all and named after their content, so a task may fail, be killed or run twice at once.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from darkcovid.errors import DarkCovidError, RequestError, one_line
+from darkcovid.scale.blocks import Block, Done, Job, make_block
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+TRIES = 4
+SCHEMA = "number long, images long, bad long, seconds double, fresh boolean"
+
+
+@dataclass(frozen=True)
+class SparkEngine:
+    """Does blocks on a Spark session."""
+
+    session: "SparkSession"
+
+    def __call__(self, job: Job, blocks: Sequence[Block]) -> Iterable[Done]:
+        if not blocks:
+            return []
+        rows = [(block.number, list(block.names), list(block.sha256)) for block in blocks]
+        spread = self.session.sparkContext.parallelize(rows, len(rows))  # a task a block
+        table = self.session.createDataFrame(spread, "number long, names array<string>, sha256 array<string>")
+        try:
+            done = table.mapInPandas(_work_of(job), SCHEMA).collect()
+        except Exception as error:  # noqa: BLE001 (Spark wraps whatever happened on a worker)
+            raise DarkCovidError(f"spark: {job.stage} failed: {_cause(error)}; run it again, what is done is kept") from None
+        return sorted((Done(**row.asDict()) for row in done), key=lambda one: one.number)
+
+
+def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSession":
+    """A session: the one that spark-submit set up, or one of `master`, by default all cores of this machine.
+
+    Raises DarkCovidError: pyspark is not installed, or Spark does not start.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    try:
+        from pyspark import SparkConf
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise DarkCovidError(f"--engine spark needs {error.name}; install `darkcovid[spark]`") from None
+    conf = SparkConf()
+    if master or not conf.contains("spark.master"):
+        conf.setMaster(master or f"local[*,{TRIES}]")
+    if conf.get("spark.master").startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    conf.setIfMissing("spark.app.name", "darkcovid data prepare")
+    conf.setIfMissing("spark.ui.enabled", "false")
+    conf.setIfMissing("spark.executorEnv.OMP_NUM_THREADS", conf.get("spark.task.cpus", "1"))
+    conf.setIfMissing("spark.ui.showConsoleProgress", "false")
+    for key, value in settings.items():
+        conf.set(key, value)
+    try:
+        session = SparkSession.builder.config(conf=conf).getOrCreate()
+    except Exception as error:  # noqa: BLE001 (whatever Java says)
+        raise DarkCovidError(f"spark does not start: {_cause(error)}; Spark 4 needs Java 17 or 21") from None
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def settings_of(words: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE words as a mapping. Raises RequestError."""
+    for word in words:
+        if "=" not in word:
+            raise RequestError(f"--spark-conf {word}: give KEY=VALUE, such as spark.executor.memory=8g")
+    return dict(word.split("=", 1) for word in words)
+
+
+def _work_of(job: Job) -> Any:
+    def work(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        import torch
+
+        from darkcovid.quiet import hush
+
+        hush()
+        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+        for table in tables:
+            blocks = (Block(int(row.number), tuple(row.names), tuple(row.sha256)) for row in table.itertuples(index=False))
+            done = [astuple(make_block(job, block)) for block in blocks]
+            yield pd.DataFrame(done, columns=[field.name for field in fields(Done)])
+
+    return work
+
+
+def _cause(error: Exception) -> str:
+    """The line of Spark's message that tells the most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if "Error" in line or "Exception" in line]
+    return one_line((told or lines or [type(error).__name__])[-1])[:200]
