@@ -9,6 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from darkcovid import __version__
 from darkcovid.errors import RequestError
 from darkcovid.paths import write_json, write_text
@@ -35,6 +37,23 @@ class RunDir:
         run = cls(path)
         write_text(path / "recipe.yaml", recipe.to_yaml())
         write_json(path / "environment.json", environment())
+        return run
+
+    @classmethod
+    def shared(cls, path: Path, recipe: Recipe) -> "RunDir":
+        """The folder at `path`, made by whichever call comes first. Raises RequestError: it holds another recipe's run."""
+        run, resolved = cls(path), path / "recipe.yaml"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(path / ".lock"):
+                if not resolved.is_file():
+                    write_json(path / "environment.json", environment())
+                    run.set_state("running")
+                    write_text(resolved, recipe.to_yaml())
+                elif resolved.read_text(encoding="utf-8") != recipe.to_yaml():
+                    raise RequestError(f"--into {path}: it holds a run of another recipe; give another folder")
+        except OSError as error:
+            raise RequestError(f"--into {path}: cannot make a run folder there ({error.strerror})") from None
         return run
 
     @classmethod

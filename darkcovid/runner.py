@@ -1,14 +1,17 @@
 """The order of the stages: cohort, inputs, then each arm trained, scored and written; at the end the comparison.
 
 An arm is one fit, or one for each fold and seed. A fit's `metrics.json` is written last, so a fit that has one is finished
-and a resumed run passes it by.
+and a resumed run passes it by. Fits know nothing of one another: several processes may do them, and one collects.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+
+import filelock
 
 from darkcovid.arms import Job, fit_one_classifier, fit_one_segmenter
 from darkcovid.audit import audit_cohort
@@ -16,12 +19,12 @@ from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import Cohort, classification_cohort, lung_mask_cohort
 from darkcovid.data.external import external_sets
 from darkcovid.data.leaks import leaks_of_splits, refuse_leaks
-from darkcovid.errors import Interrupted, one_line
+from darkcovid.errors import Interrupted, RequestError, one_line
 from darkcovid.evaluation.comparison import arm_summary, pairs_of, side_by_side
 from darkcovid.inputs import ArmInputs, InputMaker, chosen_arms, make_inputs
 from darkcovid.paths import write_json, write_text
 from darkcovid.pooling import pool_fits
-from darkcovid.recipe import Recipe, Split
+from darkcovid.recipe import Part, Recipe, Split
 from darkcovid.report.page import write_report
 from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
@@ -49,6 +52,19 @@ class Prepared:
     audit: dict[str, Any] | None
 
 
+@dataclass(frozen=True)
+class Work:
+    """One call's share of a run: what it needs, where it writes, and how it goes about it."""
+
+    recipe: Recipe
+    prepared: Prepared
+    directory: RunDir
+    folders: Folders
+    progress: Progress
+    resume: bool = False
+    profile: bool = False
+
+
 def run(
     recipe: Recipe,
     folders: Folders,
@@ -66,16 +82,40 @@ def run(
     names = chosen_arms(recipe, arms)
     prepared = prepare(recipe, names, folders, progress)
     directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
-    progress.run_folder(directory.path)
+    work = Work(recipe, prepared, directory, folders, progress, resume, profile)
+    with marked(work, names):
+        for name in names:
+            run_fits(work, name)
+        return collect(directory, recipe, names, progress)
+
+
+def run_part(
+    recipe: Recipe, path: Path, folders: Folders, progress: Progress, arms: Iterable[str], part: Part, profile: bool = False
+) -> list[str]:
+    """Some fits of a recipe, into a folder that other calls share, on this machine or others; `collect` finishes it. Returns the
+    names of the fits. Raises as `run` does, and RequestError: another recipe's folder, or no such fit."""
+    names = chosen_arms(recipe, arms)
+    wanted = {name: [fit for fit in recipe.arm_recipes()[name].fits() if part.has(fit)] for name in names}
+    if not any(wanted.values()):
+        raise RequestError(f"{part}: the recipe has no such fit; see training.folds and training.seeds")
+    prepared = prepare(recipe, names, folders, progress)
+    work = Work(recipe, prepared, RunDir.shared(path, recipe), folders, progress, resume=True, profile=profile)
+    progress.run_folder(work.directory.path)
+    write_audit(work)
+    for name in names:
+        run_fits(work, name, part)
+    return [f"{name}/{fit}".rstrip("/") for name, fits in wanted.items() for fit in fits]
+
+
+@contextmanager
+def marked(work: Work, names: list[str]) -> Iterator[None]:
+    """The folder says how the run stands: running, then done, failed or interrupted."""
+    directory = work.directory
+    work.progress.run_folder(directory.path)
     directory.set_state("running", arms=names)
     try:
-        if prepared.audit is not None:
-            write_json(directory.path / "audit.json", prepared.audit)
-        for name in names:
-            run_arm(name, recipe.task, prepared, directory, folders, progress, resume, profile)
-        comparison = compare_arms(directory, names)
-        if prepared.inputs:
-            progress.stage(f"report: {write_report(directory.path)}")
+        write_audit(work)
+        yield
         directory.set_state("done")
     except KeyboardInterrupt:
         directory.set_state("interrupted")
@@ -83,7 +123,11 @@ def run(
     except BaseException as error:
         directory.set_state("failed", reason=one_line(error))
         raise
-    return comparison
+
+
+def write_audit(work: Work) -> None:
+    if work.prepared.audit is not None:
+        write_json(work.directory.path / "audit.json", work.prepared.audit)
 
 
 def prepare(recipe: Recipe, names: list[str], folders: Folders, progress: Progress) -> Prepared:
@@ -114,34 +158,57 @@ def prepare(recipe: Recipe, names: list[str], folders: Folders, progress: Progre
     return Prepared(fits, cohorts, inputs, audit)
 
 
-def run_arm(
-    name: str,
-    task: str,
-    prepared: Prepared,
-    directory: RunDir,
-    folders: Folders,
-    progress: Progress,
-    resume: bool,
-    profile: bool,
-) -> None:
-    """Every fit of an arm that is not finished yet; several are then pooled."""
-    folder = directory.arm(name)
-    jobs = [
-        Job(directory, "/".join(filter(None, (name, fit))), recipe, folder / fit, profile)
-        for fit, recipe in prepared.fits[name].items()
-    ]
-    for job in jobs:
-        if (job.folder / "metrics.json").is_file():
-            progress.stage(f"{job.name} is finished already")
+def run_fits(work: Work, name: str, part: Part = Part()) -> None:  # noqa: B008 (it is frozen)
+    """Every fit of an arm, or of a part of it, that is not finished yet."""
+    for fit, recipe in work.prepared.fits[name].items():
+        if not part.has(fit):
             continue
-        directory.event("arm", arm=job.name)
-        cohort = prepared.cohorts[job.recipe.data.split]
-        if task == "classification":
-            fit_one_classifier(job, prepared.inputs[name], cohort, progress, resume)
-        else:
-            fit_one_segmenter(job, cohort, folders.cache, progress, resume)
-    if len(jobs) > 1:
-        pool_fits(folder, {job.folder.name: job.folder for job in jobs}, task)
+        folder = work.directory.arm(name) / fit
+        job = Job(work.directory, "/".join(filter(None, (name, fit))), recipe, folder, work.profile)
+        with only_here(job):
+            if (folder / "metrics.json").is_file():
+                work.progress.stage(f"{job.name} is finished already")
+                continue
+            work.directory.event("arm", arm=job.name)
+            cohort = work.prepared.cohorts[recipe.data.split]
+            if work.recipe.task == "classification":
+                fit_one_classifier(job, work.prepared.inputs[name], cohort, work.progress, work.resume)
+            else:
+                fit_one_segmenter(job, cohort, work.folders.cache, work.progress, work.resume)
+
+
+@contextmanager
+def only_here(job: Job) -> Iterator[None]:
+    """No other process fits this meanwhile; the lock of one that died is free. Raises RequestError when one does."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(job.folder / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        raise RequestError(f"{job.folder}: another process is fitting {job.name}; wait for it, or stop it first") from None
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            (job.folder / ".lock").unlink(missing_ok=True)
+        lock.release()
+
+
+def collect(directory: RunDir, recipe: Recipe, names: list[str], progress: Progress) -> dict[str, Any]:
+    """Pool the arms' fits, compare the arms and write the report; returns the comparison. Raises RequestError: fits that are
+    not finished."""
+    fits = {name: {fit: directory.arm(name) / fit for fit in recipe.arm_recipes()[name].fits()} for name in names}
+    missing = [folder for folders in fits.values() for folder in folders.values() if not (folder / "metrics.json").is_file()]
+    if missing:
+        shown = ", ".join(str(folder.relative_to(directory.path)) for folder in missing[:3])
+        raise RequestError(f"{directory.path}: {len(missing)} fits are not finished ({shown}); run them first")
+    for name, folders in fits.items():
+        if len(folders) > 1:
+            pool_fits(directory.arm(name), folders, recipe.task)
+    comparison = compare_arms(directory, names)
+    if recipe.task == "classification":
+        progress.stage(f"report: {write_report(directory.path)}")
+    return comparison
 
 
 def compare_arms(directory: RunDir, names: list[str]) -> dict[str, Any]:

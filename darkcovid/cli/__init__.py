@@ -10,7 +10,7 @@ from darkcovid import __version__
 from darkcovid.cli.data import data_app
 from darkcovid.cli.lungs import lungs_app, segment
 from darkcovid.cli.models import models_app
-from darkcovid.cli.runs import bench, compare, lr_find, report, run
+from darkcovid.cli.runs import bench, collect, compare, lr_find, report, run
 from darkcovid.cli.serving import export, predict, serve
 from darkcovid.errors import DarkCovidError, one_line
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run)
+app.command()(collect)
 app.command()(compare)
 app.command()(report)
 app.command("lr-find")(lr_find)

@@ -24,11 +24,18 @@ def run(
     profile: Annotated[
         bool, typer.Option("--profile", help="Say where the time went: profile.txt and trace.json.gz of every arm.")
     ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="So many fits (arms, folds, seeds) at a time.")] = 1,
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="DIR", help="A run folder shared with other calls; `collect` finishes it.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option("--fold", min=1, help="With --into: only this fold.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="With --into: only this seed.")] = None,
     json_: Json = False,
     runs_dir: RunsDir = Path("runs"),
     cache_dir: CacheDir = None,
 ) -> None:
     """Train and score every arm of a recipe, and print them side by side."""
+    _refuse_contradictions(jobs, into, fold, seed, resume, profile)
     resolved = load(recipe, sets, manifest, data, data_root)
     cache = cache_folder(cache_dir)
     if dry_run:
@@ -48,13 +55,61 @@ def run(
         from darkcovid.runner import Folders
         from darkcovid.runner import run as run_recipe
 
+        if jobs > 1:
+            from darkcovid.scale.jobs import run_in_parallel
+
+            return run_in_parallel(resolved, Folders(runs_dir, cache), Progress(), arm, jobs, resume)
         return run_recipe(resolved, Folders(runs_dir, cache), Progress(), arm, resume, profile)
 
+    def work_on_a_part() -> list[str]:
+        from darkcovid.recipe import Part
+        from darkcovid.report.progress import Progress
+        from darkcovid.runner import Folders, run_part
+
+        return run_part(resolved, into, Folders(runs_dir, cache), Progress(), arm, Part(fold, seed), profile)
+
     try:
-        comparison = with_fastai(work)
-    except Interrupted:
-        typer.echo(f"interrupted; go on with: {_resume_command()}", err=True)
+        found = with_fastai(work if into is None else work_on_a_part)
+    except (Interrupted, KeyboardInterrupt):
+        again = _resume_command() if into is None else "the same command"
+        typer.echo(f"interrupted; go on with: {again}", err=True)
         raise typer.Exit(130) from None
+    if into is None:
+        emit(found, json_, lambda: _show_comparison(found))
+    else:
+        done = {"run_dir": str(into), "fits": found}
+        emit(done, json_, lambda: typer.echo(f"{', '.join(found)}: finished; when all are: darkcovid collect {into}"))
+
+
+def _refuse_contradictions(jobs: int, into: Path | None, fold: int | None, seed: int | None, resume: bool, profile: bool) -> None:
+    if into is None and (fold is not None or seed is not None):
+        raise RequestError("--fold and --seed do a part of a run, into a folder that other calls share; name it with --into DIR")
+    if into is not None and (jobs > 1 or resume):
+        raise RequestError("--into does one part of a run and goes on by itself; leave --jobs and --resume out")
+    if jobs > 1 and profile:
+        raise RequestError("--profile needs the machine for itself; leave --jobs out")
+
+
+def collect(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `run --into` filled.")],
+    json_: Json = False,
+) -> None:
+    """Finish a run whose fits were done by several calls: pool folds, compare the arms, write the report."""
+
+    def work() -> dict[str, Any]:
+        from darkcovid.recipe import load_recipe
+        from darkcovid.report.progress import Progress
+        from darkcovid.rundir import RunDir
+        from darkcovid.runner import collect as finish
+
+        if not (run / "recipe.yaml").is_file():
+            raise RequestError(f"{run}: not a run folder; name one that `darkcovid run --into` made")
+        directory, recipe = RunDir(run), load_recipe(run / "recipe.yaml")
+        comparison = finish(directory, recipe, list(recipe.arm_recipes()), Progress())
+        directory.set_state("done")
+        return comparison
+
+    comparison = with_fastai(work)
     emit(comparison, json_, lambda: _show_comparison(comparison))
 
 

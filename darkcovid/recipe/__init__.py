@@ -6,7 +6,7 @@ package never sees YAML.
 
 from darkcovid.recipe.augmentation import AUGMENTATIONS, Augmentation
 from darkcovid.recipe.reading import load_recipe
-from darkcovid.recipe.recipe import AUDIT, Recipe, merge
+from darkcovid.recipe.recipe import AUDIT, Part, Recipe, merge
 from darkcovid.recipe.sections import (
     PHANTOM,
     REST,
@@ -37,6 +37,7 @@ __all__ = [
     "Lungs",
     "Model",
     "Optimiser",
+    "Part",
     "Phantom",
     "Plateau",
     "Progressive",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import yaml
@@ -24,6 +25,25 @@ RETRAINED: dict[str, dict[str, Any]] = {
     "thumbnail": {"lungs": None, "data": {"detail": 16}},
     "shuffled": {"data": {"shuffle_labels": True}},
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some of an arm's fits: those of one fold, of one seed, or of both."""
+
+    fold: int | None = None
+    seed: int | None = None
+
+    def has(self, fit: str) -> bool:
+        """Whether the fit of this name, as `Recipe.fits` gives it, belongs to the part."""
+        return self._names() <= set(fit.split("-"))
+
+    def __str__(self) -> str:
+        return ", ".join(sorted(self._names())) or "all fits"
+
+    def _names(self) -> set[str]:
+        fold = set() if self.fold is None else {f"fold{self.fold}"}
+        return fold if self.seed is None else fold | {f"seed{self.seed}"}
 
 
 class Recipe(Strict):
