@@ -19,6 +19,7 @@ from darkcovid.inputs import ArmInputs
 from darkcovid.lungs.unet import INPUT_SIZE, save_segmenter
 from darkcovid.models.registry import parameter_counts
 from darkcovid.paths import write_json, write_text
+from darkcovid.ranks import current
 from darkcovid.recipe import Lungs, Recipe
 from darkcovid.report.plots import plot_history, plot_predictions
 from darkcovid.report.progress import Progress
@@ -53,8 +54,9 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
     compute = pick_compute(recipe.training.device, recipe.training.precision)
     watch = Profile(compute) if job.profile else None
     reasons = inputs.lungs.reasons if inputs.lungs else (None,) * len(cohort)
-    write_split(folder, cohort, reasons)
-    if any(reasons):
+    if current().main:
+        write_split(folder, cohort, reasons)
+    if any(reasons) and current().main:
         save_png(untrusted_gallery(cohort, inputs.lungs), folder / "plots" / "untrusted_lungs.png")
     with progress.arm(job.name, inputs.size, total_epochs(recipe.training)) as show:
         result = fit_classifier(
@@ -67,6 +69,8 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
             on_epoch=_each_epoch(job, show),
             watchers=watch.watchers if watch else (),
         )
+    if not current().main:
+        return
     predictions = pd.concat([prediction_table(cohort, result.probabilities), *_external_tables(job, inputs, result.judge)])
     metrics = evaluate(predictions, list(cohort.classes)) | {"untrusted_lungs": sum(reason is not None for reason in reasons)}
     for one in inputs.external:
@@ -141,6 +145,8 @@ def _write_profile(job: Job, watch: Profile, beside: dict[str, float]) -> None:
 
 def _each_epoch(job: Job, show):
     def on_epoch(history: History) -> None:
+        if not current().main:
+            return
         write_text(job.folder / "history.csv", pd.DataFrame(history.rows).to_csv(index=False))
         job.directory.event("epoch", arm=job.name, **history.rows[-1])
         show(history)

@@ -92,6 +92,16 @@ class RunDir:
             file.write(json.dumps(line) + "\n")
 
 
+class OthersRunDir(RunDir):
+    """The main process's run folder, as the other processes of a fit have it: they read it and write nothing."""
+
+    def set_state(self, state: str, **details: Any) -> None:
+        pass
+
+    def event(self, what: str, **details: Any) -> None:
+        pass
+
+
 def environment() -> dict[str, Any]:
     """What the numbers depend on besides the recipe: versions, machine and the command that was given."""
     import torch

@@ -13,24 +13,28 @@ from typing import Any
 
 import filelock
 
+from darkcovid import __version__
 from darkcovid.arms import Job, fit_one_classifier, fit_one_segmenter
 from darkcovid.audit import audit_cohort
 from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import Cohort, classification_cohort, lung_mask_cohort
 from darkcovid.data.external import external_sets
 from darkcovid.data.leaks import leaks_of_splits, refuse_leaks
+from darkcovid.data.store import content_key
 from darkcovid.errors import Interrupted, RequestError, one_line
 from darkcovid.evaluation.comparison import arm_summary, pairs_of, side_by_side
 from darkcovid.inputs import ArmInputs, InputMaker, chosen_arms, make_inputs
 from darkcovid.paths import write_json, write_text
 from darkcovid.pooling import pool_fits
+from darkcovid.ranks import current
 from darkcovid.recipe import Part, Recipe, Split
 from darkcovid.report.page import write_report
 from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
-from darkcovid.rundir import RunDir
+from darkcovid.rundir import OthersRunDir, RunDir
 from darkcovid.training.classify import build_network
+from darkcovid.training.together import refuse_disagreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +83,34 @@ def run(
     Nothing is written to the runs folder before the recipe, the cohort, the split, every arm's inputs and network are sound.
     Raises DarkCovidError and its kinds, and Interrupted; a run that began is then marked so and can be resumed.
     """
-    names = chosen_arms(recipe, arms)
-    prepared = prepare(recipe, names, folders, progress)
-    directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
+    names, ranks = chosen_arms(recipe, arms), current()
+    prepared = prepare_together(recipe, names, folders, progress)
+    directory = None
+    if ranks.main:
+        directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
+    path = ranks.mains(directory and directory.path)
+    directory = directory or OthersRunDir(path)
     work = Work(recipe, prepared, directory, folders, progress, resume, profile)
     with marked(work, names):
         for name in names:
             run_fits(work, name)
-        return collect(directory, recipe, names, progress)
+        return collect(directory, recipe, names, progress) if ranks.main else {}
+
+
+def prepare_together(recipe: Recipe, names: list[str], folders: Folders, progress: Progress) -> Prepared:
+    """`prepare`, of several processes first in the main one, which fills the cache for all. Raises RequestError: they were
+    given different things, or what only one process can fit."""
+    ranks = current()
+    if ranks.size > 1 and recipe.task != "classification":
+        raise RequestError(f"task: {recipe.task} is fitted by one process; start it without accelerate")
+    if not ranks.main:
+        ranks.wait()
+    prepared = prepare(recipe, names, folders, progress)
+    if ranks.main:
+        ranks.wait()
+    seen = [[*cohort.sha256, *cohort.side_names] for cohort in prepared.cohorts.values()]
+    refuse_disagreement({"recipe": recipe.to_yaml(), "cohort": content_key(cohorts=seen), "version": __version__}, ranks)
+    return prepared
 
 
 def run_part(
@@ -126,7 +150,7 @@ def marked(work: Work, names: list[str]) -> Iterator[None]:
 
 
 def write_audit(work: Work) -> None:
-    if work.prepared.audit is not None:
+    if work.prepared.audit is not None and current().main:
         write_json(work.directory.path / "audit.json", work.prepared.audit)
 
 
@@ -179,7 +203,10 @@ def run_fits(work: Work, name: str, part: Part = Part()) -> None:  # noqa: B008 
 
 @contextmanager
 def only_here(job: Job) -> Iterator[None]:
-    """No other process fits this meanwhile; the lock of one that died is free. Raises RequestError when one does."""
+    """No other run fits this meanwhile; the lock of one that died is free. Raises RequestError when one does."""
+    if not current().main:
+        yield
+        return
     job.folder.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(job.folder / ".lock", blocking=False)
     try:

@@ -1,5 +1,6 @@
 """Commands on recipes and runs: run, compare, lr-find, bench."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -51,10 +52,13 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def work() -> dict[str, Any]:
-        from darkcovid.report.progress import Progress
+        from darkcovid.ranks import current
+        from darkcovid.report.progress import Progress, silent
         from darkcovid.runner import Folders
         from darkcovid.runner import run as run_recipe
 
+        if not current().main:
+            return run_recipe(resolved, Folders(runs_dir, cache), silent(), arm, resume, profile)
         if jobs > 1:
             from darkcovid.scale.jobs import run_in_parallel
 
@@ -74,9 +78,9 @@ def run(
         again = _resume_command() if into is None else "the same command"
         typer.echo(f"interrupted; go on with: {again}", err=True)
         raise typer.Exit(130) from None
-    if into is None:
+    if into is None and found:
         emit(found, json_, lambda: _show_comparison(found))
-    else:
+    elif into is not None:
         done = {"run_dir": str(into), "fits": found}
         emit(done, json_, lambda: typer.echo(f"{', '.join(found)}: finished; when all are: darkcovid collect {into}"))
 
@@ -86,6 +90,8 @@ def _refuse_contradictions(jobs: int, into: Path | None, fold: int | None, seed:
         raise RequestError("--fold and --seed do a part of a run, into a folder that other calls share; name it with --into DIR")
     if into is not None and (jobs > 1 or resume):
         raise RequestError("--into does one part of a run and goes on by itself; leave --jobs and --resume out")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (jobs > 1 or into is not None):
+        raise RequestError("several processes fit one network together here; leave --jobs and --into out")
     if jobs > 1 and profile:
         raise RequestError("--profile needs the machine for itself; leave --jobs out")
 

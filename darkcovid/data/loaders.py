@@ -14,6 +14,7 @@ from fastai.torch_core import TensorImage, TensorImageBW, TensorMask
 from fasttransform import DisplayedTransform
 from torch import nn
 
+from darkcovid import ranks
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.pixels import as_channels
@@ -40,11 +41,12 @@ class ArrayLoader(TfmdDL):
     """A fastai loader whose batches are slices of the `inputs` and `targets` arrays, gathered by row in one go.
 
     inputs: (n, h, w) or (n, c, h, w) uint8; targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1. `dataset.items`
-    holds the rows of this side. Arrays already on the device stay there.
+    holds the rows of this side. Arrays already on the device stay there. Of several processes each takes its share of every
+    batch, in the same order everywhere.
     """
 
     def __init__(self, dataset, *, inputs=None, targets=None, **kwargs):
-        self.inputs, self.targets = inputs, targets
+        self.inputs, self.targets, self.ranks = inputs, targets, ranks.current()
         super().__init__(dataset, **kwargs | {"num_workers": 0})
 
     def new(self, dataset=None, cls=None, **kwargs):
@@ -53,7 +55,9 @@ class ArrayLoader(TfmdDL):
     def create_batches(self, samples: Iterator[int]):
         rows = np.asarray(self.dataset.items)
         for number, chosen in enumerate(self.chunkify(samples)):
-            yield self._batch(rows[list(chosen)])
+            mine = list(chosen)[self.ranks.rank :: self.ranks.size]
+            if mine:
+                yield self._batch(rows[mine])
             if number % RELEASE_EVERY == 0:
                 release(self.inputs)
 

@@ -61,6 +61,11 @@ class Progress:
             bars.update(task, completed=epochs)
 
 
+def silent() -> Progress:
+    """Says nothing: of several processes that fit together, one speaks."""
+    return Progress(Console(quiet=True))
+
+
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, nothing in a log; yields what takes the number done so far."""

@@ -9,6 +9,7 @@ from fastai.callback.core import Callback
 
 from darkcovid.compute import Compute
 from darkcovid.errors import DarkCovidError
+from darkcovid.ranks import current
 
 ScoreItems = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -70,6 +71,7 @@ class Recording(Direct):
         clock: Callable[[], float] = time.perf_counter,
     ):
         self.history, self.compute, self.metric, self.score, self.clock = history, compute, metric, score, clock
+        self.ranks = current()
 
     def before_train(self):
         self._start_side()
@@ -123,8 +125,20 @@ class Recording(Direct):
         self.began = self.ready = self.clock()
 
     def _end_side(self) -> float:
+        self._add_up()
         self.compute.synchronise()
         return self.clock() - self.began
+
+    def _add_up(self) -> None:
+        """What all processes saw of this side."""
+        ranks, device = self.ranks, self.compute.device
+        if ranks.size == 1:
+            return
+        right = float(torch.cat(self.scores).float().sum()) if self.scores else 0.0
+        mine = torch.tensor([float(self.loss_sum), float(self.items), right], dtype=torch.float64, device=device)
+        loss_sum, items, right = ranks.total(mine).tolist()
+        self.loss_sum, self.items = loss_sum, int(items)
+        self.scores = [torch.tensor([right / max(items, 1)])]
 
     def _mean_loss(self) -> float:
         return float(self.loss_sum) / max(self.items, 1)

@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from darkcovid.errors import DataError, one_line
 from darkcovid.paths import atomic_path
+from darkcovid.ranks import current
 from darkcovid.training.callbacks import History
 
 
@@ -30,10 +31,14 @@ def rng_state(learner: Learner) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         "loader": learner.dls.train.rng.getstate(),
         "numpy": [name, keys.tolist(), position, has_gauss, gauss],
     }
-    tensors = {"torch": torch.get_rng_state()}
+    tensors = {f"torch{_of(rank)}": state for rank, state in enumerate(current().each(torch.get_rng_state()))}
     if torch.cuda.is_available():
         tensors |= {f"cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     return plain, tensors
+
+
+def _of(rank: int) -> str:
+    return f".rank{rank}" if rank else ""
 
 
 def set_rng_state(learner: Learner, plain: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
@@ -42,7 +47,7 @@ def set_rng_state(learner: Learner, plain: dict[str, Any], tensors: dict[str, to
     learner.dls.train.rng.setstate(_as_tuples(plain["loader"]))
     name, keys, *rest = plain["numpy"]
     np.random.set_state((name, np.array(keys, np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(tensors["torch"])
+    torch.set_rng_state(tensors[f"torch{_of(current().rank)}"])
     cuda = [tensors[name] for name in sorted(tensors) if name.startswith("cuda.")]
     if cuda and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(cuda)
@@ -61,7 +66,7 @@ class Saved:
 def save_checkpoint(
     path: Path, learner: Learner, history: History, notes: dict[str, Any], kept: dict[str, dict[str, torch.Tensor]]
 ) -> None:
-    """Write the learner's whole state after an epoch, and what `Saved` holds."""
+    """Write the learner's whole state after an epoch, and what `Saved` holds; of several processes, the main one does."""
     plain_rng, rng_tensors = rng_state(learner)
     tensors = {f"model.{name}": value for name, value in learner.model.state_dict().items()}
     tensors |= {f"rng.{name}": value for name, value in rng_tensors.items()}
@@ -79,6 +84,8 @@ def save_checkpoint(
         "notes": notes,
         "kept": list(kept),
     }
+    if not current().main:
+        return
     owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(owned, temporary, metadata={"darkcovid": json.dumps(about)})

@@ -16,6 +16,7 @@ from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import array_loaders, feature_loaders
 from darkcovid.data.normalise import fit_normaliser
+from darkcovid.ranks import current
 from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.training.callbacks import History
 from darkcovid.training.features import may_remember, remembered
@@ -38,8 +39,8 @@ class Prepared:
 
 @dataclass(frozen=True)
 class FittedClassifier:
-    """The fit, the normaliser it used, and the probabilities of every image: (n, classes) float32; `judge` gives those of
-    any pixels of the same shape, (m, ..., h, w) uint8."""
+    """The fit, the normaliser it used, and the probabilities of every image: (n, classes) float32, of several processes only in
+    the main one; `judge` gives those of any pixels of the same shape, (m, ..., h, w) uint8."""
 
     fitted: Fitted
     normaliser: nn.Module
@@ -71,6 +72,8 @@ def prepare_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compu
             device=compute.device,
             oversample=data.oversample,
         )
+    if not current().main:
+        torch.manual_seed(training.seed + current().rank)  # or every process would draw the same augmentations
     return Prepared(make_learner(dls, fitted, objective.loss, compute, training), network, normaliser, objective)
 
 
@@ -114,7 +117,8 @@ def fit_classifier(
         each = [probabilities(prepared.network, seen, prepared.normaliser, prepared.objective, compute, view) for view in views]
         return np.mean(each, 0, dtype=np.float32)
 
-    return FittedClassifier(fitted, prepared.normaliser, judge(pixels), judge)
+    found = judge(pixels) if current().main else np.empty((0, len(cohort.classes)), np.float32)
+    return FittedClassifier(fitted, prepared.normaliser, found, judge)
 
 
 def probabilities(

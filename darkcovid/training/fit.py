@@ -17,6 +17,7 @@ from fastai.optimizer import SGD, RMSProp
 from torch import nn
 
 from darkcovid.compute import Compute
+from darkcovid.ranks import current
 from darkcovid.recipe import Optimiser, Training
 from darkcovid.training import schedule
 from darkcovid.training.callbacks import Autocast, EachEpoch, History, Recording, ScoreItems
@@ -25,6 +26,7 @@ from darkcovid.training.cost import Cost, measured
 from darkcovid.training.fused import FusedAdam
 from darkcovid.training.outcome import Average, Best, Keeper
 from darkcovid.training.progressive import Growing
+from darkcovid.training.together import Together, refuse_uneven_batches
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def fit(
 
     Raises DarkCovidError when the loss is no longer a number; DataError when the checkpoint is damaged.
     """
-    history, spent, kept = History(), Cost(), {}
+    history, spent, kept, ranks = History(), Cost(), {}, current()
+    refuse_uneven_batches(training.batch_size, ranks)
     learner.create_opt()
     if resume and checkpoint is not None and checkpoint.is_file():
         saved = load_checkpoint(checkpoint, learner, lambda done: _freeze_for(learner, training, done))
@@ -107,8 +110,9 @@ def fit(
                 save_checkpoint(checkpoint, learner, history, {"cost": meter.cost().as_dict()}, held)
             on_epoch(history)
 
+        together = [Together(ranks)] if ranks.size > 1 else []
         growing = [Growing(training, history)] if training.progressive else []
-        callbacks = [Recording(history, compute, metric, score), EachEpoch(after_epoch), *keepers, *growing, *watchers]
+        callbacks = [Recording(history, compute, metric, score), EachEpoch(after_epoch), *keepers, *growing, *together, *watchers]
         for phase in schedule.phases(training):
             done = len(history.rows)
             if done >= phase.end or (training.stop_after and schedule.stale(history, training.stop_after)):
