@@ -33,14 +33,14 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "
 def start(launcher, folder, sets, *more, script=("-m", "darkcovid"), **options):
     words = ["run", str(RECIPES / "base.yaml"), "--runs-dir", str(folder), *more]
     words += [word for key in sets for word in ("--set", key)]
-    port = ["--master_port", "0"] if launcher is TORCHRUN else ["--main_process_port", "0"]
+    port = ["--standalone"] if launcher is TORCHRUN else ["--main_process_port", "0"]
     command = [*launcher, *port, *script, *words] if launcher else [sys.executable, *script, *words]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options)
 
 
 def finished(process):
-    out, error = process.communicate(timeout=300)
+    out, error = process.communicate(timeout=120)
     assert process.returncode == 0, error[-3000:]
     return out
 
@@ -98,7 +98,7 @@ def test_processes_that_were_given_different_things_are_told_so(tmp_path):
         "main()\n"
     )
     process = start(TORCHRUN, tmp_path / "runs", ALIKE, script=(str(script),))
-    error = process.communicate(timeout=300)[1]
+    error = process.communicate(timeout=120)[1]
     assert process.returncode != 0
     assert "process 1 has another recipe than process 0" in error
     assert not (tmp_path / "runs").exists()
@@ -111,6 +111,7 @@ def test_every_image_is_seen_once_an_epoch(cohort, pixels, cpu, monkeypatch, siz
         monkeypatch.setattr(ranks, "current", lambda rank=rank: Ranks(rank, size))
         dls = array_loaders(cohort, pixels, normaliser=Fixed(), augmentation=None, batch_size=12, device=cpu.device)
         dls.train.rng.seed(5)
+        dls.train.randomize()  # as every epoch begins
         rows = np.asarray(dls.train.dataset.items)
         batches = [rows[list(chosen)[rank::size]] for chosen in dls.train.chunkify(dls.train.get_idxs())]
         dls.train.rng.seed(5)
