@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from darkcovid.models.channels import to_channels
-from darkcovid.models.registry import Architecture, Size, register
+from darkcovid.models.initial import as_keras
+from darkcovid.models.registry import Architecture, Build, Size, register
 from darkcovid.recipe import Model
 
 
@@ -112,11 +113,16 @@ def cnn13(model: Model, outputs: int, size: Size) -> nn.Module:
     return Gray(*layers, nn.Flatten(), nn.Linear(ni * (size[0] // 32) * (size[1] // 32), outputs))
 
 
+def _in_keras(build: Build) -> Build:
+    """The network with the first weights that its authors' library draws."""
+    return lambda model, outputs, size: as_keras(build(model, outputs, size))
+
+
 for _name, _size, _build in (
     ("basic_cnn_1", 180, basic_cnn(0.0, False)),
     ("basic_cnn_2", 224, basic_cnn(0.5, False)),
     ("basic_cnn_3", 224, basic_cnn(0.5, True)),
 ):
-    register(Architecture(_name, f"system C, basic CNN, experiment {_name[-1]}", _size, ("dense",), _build))
-register(Architecture("three_layer_cnn", "system D, three-layer CNN", 150, ("dense",), three_layer_cnn))
-register(Architecture("cnn13", "system B, 13 convolutions", 224, ("dense",), cnn13))
+    register(Architecture(_name, f"system C, basic CNN, experiment {_name[-1]}", _size, ("dense",), _in_keras(_build)))
+register(Architecture("three_layer_cnn", "system D, three-layer CNN", 150, ("dense",), _in_keras(three_layer_cnn)))
+register(Architecture("cnn13", "system B, 13 convolutions", 224, ("dense",), _in_keras(cnn13)))

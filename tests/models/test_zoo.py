@@ -3,6 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from darkcovid import models
 from darkcovid.errors import DataError, RequestError
@@ -195,3 +196,17 @@ def test_the_summary_of_a_transfer_learner():
     assert summary["parameters"] == 11_176_512 + 3 * 513
     assert summary["layers"][0]["kind"] == "Conv2d"
     assert summary["layers"][-1]["output"] == [3]
+
+
+@pytest.mark.parametrize("arch", ["cnn13", "basic_cnn_1", "three_layer_cnn"])
+def test_networks_written_in_keras_begin_as_keras_begins_them(arch):
+    network = models.build(Model(arch=arch), 3, (160, 160))
+    for layer in network.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            area = layer.weight[0][0].numel()
+            bound = (6 / (area * (layer.weight.shape[0] + layer.weight.shape[1]))) ** 0.5
+            assert 0.9 * bound < layer.weight.abs().max() <= bound
+            assert layer.bias is None or not layer.bias.any()
+    pictures = torch.rand(4, 1, 160, 160, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert network.eval()(pictures).std() > 1e-3  # the signal arrives
