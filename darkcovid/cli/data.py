@@ -88,9 +88,9 @@ def prepare(
     resolved = load(recipe, sets, manifest, data, data_root)
 
     def work() -> dict[str, Any]:
-        from darkcovid.scale.prepare import locally, prepare_recipe
+        from darkcovid.scale.prepare import Here, prepare_recipe
 
-        chosen = locally
+        chosen = Here()
         if engine == "spark":
             from darkcovid.scale.spark import SparkEngine, settings_of, start_spark
 
@@ -102,7 +102,7 @@ def prepare(
     def show() -> None:
         for stage, one in found["stages"].items():
             made = "" if one["blocks_made"] is None else f", {one['blocks_made']} of {one['blocks']} blocks had to be made"
-            typer.echo(f"{stage:8} {one['seconds']:8.1f} s{made}")
+            typer.echo(f"{stage:12} {one['seconds']:8.1f} s{made}")
         typer.echo(f"{found['images']} images are ready, {found['bad_images']} cannot be used; {found['seconds']:.1f} s in all")
 
     emit(found, json_, show)

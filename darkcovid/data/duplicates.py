@@ -5,14 +5,14 @@ Candidates are compared pixel by pixel, because lungs look alike and hashes of d
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from scipy.fft import dctn
 
 from darkcovid.data.pixels import whole_pixels
-from darkcovid.data.store import content_key, stored_finding
+from darkcovid.data.store import Sharded, content_key, stored_finding
 
 SIZE = (64, 64)
 LOW = 8
@@ -32,11 +32,19 @@ def exact_duplicates(sha256: Sequence[str]) -> list[Pair]:
     return [(same[0], other) for same in rows.values() for other in same[1:]]
 
 
-def near_duplicates(files: Sequence[Path], sha256: Sequence[str], cache_dir: Path) -> list[Pair]:
-    """Pairs (first, later) of rows that show almost the same picture, identical files left out; remembered in the cache."""
+def near_duplicates(
+    files: Sequence[Path],
+    sha256: Sequence[str],
+    cache_dir: Path,
+    search: Callable[[np.ndarray | Sharded], Sequence[Pair]] | None = None,
+) -> list[Pair]:
+    """Pairs (first, later) of rows that show almost the same picture, identical files left out; remembered in the cache.
 
-    def find() -> list[Pair]:
-        return near_pairs(whole_pixels(files, sha256, SIZE, cache_dir).array)
+    search: what finds them instead of `near_pairs`, with the same answer.
+    """
+
+    def find() -> Sequence[Pair]:
+        return (search or near_pairs)(whole_pixels(files, sha256, SIZE, cache_dir).array)
 
     key = content_key(kind="near copies", images=list(sha256), rules=[NEAR_BITS, CORRELATION])
     return [(a, b) for a, b in stored_finding(cache_dir / "findings", key, find) if sha256[a] != sha256[b]]
@@ -50,12 +58,12 @@ def near_pairs(pixels: np.ndarray) -> list[Pair]:
         differing = LOW * LOW - (block @ hashes.T + (1 - block) @ (1 - hashes).T)
         rows, others = np.nonzero(differing <= NEAR_BITS)
         later = start + rows < others
-        found += _alike(pixels, start + rows[later], others[later])
+        found += alike(pixels, start + rows[later], others[later])
     return found
 
 
-def _alike(pixels: np.ndarray, first: np.ndarray, other: np.ndarray) -> list[Pair]:
-    """Of the pairs (first, other) those whose pixels correlate. first, other: (m,) rows."""
+def alike(pixels: np.ndarray, first: np.ndarray, other: np.ndarray) -> list[Pair]:
+    """Of the pairs (first, other) those whose pixels correlate. pixels: (n, h, w) uint8; first, other: (m,) rows."""
     found = []
     for start in range(0, len(first), AT_ONCE):
         a, b = first[start : start + AT_ONCE], other[start : start + AT_ONCE]

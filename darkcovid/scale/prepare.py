@@ -3,21 +3,38 @@
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import chosen_rows, classification_cohort
+from darkcovid.data.duplicates import Pair, near_duplicates, near_pairs
+from darkcovid.data.store import Sharded
 from darkcovid.errors import RequestError
 from darkcovid.inputs import InputMaker
 from darkcovid.recipe import Recipe
 from darkcovid.scale.blocks import Block, Done, Job, Stage, blocks_of, lung_weights, make_block, segmenter_of
 
-Engine = Callable[[Job, Sequence[Block]], Iterable[Done]]
+
+class Engine(Protocol):
+    """Who does the work."""
+
+    def do(self, job: Job, blocks: Sequence[Block]) -> Iterable[Done]:
+        """Every block's work, each as soon as it is done."""
+
+    def near_pairs(self, pixels: np.ndarray | Sharded) -> list[Pair]:
+        """The rows of (n, 64, 64) uint8 pixels that show almost the same picture."""
 
 
-def locally(job: Job, blocks: Sequence[Block]) -> Iterable[Done]:
-    """The engine of one process: block after block."""
-    return (make_block(job, block) for block in blocks)
+class Here:
+    """This process, block after block."""
+
+    def do(self, job: Job, blocks: Sequence[Block]) -> Iterable[Done]:
+        return (make_block(job, block) for block in blocks)
+
+    def near_pairs(self, pixels: np.ndarray | Sharded) -> list[Pair]:
+        return near_pairs(pixels)
 
 
 def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callable[[str], None]) -> dict[str, Any]:
@@ -34,7 +51,7 @@ def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callabl
         say(f"{stage}: {sum(len(block.names) for block in blocks)} images in {len(blocks)} blocks")
         began = perf_counter()
         done = []
-        for one in engine(Job(stage, recipe, cache_dir, **more), blocks):
+        for one in engine.do(Job(stage, recipe, cache_dir, **more), blocks):
             done.append(one)
             say(f"{stage}: {len(done)}/{len(blocks)} blocks, {one.images} images in {one.seconds:.1f} s")
         stages[stage] = {
@@ -52,6 +69,11 @@ def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callabl
         carry_out("lungs", blocks)
     sizes = tuple((arm, maker.size(arm)) for arm in maker.arms)
     carry_out("pixels", blocks, sizes=sizes)
+    if recipe.audit != "none":
+        say("near copies")
+        began = perf_counter()
+        near_duplicates(cohort.files, cohort.sha256, cache_dir, engine.near_pairs)
+        stages["near copies"] = {"blocks": len(blocks), "blocks_made": None, "seconds": perf_counter() - began}
     return {
         "images": len(cohort),
         "bad_images": len(cohort.bad),

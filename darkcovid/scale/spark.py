@@ -10,10 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from darkcovid.data.duplicates import Pair
+from darkcovid.data.store import Sharded
 from darkcovid.errors import DarkCovidError, RequestError, one_line
 from darkcovid.scale.blocks import Block, Done, Job, make_block
+from darkcovid.scale.near import near_pairs_on_spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -24,11 +28,11 @@ SCHEMA = "number long, images long, bad long, seconds double, fresh boolean"
 
 @dataclass(frozen=True)
 class SparkEngine:
-    """Does blocks on a Spark session."""
+    """A Spark session."""
 
     session: "SparkSession"
 
-    def __call__(self, job: Job, blocks: Sequence[Block]) -> Iterable[Done]:
+    def do(self, job: Job, blocks: Sequence[Block]) -> Iterable[Done]:
         if not blocks:
             return []
         rows = [(block.number, list(block.names), list(block.sha256)) for block in blocks]
@@ -39,6 +43,12 @@ class SparkEngine:
         except Exception as error:  # noqa: BLE001 (Spark wraps whatever happened on a worker)
             raise DarkCovidError(f"spark: {job.stage} failed: {_cause(error)}; run it again, what is done is kept") from None
         return sorted((Done(**row.asDict()) for row in done), key=lambda one: one.number)
+
+    def near_pairs(self, pixels: np.ndarray | Sharded) -> list[Pair]:
+        try:
+            return near_pairs_on_spark(self.session, pixels)
+        except Exception as error:  # noqa: BLE001
+            raise DarkCovidError(f"spark: looking for near copies failed: {_cause(error)}") from None
 
 
 def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSession":

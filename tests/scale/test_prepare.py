@@ -14,7 +14,7 @@ import pytest
 
 from darkcovid.errors import RequestError
 from darkcovid.recipe import load_recipe
-from darkcovid.scale.prepare import locally, prepare_recipe
+from darkcovid.scale.prepare import Here, prepare_recipe
 from darkcovid.scale.spark import settings_of
 
 from ..conftest import RECIPES
@@ -51,7 +51,7 @@ def cache(drawn, tmp_path):
 
 
 def prepared(cache):
-    return prepare_recipe(load_recipe(RECIPES / "segmented.yaml", SETS), cache, locally, lambda text: None)
+    return prepare_recipe(load_recipe(RECIPES / "segmented.yaml", SETS), cache, Here(), lambda text: None)
 
 
 def contents(cache):
@@ -95,7 +95,7 @@ def test_one_bad_image_is_counted_and_does_not_end_it(cache, small_shards):
     image = next(cache.glob("phantom/*/images/*.png"))
     image.write_bytes(b"broken")
     found = prepare_recipe(
-        load_recipe(RECIPES / "segmented.yaml", [*SETS, "data.max_bad=0.05"]), cache, locally, lambda text: None
+        load_recipe(RECIPES / "segmented.yaml", [*SETS, "data.max_bad=0.05"]), cache, Here(), lambda text: None
     )
     assert found["bad_images"] == 1
 
