@@ -50,7 +50,7 @@ def _contents(cohort: Cohort, cache_dir: Path) -> dict[str, Any]:
     labels, patients = np.array(cohort.classes)[cohort.labels], cohort.patients.to_numpy()
     rows = spread(np.arange(len(cohort)), MOST)
     seen = cohort.take(rows)
-    pixels = whole_pixels(seen.files, seen.sha256, SMALL, cache_dir).array
+    pixels = np.array(whole_pixels(seen.files, seen.sha256, SMALL, cache_dir).array)
     statistics = forest_accuracy(image_statistics(pixels), labels[rows], patients[rows])
     recorded = int((cohort.rows.sha256 != "").sum())
     return _giveaways(cohort.rows, labels, patients) | {

@@ -14,6 +14,8 @@ import pytest
 
 from darkcovid.errors import RequestError
 from darkcovid.recipe import load_recipe
+from darkcovid.report.progress import silent
+from darkcovid.runner import Folders, run
 from darkcovid.scale.prepare import Here, prepare_recipe
 from darkcovid.scale.spark import settings_of
 
@@ -89,6 +91,24 @@ def test_a_run_finds_everything_that_was_prepared(cache, small_shards):
     for arm, size in found["image_size"].items():
         inputs = maker.make(arm)
         assert not inputs.fresh and list(inputs.size) == size and len(inputs.pixels) == found["images"]
+
+
+@pytest.mark.slow
+def test_a_whole_run_on_shards_is_the_run_on_one_array(cache, tmp_path, monkeypatch):
+    """Audits and Grad-CAM included, with lungs in the crop and in the audit."""
+    recipe = load_recipe(RECIPES / "segmented.yaml", [*SETS, "training.epochs=1", "training.batch_size=8"])
+    run(recipe, Folders(tmp_path / "whole", cache), silent(), ["small", "segmented"])
+    for kind in ("pixels", "masks", "intake", "findings"):
+        shutil.rmtree(cache / kind)
+    for module in ("data.store", "data.intake"):
+        monkeypatch.setattr(f"darkcovid.{module}.SHARD_ROWS", ROWS)
+    run(recipe, Folders(tmp_path / "shards", cache), silent(), ["small", "segmented"])
+    (whole,), (shards,) = (tmp_path / "whole").iterdir(), (tmp_path / "shards").iterdir()
+    for name in ("predictions.csv", "split.csv", "attention.csv"):
+        for arm in ("small", "segmented"):
+            assert (shards / arm / name).read_text() == (whole / arm / name).read_text()
+    audits = [json.loads((folder / "audit.json").read_text()) | {"seconds": 0} for folder in (whole, shards)]
+    assert audits[0] == audits[1]
 
 
 def test_one_bad_image_is_counted_and_does_not_end_it(cache, small_shards):
