@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from darkcovid import __version__
 from darkcovid.serving import description
@@ -131,6 +132,8 @@ class _Held:
                 async for part in request.stream():
                     self._count(len(part))
                     parts.append(part)
+        except ClientDisconnect:
+            raise Fault(400, "the body ended early") from None
         except TimeoutError:
             raise Fault(408, f"the body did not arrive within {limits.body_seconds:g} s", {"Connection": "close"}) from None
         return b"".join(parts)

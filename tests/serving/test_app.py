@@ -285,6 +285,19 @@ def test_time_limits():
             assert b" 408 " in client.recv(4096).split(b"\r\n")[0]
 
 
+def test_a_client_that_hangs_up_half_way_does_no_harm(capfd):
+    with serving(make_app({"slow": Slow(0)})) as address:
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1]))) as client:
+                client.sendall(b"POST /v1/models/slow:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert ask(address, "slow", json=gray(14)).ok
+        until = time.monotonic() + 10
+        while "{name}:predict" not in (said := requests.get(f"{address}/metrics", timeout=TIMEOUT).text):
+            assert time.monotonic() < until
+        assert 'status="500"' not in said
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_a_failing_model_is_a_500_and_the_next_request_is_answered():
     class Moody(Slow):
         def __call__(self, images, explain=False):
