@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from darkcovid.data.duplicates import NEAR_BITS, Pair, alike, perceptual_hashes
+from darkcovid.data.duplicates import NEAR_BITS, Pair, alike, hashed, low_frequencies
 from darkcovid.data.store import SHARD_ROWS, Sharded
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _hashes(files: list[str]) -> Any:
             for number in table.shard:
                 pixels = np.load(files[number], mmap_mode="r")
                 rows = np.arange(len(pixels)) + number * SHARD_ROWS
-                yield pd.DataFrame({"row": rows, "hash": packed(perceptual_hashes(pixels))})
+                yield pd.DataFrame({"row": rows, "hash": packed(hashed(low_frequencies(pixels)))})
 
     return work
 
