@@ -5,7 +5,7 @@ The forms are TensorFlow Serving's (`instances` or `inputs`, as nested arrays or
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from darkcovid.data.decode import bytes_grayscale
 from darkcovid.errors import DataError
 
 MOST_IMAGES = 64
-MOST_PIXELS = 50_000_000
+MOST_PIXELS, MOST_PIXELS_TOGETHER = 50_000_000, 200_000_000
 SIDES = (16, 8192)
 SIGNATURES = (None, "", "serving_default")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -66,7 +66,7 @@ async def read_form(headers: Headers, body: bytes) -> list[tuple[str, bytes]]:
 
 def pictures_of_files(files: Sequence[tuple[str, bytes]]) -> Asked:
     """Named bytes of PNG, JPEG or DICOM files. Raises Fault."""
-    return Asked([_picture(content, name) for name, content in files])
+    return Asked(_gathered(_picture(content, name) for name, content in files))
 
 
 def pictures_of_json(body: bytes) -> Asked:
@@ -96,10 +96,21 @@ def _instances(values: list[Any], name: str) -> list[Image.Image]:
     arrays = [value if isinstance(value, bytes) else _array(value, f"{name}[{place}]") for place, value in enumerate(values)]
     brightest = max((float(array.max()) for array in arrays if not isinstance(array, bytes)), default=0.0)
     scale = 255.0 if brightest <= 1 else 1.0
-    return [
+    return _gathered(
         _picture(value, f"{name}[{place}]") if isinstance(value, bytes) else _gray(value * scale)
         for place, value in enumerate(arrays)
-    ]
+    )
+
+
+def _gathered(pictures: Iterable[Image.Image]) -> list[Image.Image]:
+    """The pictures as they are decoded, until they are too large together: small files can hold large pictures."""
+    found, pixels = [], 0
+    for picture in pictures:
+        found.append(picture)
+        pixels += picture.width * picture.height
+        if pixels > MOST_PIXELS_TOGETHER:
+            raise Fault(413, f"the images have more than {MOST_PIXELS_TOGETHER:,} pixels together; send fewer at once")
+    return found
 
 
 def _unwrapped(value: Any, where: str) -> Any:

@@ -156,6 +156,13 @@ def test_files_that_are_no_radiograph_get_one_line(server, content, words):
         assert re.search(words, answer.json()["error"]), answer.text
 
 
+def test_small_files_of_large_pictures_are_refused_together(server):
+    file = io.BytesIO()
+    Image.new("L", (7000, 7000)).save(file, "PNG")
+    answer = ask(server, files=[("file", file.getvalue())] * 6)
+    assert answer.status_code == 413 and "200,000,000 pixels together" in answer.json()["error"]
+
+
 def test_a_truncated_image_is_refused(server, radiographs):
     answer = ask(server, files={"file": radiographs[0][:-100]})
     assert answer.status_code == 400 and "cannot be decoded" in answer.json()["error"]
