@@ -63,10 +63,10 @@ def find_leaks(
 ) -> Leaks:
     """Look for leaks among n images. rows: of a manifest; labels, sides: (n) names; sha256: (n) of the files, '' where
     unknown; near: pairs of rows that are almost the same picture, as `near_duplicates` finds them."""
-    exact = exact_duplicates(sha256)
+    exact, paths = exact_duplicates(sha256), rows.path.tolist()
 
     def named(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
-        return [(rows.path.iloc[a], rows.path.iloc[b]) for a, b in pairs]
+        return [(paths[a], paths[b]) for a, b in pairs]
 
     def apart(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
         return named([(a, b) for a, b in pairs if sides[a] != sides[b]])
