@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 
 import orjson
@@ -103,14 +104,13 @@ class Service:
         try:
             body = await held.read(request)
             if kind == "multipart/form-data":
-                found = await read_form(request.headers, body)
-                work = lambda: pictures_of_files(found)  # noqa: E731
+                read = partial(pictures_of_files, await read_form(request.headers, body))
             elif kind in IMAGE_TYPES:
-                work = lambda: pictures_of_files([("body", body)])  # noqa: E731
+                read = partial(pictures_of_files, [("body", body)])
             else:
-                work = lambda: pictures_of_json(body)  # noqa: E731
+                read = partial(pictures_of_json, body)
             async with self.decoding:
-                return await asyncio.to_thread(work)
+                return await asyncio.to_thread(read)
         finally:
             held.release()
 
