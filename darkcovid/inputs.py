@@ -134,7 +134,7 @@ class InputMaker:
         return None if stored is None else LungAreas(stored.array, self.lungs(recipe.lungs or Lungs()).trusted)
 
     def _stored_areas(self, recipe: Recipe, size: Size) -> Stored | None:
-        if recipe.audit not in ("shortcuts", "retrain"):
+        if not recipe.judges_shortcuts:
             return None
         found = self.lungs(recipe.lungs or Lungs())
         return lung_areas(self.cohort, found, recipe.lungs, size, recipe.data.letterbox, self.cache_dir)

@@ -34,6 +34,13 @@ class Part:
     fold: int | None = None
     seed: int | None = None
 
+    @classmethod
+    def of(cls, fit: str) -> "Part":
+        """The part that is the fit of this name alone."""
+        words = [word for word in fit.split("-") if word]
+        numbers = {kind: int(word.removeprefix(kind)) for word in words for kind in ("fold", "seed") if word.startswith(kind)}
+        return cls(**numbers)
+
     def has(self, fit: str) -> bool:
         """Whether the fit of this name, as `Recipe.fits` gives it, belongs to the part."""
         return self._names() <= set(fit.split("-"))
@@ -81,6 +88,11 @@ class Recipe(Strict):
     def channels(self) -> int:
         """Channels of the pixels that an arm feeds its network: 2 where a thumbnail stands beside the crop."""
         return 2 if self.lungs is not None and self.lungs.thumbnail else 1
+
+    @property
+    def judges_shortcuts(self) -> bool:
+        """Whether each fitted classifier is asked how it does without lungs, which must then be found."""
+        return self.audit in ("shortcuts", "retrain")
 
     def arm_recipe(self, arm: str) -> "Recipe":
         """The whole recipe of one arm, itself without arms. Raises `RequestError` with the key path when it is invalid."""

@@ -51,11 +51,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a block: how many images, how many of them cannot be used, seconds, and whether any shard had to be made."""
+    """What became of a block: how many images, seconds, and whether any shard had to be made."""
 
     number: int
     images: int
-    bad: int
     seconds: float
     fresh: bool
 
@@ -72,11 +71,11 @@ def make_block(job: Job, block: Block) -> Done:
     started = perf_counter()
     if job.stage == "intake":
         rows = pd.DataFrame({"path": block.names, "sha256": block.sha256})
-        found = take_in(Manifest(rows, job.roots), job.cache_dir)
-        bad, fresh = sum(one.fault is not None for one in found), False
+        take_in(Manifest(rows, job.roots), job.cache_dir)
+        fresh = False
     else:
-        bad, fresh = 0, _make_inputs(job, _bare_cohort(block))
-    return Done(block.number, len(block.names), bad, perf_counter() - started, fresh)
+        fresh = _make_inputs(job, _bare_cohort(block))
+    return Done(block.number, len(block.names), perf_counter() - started, fresh)
 
 
 def _make_inputs(job: Job, cohort: Cohort) -> bool:
@@ -95,7 +94,7 @@ def lung_weights(recipe: Recipe) -> list[str | None]:
     """The lung segmenters that the recipe's arms need, None for the shipped one."""
     found: list[str | None] = []
     for arm in recipe.arm_recipes().values():
-        if arm.lungs is not None or arm.audit in ("shortcuts", "retrain"):
+        if arm.lungs is not None or arm.judges_shortcuts:
             weights = arm.lungs.weights if arm.lungs else None
             found += [weights] if weights not in found else []
     return found

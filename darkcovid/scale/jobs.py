@@ -5,12 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from darkcovid.errors import DarkCovidError
 from darkcovid.inputs import chosen_arms
-from darkcovid.recipe import Recipe
+from darkcovid.recipe import Part, Recipe
 from darkcovid.report.progress import Progress
 from darkcovid.rundir import RunDir
 from darkcovid.runner import Folders, Work, collect, marked, prepare
@@ -42,7 +43,7 @@ def _caller(path: Path, cache: Path, jobs: int, say: Callable[[str], None]) -> C
 
     def call(fit: tuple[str, str]) -> str | None:
         arm, name = fit
-        part = [word for piece in name.split("-") if piece for word in (f"--{piece[:4]}", piece[4:])]
+        part = [f"--{key}={value}" for key, value in asdict(Part.of(name)).items() if value is not None]
         words = [sys.executable, "-m", "darkcovid", "run", str(path / "recipe.yaml"), "--into", str(path), "--arm", arm, *part]
         called = subprocess.run(
             [*words, "--cache-dir", str(cache)],

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 TRIES = 4
-SCHEMA = "number long, images long, bad long, seconds double, fresh boolean"
+SCHEMA = "number long, images long, seconds double, fresh boolean"
 
 
 @dataclass(frozen=True)

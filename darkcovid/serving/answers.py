@@ -13,6 +13,7 @@ from darkcovid.data.intake import in_threads
 from darkcovid.data.pixels import save_png
 from darkcovid.paths import write_text
 from darkcovid.report.overlays import heat_overlay
+from darkcovid.serving.pictures import reduced
 from darkcovid.serving.predict import Prediction, Predictor
 
 BATCH = 16
@@ -43,10 +44,8 @@ def answer_images(
 
 def explained(image: Image.Image, heat: np.ndarray) -> Image.Image:
     """The image, at most 1024 px on its long side, under its heat map."""
-    scale = min(1.0, LONG_SIDE / max(image.size))
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    small = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
-    return heat_overlay(small, np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR)))
+    small, heat = reduced(image, heat, LONG_SIDE)
+    return heat_overlay(np.asarray(small), heat)
 
 
 def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:

@@ -16,19 +16,27 @@ LONG_SIDE = 768
 def shown(image: Image.Image, prediction: Prediction) -> dict[str, Any]:
     """label, probabilities, lungs_trusted, warnings, and `picture`, `lungs`, `heat`: PNG data URLs of one size, the last two
     transparent where there is nothing to show."""
-    scale = min(1.0, LONG_SIDE / max(image.size))
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    heat = np.asarray(Image.fromarray(prediction.heat).resize(size, Image.Resampling.BILINEAR))
-    edge = outline(prediction.lungs, size)
+    small, heat = reduced(image, prediction.heat, LONG_SIDE)
+    edge = outline(prediction.lungs, small.size)
     return {
         "label": prediction.label,
         "probabilities": prediction.probabilities,
         "lungs_trusted": prediction.lungs_trusted,
         "warnings": list(prediction.warnings),
-        "picture": _url(image.resize(size, Image.Resampling.BILINEAR)),
+        "picture": _url(small),
         "lungs": _url(_layer(edge.astype(np.float32), PREDICTED if prediction.lungs_trusted else UNTRUSTED)),
         "heat": _url(_layer(heat / max(float(heat.max()), 1e-9), TRUE)),
     }
+
+
+def reduced(image: Image.Image, heat: np.ndarray, long_side: int) -> tuple[Image.Image, np.ndarray]:
+    """An image and its heat map, (height, width), at most `long_side` pixels on the longer side."""
+    scale = min(1.0, long_side / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return (
+        image.resize(size, Image.Resampling.BILINEAR),
+        np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR)),
+    )
 
 
 def _layer(strength: np.ndarray, colour: str) -> Image.Image:

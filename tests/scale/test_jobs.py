@@ -28,6 +28,7 @@ def test_which_fits_a_part_has():
     names = ["fold1-seed41", "fold10-seed41", "fold1-seed42"]
     assert [Part(fold=1).has(name) for name in names] == [True, False, True]
     assert [Part(fold=1, seed=42).has(name) for name in names] == [False, False, True]
+    assert Part.of("fold10-seed41") == Part(10, 41) and Part.of("") == Part() and Part.of("seed7") == Part(seed=7)
     assert Part().has("") and not Part(seed=1).has("")
 
 
