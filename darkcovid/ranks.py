@@ -3,6 +3,7 @@
 They are started by `accelerate launch` or `torchrun`, and joined by accelerate (gloo between CPUs, NCCL between GPUs).
 """
 
+import atexit
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -79,4 +80,5 @@ def current() -> Ranks:
     except ImportError:
         raise DarkCovidError("several processes need accelerate; install `darkcovid[distributed]`") from None
     state = PartialState(cpu=not torch.cuda.is_available())
+    atexit.register(distributed.destroy_process_group)  # its threads must end before the interpreter does, or it may abort
     return Ranks(state.process_index, state.num_processes)
