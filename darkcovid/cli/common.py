@@ -43,6 +43,17 @@ def cache_folder(cache_dir: Path | None) -> Path:
     return cache_dir or user_cache_dir()
 
 
+def spark_session(engine: str, master: str | None, settings: list[str]):
+    """A Spark session where `--engine` asks for one, else None."""
+    if engine not in ("local", "spark"):
+        raise RequestError(f"--engine {engine}: there is local and spark")
+    if engine == "local":
+        return None
+    from darkcovid.scale.spark import settings_of, start_spark
+
+    return start_spark(master, settings_of(settings))
+
+
 def with_fastai(work):
     """`work()`, with one clear line when the deep-learning libraries do not import, and without their warnings."""
     from darkcovid.quiet import hush

@@ -5,9 +5,22 @@ from typing import Annotated, Any
 
 import typer
 
-from darkcovid.cli.common import cache_folder, emit, load, manifest_rows, with_fastai
-from darkcovid.cli.options import CacheDir, DataOption, DataRoot, Dataset, Json, ManifestOption, ManifestPath, RecipePath, Sets
-from darkcovid.errors import DarkCovidError, RequestError
+from darkcovid.cli.common import cache_folder, emit, load, manifest_rows, spark_session, with_fastai
+from darkcovid.cli.options import (
+    CacheDir,
+    DataOption,
+    DataRoot,
+    Dataset,
+    EngineName,
+    Json,
+    ManifestOption,
+    ManifestPath,
+    Master,
+    RecipePath,
+    Sets,
+    SparkConf,
+)
+from darkcovid.errors import DarkCovidError
 
 data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
 
@@ -36,23 +49,25 @@ def verify(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset 
 
 @data_app.command()
 def audit(
-    target: Annotated[Path, typer.Argument(metavar="RECIPE|MANIFEST", help="A recipe, or a manifest CSV.")],
+    target: Annotated[Path, typer.Argument(metavar="RECIPE|MANIFEST", help="A recipe, or a manifest (CSV or Parquet).")],
     sets: Sets = [],  # noqa: B006
     manifest: ManifestOption = None,
     data: DataOption = None,
     data_root: DataRoot = None,
     dataset: Dataset = None,
+    engine: EngineName = "local",
+    master: Master = None,
+    spark_conf: SparkConf = [],  # noqa: B006
     json_: Json = False,
     cache_dir: CacheDir = None,
 ) -> None:
     """Look for leaked patients, copied images, and what gives the class away without lungs. Of a manifest, no image is
     needed; of a recipe, its split and its images are looked at too."""
+    from darkcovid.data.manifest import is_manifest
     from darkcovid.report.data_tables import audit_lines
 
-    if target.suffix.lower() == ".csv":
-        from darkcovid.audit import audit_manifest
-
-        found = audit_manifest(manifest_rows(target, data_root, dataset))
+    if is_manifest(target):
+        found = _audit_manifest(target, data_root, dataset, spark_session(engine, master, spark_conf))
     else:
         resolved = load(target, sets, manifest, data, data_root)
 
@@ -60,11 +75,26 @@ def audit(
             from darkcovid.audit import audit_cohort
             from darkcovid.data.cohort import classification_cohort
 
-            cache = cache_folder(cache_dir)
-            return audit_cohort(classification_cohort(resolved.data, cache), cache)
+            cache, session = cache_folder(cache_dir).absolute(), spark_session(engine, master, spark_conf)
+            cohort = classification_cohort(resolved.data, cache)
+            if session is None:
+                return audit_cohort(cohort, cache)
+            from darkcovid.scale.audit import audit_cohort_on_spark
+
+            return audit_cohort_on_spark(session, cohort, cache)
 
         found = with_fastai(work)
     emit(found, json_, lambda: typer.echo("\n".join(audit_lines(found))))
+
+
+def _audit_manifest(path: Path, data_root: str | None, dataset: str | None, session) -> dict[str, Any]:
+    from darkcovid.audit import audit_facts, audit_manifest
+
+    if session is None:
+        return audit_manifest(manifest_rows(path, data_root, dataset))
+    from darkcovid.scale.facts import SparkFacts
+
+    return audit_facts(SparkFacts.of_manifest(session, path, dataset))
 
 
 @data_app.command()
@@ -74,27 +104,21 @@ def prepare(
     manifest: ManifestOption = None,
     data: DataOption = None,
     data_root: DataRoot = None,
-    engine: Annotated[str, typer.Option(metavar="local|spark", help="This process, or Spark.")] = "local",
-    master: Annotated[
-        str | None, typer.Option(metavar="URL", help="Spark's master; all cores of this machine by default.")
-    ] = None,
-    spark_conf: Annotated[list[str], typer.Option("--spark-conf", metavar="KEY=VALUE", help="A setting of Spark.")] = [],  # noqa: B006
+    engine: EngineName = "local",
+    master: Master = None,
+    spark_conf: SparkConf = [],  # noqa: B006
     json_: Json = False,
     cache_dir: CacheDir = None,
 ) -> None:
     """Fill the cache with what a recipe's arms need: images verified, decoded, segmented, cropped and resized."""
-    if engine not in ("local", "spark"):
-        raise RequestError(f"--engine {engine}: there is local and spark")
     resolved = load(recipe, sets, manifest, data, data_root)
 
     def work() -> dict[str, Any]:
         from darkcovid.scale.prepare import Here, prepare_recipe
+        from darkcovid.scale.spark import SparkEngine
 
-        chosen = Here()
-        if engine == "spark":
-            from darkcovid.scale.spark import SparkEngine, settings_of, start_spark
-
-            chosen = SparkEngine(start_spark(master, settings_of(spark_conf)))
+        session = spark_session(engine, master, spark_conf)
+        chosen = Here() if session is None else SparkEngine(session)
         return prepare_recipe(resolved, cache_folder(cache_dir).absolute(), chosen, lambda text: typer.echo(text, err=True))
 
     found = with_fastai(work)

@@ -19,3 +19,6 @@ Weights = Annotated[str | None, typer.Option("--weights", metavar="FILE", help="
 Margin = Annotated[float, typer.Option("--margin", min=0, max=1, help="Widen the crop's box by this share of its sides.")]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda|mps", help="Where to compute.")]
 Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Only the rows of this dataset.")]
+EngineName = Annotated[str, typer.Option("--engine", metavar="local|spark", help="This process, or Spark.")]
+Master = Annotated[str | None, typer.Option(metavar="URL", help="Spark's master; all cores of this machine by default.")]
+SparkConf = Annotated[list[str], typer.Option("--spark-conf", metavar="KEY=VALUE", help="A setting of Spark.")]

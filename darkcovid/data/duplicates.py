@@ -1,10 +1,9 @@
-"""Which images are the same picture? Identical files by checksum; near copies by a perceptual hash, then by correlation.
+"""Which images are almost the same picture? Those of similar perceptual hash whose pixels correlate.
 
 The hash is the 64-bit pHash of the picture's low frequencies (Zauner 2010), which survives rescaling and recompression.
 Candidates are also compared pixel by pixel, because lungs look alike and hashes of different patients collide.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,15 +21,6 @@ AT_ONCE, TILE = 1024, 8192
 APART = 1 - CORRELATION + 1e-4  # half the squared distance of standardised pictures, and room for rounding
 
 Pair = tuple[int, int]
-
-
-def exact_duplicates(sha256: Sequence[str]) -> list[Pair]:
-    """Pairs (first, later) of rows whose files are identical. sha256: (n) digests, '' where unknown."""
-    rows = defaultdict(list)
-    for row, digest in enumerate(sha256):
-        if digest:
-            rows[digest].append(row)
-    return [(same[0], other) for same in rows.values() for other in same[1:]]
 
 
 def near_duplicates(

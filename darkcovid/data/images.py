@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from darkcovid.data.decode import SUFFIXES, open_grayscale
-from darkcovid.data.manifest import read_manifest
+from darkcovid.data.manifest import is_manifest, read_manifest
 from darkcovid.errors import DataError, RequestError
 
 
@@ -26,7 +26,7 @@ def find_images(target: Path, data_root: str | None = None) -> list[FoundImage]:
     if target.is_dir():
         files = sorted(path for path in target.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
         found = [FoundImage(path.relative_to(target).as_posix(), path) for path in files]
-    elif target.suffix.lower() == ".csv":
+    elif is_manifest(target):
         manifest = read_manifest(target, data_root)
         found = [FoundImage(path, manifest.locate(path)) for path in manifest.rows.path]
     elif target.is_file():

@@ -9,11 +9,25 @@ from typing import Any
 import pandas as pd
 
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.duplicates import Pair, exact_duplicates, near_duplicates
-from darkcovid.data.sides import patient_groups
+from darkcovid.data.duplicates import Pair, near_duplicates
+from darkcovid.data.facts import Facts, TableFacts, facts_of
 from darkcovid.errors import RequestError
 
 SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """Two images that are the same picture: their paths, whether they are on two sides, and whether their labels differ."""
+
+    first: str
+    other: str
+    across: bool
+    relabelled: bool
+
+    @property
+    def paths(self) -> tuple[str, str]:
+        return self.first, self.other
 
 
 @dataclass(frozen=True)
@@ -58,38 +72,45 @@ class Leaks:
         }
 
 
-def find_leaks(
-    rows: pd.DataFrame, labels: Sequence[str], sides: Sequence[str], sha256: Sequence[str], near: Sequence[Pair] = ()
-) -> Leaks:
-    """Look for leaks among n images. rows: of a manifest; labels, sides: (n) names; sha256: (n) of the files, '' where
-    unknown; near: pairs of rows that are almost the same picture, as `near_duplicates` finds them."""
-    exact, paths = exact_duplicates(sha256), rows.path.tolist()
-
-    def named(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
-        return [(paths[a], paths[b]) for a, b in pairs]
-
-    def apart(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
-        return named([(a, b) for a, b in pairs if sides[a] != sides[b]])
-
-    table = pd.DataFrame({"patient": patient_groups(rows).to_numpy(), "side": list(sides), "label": list(labels)})
-    by_patient = table.groupby("patient")
-    straddling = by_patient.side.nunique()
-    straddling = straddling.index[straddling > 1].tolist()
+def find_leaks(facts: Facts, near: Sequence[Twins] = ()) -> Leaks:
+    """Look for leaks among images. near: those that are almost the same picture."""
+    patients, exact = facts.patients(), exact_copies(facts.copies())
     return Leaks(
         patients={
-            "total": int(by_patient.ngroups),
-            "repeated": int((by_patient.size() > 1).sum()),
-            "on_both_sides": len(straddling),
-            "with_several_labels": int((by_patient.label.nunique() > 1).sum()),
+            "total": patients.total,
+            "repeated": patients.repeated,
+            "on_both_sides": len(patients.straddling),
+            "with_several_labels": patients.with_several_labels,
         },
-        exact=named(exact),
-        near=named(near),
-        exact_across=apart(exact),
-        near_across=apart(near),
-        relabelled=named([(a, b) for a, b in [*exact, *near] if labels[a] != labels[b]]),
-        straddling=straddling,
-        unknown_patients=int((rows.patient_id == "").sum()),
+        exact=[pair.paths for pair in exact],
+        near=[pair.paths for pair in near],
+        exact_across=[pair.paths for pair in exact if pair.across],
+        near_across=[pair.paths for pair in near if pair.across],
+        relabelled=[pair.paths for pair in [*exact, *near] if pair.relabelled],
+        straddling=list(patients.straddling),
+        unknown_patients=patients.unknown,
     )
+
+
+def exact_copies(copies: pd.DataFrame) -> list[Twins]:
+    """The first image of each checksum with every other one of it. copies: as `Facts.copies` gives them."""
+    found = []
+    for _, same in copies.groupby("sha256", sort=False):
+        first, *others = same.itertuples(index=False)
+        found += [Twins(first.path, one.path, first.side != one.side, first.label != one.label) for one in others]
+    return sorted(found, key=lambda pair: pair.paths)
+
+
+def near_copies(cohort: Cohort, pairs: Sequence[Pair]) -> list[Twins]:
+    """Pairs of a cohort's rows, as `near_duplicates` finds them."""
+    paths, sides, labels = cohort.rows.path.tolist(), cohort.side_names, cohort.labels
+    return [Twins(paths[a], paths[b], bool(sides[a] != sides[b]), bool(labels[a] != labels[b])) for a, b in pairs]
+
+
+def cohort_facts(cohort: Cohort) -> pd.DataFrame:
+    """`facts_of` a cohort's images, with the checksums of the files themselves."""
+    rows = cohort.rows.assign(sha256=list(cohort.sha256))
+    return facts_of(rows, [cohort.classes[label] for label in cohort.labels], cohort.side_names)
 
 
 def leaks_of(cohort: Cohort, cache_dir: Path) -> Leaks:
@@ -101,8 +122,7 @@ def leaks_of_splits(cohorts: Sequence[Cohort], cache_dir: Path) -> list[Leaks]:
     """The leaks of each of several splits of the same images, whose near copies are looked for once."""
     first = cohorts[0]
     near = near_duplicates(first.files, first.sha256, cache_dir)
-    names = [first.classes[label] for label in first.labels]
-    return [find_leaks(first.rows, names, split.side_names.tolist(), first.sha256, near) for split in cohorts]
+    return [find_leaks(TableFacts(cohort_facts(split)), near_copies(split, near)) for split in cohorts]
 
 
 def refuse_leaks(found: Leaks, allowed: bool) -> None:

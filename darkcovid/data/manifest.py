@@ -1,12 +1,13 @@
-"""The manifest is the only list of images: a CSV with a row an image. Nothing walks folders behind its back."""
+"""The manifest is the only list of images: a CSV or Parquet file, a row an image. Nothing walks folders behind its back."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from darkcovid.errors import DataError, RequestError, one_line
+from darkcovid.errors import DarkCovidError, DataError, RequestError, one_line
 from darkcovid.paths import user_cache_dir
 
 REQUIRED = ("path", "label", "patient_id")
@@ -41,35 +42,74 @@ class Manifest:
 
 
 def read_manifest(path: str | Path, data_root: str | Path | None = None) -> Manifest:
-    """Read a manifest CSV. Raises RequestError: no such file, a missing column, a path listed twice or leaving
-    the data folder; DataError: not a readable CSV.
+    """Read a manifest. Raises RequestError: no such file, a missing column, a path listed twice or leaving the data folder;
+    DataError: not a readable CSV or Parquet file; DarkCovidError: Parquet without pyarrow.
 
     Files are looked for beside the manifest, under `data_root`, under DARKCOVID_DATA, then in the user's cache.
     """
     path = Path(path)
     if not path.is_file():
         raise RequestError(f"data.manifest: {path}: no such file; name a manifest with --manifest PATH, or use --data phantom")
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", encoding_errors="strict")
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: not a readable CSV manifest ({one_line(error)})") from None
-    missing = [column for column in REQUIRED if column not in rows.columns]
-    if missing:
-        raise RequestError(f"{path}: column {missing[0]!r} is missing; a manifest needs {', '.join(REQUIRED)}")
-    for column in OPTIONAL:
-        if column not in rows.columns:
-            rows[column] = ""
-    rows = rows.apply(lambda column: column.str.strip())
+    rows = _read_parquet(path) if is_parquet(path) else _read_csv(path)
+    refuse_missing_columns(path, rows.columns)
+    rows = tidied(rows)
     twice = rows.duplicated(["dataset", "path"])
     if twice.any():
         raise RequestError(f"{path}: row {twice.idxmax() + 2}: {rows.path[twice.idxmax()]!r} is listed twice; remove one row")
-    outside = rows.path.map(_leaves_folder) | rows.lung_mask.map(_leaves_folder)
+    outside = leaving(rows)
     if outside.any():
         row = outside.idxmax()
         raise RequestError(f"{path}: row {row + 2}: {rows.path[row]!r} must be a relative path inside the data folder")
     environment = os.environ.get("DARKCOVID_DATA")
     roots = [path.resolve().parent, data_root, environment, user_cache_dir() / "data"]
     return Manifest(rows, tuple(Path(root) for root in roots if root))
+
+
+def is_manifest(path: Path) -> bool:
+    """Whether a path is a manifest by its name."""
+    return path.suffix.lower() == ".csv" or is_parquet(path)
+
+
+def is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def refuse_missing_columns(path: Path, columns: Sequence[str]) -> None:
+    missing = [column for column in REQUIRED if column not in columns]
+    if missing:
+        raise RequestError(f"{path}: column {missing[0]!r} is missing; a manifest needs {', '.join(REQUIRED)}")
+
+
+def tidied(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows as they were written, with every column of a manifest and no blanks around what a cell says."""
+    rows = rows.assign(**{column: "" for column in OPTIONAL if column not in rows.columns})
+    return rows.apply(lambda column: column.str.strip())
+
+
+def leaving(rows: pd.DataFrame) -> pd.Series:
+    """(n,) bool: rows whose image or lung mask is not a relative path inside the data folder."""
+    return rows.path.map(_leaves_folder) | rows.lung_mask.map(_leaves_folder)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", encoding_errors="strict")
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path}: not a readable CSV manifest ({one_line(error)})") from None
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError:
+        raise DarkCovidError(f"{path}: a Parquet manifest needs pyarrow; install `darkcovid[spark]`, or give a CSV") from None
+    try:
+        table = parquet.read_table(path)
+        texts = {name: table[name].cast(pa.string()).fill_null("").to_pylist() for name in table.column_names}
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise DataError(f"{path}: not a readable Parquet manifest ({one_line(error)[:200]})") from None
+    return pd.DataFrame(texts, dtype=str)
 
 
 def _leaves_folder(relative: str) -> bool:

@@ -41,14 +41,14 @@ class SparkEngine:
         try:
             done = table.mapInPandas(_work_of(job), SCHEMA).collect()
         except Exception as error:  # noqa: BLE001 (Spark wraps whatever happened on a worker)
-            raise DarkCovidError(f"spark: {job.stage} failed: {_cause(error)}; run it again, what is done is kept") from None
+            raise DarkCovidError(f"spark: {job.stage} failed: {cause(error)}; run it again, what is done is kept") from None
         return sorted((Done(**row.asDict()) for row in done), key=lambda one: one.number)
 
     def near_pairs(self, pixels: np.ndarray | Sharded) -> list[Pair]:
         try:
             return near_pairs_on_spark(self.session, pixels)
         except Exception as error:  # noqa: BLE001
-            raise DarkCovidError(f"spark: looking for near copies failed: {_cause(error)}") from None
+            raise DarkCovidError(f"spark: looking for near copies failed: {cause(error)}") from None
 
 
 def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSession":
@@ -76,7 +76,7 @@ def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSessio
     try:
         session = SparkSession.builder.config(conf=conf).getOrCreate()
     except Exception as error:  # noqa: BLE001 (whatever Java says)
-        raise DarkCovidError(f"spark does not start: {_cause(error)}; Spark 4 needs Java 17 or 21") from None
+        raise DarkCovidError(f"spark does not start: {cause(error)}; Spark 4 needs Java 17 or 21") from None
     session.sparkContext.setLogLevel("ERROR")
     return session
 
@@ -105,7 +105,7 @@ def _work_of(job: Job) -> Any:
     return work
 
 
-def _cause(error: Exception) -> str:
+def cause(error: Exception) -> str:
     """The line of Spark's message that tells the most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "Error" in line or "Exception" in line]

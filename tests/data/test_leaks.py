@@ -2,18 +2,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from darkcovid.data.duplicates import exact_duplicates, near_pairs
-from darkcovid.data.leaks import find_leaks, leaks_of, refuse_leaks
+from darkcovid.data.duplicates import near_pairs
+from darkcovid.data.facts import TableFacts, facts_of
+from darkcovid.data.leaks import Twins, exact_copies, find_leaks, leaks_of, refuse_leaks
+from darkcovid.data.manifest import OPTIONAL
 from darkcovid.data.pixels import whole_pixels
 from darkcovid.errors import RequestError
 
-ROWS = pd.DataFrame({"path": list("abcdef"), "patient_id": ["p", "p", "q", "r", "", ""]})
+ROWS = pd.DataFrame({"path": list("abcdef"), "patient_id": ["p", "p", "q", "r", "", ""], **dict.fromkeys(OPTIONAL, "")})
 LABELS = ["covid", "covid", "covid", "flu", "flu", "covid"]
 SHA = ["1", "2", "3", "3", "5", "6"]
 
 
+def facts(sides, sha256=SHA):
+    return TableFacts(facts_of(ROWS.assign(sha256=sha256), LABELS, sides))
+
+
 def test_patients_and_copies_on_two_sides_are_found():
-    found = find_leaks(ROWS, LABELS, ["train", "valid", "train", "valid", "train", "train"], SHA, near=[(4, 5)])
+    found = find_leaks(
+        facts(["train", "valid", "train", "valid", "train", "train"]), [Twins("e", "f", across=False, relabelled=True)]
+    )
     assert found.patients == {"total": 5, "repeated": 1, "on_both_sides": 1, "with_several_labels": 0}
     assert (found.straddling, found.unknown_patients) == (["p"], 2)
     assert found.exact == found.exact_across == [("c", "d")]
@@ -26,13 +34,14 @@ def test_patients_and_copies_on_two_sides_are_found():
 
 
 def test_one_side_leaks_nothing():
-    found = find_leaks(ROWS, LABELS, ["all"] * 6, SHA)
+    found = find_leaks(facts("all"))
     assert not found.leaks
     refuse_leaks(found, allowed=False)
 
 
 def test_unknown_checksums_are_no_copies():
-    assert exact_duplicates(["", "", "a", "a", "a"]) == [(2, 3), (2, 4)]
+    found = exact_copies(facts("all", ["", "", "a", "a", "a", ""]).copies())
+    assert [pair.paths for pair in found] == [("c", "d"), ("c", "e")]
 
 
 def test_recompressed_copies_are_found_and_other_patients_are_not(cohort, cache_dir):

@@ -1,0 +1,21 @@
+"""A cohort's audit with Spark counting and comparing: the same answers as `audit_cohort`, remembered in the same cache."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from darkcovid.audit import audit_cohort
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.duplicates import near_duplicates
+from darkcovid.data.leaks import cohort_facts, find_leaks, near_copies
+from darkcovid.scale.facts import SparkFacts
+from darkcovid.scale.near import near_pairs_on_spark
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def audit_cohort_on_spark(session: "SparkSession", cohort: Cohort, cache_dir: Path) -> dict[str, Any]:
+    """Near copies by hash bands; patients, copies and giveaways counted by Spark. Raises as `audit_cohort` does."""
+    near = near_duplicates(cohort.files, cohort.sha256, cache_dir, lambda pixels: near_pairs_on_spark(session, pixels))
+    facts = SparkFacts.of_table(session, cohort_facts(cohort))
+    return audit_cohort(cohort, cache_dir, find_leaks(facts, near_copies(cohort, near)), lambda table: facts)

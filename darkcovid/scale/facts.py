@@ -1,0 +1,125 @@
+"""A manifest's facts counted by Spark: what `data/facts.py` counts of a table in memory, of one that no machine need hold."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from darkcovid.data.facts import CATEGORIES, FEW, NUMBERS, Patients, count_values, draw_order, facts_of
+from darkcovid.data.manifest import is_parquet, leaving, refuse_missing_columns, tidied
+from darkcovid.errors import DataError, RequestError
+from darkcovid.scale.spark import cause
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+TEXTS = ("path", "patient", "label", "side", "sha256", *CATEGORIES)
+SCHEMA = ", ".join([*(f"{name} string" for name in TEXTS), *(f"{name} double" for name in NUMBERS)])
+SCHEMA += ", known boolean, fold long, order long"
+NAMES = (*TEXTS, *NUMBERS, "known", "fold", "order")
+COUNTS = "variable string, value string, label string, fold long, images long"
+
+
+class SparkFacts:
+    """Facts in a Spark table."""
+
+    def __init__(self, table: "DataFrame"):
+        self.table = table.cache()
+
+    @classmethod
+    def of_table(cls, session: "SparkSession", table: pd.DataFrame) -> "SparkFacts":
+        """Those of a table in memory, as `facts_of` makes it."""
+        return cls(session.createDataFrame(_with_order(table), SCHEMA))
+
+    @classmethod
+    def of_manifest(cls, session: "SparkSession", path: Path, dataset: str | None) -> "SparkFacts":
+        """Those of a manifest's labelled rows, read by Spark itself. Raises as `read_manifest` does."""
+        rows = manifest_table(session, path)
+        if dataset is not None:
+            rows = rows.where(rows.dataset == dataset)
+            if not rows.take(1):
+                raise RequestError(f"--dataset: no row belongs to {dataset!r}")
+        return cls(rows.where(rows.label != "").mapInPandas(_facts, SCHEMA))
+
+    def patients(self) -> Patients:
+        from pyspark.sql import functions as f
+
+        by_patient = self.table.groupBy("patient").agg(
+            f.count("*").alias("images"), f.countDistinct("side").alias("sides"), f.countDistinct("label").alias("labels")
+        )
+        by_patient = by_patient.cache()
+        several = f.sum((f.col("images") > 1).cast("long")), f.sum((f.col("labels") > 1).cast("long"))
+        total, repeated, relabelled = by_patient.agg(f.count("*"), *several).first()
+        straddling = [row.patient for row in by_patient.where("sides > 1").select("patient").collect()]
+        unknown = self.table.where("not known").count()
+        by_patient.unpersist()
+        return Patients(total, repeated or 0, tuple(sorted(straddling)), relabelled or 0, unknown)
+
+    def copies(self) -> pd.DataFrame:
+        known = self.table.where("sha256 != ''").select("sha256", "path", "label", "side")
+        copied = known.groupBy("sha256").count().where("count > 1").select("sha256")
+        found = known.join(copied, "sha256").select("sha256", "path", "label", "side").toPandas()
+        return found.sort_values(["sha256", "path"]).reset_index(drop=True)
+
+    def counts(self) -> pd.DataFrame:
+        from pyspark.sql import functions as f
+
+        (distinct,) = self.table.agg(*(f.countDistinct(name).alias(name) for name in CATEGORIES)).collect()
+        categories = [name for name in CATEGORIES if distinct[name] <= FEW]
+
+        def count(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+            for table in tables:
+                yield _plain(count_values(table, categories))
+
+        parts = self.table.mapInPandas(count, COUNTS)
+        counts = parts.groupBy("variable", "value", "label", "fold").agg(f.sum("images").alias("images")).toPandas()
+        place = {name: number for number, name in enumerate((*CATEGORIES, *NUMBERS))}
+        counts["order"] = counts.variable.map(place)
+        return counts.sort_values(["order", "value", "label", "fold"]).drop(columns="order").reset_index(drop=True)
+
+    def some(self, most: int) -> pd.DataFrame:
+        return self.table.orderBy("order", "path").limit(most).drop("order").toPandas()
+
+
+def manifest_table(session: "SparkSession", path: Path) -> "DataFrame":
+    """A manifest's rows as Spark reads them: text, every column there, checked."""
+    from pyspark.sql import functions as f
+
+    if not path.is_file() and not (is_parquet(path) and path.is_dir()):
+        raise RequestError(f"{path}: no such file")
+    reader = session.read.option("header", True).option("multiLine", True).option("quote", '"').option("escape", '"')
+    try:
+        rows = session.read.parquet(str(path.absolute())) if is_parquet(path) else reader.csv(str(path.absolute()))
+        rows = rows.select([f.coalesce(f.col(f"`{name}`").cast("string"), f.lit("")).alias(name) for name in rows.columns])
+    except Exception as error:  # noqa: BLE001 (whatever Java says)
+        raise DataError(f"{path}: not a readable manifest ({cause(error)})") from None
+    refuse_missing_columns(path, rows.columns)
+    names = list(tidied(pd.DataFrame(columns=rows.columns, dtype=str)).columns)
+    rows = rows.mapInPandas(_tidy, ", ".join(f"`{name}` string" for name in names))
+    for row in rows.groupBy("dataset", "path").count().where("count > 1").take(1):
+        raise RequestError(f"{path}: {row.path!r} is listed twice; remove one row")
+    for row in rows.mapInPandas(_outside, "path string").take(1):
+        raise RequestError(f"{path}: {row.path!r} must be a relative path inside the data folder")
+    return rows
+
+
+def _tidy(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    return (_plain(tidied(table)) for table in tables)
+
+
+def _outside(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    return (_plain(table.loc[leaving(table).astype(bool), ["path"]]) for table in tables)
+
+
+def _facts(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    return (_with_order(facts_of(table, table.label.tolist(), "all")) for table in tables)
+
+
+def _with_order(table: pd.DataFrame) -> pd.DataFrame:
+    return _plain(table.assign(order=draw_order(table.path))[list(NAMES)])
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The same with texts as Python's own: Spark does not take pandas's in several pieces."""
+    return table.astype({name: object for name in table if pd.api.types.is_string_dtype(table[name])})

@@ -1,0 +1,43 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from darkcovid.data.facts import TableFacts, count_values, facts_of, rounded
+from darkcovid.data.manifest import OPTIONAL
+
+
+@pytest.fixture
+def table():
+    random = np.random.default_rng(0)
+    rows = {"path": [f"{i}.png" for i in range(300)], "patient_id": [f"x-{i // 3}" if i % 7 else "" for i in range(300)]}
+    rows |= dict.fromkeys(OPTIONAL, "") | {
+        "age": random.integers(1, 90, 300).astype(str),
+        "sex": random.choice(["M", "F", ""], 300),
+    }
+    return facts_of(pd.DataFrame(rows), random.choice(["a", "b"], 300), "all")
+
+
+def test_numbers_keep_three_digits():
+    found = rounded(pd.Series([123456.0, 0.0012345, -98765.0, 512.0, 0.0, np.nan]))
+    assert found.tolist()[:5] == [123000.0, 0.00123, -98800.0, 512.0, 0.0] and np.isnan(found[5])
+
+
+def test_a_patient_s_images_are_in_one_fold_and_folds_are_alike_large(table):
+    assert table.groupby("patient").fold.nunique().max() == 1
+    assert table.fold.value_counts().between(30, 90).all()
+
+
+def test_counts_of_parts_add_up_to_those_of_the_whole(table):
+    whole = TableFacts(table).counts()
+    parts = pd.concat([count_values(table[start : start + 77].reset_index(drop=True)) for start in range(0, 300, 77)])
+    keys = ["variable", "value", "label", "fold"]
+    added = parts.groupby(keys).images.sum()
+    assert added.to_dict() == whole.set_index(keys).images.to_dict()
+    assert (whole.groupby("variable").images.sum() == 300).all()
+
+
+def test_what_is_drawn_does_not_depend_on_the_order(table):
+    some = TableFacts(table).some(40)
+    again = TableFacts(table.sample(frac=1, random_state=1)).some(40)
+    pd.testing.assert_frame_equal(some, again)
+    assert len(set(some.path)) == 40
