@@ -1,6 +1,5 @@
 """What an arm leaves in its folder: who was on which side, what was predicted, the weights, pictures, and what it cost."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from safetensors.torch import save_file
 from torch import nn
 
 from darkcovid.compute import Compute
@@ -18,9 +16,10 @@ from darkcovid.data.normalise import described
 from darkcovid.data.split import spread
 from darkcovid.evaluation.confounding import usual_statistics
 from darkcovid.lungs.segment import LungMasks
-from darkcovid.paths import atomic_path, write_text
+from darkcovid.paths import write_text
 from darkcovid.recipe import Recipe
 from darkcovid.report.overlays import UNTRUSTED, gallery, heat_overlay, lung_overlay
+from darkcovid.tensors import write_tensors
 from darkcovid.training.attention import Attention
 from darkcovid.training.fit import Fitted
 
@@ -73,9 +72,7 @@ def save_weights(
     }
     tensors = dict(network.state_dict())
     tensors |= {f"normaliser.{key}": value for key, value in normaliser.state_dict().items()}
-    owned = {key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(owned, temporary, metadata={"darkcovid": json.dumps(about)})
+    write_tensors(path, tensors, about)
 
 
 def timing(fitted: Fitted, compute: Compute, size: tuple[int, int]) -> dict[str, Any]:

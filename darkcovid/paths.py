@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +30,35 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_UMASK)
         temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say of whom it was asked too much
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def reserve(path: Path) -> None:
+    """Have a sparse file's bytes set aside now, so that a full disk is an error here and not a crash when its map is written.
+
+    Raises OSError.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def write_sealed(path: Path, value: Any) -> None:
+    """JSON with a checksum, for what is remembered between runs."""
+    text = json.dumps(value)
+    write_text(path, json.dumps({"crc32": zlib.crc32(text.encode()), "value": value}) + "\n")
+
+
+def read_sealed(path: Path) -> Any:
+    """What `write_sealed` wrote. Raises OSError: not there; ValueError: not what was written."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(kept, dict) or kept.get("crc32") != zlib.crc32(json.dumps(kept.get("value")).encode()):
+        raise ValueError(f"{path}: not what was written")
+    return kept["value"]
 
 
 def write_text(path: Path, text: str) -> None:

@@ -35,8 +35,7 @@ class RunDir:
         except OSError as error:
             raise RequestError(f"--runs-dir {runs_dir}: cannot make a run folder there ({error.strerror})") from None
         run = cls(path)
-        write_text(path / "recipe.yaml", recipe.to_yaml())
-        write_json(path / "environment.json", environment())
+        run._describe(recipe)
         return run
 
     @classmethod
@@ -62,8 +61,17 @@ class RunDir:
         found = sorted(runs_dir.glob(f"{recipe.name}-*-{recipe.digest()}*"), reverse=True)
         for path in found:
             if path.is_dir() and cls(path).state() != "done":
-                return cls(path)
+                run = cls(path)
+                run._describe(recipe)
+                return run
         raise RequestError(f"--resume: no unfinished run of this recipe in {runs_dir}; leave --resume out to start one")
+
+    def _describe(self, recipe: Recipe) -> None:
+        """The recipe and the environment, where a killed run did not come to write them."""
+        if not (self.path / "recipe.yaml").is_file():
+            write_text(self.path / "recipe.yaml", recipe.to_yaml())
+        if not (self.path / "environment.json").is_file():
+            write_json(self.path / "environment.json", environment())
 
     def arm(self, name: str) -> Path:
         return self.path / name

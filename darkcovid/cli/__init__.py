@@ -1,5 +1,6 @@
 """The `darkcovid` command. Nothing heavy is imported until a command needs it, so `--help` answers at once."""
 
+import errno
 import os
 import sys
 from typing import Annotated
@@ -8,9 +9,10 @@ import typer
 
 from darkcovid import __version__
 from darkcovid.cli.data import data_app
+from darkcovid.cli.doctor import doctor
 from darkcovid.cli.lungs import lungs_app, segment
 from darkcovid.cli.models import models_app
-from darkcovid.cli.runs import bench, collect, compare, lr_find, report, run
+from darkcovid.cli.runs import bench, collect, compare, lr_find, report, reproduce, run
 from darkcovid.cli.serving import export, predict, serve
 from darkcovid.errors import DarkCovidError, one_line
 
@@ -25,12 +27,14 @@ app.command()(run)
 app.command()(collect)
 app.command()(compare)
 app.command()(report)
+app.command()(reproduce)
 app.command("lr-find")(lr_find)
 app.command()(bench)
 app.command()(predict)
 app.command()(export)
 app.command()(serve)
 app.command()(segment)
+app.command()(doctor)
 app.add_typer(lungs_app, name="lungs")
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
@@ -64,11 +68,23 @@ def main() -> None:
         _fail("interrupted", 130, debug=False)
     except BrokenPipeError:
         os._exit(1)
+    except OSError as error:
+        _fail(_disk(error), 1, debug)
     except Exception as error:  # noqa: BLE001 (the last line of defence: no traceback without --debug)
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             sys.exit(error.exit_code)
         _fail(f"unexpected {type(error).__name__}: {one_line(error)}; --debug shows where", 1, debug)
+
+
+def _disk(error: OSError) -> str:
+    """What the system refused, where, and what to do."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"{where}the disk is full; make room, and go on with the same command (`run`: with --resume)"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{where}not allowed ({error.strerror}); give the folder's rights, or name another folder"
+    return f"{where}{error.strerror or one_line(error)}; --debug shows where"
 
 
 def _fail(message: str, code: int, debug: bool) -> None:

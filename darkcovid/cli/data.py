@@ -1,5 +1,6 @@
 """Commands on images: data describe, verify, audit, preview, fetch."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from darkcovid.cli.options import (
     Sets,
     SparkConf,
 )
-from darkcovid.errors import DarkCovidError
+from darkcovid.errors import DataError
 
 data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
 
@@ -166,23 +167,36 @@ def fetch(
     images: Annotated[
         Path, typer.Option("--images", metavar="MANIFEST", help="With `lungs`: the images that the outlines belong to.")
     ] = Path("data_manifest.csv"),
+    json_: Json = False,
 ) -> None:
     """Download a manifest's missing images from the addresses it records, checking each one's checksum; or the public
     lung outlines (v7labs, CC BY 4.0), drawn as masks, with a manifest of the images that now have one."""
     if str(manifest) == "lungs":
-        _fetch_lungs(manifest_rows(images, data_root, dataset), to)
+        _fetch_lungs(manifest_rows(images, data_root, dataset), to, json_)
         return
     from darkcovid.data.fetch import fetch as download
+    from darkcovid.report.data_tables import fetch_lines
+    from darkcovid.report.progress import FetchProgress
 
-    failed = download(manifest_rows(manifest, data_root, dataset), to, lambda text: typer.echo(text, err=True))
+    with FetchProgress().watching() as watcher:
+        fetched = download(manifest_rows(manifest, data_root, dataset), to, watcher)
+    emit([asdict(one) for one in fetched], json_, lambda: typer.echo("\n".join(fetch_lines(fetched))))
+    failed = [one for one in fetched if one.fault]
     if failed:
-        raise DarkCovidError(f"{len(failed)} files could not be fetched, the first is {failed[0][0]} ({failed[0][1]})")
+        raise DataError(
+            f"{len(failed)} of {len(fetched)} files could not be fetched, the first is {failed[0].path} ({failed[0].fault}); "
+            "the same command tries them again, and goes on with what broke off"
+        )
 
 
-def _fetch_lungs(images, to: Path | None) -> None:
+def _fetch_lungs(images, to: Path | None, json_: bool) -> None:
     from darkcovid.data.lung_polygons import fetch_lungs
     from darkcovid.paths import user_cache_dir
 
     done = fetch_lungs(images, to or user_cache_dir() / "data")
-    typer.echo(f"{done.masks} lung masks drawn, {done.unmatched} outlines of images that the manifest does not list")
-    typer.echo(f"train on them with: darkcovid run recipes/lung_unet.yaml --manifest {done.manifest}")
+
+    def show() -> None:
+        typer.echo(f"{done.masks} lung masks drawn, {done.unmatched} outlines of images that the manifest does not list")
+        typer.echo(f"train on them with: darkcovid run recipes/lung_unet.yaml --manifest {done.manifest}")
+
+    emit(asdict(done), json_, show)

@@ -141,6 +141,43 @@ def compare(
     emit(comparison, json_, show)
 
 
+def reproduce(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    json_: Json = False,
+    runs_dir: RunsDir = Path("runs"),
+    cache_dir: CacheDir = None,
+) -> None:
+    """Run a finished run's recipe again and lay every number beside the first one's. Exit code 1 if they differ."""
+
+    def work() -> dict[str, Any]:
+        from darkcovid.report.progress import Progress
+        from darkcovid.reproduce import reproduce as again
+        from darkcovid.runner import Folders
+
+        return again(run, Folders(runs_dir, cache_folder(cache_dir)), Progress())
+
+    found = with_fastai(work)
+    emit(found, json_, lambda: _show_reproduced(found))
+    if not found["same"]:
+        raise typer.Exit(1)
+
+
+def _show_reproduced(found: dict[str, Any]) -> None:
+    for what, (then, now) in found["environment"].items():
+        typer.echo(f"{what}: {then} then, {now} now")
+    for name, one in found["fits"].items():
+        if one["same"]:
+            typer.echo(f"{name}: the same, to the last digit")
+            continue
+        parts = []
+        for part in ("split", "history", "predictions"):
+            apart = one.get(f"{part}_difference")
+            how = "the same" if one[part] else "other rows" if apart is None else f"differs by at most {apart:.2g}"
+            parts.append(f"{part} {how}")
+        typer.echo(f"{name}: {', '.join(parts)}; metrics that differ: {', '.join(one['metrics_differing']) or 'none'}")
+    typer.echo(f"run again in: {found['again']}")
+
+
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     images: Annotated[bool, typer.Option("--images/--no-images", help="Whether pictures of radiographs go in.")] = True,

@@ -1,41 +1,104 @@
-"""Fetching a manifest's images from the addresses it records, each checked against its checksum."""
+"""Fetching a manifest's images from the addresses it records: several at a time, each checked against its checksum."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
 
-import pooch
+import filelock
 
+from darkcovid.data.download import Manners, Refused, Wanted, at, download, refuse_scheme
 from darkcovid.data.manifest import Manifest
-from darkcovid.errors import one_line
+from darkcovid.errors import DarkCovidError, RequestError
 from darkcovid.paths import user_cache_dir
 
+AT_ONCE = 8
+Tell = Callable[["Fetched"], None]
 
-def fetch(manifest: Manifest, folder: Path | None = None, say: Callable[[str], None] = print) -> list[tuple[str, str]]:
-    """Download what is missing into `folder` (the user's cache by default); returns (path, why) of what could not be had.
 
-    Only http and https addresses are followed, and a file whose checksum differs from the manifest's is not kept.
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What became of one file: its path in the manifest, the bytes it has, and why it could not be had, or None."""
+
+    path: str
+    length: int
+    fault: str | None
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Who is told of a fetch: `begin(files, bytes)` what there is to do (None: some lengths are not known), `bytes(count)` as
+    they come, `file(fetched)` each file when it ended."""
+
+    begin: Callable[[int, int | None], None] = lambda files, length: None
+    bytes: Callable[[int], None] = lambda count: None
+    file: Tell = lambda fetched: None
+
+
+def fetch(
+    manifest: Manifest,
+    folder: Path | None = None,
+    watcher: Watcher = Watcher(),
+    manners: Manners = Manners(),  # noqa: B008
+) -> list[Fetched]:
+    """Download what is missing into `folder` (the user's cache by default); returns what became of each file, in order. What
+    broke off is gone on with by the next call.
+
+    Only http and https addresses are followed, and a file whose checksum differs from the manifest's is not kept. Raises
+    RequestError: another fetch is at work in the folder, or it cannot be written.
     """
     folder = folder or user_cache_dir() / "data"
-    failed = []
     missing = [row for row in manifest.rows.to_dict("records") if manifest.locate(row["path"]) is None]
-    for number, row in enumerate(missing, 1):
-        fault = _fetch_one(row, folder)
-        if fault:
-            failed.append((row["path"], fault))
-        say(f"{number}/{len(missing)} {row['path']}: {fault or 'fetched'}")
-    return failed
+    lengths = [_length(row) for row in missing]
+    with only_one(folder):
+        watcher.begin(len(missing), None if None in lengths else sum(lengths))
+
+        def one(row: dict[str, str]) -> Fetched:
+            fetched = _fetch_one(row, folder, manners, watcher.bytes)
+            watcher.file(fetched)
+            return fetched
+
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            try:
+                return list(pool.map(one, missing))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
-def _fetch_one(row: dict[str, str], folder: Path) -> str | None:
-    if not row["url"]:
-        return "the manifest has no address for it"
-    if urlsplit(row["url"]).scheme not in ("http", "https"):
-        return "its address is neither http nor https"
+def _fetch_one(row: dict[str, str], folder: Path, manners: Manners, on_bytes: Callable[[int], None]) -> Fetched:
     target = folder / PurePosixPath(row["path"])
-    known = f"sha256:{row['sha256']}" if row["sha256"] else None
     try:
-        pooch.retrieve(row["url"], known_hash=known, fname=target.name, path=target.parent, progressbar=False)
-    except (OSError, ValueError) as error:
-        return one_line(error)
-    return None
+        if not row["url"]:
+            raise Refused("the manifest has no address for it")
+        refuse_scheme(row["url"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        wanted = at(Wanted(row["url"], target, row.get("sha256", ""), _length(row)), folder)
+        return Fetched(row["path"], download(wanted, manners, on_bytes), None)
+    except DarkCovidError as error:
+        return Fetched(row["path"], 0, str(error))
+    except OSError as error:
+        return Fetched(row["path"], 0, f"cannot be written ({error.strerror})")
+
+
+def _length(row: dict[str, str]) -> int | None:
+    text = row.get("bytes", "")
+    return int(text) if text.isdecimal() else None
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Nobody else fetches into the folder meanwhile. Raises RequestError: somebody does, or it cannot be written."""
+    lock = filelock.FileLock(folder / ".fetch.lock", blocking=False)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except filelock.Timeout:
+        raise RequestError(f"{folder}: another fetch is at work there; wait for it, or stop it first") from None
+    except OSError as error:
+        raise RequestError(f"--to {folder}: cannot be written ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        lock.release()

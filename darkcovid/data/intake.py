@@ -15,7 +15,7 @@ from darkcovid.data.decode import open_grayscale
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.store import SHARD_ROWS
 from darkcovid.errors import DataError
-from darkcovid.paths import write_json
+from darkcovid.paths import read_sealed, write_sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def _block(files: list[Path | None], expected: list[str], cache_dir: Path) -> li
     remembered = _recall(memory, files)
     if remembered is None:
         remembered = in_threads(lambda pair: inspect(*pair), zip(files, expected, strict=True))
-        write_json(memory, [asdict(intake) | {"file": None} for intake in remembered])
+        write_sealed(memory, [asdict(intake) | {"file": None} for intake in remembered])
     return remembered
 
 
@@ -73,13 +73,16 @@ def in_threads(work: Callable, items: Iterable) -> list:
 def _stamp(file: Path | None) -> list:
     if file is None:
         return [None]
-    stat = file.stat()
+    try:
+        stat = file.stat()
+    except OSError:  # it went away since it was found
+        return [str(file), None]
     return [str(file), stat.st_size, stat.st_mtime_ns]
 
 
 def _recall(memory: Path, files: list[Path | None]) -> list[Intake] | None:
     try:
-        kept = json.loads(memory.read_text())
+        kept = read_sealed(memory)
         return [Intake(**(item | {"file": file})) for item, file in zip(kept, files, strict=True)]
     except (OSError, ValueError, TypeError):
         return None

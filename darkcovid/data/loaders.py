@@ -41,12 +41,13 @@ class ArrayLoader(TfmdDL):
     """A fastai loader whose batches are slices of the `inputs` and `targets` arrays, gathered by row in one go.
 
     inputs: (n, h, w) or (n, c, h, w) uint8; targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1. `dataset.items`
-    holds the rows of this side. Arrays already on the device stay there. Of several processes each takes its share of every
-    batch, in the same order everywhere.
+    holds the rows of this side, `batches` those of each batch since the epoch began. Arrays already on the device stay there. Of
+    several processes each takes its share of every batch, in the same order everywhere.
     """
 
     def __init__(self, dataset, *, inputs=None, targets=None, **kwargs):
         self.inputs, self.targets, self.ranks = inputs, targets, ranks.current()
+        self.batches: list[np.ndarray] = []
         super().__init__(dataset, **kwargs | {"num_workers": 0})
 
     def new(self, dataset=None, cls=None, **kwargs):
@@ -54,9 +55,11 @@ class ArrayLoader(TfmdDL):
 
     def create_batches(self, samples: Iterator[int]):
         rows = np.asarray(self.dataset.items)
+        self.batches = []
         for number, chosen in enumerate(self.chunkify(samples)):
             mine = list(chosen)[self.ranks.rank :: self.ranks.size]
             if mine:
+                self.batches.append(rows[mine])
                 yield self._batch(rows[mine])
             if number % RELEASE_EVERY == 0:
                 release(self.inputs)

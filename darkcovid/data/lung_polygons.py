@@ -7,10 +7,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import pooch
 from PIL import Image, ImageDraw
 
 from darkcovid.data.decode import open_grayscale
+from darkcovid.data.download import Refused, Wanted, download
+from darkcovid.data.fetch import only_one
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.pixels import mask_picture, save_png
 from darkcovid.errors import DarkCovidError, DataError, one_line
@@ -37,11 +38,14 @@ def fetch_lungs(manifest: Manifest, folder: Path, url: str = URL, sha256: str = 
 
     Raises DarkCovidError: not to be had, or not the file that was recorded; DataError: not readable as Darwin JSON.
     """
+    archive = folder / "covid-only.zip"
     try:
-        archive = pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname="covid-only.zip", path=folder, progressbar=False)
-    except (OSError, ValueError) as error:
+        with only_one(folder):
+            if not archive.is_file():
+                download(Wanted(url, archive, sha256))
+    except (Refused, OSError) as error:
         raise DarkCovidError(f"{url}: could not be fetched ({one_line(error)}); try again later") from None
-    outlines = read_outlines(Path(archive))
+    outlines = read_outlines(archive)
     names = manifest.rows.path.map(lambda path: PurePosixPath(path).name)
     listed = manifest.rows[names.isin(outlines)].copy()
     listed["lung_mask"] = [f"lung_masks/{PurePosixPath(path).stem}.png" for path in listed.path]

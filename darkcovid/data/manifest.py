@@ -26,7 +26,7 @@ class Manifest:
     def locate(self, relative: str) -> Path | None:
         """The first existing file called `relative` under `roots`; None when no root has it."""
         candidates = (root / relative for root in self.roots)
-        return next((path for path in candidates if path.is_file()), None)
+        return next((path for path in candidates if _is_file(path)), None)
 
     def select(self, keep: pd.Series) -> "Manifest":
         """The rows where `keep` is true, in their order."""
@@ -88,7 +88,10 @@ def tidied(rows: pd.DataFrame) -> pd.DataFrame:
 
 def leaving(rows: pd.DataFrame) -> pd.Series:
     """(n,) bool: rows whose image or lung mask is not a relative path inside the data folder."""
-    return rows.path.map(_leaves_folder) | rows.lung_mask.map(_leaves_folder)
+    outside = [
+        not path or _leaves_folder(path) or _leaves_folder(mask) for path, mask in zip(rows.path, rows.lung_mask, strict=True)
+    ]
+    return pd.Series(outside, index=rows.index, dtype=bool)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -110,6 +113,13 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     except (ValueError, OSError, NotImplementedError) as error:
         raise DataError(f"{path}: not a readable Parquet manifest ({one_line(error)[:200]})") from None
     return pd.DataFrame(texts, dtype=str)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _leaves_folder(relative: str) -> bool:

@@ -2,7 +2,7 @@
 
 A row an image; more than 2,048 rows are kept in shards, each made by itself, on whatever machine.
 
-Raw `.npy` beside a JSON that holds the format version, shape and CRC-32; never a pickle. Findings are JSON alone.
+Raw `.npy` beside a sealed JSON that holds the format version, shape and CRC-32; never a pickle. Findings are JSON alone.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from typing import Any
 import filelock
 import numpy as np
 
-from darkcovid.paths import atomic_path, write_json
+from darkcovid.paths import atomic_path, read_sealed, reserve, write_sealed
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SHARD_ROWS = 2048
 
 
@@ -112,13 +112,14 @@ def stored_array(
             abandoned.unlink(missing_ok=True)
         with atomic_path(folder / f"{key}.npy") as temporary:
             array = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+            reserve(temporary)
             notes = fill(array)
             array.flush()
             checksum = _crc(array)
             del array
         seconds = time.perf_counter() - started
         about = {"format": FORMAT_VERSION, "shape": list(shape), "crc32": checksum, "seconds": seconds, "notes": notes}
-        write_json(folder / f"{key}.json", about)
+        write_sealed(folder / f"{key}.json", about)
         return Stored(_map(folder, key), notes, seconds, fresh=True)
 
 
@@ -126,16 +127,16 @@ def stored_finding(folder: Path, key: str, find: Callable[[], Any]) -> Any:
     """What `find()` found, JSON-able, from the file `key` of `folder` or found now and kept there."""
     path = folder / f"{key}.json"
     try:
-        return json.loads(path.read_text())
+        return read_sealed(path)
     except (OSError, ValueError):
         found = find()
-        write_json(path, found)
+        write_sealed(path, found)
         return json.loads(json.dumps(found))
 
 
 def _open(folder: Path, key: str, shape: tuple[int, ...], dtype: type) -> Stored | None:
     try:
-        about = json.loads((folder / f"{key}.json").read_text())
+        about = read_sealed(folder / f"{key}.json")
         array = _map(folder, key)
         sound = about["format"] == FORMAT_VERSION and array.shape == shape and array.dtype == dtype
         if not sound or _crc(array) != about["crc32"]:
@@ -143,6 +144,15 @@ def _open(folder: Path, key: str, shape: tuple[int, ...], dtype: type) -> Stored
         return Stored(array, about["notes"], about["seconds"], fresh=False)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
+
+
+def damaged(path: Path) -> bool:
+    """Whether an array that is kept at `path` is not what was written."""
+    try:
+        about = read_sealed(path.with_suffix(".json"))
+        return _crc(np.load(path, mmap_mode="r", allow_pickle=False)) != about["crc32"]
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return True
 
 
 def _map(folder: Path, key: str) -> np.ndarray:

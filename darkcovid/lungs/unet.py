@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from darkcovid.data.normalise import Fixed
 from darkcovid.errors import DataError, one_line
-from darkcovid.paths import atomic_path
+from darkcovid.tensors import write_tensors
 
 INPUT_SIZE = (256, 256)
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.safetensors"
@@ -55,12 +54,8 @@ def build_unet() -> nn.Module:
 def save_segmenter(network: nn.Module, normaliser: Fixed, path: Path) -> None:
     """Write weights in half precision (about 4 MB) with the standardisation they were trained on."""
     scale = {"mean": float(normaliser.mean), "std": float(normaliser.std)}
-    tensors = {
-        name: (value.half() if value.is_floating_point() else value).contiguous().cpu()
-        for name, value in network.state_dict().items()
-    }
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"darkcovid": json.dumps(scale)})
+    weights = network.state_dict()
+    write_tensors(path, {name: one.half() if one.is_floating_point() else one for name, one in weights.items()}, scale)
 
 
 def load_segmenter(path: str | Path | None = None) -> Segmenter:

@@ -32,8 +32,28 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     return recipe.model_copy(update={"data": _with_found_paths(recipe.data, path.parent)})
 
 
+MOST_NODES = 20_000
+
+
+def _weight(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """How many values a YAML node is once its aliases are written out; infinitely many when it holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # until it is known: whoever meets it meanwhile is inside it
+        below = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_weight(one, known) for one in below)
+    return known[id(node)]
+
+
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which a key given twice is an error, and, as in YAML 1.2, 3e-3 is a number and `off` is a word."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if _weight(node, {}) > MOST_NODES:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {MOST_NODES} values, aliases written out")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]

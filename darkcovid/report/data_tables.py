@@ -1,10 +1,23 @@
 """What a manifest holds, whether its files are sound, and how well its lungs were found, as lines for a person."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+from darkcovid.data.fetch import Fetched
 from darkcovid.data.verify import Verification
 
 SHOWN = 20
+
+
+def fetch_lines(fetched: Sequence[Fetched]) -> list[str]:
+    """Of `darkcovid data fetch`: how many files came, and why others did not, the commonest reason first."""
+    came = [one for one in fetched if not one.fault]
+    lines = [f"{len(came)} of {len(fetched)} missing files fetched, {sum(one.length for one in came):,} bytes"]
+    for fault, count in Counter(one.fault for one in fetched if one.fault).most_common():
+        first = next(one.path for one in fetched if one.fault == fault)
+        lines.append(f"{count} not: {fault} (the first: {first})")
+    return lines
 
 
 def description_lines(counts: dict[str, Any]) -> list[str]:

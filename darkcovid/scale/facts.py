@@ -109,7 +109,7 @@ def _tidy(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 
 def _outside(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    return (_plain(table.loc[leaving(table).astype(bool), ["path"]]) for table in tables)
+    return (_plain(table.loc[leaving(table), ["path"]]) for table in tables)
 
 
 def _facts(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:

@@ -1,7 +1,7 @@
 """fastai callbacks that keep precision, history and time, without asking the device for a number inside an epoch."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -58,7 +58,8 @@ class History:
 
 
 class Recording(Direct):
-    """Fills a `History`. `score` gives each validation item a number whose mean is the epoch's metric."""
+    """Fills a `History`. `score` gives each validation item a number whose mean is the epoch's metric; `names`: of all images,
+    to name those of a batch."""
 
     order = -20
 
@@ -69,11 +70,14 @@ class Recording(Direct):
         metric: str,
         score: ScoreItems,
         clock: Callable[[], float] = time.perf_counter,
+        names: Sequence[str] = (),
     ):
         self.history, self.compute, self.metric, self.score, self.clock = history, compute, metric, score, clock
+        self.names = names
         self.ranks = current()
 
     def before_train(self):
+        self.losses = []
         self._start_side()
         self.epoch_began = self.began
 
@@ -92,6 +96,7 @@ class Recording(Direct):
         self.loss_sum = self.loss_sum + self.loss.detach() * size
         self.items += size
         if self.training:
+            self.losses.append(self.loss.detach())
             self.history.lrs.append(float(self.opt.hypers[-1]["lr"]))
         self.ready = self.clock()
 
@@ -99,10 +104,7 @@ class Recording(Direct):
         self.trained = self._end_side()
         self.train_loss, self.train_waited, self.train_items = self._mean_loss(), self.waited, self.items
         if not torch.isfinite(torch.tensor(self.train_loss)):
-            raise DarkCovidError(
-                f"the training loss became {self.train_loss} in epoch {len(self.history.rows) + 1}; lower training.lr "
-                f"(`darkcovid lr-find` suggests one) or set training.precision=fp32"
-            )
+            raise DarkCovidError(self._what_broke())
 
     def after_validate(self):
         validated = self._end_side()
@@ -119,6 +121,20 @@ class Recording(Direct):
             "train_images": self.train_items,
         }
         self.history.rows.append(row)
+
+    def _what_broke(self) -> str:
+        """The first step whose loss is no number: which it was, its rate, and its images."""
+        losses = torch.stack(self.losses).float()
+        step = int((~torch.isfinite(losses)).int().argmax())
+        rate = self.history.lrs[len(self.history.lrs) - len(losses) + step]
+        batches = getattr(self.dls.train, "batches", [])
+        names = [self.names[row] for row in batches[step]] if self.names and step < len(batches) else []
+        images = f" (its images: {', '.join(names)})" if names else ""
+        epoch, steps = len(self.history.rows) + 1, len(losses)
+        return (
+            f"the training loss became {float(losses[step])} in epoch {epoch}, step {step + 1} of {steps}, at the learning rate "
+            f"{rate:.2e}; lower training.lr (`darkcovid lr-find` suggests one) or set training.precision=fp32{images}"
+        )
 
     def _start_side(self):
         self.loss_sum, self.items, self.waited, self.scores = 0.0, 0, 0.0, []

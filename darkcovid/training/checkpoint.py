@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from fastai.learner import Learner
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from darkcovid.errors import DataError, one_line
-from darkcovid.paths import atomic_path
 from darkcovid.ranks import current
+from darkcovid.tensors import write_tensors
 from darkcovid.training.callbacks import History
 
 
@@ -86,9 +85,7 @@ def save_checkpoint(
     }
     if not current().main:
         return
-    owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(owned, temporary, metadata={"darkcovid": json.dumps(about)})
+    write_tensors(path, tensors, about)
 
 
 def load_checkpoint(path: Path, learner: Learner, freeze_for: Callable[[int], None] = lambda done: None) -> Saved:

@@ -109,6 +109,7 @@ def fit_classifier(
         resume=resume,
         on_epoch=on_epoch,
         watchers=watchers,
+        names=cohort.rows.path.tolist(),
     )
     fitted.learner.model = prepared.network
     views = [None, *[recipe.data.augmentation] * recipe.training.tta]

@@ -24,6 +24,7 @@ from darkcovid.training.callbacks import Autocast, EachEpoch, History, Recording
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.cost import Cost, measured
 from darkcovid.training.fused import FusedAdam
+from darkcovid.training.halting import end_of_batch, memory_explained
 from darkcovid.training.outcome import Average, Best, Keeper
 from darkcovid.training.progressive import Growing
 from darkcovid.training.together import Together, refuse_uneven_batches
@@ -88,11 +89,13 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[History], None] = lambda history: None,
     watchers: Sequence[Callback] = (),
+    names: Sequence[str] = (),
 ) -> Fitted:
     """Train through the phases of `training`, saving to `checkpoint` after each epoch, going on from it when `resume` and
-    it exists. watchers: more callbacks, such as those of a `Profile`.
+    it exists. watchers: more callbacks, such as those of a `Profile`; names: what to call the images in an error.
 
-    Raises DarkCovidError when the loss is no longer a number; DataError when the checkpoint is damaged.
+    Raises DarkCovidError when the loss is no longer a number, or memory is exhausted; DataError when the checkpoint is damaged;
+    KeyboardInterrupt at the end of the batch in which SIGINT or SIGTERM came.
     """
     history, spent, kept, ranks = History(), Cost(), {}, current()
     refuse_uneven_batches(training.batch_size, ranks)
@@ -102,7 +105,7 @@ def fit(
         history, kept, spent = saved.history, saved.kept, Cost(**saved.notes["cost"])
     keepers = _keepers(training, history, kept)
 
-    with measured(compute.device, spent) as meter:
+    with measured(compute.device, spent) as meter, memory_explained(compute, training.batch_size), end_of_batch() as stopping:
 
         def after_epoch(learner: Learner) -> None:
             if checkpoint is not None:
@@ -112,7 +115,8 @@ def fit(
 
         together = [Together(ranks)] if ranks.size > 1 else []
         growing = [Growing(training, history)] if training.progressive else []
-        callbacks = [Recording(history, compute, metric, score), EachEpoch(after_epoch), *keepers, *growing, *together, *watchers]
+        recording = Recording(history, compute, metric, score, names=names)
+        callbacks = [recording, EachEpoch(after_epoch), stopping, *keepers, *growing, *together, *watchers]
         for phase in schedule.phases(training):
             done = len(history.rows)
             if done >= phase.end or (training.stop_after and schedule.stale(history, training.stop_after)):

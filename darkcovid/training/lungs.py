@@ -69,6 +69,7 @@ def fit_segmenter(
         resume=resume,
         on_epoch=on_epoch,
         watchers=watchers,
+        names=cohort.rows.path.tolist(),
     )
     rows = np.flatnonzero(cohort.valid)
     segmenter = Segmenter(learner.model, normaliser, version="just trained")

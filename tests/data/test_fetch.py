@@ -1,13 +1,27 @@
-import hashlib
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+"""Fetching from real servers on this machine: good ones, and ones that drop, stall, lie and redirect."""
 
+import hashlib
+import re
+import threading
+import time
+from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+import filelock
 import pandas as pd
 import pytest
 
-from darkcovid.data.fetch import fetch
+from darkcovid.data.download import BLOCK, Manners, Refused, Wanted, download, is_local, refuse_redirect
+from darkcovid.data.fetch import Watcher, fetch
 from darkcovid.data.manifest import Manifest
+from darkcovid.errors import RequestError
+
+PIXELS = bytes(range(256)) * 2000
+SHA = hashlib.sha256(PIXELS).hexdigest()
+THIRD = len(PIXELS) // 3 + 1
+QUICK = Manners(seconds=0.5, pause=0.01)
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -15,45 +29,263 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+def serving(handler):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
 @pytest.fixture
 def address(tmp_path):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "x.png").write_bytes(b"pixels")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "site"))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = serving(partial(Quiet, directory=tmp_path / "site"))
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
 
-def manifest(tmp_path, url, sha256):
-    rows = pd.DataFrame([{"path": "a/x.png", "url": url, "sha256": sha256}])
-    return Manifest(rows, (tmp_path / "data",))
+class Wicked(BaseHTTPRequestHandler):
+    """Behaves as the address's first part says; `seen` keeps what was asked for."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        self.server.seen.append((self.path, self.headers.get("range")))
+        self.close_connection = True
+        getattr(self, "do_" + re.split(r"[/?]", self.path)[1])()
+
+    @property
+    def start(self):
+        asked = self.headers.get("range")
+        return int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+
+    def times(self):
+        return sum(path == self.path for path, _ in self.server.seen)
+
+    def send(self, body, length=None, status=None, **headers):
+        status = status or (206 if self.headers.get("range") else 200)
+        self.send_response(status)
+        if status == 206:
+            headers["Content-Range"] = f"bytes {self.start}-{len(PIXELS) - 1}/{len(PIXELS)}"
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body) if length is None else length))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_good(self):
+        self.send(PIXELS[self.start :])
+
+    def do_drops(self):
+        """A third of it at a time."""
+        rest = PIXELS[self.start :]
+        self.send(rest[: len(PIXELS) // 3 + 1], length=len(rest))
+
+    def do_nothing_new(self):
+        """Never resumes."""
+        if self.times() == 1:
+            self.send(PIXELS[:20_000], length=len(PIXELS), status=200)
+        else:
+            self.send(PIXELS, status=200)
+
+    def do_other_part(self):
+        if self.headers.get("range"):
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes 7-{len(PIXELS) - 1}/{len(PIXELS)}")
+            self.send_header("Content-Length", "10")
+            self.end_headers()
+            self.wfile.write(b"x" * 10)
+        else:
+            self.send(PIXELS[:20_000], length=len(PIXELS))
+
+    def do_stalls(self):
+        if self.times() < 3:
+            self.send(PIXELS[self.start : self.start + 20_000], length=len(PIXELS) - self.start)
+            self.wfile.flush()
+            time.sleep(1.5)
+        else:
+            self.good()
+
+    def good(self):
+        self.send(PIXELS[self.start :])
+
+    def do_silent(self):
+        time.sleep(1.5)
+
+    def do_says_less(self):
+        self.send(PIXELS, length=len(PIXELS) // 2)
+
+    def do_endless(self):
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(400):
+            self.wfile.write(b"x" * 100_000)
+
+    def do_wrong(self):
+        self.send(b"y" * len(PIXELS), status=200)
+
+    def do_busy(self):
+        if self.times() < 3:
+            self.send(b"", status=503, Retry_After="0")
+        else:
+            self.good()
+
+    def do_gone(self):
+        self.send(b"", status=404)
+
+    def do_broken(self):
+        self.send(b"", status=500)
+
+    def do_to(self):
+        self.send(b"", status=302, Location=unquote(self.path.split("?", 1)[1]))
 
 
-def test_a_missing_file_is_fetched_to_its_path_and_checked(tmp_path, address):
-    said = []
-    wanted = manifest(tmp_path, f"{address}/x.png", hashlib.sha256(b"pixels").hexdigest())
-    assert fetch(wanted, tmp_path / "data", said.append) == []
-    assert (tmp_path / "data" / "a" / "x.png").read_bytes() == b"pixels"
-    assert said == ["1/1 a/x.png: fetched"]
-    assert fetch(wanted, tmp_path / "data", said.append) == []
-    assert len(said) == 1
+@pytest.fixture
+def wicked():
+    server = serving(Wicked)
+    server.seen = []
+    server.address = f"http://127.0.0.1:{server.server_port}"
+    yield server
+    server.shutdown()
+
+
+@pytest.fixture
+def get(wicked, tmp_path):
+    def get(way, sha256=SHA, length=None, manners=QUICK):
+        came = []
+        wanted = Wanted(f"{wicked.address}/{way}", tmp_path / "data" / "x.png", sha256, length)
+        size = download(wanted, manners, came.append)
+        assert size == sum(came) == len(wanted.target.read_bytes())
+        assert [path.name for path in wanted.target.parent.iterdir()] == ["x.png"]
+        return wanted.target.read_bytes()
+
+    return get
+
+
+@pytest.mark.parametrize("way", ["good", "drops", "nothing_new", "stalls", "busy"])
+def test_it_comes_whole_whatever_the_server_does_on_the_way(get, wicked, way):
+    assert get(way) == PIXELS
+    starts = [int(asked.removeprefix("bytes=").rstrip("-")) for _, asked in wicked.seen if asked]
+    if way == "drops":  # less than a block of each try is lost
+        assert all(0 <= (number + 1) * THIRD - start < 2 * (number + 1) * BLOCK for number, start in enumerate(starts))
+        assert len(starts) in (2, 3)
+    if way == "stalls":
+        assert 0 < starts[0] < starts[1] <= 40_000
 
 
 @pytest.mark.parametrize(
-    ("path", "sha256", "words"),
-    [("/x.png", "0" * 64, "hash"), ("/absent.png", "", "404"), (None, "", "no address")],
+    ("way", "words", "requests"),
+    [
+        ("wrong", "its checksum is not the one recorded", 2),
+        ("says_less", "its checksum is not the one recorded", 2),
+        ("other_part", "another part of it", 5),
+        ("silent", "silent too long", 5),
+        ("gone", "404", 1),
+        ("broken", r"500 .* \(5 tries\)", 5),
+    ],
 )
-def test_what_cannot_be_had_is_named_and_nothing_wrong_is_kept(tmp_path, address, path, sha256, words):
-    url = "" if path is None else address + path
-    failed = fetch(manifest(tmp_path, url, sha256), tmp_path / "data", lambda text: None)
-    assert failed[0][0] == "a/x.png"
-    assert words in failed[0][1]
-    assert not (tmp_path / "data" / "a" / "x.png").exists()
+def test_what_cannot_be_had_is_told_and_not_kept(get, wicked, tmp_path, way, words, requests):
+    with pytest.raises(Refused, match=words):
+        get(way)
+    assert len(wicked.seen) == requests
+    assert not (tmp_path / "data" / "x.png").exists()
 
 
-def test_other_schemes_are_refused(tmp_path):
-    secret = tmp_path / "secret"
-    secret.write_text("s")
-    failed = fetch(manifest(tmp_path, f"file://{secret}", ""), tmp_path / "data", lambda text: None)
-    assert "neither http nor https" in failed[0][1]
+def test_a_length_that_is_known_is_held_to(get, tmp_path):
+    with pytest.raises(Refused, match="longer than 100000 bytes, its length in the manifest"):
+        get("good", length=100_000)
+    with pytest.raises(Refused, match="broke off after 512000 of 600000 bytes"):
+        get("good", sha256="", length=600_000)
+    with pytest.raises(Refused, match="longer than 1000000 bytes, the most that is taken"):
+        get("endless", sha256="", manners=replace(QUICK, most_bytes=1_000_000))
+    assert not (tmp_path / "data" / "x.png").exists()
+
+
+def test_a_later_call_goes_on_where_an_earlier_one_broke_off(get, wicked):
+    with pytest.raises(Refused):
+        get("drops", manners=replace(QUICK, tries=1))
+    wicked.seen.clear()
+    assert get("good") == PIXELS
+    ((path, asked),) = wicked.seen
+    assert path == "/good" and THIRD - BLOCK < int(asked.removeprefix("bytes=").rstrip("-")) <= THIRD
+
+
+def test_without_a_checksum_nothing_old_is_gone_on_with(get, wicked):
+    with pytest.raises(Refused):
+        get("drops", sha256="", length=len(PIXELS), manners=replace(QUICK, tries=1))
+    wicked.seen.clear()
+    assert get("good", sha256="") == PIXELS
+    assert wicked.seen == [("/good", None)]
+
+
+def test_redirects_are_followed_only_to_where_they_may_lead(get, wicked):
+    assert get("to?/good") == PIXELS
+    assert get(f"to?{wicked.address}/good") == PIXELS
+    for target, words in (
+        ("file:///etc/passwd", "redirected to file"),
+        ("ftp://127.0.0.1/x", "redirected to ftp"),
+        ("http://127.0.0.2/x", "127.0.0.2, a local address"),
+        ("http://localhost/x", "localhost, a local address"),
+        ("http://169.254.169.254/latest", "a local address"),
+        ("http://[::1]/x", "a local address"),
+        ("http://10.0.0.1/x", "a local address"),
+    ):
+        with pytest.raises(Refused, match=words):
+            get(f"to?{target}")
+    with pytest.raises(Refused, match="more than 5 redirects"):
+        get("to?" + "/to?" * 9 + "/good")
+    with pytest.raises(Refused, match="redirected to http"):
+        refuse_redirect("https://example.org/x", "http://example.org/x")
+    assert is_local("0.0.0.0") and is_local("192.168.1.1") and not is_local("1.1.1.1")
+
+
+def manifest(tmp_path, *rows):
+    table = [{"path": path, "url": url, "sha256": sha256, "bytes": length} for path, url, sha256, length in rows]
+    return Manifest(pd.DataFrame(table), (tmp_path / "data",))
+
+
+def test_a_manifest_s_missing_files_are_fetched_to_their_places_and_the_rest_is_told(tmp_path, wicked):
+    files = [(f"a/{i}.png", f"{wicked.address}/good?{i}", SHA, str(len(PIXELS))) for i in range(20)]
+    bad = [("b/0.png", "", "", ""), ("b/1.png", f"file://{tmp_path}", "", ""), ("b/2.png", f"{wicked.address}/gone", SHA, "")]
+    told, begun = [], []
+    watcher = Watcher(begin=lambda *what: begun.append(what), file=told.append)
+    wanted = manifest(tmp_path, *files, *bad)
+    fetched = fetch(wanted, tmp_path / "data", watcher, QUICK)
+    assert [one.path for one in fetched] == [path for path, *_ in (*files, *bad)]
+    assert [one.length for one in fetched[:20]] == [len(PIXELS)] * 20
+    assert [bool(one.fault) for one in fetched] == [False] * 20 + [True] * 3
+    assert "no address" in fetched[20].fault and "neither http nor https" in fetched[21].fault and "404" in fetched[22].fault
+    assert sorted(one.path for one in told) == sorted(one.path for one in fetched) and begun == [(23, None)]
+    assert all((tmp_path / "data" / path).read_bytes() == PIXELS for path, *_ in files)
+    wicked.seen.clear()
+    again = fetch(wanted, tmp_path / "data", manners=QUICK)
+    assert len(again) == 3 and [path for path, _ in wicked.seen] == ["/gone"]
+
+
+def test_no_link_leads_out_of_the_data_folder(tmp_path, wicked):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "x.png").symlink_to(tmp_path / "elsewhere" / "x.png")
+    rows = [(path, f"{wicked.address}/good", SHA, "") for path in ("a/x.png", "x.png")]
+    for one in fetch(manifest(tmp_path, *rows), tmp_path / "data", manners=QUICK):
+        assert "lies outside" in one.fault
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_two_fetches_into_one_folder_are_kept_apart(tmp_path, wicked):
+    (tmp_path / "data").mkdir()
+    wanted = manifest(tmp_path, ("x.png", f"{wicked.address}/good", SHA, ""))
+    with filelock.FileLock(tmp_path / "data" / ".fetch.lock"), pytest.raises(RequestError, match="another fetch is at work"):
+        fetch(wanted, tmp_path / "data", manners=QUICK)
+    assert fetch(wanted, tmp_path / "data", manners=QUICK)[0].fault is None
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, wicked):
+    (tmp_path / "data").write_text("a file")
+    with pytest.raises(RequestError, match="cannot be written"):
+        fetch(manifest(tmp_path, ("x.png", f"{wicked.address}/good", SHA, "")), tmp_path / "data")

@@ -1,0 +1,41 @@
+"""The command that looks at the machine: doctor."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from darkcovid.cli.common import cache_folder, emit, with_fastai
+from darkcovid.cli.options import CacheDir, DataRoot, Json
+
+MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
+
+
+def doctor(
+    manifest: Annotated[Path | None, typer.Option("--manifest", metavar="PATH", help="Look for this manifest's images.")] = None,
+    data_root: DataRoot = None,
+    self_test: Annotated[bool, typer.Option("--self-test/--no-self-test", help="Train for seconds on phantoms.")] = True,
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Look at versions, device, disk, cache and data, and train for seconds on phantoms; say what to do about each problem.
+    Exit code 1 if something fails."""
+    listed = manifest or (Path("data_manifest.csv") if Path("data_manifest.csv").is_file() else None)
+
+    def work() -> list:
+        from darkcovid.doctor import examine
+
+        findings = []
+        for one in examine(cache_folder(cache_dir), listed, data_root, self_test):
+            findings.append(one)
+            if not json_:
+                typer.echo(f"{MARKS[one.state]}  {one.about}: {one.words}")
+                if one.advice:
+                    typer.echo(f"      {one.advice}")
+        return findings
+
+    findings = with_fastai(work)
+    emit([asdict(one) for one in findings], json_, lambda: None)
+    if any(one.state == "fail" for one in findings):
+        raise typer.Exit(1)

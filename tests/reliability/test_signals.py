@@ -1,0 +1,76 @@
+"""SIGINT and SIGTERM end a run after the batch, with the command that goes on."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+
+import pandas as pd
+import pytest
+
+from darkcovid.training.halting import end_of_batch
+
+from ..conftest import RECIPES
+from .attempts import SETS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_batch_and_says_how_to_go_on(tmp_path, number):
+    words = ["run", str(RECIPES / "base.yaml"), "--runs-dir", str(tmp_path)]
+    words += [word for key in [*SETS, "training.epochs=2000"] for word in ("--set", key)]
+    process = subprocess.Popen([sys.executable, "-m", "darkcovid", *words], stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "epoch 2/2000" in line:
+            break
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    (told,) = [line for line in said.splitlines() if line.startswith("interrupted; go on with: ")]
+    command = shlex.split(told.removeprefix("interrupted; go on with: darkcovid "))
+    assert command == [*words, "--resume"]
+    (run,) = tmp_path.iterdir()
+    done = len(pd.read_csv(run / "base" / "history.csv"))
+    assert done >= 2
+    goes_on = subprocess.Popen([sys.executable, "-m", "darkcovid", *command], stderr=subprocess.PIPE, text=True)
+    for line in goes_on.stderr:
+        if "epoch " in line:
+            assert f"epoch {done + 1}/2000" in line
+            break
+    goes_on.kill()
+    goes_on.communicate()
+
+
+def test_a_signal_waits_for_the_batch_and_a_second_one_does_not():
+    before = signal.getsignal(signal.SIGINT)
+    seen = []
+    with pytest.raises(KeyboardInterrupt), end_of_batch() as stopping:
+        os.kill(os.getpid(), signal.SIGINT)
+        seen.append(stopping.told)
+        stopping.after_batch()
+    assert seen == [True]
+    with pytest.raises(KeyboardInterrupt), end_of_batch():
+        os.kill(os.getpid(), signal.SIGTERM)
+        seen.append("in the batch")
+        os.kill(os.getpid(), signal.SIGTERM)
+        seen.append("never")
+    assert seen == [True, "in the batch"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_outside_the_main_thread_signals_stay_as_they_are():
+    found = []
+
+    def work():
+        with end_of_batch() as stopping:
+            stopping.after_batch()
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    before = signal.getsignal(signal.SIGINT)
+    thread.start()
+    thread.join()
+    assert found == [before]
