@@ -96,9 +96,12 @@ def leaving(rows: pd.DataFrame) -> pd.Series:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", encoding_errors="strict")
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", encoding_errors="strict")
     except (ValueError, OSError) as error:
         raise DataError(f"{path}: not a readable CSV manifest ({one_line(error)})") from None
+    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes what is too much for an index
+        raise DataError(f"{path}: not a readable CSV manifest (its rows have more cells than its header)")
+    return rows
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import mmap
 import time
+import tokenize
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -150,13 +151,16 @@ def damaged(path: Path) -> bool:
     """Whether an array that is kept at `path` is not what was written."""
     try:
         about = read_sealed(path.with_suffix(".json"))
-        return _crc(np.load(path, mmap_mode="r", allow_pickle=False)) != about["crc32"]
+        return _crc(_map(path.parent, path.stem)) != about["crc32"]
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return True
 
 
 def _map(folder: Path, key: str) -> np.ndarray:
-    return np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)
+    try:
+        return np.load(folder / f"{key}.npy", mmap_mode="r", allow_pickle=False)
+    except (SyntaxError, tokenize.TokenError) as error:  # what numpy says of some damaged headers
+        raise ValueError(f"{key}.npy: {error}") from None
 
 
 def release(array: np.ndarray | Sharded) -> None:

@@ -26,7 +26,7 @@ from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import silent
 from darkcovid.runner import Folders, run
 from darkcovid.tensors import write_tensors
-from darkcovid.training.classify import fit_classifier, prepare_classifier
+from darkcovid.training.classify import prepare_classifier
 from darkcovid.training.fit import fit
 from darkcovid.training.halting import memory_explained
 
@@ -36,10 +36,10 @@ from .attempts import SETS
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 8 MB of its own, where the system lets us have one."""
+    """A file system of 64 MB of its own, where the system lets us have one."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, check=False)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(folder)], capture_output=True, check=False)
     if mounted.returncode:
         pytest.skip("no file system can be mounted here")
     yield folder
@@ -210,13 +210,14 @@ def test_a_loss_that_is_no_number_is_told_with_step_rate_and_images(tiny_recipe,
     "error",
     [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")],
 )
-def test_exhausted_memory_comes_with_a_batch_size_to_try(tiny_recipe, cohort, pixels, cpu, monkeypatch, error):
+def test_exhausted_memory_comes_with_a_batch_size_to_try(tiny_recipe, cohort, pixels, cpu, error):
     def exhausted(*_):
         raise error
 
-    monkeypatch.setattr("darkcovid.models.darkcovidnet.DarkCovidNet.forward", exhausted)
+    prepared = prepare_classifier(tiny_recipe, cohort, pixels, cpu)
+    prepared.learner.loss_func = exhausted
     with pytest.raises(DarkCovidError, match=r"out of memory on cpu with batches of 8; try --set training\.batch_size=4$"):
-        fit_classifier(tiny_recipe, cohort, pixels, cpu)
+        fit(prepared.learner, tiny_recipe.training, cpu, metric="accuracy", score=prepared.objective.correct)
 
 
 def test_other_errors_stay_what_they_are(cpu):
