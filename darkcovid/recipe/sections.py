@@ -233,8 +233,8 @@ class Training(Strict):
     `unfreeze_after`: not before so many epochs. `stop_after`: early stopping once the validation accuracy has not improved
     for so many epochs; `keep`: the weights of the last epoch, or of the one with the best validation accuracy or loss.
     `ema`: decay of an average of the weights, which then is the result; `mixup`, `cutmix`: their Beta distribution's alpha;
-    `clip`: greatest norm of the gradient; `progressive`: smaller pictures in the first epochs; `tta`: so many augmented views
-    are averaged with the plain one."""
+    `clip`: greatest norm of the gradient; `progressive`: smaller pictures in the first epochs; `compile`: by torch.compile, on a
+    GPU with CUDA graphs; `tta`: so many augmented views are averaged with the plain one."""
 
     epochs: int = Field(100, ge=1)
     folds: int | None = Field(None, ge=2, le=20)
@@ -259,6 +259,7 @@ class Training(Strict):
     cutmix: float | None = Field(None, gt=0)
     clip: float | None = Field(None, gt=0)
     progressive: Progressive | None = None
+    compile: bool = False
     tta: int = Field(0, ge=0, le=64)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

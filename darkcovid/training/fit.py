@@ -22,6 +22,7 @@ from darkcovid.recipe import Optimiser, Training
 from darkcovid.training import schedule
 from darkcovid.training.callbacks import Autocast, EachEpoch, History, Recording, ScoreItems
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
+from darkcovid.training.compiled import Compiled
 from darkcovid.training.cost import Cost, measured
 from darkcovid.training.fused import FusedAdam
 from darkcovid.training.halting import end_of_batch, memory_explained
@@ -114,9 +115,10 @@ def fit(
             on_epoch(history)
 
         together = [Together(ranks)] if ranks.size > 1 else []
+        compiled = [Compiled(compute)] if training.compile else []
         growing = [Growing(training, history)] if training.progressive else []
         recording = Recording(history, compute, metric, score, names=names)
-        callbacks = [recording, EachEpoch(after_epoch), stopping, *keepers, *growing, *together, *watchers]
+        callbacks = [recording, EachEpoch(after_epoch), stopping, *keepers, *growing, *together, *compiled, *watchers]
         for phase in schedule.phases(training):
             done = len(history.rows)
             if done >= phase.end or (training.stop_after and schedule.stale(history, training.stop_after)):

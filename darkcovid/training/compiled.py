@@ -1,0 +1,27 @@
+"""Fitting a compiled network: torch.compile, on a GPU with CUDA graphs. Never by default: on a CPU it costs more than it saves."""
+
+from torch import nn
+
+from darkcovid.compute import Compute
+from darkcovid.training.callbacks import Direct
+
+
+class Compiled(Direct):
+    """The network is compiled while it is fitted and plain again afterwards, for whoever looks into its layers. Its weights and
+    their names stay as they are."""
+
+    order = -90
+
+    def __init__(self, compute: Compute):
+        self.mode = "reduce-overhead" if compute.device.type == "cuda" else "default"
+
+    def before_fit(self):
+        self.model.compile(mode=self.mode)
+
+    def after_fit(self):
+        plain(self.model)
+
+
+def plain(network: nn.Module) -> None:
+    """Undo `Module.compile`, for which torch has no public way."""
+    network._compiled_call_impl = None
