@@ -1,9 +1,11 @@
 # make demo: the main job on the synthetic cohort.  make test: the tests.  make venv: the environment with every extra.
+# make release: the package with its SBOM and licences, in dist/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TOOLS := .release-tools
 
-.PHONY: demo test venv lint clean
+.PHONY: demo test venv lint release clean
 
 demo: $(VENV)/.base
 	$(BIN)/darkcovid run recipes/demo.yaml
@@ -34,5 +36,17 @@ $(VENV)/.all: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
+# The package, what it stands on (SBOM, licences), and known holes in that where an advisory service can be reached.
+release: $(VENV)/.all $(TOOLS)/.ready
+	$(TOOLS)/bin/python -m build --outdir dist .
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --short-PURLs --output-format JSON --output-file dist/sbom.json
+	$(TOOLS)/bin/pip-licenses --python $(BIN)/python --format csv --output-file dist/licenses.csv
+	-$(TOOLS)/bin/pip-audit --path $(shell ls -d $(VENV)/lib/python*/site-packages 2>/dev/null)
+
+$(TOOLS)/.ready: Makefile
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet build cyclonedx-bom pip-audit pip-licenses
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(TOOLS) build dist *.egg-info
