@@ -1,4 +1,4 @@
-"""Fitting a compiled network: torch.compile, on a GPU with CUDA graphs. Never by default: on a CPU it costs more than it saves."""
+"""Fitting a compiled network: torch.compile, on a GPU with CUDA graphs. Never by default: on CPUs it costs more than it saves."""
 
 from torch import nn
 

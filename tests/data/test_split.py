@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from darkcovid.data.split import (
+    counted_split,
     hash_order,
+    random_folds,
     random_split,
     shares,
     spread,
@@ -86,3 +88,34 @@ def test_folds_deal_each_patient_once_and_every_class_evenly():
 def test_a_few_are_spread_over_all():
     assert spread(np.arange(5), 9).tolist() == [0, 1, 2, 3, 4]
     assert spread(np.arange(10, 21), 3).tolist() == [10, 15, 20]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda names, labels, seed: random_split(names, 0.2, seed),
+        lambda names, labels, seed: stratified_random_split(names, labels, 0.2, seed),
+        lambda names, labels, seed: counted_split(names, labels, 12, seed),
+        lambda names, labels, seed: random_folds(names, labels, 5, seed),
+    ],
+    ids=["random", "stratified", "counted", "folds"],
+)
+def test_what_is_drawn_depends_on_the_seed_and_on_names_and_on_nothing_else(draw):
+    first = draw(NAMES, LABELS, 1)
+    assert first.dtype in (bool, int)
+    np.testing.assert_array_equal(draw(NAMES, LABELS, 1), first)
+    assert (draw(NAMES, LABELS, 2) != first).any()
+    order = np.random.default_rng(0).permutation(500)
+    shuffled = draw([NAMES[row] for row in order], [LABELS[row] for row in order], 1)
+    np.testing.assert_array_equal(shuffled, first[order])
+
+
+def test_counted_images_are_so_many_of_each_class():
+    side = counted_split(NAMES, LABELS, 12, 3)
+    assert Counter(np.array(LABELS)[side]) == {"covid": 12, "no_finding": 12, "pneumonia": 12}
+
+
+@pytest.mark.parametrize("draw", [counted_split, random_folds])
+def test_names_and_labels_must_be_as_many(draw):
+    with pytest.raises(ValueError, match="zip"):
+        draw(NAMES, LABELS[:-1], 2, 1)

@@ -51,6 +51,28 @@ def test_every_figure_is_scikit_learns():
         assert scores.per_class[name].specificity == pytest.approx(theirs.recall_score(~truth, predicted != code))
 
 
+def test_a_certainty_that_is_wrong_costs_much_and_not_everything():
+    """Its probability is taken as the smallest step of a float32, as scikit-learn does for float32."""
+    scores = score(np.array([0, 1]), np.array([[1.0, 0.0], [1.0, 0.0]]), ("a", "b"))
+    assert scores.log_loss == pytest.approx(-np.log(np.finfo(np.float32).eps) / 2)
+    assert scores.ece == calibration_error(np.array([0, 1]), np.array([[1.0, 0.0], [1.0, 0.0]])) == pytest.approx(0.5)
+
+
+def test_a_class_alone_has_no_area_and_nothing_to_be_specific_about():
+    scores = score(np.array([0, 0, 0]), np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), ("a", "b"))
+    alone, absent = scores.per_class["a"], scores.per_class["b"]
+    assert (alone.roc_auc, alone.average_precision, alone.specificity) == (None, None, 0.0)
+    assert (absent.roc_auc, absent.average_precision, absent.specificity) == (None, None, pytest.approx(2 / 3))
+    assert scores.macro["roc_auc"] is None and scores.macro["recall"] == pytest.approx(2 / 3)
+    assert scores.kappa == 0.0
+
+
+def test_one_image_of_a_class_is_enough_for_its_area():
+    scores = score(np.array([0, 1, 1]), np.array([[0.6, 0.4], [0.7, 0.3], [0.1, 0.9]]), ("a", "b"))
+    assert scores.per_class["a"].roc_auc == 0.5
+    assert scores.per_class["a"].average_precision == 0.5
+
+
 def test_the_calibration_error_by_hand():
     """Four images at 0.95, of which three right; two at 0.55, of which both right."""
     sure, unsure = [0.95, 0.05], [0.55, 0.45]

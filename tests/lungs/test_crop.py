@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,7 +7,7 @@ from scipy.ndimage import binary_dilation
 
 from darkcovid.data.pixels import WHOLE
 from darkcovid.lungs.box import Box, lung_box
-from darkcovid.lungs.crop import crop_box, crop_boxes, expanded, input_size, lung_pixels
+from darkcovid.lungs.crop import Frame, LungView, crop_box, crop_boxes, expanded, input_size, lung_areas, lung_pixels
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.recipe import Lungs
 
@@ -127,3 +129,65 @@ def test_a_crop_shows_the_lungs_larger(cohort, pixels, found, cache_dir):
     assert np.corrcoef(cropped.ravel(), expected.ravel())[0, 1] > 0.98
     hidden = make(cohort, found, cache_dir, mode="crop_mask", margin=0.0, fill=0)[5]
     assert 0.05 < (hidden == 0).mean() < 0.6
+
+
+def test_every_part_of_the_policy_has_pixels_of_its_own_in_the_cache(cohort, found, tmp_path):
+    ways = [{}, {"margin": 0.3}, {"mode": "mask"}, {"mode": "mask", "fill": 9}, {"mode": "mask", "letterbox": True}]
+    ways += [{"aspect": "pad"}, {"aspect": "squash"}, {"thumbnail": True}, {"thumbnail": True, "letterbox": True}]
+    ways += [{"mode": "crop_mask"}, {"mode": "outside"}, {"mode": "outside", "margin": 0.2}]
+    for way in ways:
+        letterbox = way.get("letterbox", False)
+        lungs = Lungs(**{key: value for key, value in way.items() if key != "letterbox"})
+        assert lung_pixels(cohort, found, lungs, (64, 48), tmp_path, letterbox).fresh
+        assert not lung_pixels(cohort, found, lungs, (64, 48), tmp_path, letterbox).fresh
+    assert lung_pixels(cohort, found, Lungs(), (48, 64), tmp_path).fresh
+    assert lung_pixels(cohort, replace(found, version="another"), Lungs(), (64, 48), tmp_path).fresh
+    alike = Lungs(crop_size=(64, 48), keep_lung_scale=False)  # these only say the size, which is given
+    assert not lung_pixels(cohort, found, alike, (64, 48), tmp_path).fresh
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.05, 0.1])
+def test_erased_lungs_are_widened_by_the_margin_and_never_by_nothing(margin):
+    mask = np.zeros((100, 60), np.uint8)
+    mask[50, 30] = 1
+    image = Image.new("L", (60, 100), 200)
+    view = LungView(LungMasks(mask[None], (None,), "truth", 0.0, True), Lungs(mode="outside", margin=margin), (100, 60), False)
+    rows, columns = np.nonzero(view.picture(0, image) == 0)
+    reach = max(1, round(100 * margin))
+    assert (rows.min(), rows.max()) == (50 - reach, 50 + reach)
+    assert (columns.min(), columns.max()) == (30 - reach, 30 + reach)
+
+
+@pytest.mark.parametrize("aspect", ["squash", "pad", "expand"])
+def test_a_mask_lies_on_the_picture_and_a_map_finds_its_way_back(aspect):
+    """A bright block of a dark, wide image: its mask covers it in the crop, and the crop's own pixels go back to its place."""
+    image = np.full((200, 400), 20, np.uint8)
+    image[80:120, 150:250] = 220
+    mask = np.zeros((256, 256), np.uint8)
+    mask[round(80 * 1.28) : round(120 * 1.28), round(150 * 0.64) : round(250 * 0.64)] = 1
+    frame = Frame([(0.25, 0.25, 0.75, 0.75)], (64, 64), aspect)
+    picture = frame.picture(0, Image.fromarray(image))
+    inside = frame.mask(0, mask, (400, 200))
+    assert ((picture > 120) == inside).mean() > 0.97
+    assert inside.sum() == pytest.approx({"squash": 40 * 64 / 100, "pad": 40 * 0.32, "expand": 40 * 0.32}[aspect] * 32, rel=0.15)
+    back = frame.over_image(0, picture.astype(np.float32), (400, 200))
+    assert back.shape == (200, 400) and back.dtype == np.float32
+    assert ((back > 120) == (image > 120)).mean() > 0.98
+    assert back[100, 200] == pytest.approx(220, abs=1)
+    outside = {"squash": back[:49], "pad": back[:49], "expand": back[:, :99]}[aspect]
+    assert (outside == 0).all()
+
+
+def test_areas_are_the_masks_in_the_arm_s_own_frame(cohort, found, tmp_path):
+    whole = lung_areas(cohort, found, None, (64, 64), False, tmp_path).array
+    assert set(np.unique(whole)) == {0, 1}
+    np.testing.assert_allclose(whole.mean((1, 2)), found.masks.mean((1, 2)), atol=0.02)
+    crop = lung_areas(cohort, found, Lungs(margin=0.0, thumbnail=True, aspect="squash"), (64, 64), False, tmp_path).array
+    assert crop.shape == (len(cohort), 2, 64, 64)
+    np.testing.assert_array_equal(crop[:, 1], whole)
+    assert crop[5, 0].mean() > whole[5].mean() and crop[5, 0].any(1).all() and crop[5, 0].any(0)[[0, -1]].all()
+    np.testing.assert_array_equal(crop[0, 0], whole[0])  # it is not trusted, so the whole of it is seen
+    tall = lung_areas(cohort, found, None, (96, 64), True, tmp_path).array
+    assert not tall[:, :16].any() and not tall[:, -16:].any() and tall.any()
+    assert not lung_areas(cohort, found, None, (96, 64), True, tmp_path).fresh
+    assert lung_areas(cohort, found, None, (96, 64), False, tmp_path).fresh
