@@ -1,12 +1,13 @@
 import json
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import psutil
 import pytest
 
-from darkcovid.data.store import content_key, release, stored_array, stored_finding, stored_rows
+from darkcovid.data.store import content_key, damaged, release, stored_array, stored_finding, stored_rows
 
 
 @pytest.fixture
@@ -160,3 +161,49 @@ def test_a_finding_is_found_once_and_again_when_its_file_is_damaged(tmp_path):
     (tmp_path / "f.json").write_text('{"pairs": [[1')
     assert stored_finding(tmp_path, "f", find) == {"pairs": [[1, 2]]}
     assert len(found) == 2
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((5, 4, 4), np.uint8), ((5, 4, 3), np.float32), ((60,), np.uint8)])
+def test_an_array_of_another_form_is_made_anew(make, shape, dtype):
+    make()
+    other = stored_array(make.folder, "k", shape, lambda array: array.fill(3), dtype)
+    assert other.fresh and other.array.shape == shape and other.array.dtype == dtype and (other.array == 3).all()
+
+
+def test_the_price_is_the_making_alone(tmp_path):
+    stored = stored_array(tmp_path / "deep" / "folder", "k", (2,), lambda array: time.sleep(0.05))
+    assert 0.05 <= stored.seconds < 5
+    assert stored_array(tmp_path / "deep" / "folder", "k", (2,), lambda array: None).seconds == stored.seconds
+    halves = stored_rows(tmp_path, ["a", "b"], (2,), lambda array, rows: time.sleep(0.05), kind="slow")
+    assert 0.05 <= halves.seconds < 5 and halves.notes is None
+
+
+def test_shards_keep_their_type_and_give_another_when_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("darkcovid.data.store.SHARD_ROWS", 2)
+
+    def fill(array, rows):
+        array[:] = np.array(rows)[:, None] + 0.5
+
+    array = stored_rows(tmp_path, list("abc"), (1,), fill, np.float32, kind="halves").array
+    assert array.dtype == array[:].dtype == array[[2, 0]].dtype == np.asarray(array).dtype == np.float32
+    assert array[[2, 0]].tolist() == [[2.5], [0.5]]
+    assert np.asarray(array, dtype=np.int64).tolist() == [[0], [1], [2]]
+
+
+def test_objects_are_never_read(tmp_path):
+    stored_array(tmp_path, "k", (2,), lambda array: array.fill(1))
+    np.save(tmp_path / "k.npy", np.array([{}, {}], dtype=object), allow_pickle=True)
+    assert damaged(tmp_path / "k.npy")
+    assert stored_array(tmp_path, "k", (2,), lambda array: array.fill(2)).array.tolist() == [2, 2]
+
+
+def test_a_sound_array_is_not_called_damaged(make):
+    make()
+    path = make.folder / "k.npy"
+    assert not damaged(path)
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    assert damaged(path)
+    make()
+    (make.folder / "k.json").unlink()
+    assert damaged(path)
+    assert len(content_key(a=1)) == 32

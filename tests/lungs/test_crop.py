@@ -191,3 +191,17 @@ def test_areas_are_the_masks_in_the_arm_s_own_frame(cohort, found, tmp_path):
     assert not tall[:, :16].any() and not tall[:, -16:].any() and tall.any()
     assert not lung_areas(cohort, found, None, (96, 64), True, tmp_path).fresh
     assert lung_areas(cohort, found, None, (96, 64), False, tmp_path).fresh
+
+
+def test_inputs_in_shards_are_those_of_one_array(cohort, found, tmp_path, monkeypatch):
+    def both(folder):
+        about = {"cohort": cohort, "found": found, "size": (64, 64), "cache_dir": tmp_path / folder}
+        crops = lung_pixels(lungs=Lungs(mode="crop_mask"), letterbox=False, **about)
+        return crops.array, lung_areas(lungs=Lungs(thumbnail=True), letterbox=True, **about).array
+
+    whole = both("one")
+    monkeypatch.setattr("darkcovid.data.store.SHARD_ROWS", 16)
+    for one, many in zip(whole, both("many"), strict=True):
+        assert len(many.shards) > 2
+        np.testing.assert_array_equal(np.asarray(many), one)
+    assert [path.name for path in (tmp_path / "many").iterdir()] == ["pixels"]
