@@ -176,11 +176,12 @@ def fetch(
         return
     from darkcovid.data.fetch import fetch as download
     from darkcovid.report.data_tables import fetch_lines
-    from darkcovid.report.progress import FetchProgress
+    from darkcovid.report.fetching import FetchProgress
 
     with FetchProgress().watching() as watcher:
         fetched = download(manifest_rows(manifest, data_root, dataset), to, watcher)
-    emit([asdict(one) for one in fetched], json_, lambda: typer.echo("\n".join(fetch_lines(fetched))))
+    found = [] if to is None else [f"commands find them with --data-root {to}"]
+    emit([asdict(one) for one in fetched], json_, lambda: typer.echo("\n".join([*fetch_lines(fetched), *found])))
     failed = [one for one in fetched if one.fault]
     if failed:
         raise DataError(

@@ -291,7 +291,7 @@ def _show_comparison(comparison: dict[str, Any]) -> None:
 
 
 def _show_plan(plan: dict[str, Any], recipe) -> None:
-    from darkcovid.report.progress import duration
+    from darkcovid.report.duration import duration
 
     typer.echo(recipe.to_yaml())
     for side, counts in plan["images"].items():

@@ -49,6 +49,7 @@ def fetch(
     RequestError: another fetch is at work in the folder, or it cannot be written.
     """
     folder = folder or user_cache_dir() / "data"
+    manifest = Manifest(manifest.rows, (*manifest.roots, folder))
     missing = [row for row in manifest.rows.to_dict("records") if manifest.locate(row["path"]) is None]
     lengths = [_length(row) for row in missing]
     with only_one(folder):

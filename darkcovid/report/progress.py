@@ -1,26 +1,16 @@
 """A person watching a run: a live bar on a terminal, plain lines in a log. All of it on stderr, so stdout is for results."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.filesize import decimal
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
-from darkcovid.data.fetch import Fetched, Watcher
+from darkcovid.report.duration import duration
 from darkcovid.training.callbacks import History
 
 
@@ -87,50 +77,6 @@ def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bars.update(task, completed=done)
 
 
-class FetchProgress:
-    """A fetch: a bar of bytes with the time left on a terminal, a line for each file in a log."""
-
-    def __init__(self, console: Console | None = None):
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self.done = self.files = self.came = 0
-        self.length: int | None = None
-        columns = [
-            TextColumn("{task.fields[files]}"),
-            BarColumn(12),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        ]
-        self.bars = Bars(*columns, console=self.console, disable=not self.console.is_terminal)
-
-    @contextmanager
-    def watching(self) -> Iterator[Watcher]:
-        with self.bars:
-            yield Watcher(self._begin, self._bytes, self._file)
-
-    def _begin(self, files: int, length: int | None) -> None:
-        self.files, self.length, self.began = files, length, time.monotonic()
-        self.task = self.bars.add_task("", total=length, files=f"0/{files} files")
-
-    def _bytes(self, count: int) -> None:
-        self.came += count
-        self.bars.update(self.task, advance=count)
-
-    def _file(self, fetched: Fetched) -> None:
-        self.done += 1
-        self.bars.update(self.task, files=f"{self.done}/{self.files} files")
-        if fetched.fault or not self.console.is_terminal:
-            what = fetched.fault or f"fetched, {decimal(fetched.length)}"
-            self.console.print(f"{self.done}/{self.files} {fetched.path}: {what}{self._left()}", markup=False)
-
-    def _left(self) -> str:
-        """`; 12.0 MB of 40.0 MB, 5 min 27 s left`, where lengths are known and some are to come."""
-        if not self.length or not 0 < self.came < self.length:
-            return ""
-        seconds = (time.monotonic() - self.began) * (self.length - self.came) / self.came
-        return f"; {decimal(self.came)} of {decimal(self.length)}, {duration(seconds)} left"
-
-
 def epoch_line(history: History, epochs: int) -> str:
     """`epoch 3/30  train_loss 0.812  valid_loss 0.790  accuracy 0.652  12.1 s  5 min 27 s left`, for a log."""
     row, metric = history.rows[-1], history.metric
@@ -150,12 +96,3 @@ def short_line(history: History, epochs: int) -> str:
 def seconds_left(history: History, epochs: int) -> float:
     """The remaining epochs at the mean pace of those done."""
     return (epochs - len(history.rows)) * history.total("seconds") / len(history.rows)
-
-
-def duration(seconds: float) -> str:
-    """`8 s`, `5 min 27 s`, `2 h 03 min`."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, seconds = divmod(seconds, 60)
-    return f"{minutes} min {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

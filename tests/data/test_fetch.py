@@ -1,7 +1,10 @@
 """Fetching from real servers on this machine: good ones, and ones that drop, stall, lie and redirect."""
 
 import hashlib
+import io
 import re
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -12,11 +15,13 @@ from urllib.parse import unquote
 import filelock
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from darkcovid.data.download import BLOCK, Manners, Refused, Wanted, download, is_local, refuse_redirect
 from darkcovid.data.fetch import Watcher, fetch
 from darkcovid.data.manifest import Manifest
 from darkcovid.errors import RequestError
+from darkcovid.report.fetching import FetchProgress
 
 PIXELS = bytes(range(256)) * 2000
 SHA = hashlib.sha256(PIXELS).hexdigest()
@@ -245,7 +250,7 @@ def test_redirects_are_followed_only_to_where_they_may_lead(get, wicked):
 
 def manifest(tmp_path, *rows):
     table = [{"path": path, "url": url, "sha256": sha256, "bytes": length} for path, url, sha256, length in rows]
-    return Manifest(pd.DataFrame(table), (tmp_path / "data",))
+    return Manifest(pd.DataFrame(table), (tmp_path / "elsewhere",))
 
 
 def test_a_manifest_s_missing_files_are_fetched_to_their_places_and_the_rest_is_told(tmp_path, wicked):
@@ -289,3 +294,15 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, wicked):
     (tmp_path / "data").write_text("a file")
     with pytest.raises(RequestError, match="cannot be written"):
         fetch(manifest(tmp_path, ("x.png", f"{wicked.address}/good", SHA, "")), tmp_path / "data")
+
+
+def test_a_log_tells_every_file_and_what_is_left_and_needs_no_torch(tmp_path, wicked):
+    rows = [(f"{i}.png", f"{wicked.address}/good?{i}", SHA, str(len(PIXELS))) for i in range(3)]
+    text = io.StringIO()
+    with FetchProgress(Console(file=text, width=200)).watching() as watcher:
+        fetch(manifest(tmp_path, *rows, ("x.png", "", "", "1000000")), tmp_path / "data", watcher, QUICK)
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 4 and any(line.startswith("1/4 ") for line in lines)
+    assert any("fetched, 512.0 kB; " in line and " of 2.5 MB, " in line and line.endswith(" left") for line in lines)
+    code = "import sys, darkcovid.report.fetching; assert not {'torch', 'fastai'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
