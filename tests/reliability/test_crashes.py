@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from .attempts import attempt, processes
 
-KILLS = 50
+KILLS, IN_A_ROW = 50, 12
 TIMELESS = ["epoch", "train_loss", "valid_loss", "accuracy", "lr", "train_images"]
 
 
@@ -49,18 +49,17 @@ def test_fifty_kills_change_nothing(tmp_path):
     while kills < KILLS:
         series += 1
         folder = tmp_path / f"killed{series}"
-        for _ in range(200):
+        for number in range(IN_A_ROW + 1):
             process = context.Process(target=attempt, args=(folder,))
             process.start()
-            process.join(chance.uniform(0, min(seconds, 3)))
-            if process.exitcode is None:
-                process.kill()
-                process.join()
-                kills += 1
-                whole_files(folder)
-                continue
-            assert process.exitcode == 0
-            break
+            process.join(chance.uniform(0, seconds) if number < IN_A_ROW else None)
+            if process.exitcode is not None:
+                break
+            process.kill()
+            process.join()
+            kills += 1
+            whole_files(folder)
+        assert process.exitcode == 0
         killed = only(folder)
         first, second = (pd.read_csv(run / "base" / "history.csv")[TIMELESS] for run in (whole, killed))
         pd.testing.assert_frame_equal(first, second, check_exact=True)
