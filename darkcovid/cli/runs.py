@@ -1,4 +1,4 @@
-"""Commands on recipes and runs: run, compare, lr-find, bench."""
+"""Commands that train: run, collect, lr-find, bench."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from darkcovid.cli.common import cache_folder, emit, load, with_fastai
+from darkcovid.cli.finished import show_comparison
 from darkcovid.cli.options import Arms, CacheDir, DataOption, DataRoot, Json, ManifestOption, RecipePath, RunsDir, Sets
 from darkcovid.errors import Interrupted, RequestError
 
@@ -79,7 +80,7 @@ def run(
         typer.echo(f"interrupted; go on with: {again}", err=True)
         raise typer.Exit(130) from None
     if into is None and found:
-        emit(found, json_, lambda: _show_comparison(found))
+        emit(found, json_, lambda: show_comparison(found))
     elif into is not None:
         done = {"run_dir": str(into), "fits": found}
         emit(done, json_, lambda: typer.echo(f"{', '.join(found)}: finished; when all are: darkcovid collect {into}"))
@@ -116,78 +117,7 @@ def collect(
         return comparison
 
     comparison = with_fastai(work)
-    emit(comparison, json_, lambda: _show_comparison(comparison))
-
-
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    force: Annotated[bool, typer.Option("--force", help="Compare even if the validation sides differ.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
-    json_: Json = False,
-) -> None:
-    """Show the arms of several runs side by side; refused when they were validated on different patients."""
-    from darkcovid.evaluation.comparison import compare_runs
-
-    comparison = compare_runs(runs, force)
-
-    def show() -> None:
-        if markdown:
-            from darkcovid.report.tables import comparison_markdown
-
-            typer.echo(comparison_markdown(comparison))
-        else:
-            _show_comparison(comparison)
-
-    emit(comparison, json_, show)
-
-
-def reproduce(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
-    json_: Json = False,
-    runs_dir: RunsDir = Path("runs"),
-    cache_dir: CacheDir = None,
-) -> None:
-    """Run a finished run's recipe again and lay every number beside the first one's. Exit code 1 if they differ."""
-
-    def work() -> dict[str, Any]:
-        from darkcovid.report.progress import Progress
-        from darkcovid.reproduce import reproduce as again
-        from darkcovid.runner import Folders
-
-        return again(run, Folders(runs_dir, cache_folder(cache_dir)), Progress())
-
-    found = with_fastai(work)
-    emit(found, json_, lambda: _show_reproduced(found))
-    if not found["same"]:
-        raise typer.Exit(1)
-
-
-def _show_reproduced(found: dict[str, Any]) -> None:
-    for what, (then, now) in found["environment"].items():
-        typer.echo(f"{what}: {then} then, {now} now")
-    for name, one in found["fits"].items():
-        if one["same"]:
-            typer.echo(f"{name}: the same, to the last digit")
-            continue
-        parts = []
-        for part in ("split", "history", "predictions"):
-            apart = one.get(f"{part}_difference")
-            how = "the same" if one[part] else "other rows" if apart is None else f"differs by at most {apart:.2g}"
-            parts.append(f"{part} {how}")
-        typer.echo(f"{name}: {', '.join(parts)}; metrics that differ: {', '.join(one['metrics_differing']) or 'none'}")
-    typer.echo(f"run again in: {found['again']}")
-
-
-def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    images: Annotated[bool, typer.Option("--images/--no-images", help="Whether pictures of radiographs go in.")] = True,
-    json_: Json = False,
-) -> None:
-    """Write a finished run's `report.html` anew: one self-contained page."""
-    from darkcovid.report.page import write_report
-
-    path = write_report(run, images)
-    emit({"report": str(path)}, json_, lambda: typer.echo(str(path)))
+    emit(comparison, json_, lambda: show_comparison(comparison))
 
 
 def lr_find(
@@ -273,21 +203,6 @@ def _show_bench(result: dict[str, Any], plot: Path) -> None:
     for label in ("stock", "whole", "crop"):
         typer.echo(f"{label:8}" + "".join(f"{result[label]['stages'][stage]:12.2f}" for stage in stages))
     typer.echo(f"plot: {plot}")
-
-
-def _show_comparison(comparison: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    from darkcovid.report.tables import NOTICE, comparison_tables
-
-    console = Console(highlight=False)
-    for index, table in enumerate(comparison_tables(comparison, console.width)):
-        console.print(*[""] * bool(index), table, sep="\n")
-    for reason in comparison.get("not_comparable", []):
-        console.print(f"not comparable: {reason}", markup=False)
-    for pair in comparison.get("pairs", []):
-        console.print(pair["sentence"], markup=False)
-    console.print(f"\n{NOTICE}\nrun folder: {comparison['run_dir']}", markup=False, soft_wrap=True)
 
 
 def _show_plan(plan: dict[str, Any], recipe) -> None:
