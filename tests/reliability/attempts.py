@@ -20,7 +20,14 @@ def processes():
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["darkcovid.runner", __name__])
+    first = context.Process(target=ready)  # starts the server, which takes longer than a run
+    first.start()
+    first.join()
     return context
+
+
+def ready() -> None:
+    """Nothing is left to be imported."""
 
 
 def attempt(folder: Path, sets: list[str] = SETS) -> None:
