@@ -49,8 +49,10 @@ def spark_session(engine: str, master: str | None, settings: list[str]):
         raise RequestError(f"--engine {engine}: there is local and spark")
     if engine == "local":
         return None
+    from darkcovid.quiet import hush
     from darkcovid.scale.spark import settings_of, start_spark
 
+    hush()
     return start_spark(master, settings_of(settings))
 
 
