@@ -148,3 +148,21 @@ def test_a_network_that_cannot_be_is_refused_before_anything_is_written(darkcovi
         words = [word for key in sets for word in ("--set", key)]
         assert said in error_of(darkcovid("run", RECIPES / "base.yaml", *SMALL, *words, code=2))
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_audit_of_a_manifest_is_read_by_a_person(darkcovid):
+    done = darkcovid("data", "audit", RECIPES.parent / "data_manifest.csv", "--dataset", "ozturk")
+    assert done.stdout.startswith("1125 images of 765 patients; 192 have several images, 21 several labels")
+    assert "patient_prefix: covid / no_finding" in done.stdout and "extension: covid / no_finding" in done.stdout
+    assert "--engine dask: there is local and spark" in error_of(
+        darkcovid("data", "audit", RECIPES.parent / "data_manifest.csv", "--engine", "dask", code=2)
+    )
+
+
+@pytest.mark.slow
+def test_preparing_says_what_was_made(darkcovid, tmp_path):
+    words = ["data", "prepare", RECIPES / "segmented.yaml", *SMALL, "--cache-dir", tmp_path / "cache"]
+    first, again = darkcovid(*words).stdout, darkcovid(*words).stdout
+    assert "1 of 1 blocks had to be made" in first and "images are ready, 0 cannot be used" in first
+    assert "0 of 1 blocks had to be made" in again and "1 of 1 blocks" not in again

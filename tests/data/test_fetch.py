@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import re
 import subprocess
 import sys
@@ -311,3 +312,22 @@ def test_a_log_tells_every_file_and_what_is_left_and_needs_no_torch(tmp_path, wi
     assert any("fetched, 512.0 kB; " in line and " of 2.5 MB, " in line and line.endswith(" left") for line in lines)
     code = "import sys, darkcovid.report.fetching; assert not {'torch', 'fastai'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_command_says_what_came_and_what_did_not(tmp_path, wicked):
+    lines = [f"{i}.png,a,{i},{wicked.address}/good?{i},{SHA},{len(PIXELS)}" for i in range(3)]
+    text = "path,label,patient_id,url,sha256,bytes\n" + "\n".join([*lines, f"x.png,a,x,{wicked.address}/gone,,"]) + "\n"
+    (tmp_path / "m.csv").write_text(text)
+    words = [sys.executable, "-m", "darkcovid", "data", "fetch", "m.csv", "--to", "got"]
+    first = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert first.returncode == 3
+    assert first.stdout.splitlines() == [
+        "3 of 4 missing files fetched, 1,536,000 bytes",
+        "1 not: the server answered 404 Not Found (the first: x.png)",
+        "commands find them with --data-root got",
+    ]
+    assert first.stderr.splitlines()[-1].startswith("error: 1 of 4 files could not be fetched, the first is x.png (")
+    again = subprocess.run([*words, "--json"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    (one,) = json.loads(again.stdout)
+    assert (again.returncode, one["path"], one["length"]) == (3, "x.png", 0) and "404" in one["fault"]
