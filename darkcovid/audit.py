@@ -75,13 +75,14 @@ def _giveaways(facts: Facts) -> dict[str, Any]:
     sizes = class_sizes(counts)
     if len(sizes) < 2:
         raise RequestError("the manifest has fewer than two labels, so there is nothing to tell apart")
-    images, largest = sum(sizes.values()), max(sizes.values())
+    images = sum(sizes.values())
+    chance = max(sizes.values()) / images
     some = facts.some(MOST)
     table = varying(some)
-    together = forest_accuracy(table, some.label, some.patient) if len(table.columns) else (largest / images, 1 / len(sizes))
+    together = forest_accuracy(table, some.label, some.patient) if len(table.columns) else (chance, 1 / len(sizes))
     return {
         "images": images,
-        "chance": largest / images,
+        "chance": chance,
         "confounding": [asdict(one) for one in confounders(counts)],
         "metadata_alone": _both(together),
         "ages": _ages(counts),

@@ -56,7 +56,7 @@ def examine(cache: Path, manifest: Path | None, data_root: str | None, self_test
     yield device()
     yield from (disk("cache folder", cache), disk("working folder", Path.cwd()))
     yield cache_health(cache)
-    yield _tried("lung segmenter", lambda: (load_segmenter(), "its weights are sound")[1], "install darkcovid anew")
+    yield _tried("lung segmenter", _load_segmenter, "install darkcovid anew")
     if manifest is not None:
         yield data(manifest, data_root)
     if self_test:
@@ -142,6 +142,11 @@ def data(manifest: Path, data_root: str | None) -> Finding:
     if found < len(listed.rows):
         return Finding("data", "warn", words, f"darkcovid data fetch {manifest}, or --data-root DIR")
     return Finding("data", "ok", words)
+
+
+def _load_segmenter() -> str:
+    load_segmenter()
+    return "its weights are sound"
 
 
 def _train_on_phantoms() -> str:

@@ -62,15 +62,18 @@ def compare_fits(first: Path, again: Path) -> dict[str, Any]:
 
 
 def largest_difference(first: pd.DataFrame, again: pd.DataFrame) -> float | None:
-    """The largest difference of a number in two tables; None where they have other rows, columns or texts."""
+    """The largest difference of a number in two tables; None where they have other rows, columns or texts, or
+    a number stands beside none."""
     numbers = list(first.select_dtypes("number").columns)
     texts = [column for column in first if column not in numbers]
     if first.shape != again.shape or list(first.columns) != list(again.columns):
         return None
     if numbers != list(again.select_dtypes("number").columns) or not first[texts].equals(again[texts]):
         return None
-    apart = np.abs(first[numbers].to_numpy(float) - again[numbers].to_numpy(float))
-    return float(np.nan_to_num(apart).max(initial=0.0))
+    one, other = first[numbers].to_numpy(float), again[numbers].to_numpy(float)
+    if (np.isnan(one) != np.isnan(other)).any():
+        return None
+    return float(np.nan_to_num(np.abs(one - other)).max(initial=0.0))
 
 
 def changed_environment(then: dict[str, Any], now: dict[str, Any]) -> dict[str, list[Any]]:

@@ -59,6 +59,8 @@ def test_tables_of_other_rows_or_texts_have_no_difference():
     assert largest_difference(table, table.assign(image=["a", "c"])) is None
     assert largest_difference(table, table.rename(columns={"p": "q"})) is None
     assert largest_difference(table, table.assign(p=["x", "y"])) is None
+    unknown = table.assign(p=[0.5, float("nan")])
+    assert largest_difference(table, unknown) is None and largest_difference(unknown, unknown) == 0
 
 
 def test_what_changed_of_the_environment():

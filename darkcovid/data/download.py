@@ -88,16 +88,21 @@ def download(wanted: Wanted, manners: Manners = Manners(), on_bytes: Callable[[i
     return length
 
 
+def is_there(wanted: Wanted) -> bool:
+    """Whether the file is in its place, and the one that is meant."""
+    return wanted.target.is_file() and wanted.sha256.lower() in ("", _digest(wanted.target))
+
+
 def _one_try(wanted: Wanted, part: Path, manners: Manners, on_bytes: Callable[[int], None]) -> None:
     try:
         with requests.Session() as session, _answer(session, wanted.url, _size(part), manners) as answer:
             _keep(answer, wanted, part, manners, on_bytes)
-    except (requests.RequestException, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, requests.RequestException | TimeoutError | ConnectionError):
-            raise Refused(f"cannot be written ({error.strerror or one_line(error)})") from None
-        if isinstance(error, ValueError):
-            raise Refused("its address cannot be read") from None
+    except ValueError:  # requests' errors about an address are of this kind too
+        raise Refused("its address cannot be read") from None
+    except (requests.RequestException, TimeoutError, ConnectionError) as error:
         raise Broken(_told(error)) from None
+    except OSError as error:
+        raise Refused(f"cannot be written ({error.strerror or one_line(error)})") from None
     if wanted.sha256 and _digest(part) != wanted.sha256.lower():
         on_bytes(-_size(part))
         part.unlink()

@@ -51,13 +51,19 @@ class Facts(Protocol):
 
 
 def facts_of(rows: pd.DataFrame, labels: Sequence[str], sides: Sequence[str] | str) -> pd.DataFrame:
-    """A row an image: path, patient, known (bool), label, side, sha256, fold (of its patient), CATEGORIES as text ('' unknown),
-    NUMBERS as float (nan unknown). rows: of a manifest."""
+    """A row an image: `identities`, fold (of its patient), CATEGORIES as text ('' unknown), NUMBERS as float (nan unknown).
+    rows: of a manifest."""
+    table = identities(rows, labels, sides)
+    table["fold"] = [zlib.crc32(patient.encode()) % FOLDS for patient in table.patient]
+    return table.join(metadata(rows).reset_index(drop=True))
+
+
+def identities(rows: pd.DataFrame, labels: Sequence[str], sides: Sequence[str] | str) -> pd.DataFrame:
+    """Which image is whose, all that leaks are looked for by: path, patient, known (bool), label, side, sha256."""
     table = pd.DataFrame({"path": rows.path.to_numpy(), "patient": patient_groups(rows).to_numpy()})
     table["known"] = (rows.patient_id != "").to_numpy()
     table["label"], table["side"], table["sha256"] = list(labels), sides, rows.sha256.to_numpy()
-    table["fold"] = [zlib.crc32(patient.encode()) % FOLDS for patient in table.patient]
-    return table.join(metadata(rows).reset_index(drop=True))
+    return table
 
 
 def metadata(rows: pd.DataFrame) -> pd.DataFrame:

@@ -8,13 +8,12 @@ from pathlib import Path, PurePosixPath
 
 import filelock
 
-from darkcovid.data.download import Manners, Refused, Wanted, at, download, refuse_scheme
+from darkcovid.data.download import Manners, Refused, Wanted, at, download
 from darkcovid.data.manifest import Manifest
 from darkcovid.errors import DarkCovidError, RequestError
 from darkcovid.paths import user_cache_dir
 
 AT_ONCE = 8
-Tell = Callable[["Fetched"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Watcher:
 
     begin: Callable[[int, int | None], None] = lambda files, length: None
     bytes: Callable[[int], None] = lambda count: None
-    file: Tell = lambda fetched: None
+    file: Callable[[Fetched], None] = lambda fetched: None
 
 
 def fetch(
@@ -73,8 +72,6 @@ def _fetch_one(row: dict[str, str], folder: Path, manners: Manners, on_bytes: Ca
     try:
         if not row["url"]:
             raise Refused("the manifest has no address for it")
-        refuse_scheme(row["url"])
-        target.parent.mkdir(parents=True, exist_ok=True)
         wanted = at(Wanted(row["url"], target, row.get("sha256", ""), _length(row)), folder)
         return Fetched(row["path"], download(wanted, manners, on_bytes), None)
     except DarkCovidError as error:

@@ -1,7 +1,7 @@
 """Does anything of the training side stand on another side? Patients, identical files, near copies; and labels that
 contradict one another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import pandas as pd
 
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.duplicates import Pair, near_duplicates
-from darkcovid.data.facts import Facts, TableFacts, facts_of
+from darkcovid.data.facts import Facts, TableFacts, facts_of, identities
 from darkcovid.errors import RequestError
 
 SHOWN = 3
@@ -107,10 +107,10 @@ def near_copies(cohort: Cohort, pairs: Sequence[Pair]) -> list[Twins]:
     return [Twins(paths[a], paths[b], bool(sides[a] != sides[b]), bool(labels[a] != labels[b])) for a, b in pairs]
 
 
-def cohort_facts(cohort: Cohort) -> pd.DataFrame:
-    """`facts_of` a cohort's images, with the checksums of the files themselves."""
+def cohort_facts(cohort: Cohort, of: Callable = facts_of) -> pd.DataFrame:
+    """`facts_of`, or only the `identities` of, a cohort's images, with the checksums of the files themselves."""
     rows = cohort.rows.assign(sha256=list(cohort.sha256))
-    return facts_of(rows, [cohort.classes[label] for label in cohort.labels], cohort.side_names)
+    return of(rows, [cohort.classes[label] for label in cohort.labels], cohort.side_names)
 
 
 def leaks_of(cohort: Cohort, cache_dir: Path) -> Leaks:
@@ -121,8 +121,8 @@ def leaks_of(cohort: Cohort, cache_dir: Path) -> Leaks:
 def leaks_of_splits(cohorts: Sequence[Cohort], cache_dir: Path) -> list[Leaks]:
     """The leaks of each of several splits of the same images, whose near copies are looked for once."""
     first = cohorts[0]
-    near = near_duplicates(first.files, first.sha256, cache_dir)
-    return [find_leaks(TableFacts(cohort_facts(split)), near_copies(split, near)) for split in cohorts]
+    near, who = near_duplicates(first.files, first.sha256, cache_dir), cohort_facts(first, identities)
+    return [find_leaks(TableFacts(who.assign(side=split.side_names)), near_copies(split, near)) for split in cohorts]
 
 
 def refuse_leaks(found: Leaks, allowed: bool) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from darkcovid.data.decode import open_grayscale
-from darkcovid.data.download import Refused, Wanted, download
+from darkcovid.data.download import Refused, Wanted, download, is_there
 from darkcovid.data.fetch import only_one
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.pixels import mask_picture, save_png
@@ -38,14 +38,14 @@ def fetch_lungs(manifest: Manifest, folder: Path, url: str = URL, sha256: str = 
 
     Raises DarkCovidError: not to be had, or not the file that was recorded; DataError: not readable as Darwin JSON.
     """
-    archive = folder / "covid-only.zip"
+    wanted = Wanted(url, folder / "covid-only.zip", sha256)
     try:
         with only_one(folder):
-            if not archive.is_file():
-                download(Wanted(url, archive, sha256))
+            if not is_there(wanted):
+                download(wanted)
     except (Refused, OSError) as error:
         raise DarkCovidError(f"{url}: could not be fetched ({one_line(error)}); try again later") from None
-    outlines = read_outlines(archive)
+    outlines = read_outlines(wanted.target)
     names = manifest.rows.path.map(lambda path: PurePosixPath(path).name)
     listed = manifest.rows[names.isin(outlines)].copy()
     listed["lung_mask"] = [f"lung_masks/{PurePosixPath(path).stem}.png" for path in listed.path]

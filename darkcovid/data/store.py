@@ -136,24 +136,26 @@ def stored_finding(folder: Path, key: str, find: Callable[[], Any]) -> Any:
 
 
 def _open(folder: Path, key: str, shape: tuple[int, ...], dtype: type) -> Stored | None:
+    kept = _as_written(folder, key)
+    asked = kept is not None and kept.array.shape == shape and kept.array.dtype == dtype
+    return kept if asked else None
+
+
+def damaged(path: Path) -> bool:
+    """Whether an array that is kept at `path` is not what was written, or of another format."""
+    return _as_written(path.parent, path.stem) is None
+
+
+def _as_written(folder: Path, key: str) -> Stored | None:
+    """What is kept under `key`; None where it is not what was written."""
     try:
         about = read_sealed(folder / f"{key}.json")
         array = _map(folder, key)
-        sound = about["format"] == FORMAT_VERSION and array.shape == shape and array.dtype == dtype
-        if not sound or _crc(array) != about["crc32"]:
+        if about["format"] != FORMAT_VERSION or _crc(array) != about["crc32"]:
             return None
         return Stored(array, about["notes"], about["seconds"], fresh=False)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
-
-
-def damaged(path: Path) -> bool:
-    """Whether an array that is kept at `path` is not what was written."""
-    try:
-        about = read_sealed(path.with_suffix(".json"))
-        return _crc(_map(path.parent, path.stem)) != about["crc32"]
-    except (OSError, EOFError, ValueError, KeyError, TypeError):
-        return True
 
 
 def _map(folder: Path, key: str) -> np.ndarray:

@@ -10,6 +10,8 @@ from darkcovid.errors import RequestError, one_line
 from darkcovid.recipe.recipe import Recipe, check_arms, merge, nested, validate
 from darkcovid.recipe.sections import PHANTOM, Data
 
+MOST_NODES = 20_000
+
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe file, apply `extends`, then each override `key.path=value` (its value is YAML).
@@ -30,9 +32,6 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     recipe = validate(plain, where="")
     check_arms(recipe)
     return recipe.model_copy(update={"data": _with_found_paths(recipe.data, path.parent)})
-
-
-MOST_NODES = 20_000
 
 
 def _weight(node: yaml.Node | None, known: dict[int, float]) -> float:

@@ -282,7 +282,7 @@ def test_no_link_leads_out_of_the_data_folder(tmp_path, wicked):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "x.png").symlink_to(tmp_path / "elsewhere" / "x.png")
-    rows = [(path, f"{wicked.address}/good", SHA, "") for path in ("a/x.png", "x.png")]
+    rows = [(path, f"{wicked.address}/good", SHA, "") for path in ("a/x.png", "a/deeper/x.png", "x.png")]
     for one in fetch(manifest(tmp_path, *rows), tmp_path / "data", manners=QUICK):
         assert "lies outside" in one.fault
     assert not list((tmp_path / "elsewhere").iterdir())

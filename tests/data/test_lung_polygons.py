@@ -70,6 +70,14 @@ def test_another_file_than_the_recorded_one_is_refused(tmp_path, archive, addres
     assert not (tmp_path / "data" / "lung_masks").exists()
 
 
+def test_an_archive_that_is_not_the_recorded_one_is_fetched_anew(tmp_path, archive):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "covid-only.zip").write_bytes(b"an older one")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,label,patient_id\nx.png,covid,1\n")
+    assert fetch_lungs(read_manifest(manifest), tmp_path / "data", *archive).masks == 1
+
+
 def test_a_broken_archive_is_one_line(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"no zip")
     with pytest.raises(DataError, match="not a zip of Darwin annotations"):
