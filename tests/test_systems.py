@@ -103,7 +103,7 @@ def test_epochs_batches_and_rates_of_the_others():
     assert facts["vgg16_binary"].lr == 5e-4
     assert system("vgg16_four_class").training.lr == 1e-4
     head = facts["vgg16_head"]
-    assert (head.lr, head.frozen, head.keep) == (1e-3, True, "best_accuracy")
+    assert (head.lr, head.frozen, head.keep) == (1e-3, True, "best")
     assert None not in (head.plateau, head.stop_after)
     assert system("densenet121_head").model.dropout == 0.2
     assert system("vgg16_head").data.per_class == 219

@@ -69,6 +69,11 @@ def score(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...
         )
 
 
+def figure(scores: Scores, name: str) -> float:
+    """One of `Scores`' numbers by its name, or by that of a mean over classes: `f1`, `roc_auc`."""
+    return scores.macro[name] if name in scores.macro else getattr(scores, name)
+
+
 def _class_score(matrix: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, code: int) -> ClassScore:
     truth, predicted = labels == code, probabilities.argmax(1) == code
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, predicted, average="binary", zero_division=0)

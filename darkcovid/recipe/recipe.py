@@ -78,6 +78,8 @@ class Recipe(Strict):
             raise ValueError("training.loss: focal and smoothing need model.outputs softmax")
         if self.training.folds and (self.data.split.folds or self.data.split.method == "by_column"):
             raise ValueError("training.folds draws the folds itself; leave out data.split.folds, and use a method that draws")
+        if self.task == "lung_segmentation" and self.training.monitor not in (None, "loss"):
+            raise ValueError("training.monitor: lungs are judged by Dice, which needs no monitor, or by loss")
         if self.channels > 1 and self.data.normalise in ("imagenet", "zca"):
             raise ValueError(
                 f"data.normalise: {self.data.normalise} is not for a crop with a thumbnail; use training, image or none"

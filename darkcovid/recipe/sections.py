@@ -226,12 +226,19 @@ class Progressive(Strict):
     until: float = Field(0.5, gt=0, le=1)
 
 
+Monitor = Literal[
+    "accuracy", "loss", "balanced_accuracy", "precision", "recall", "specificity", "f1", "roc_auc", "average_precision",
+    "kappa", "mcc", "brier", "log_loss", "ece",
+]  # fmt: skip
+
+
 class Training(Strict):
     """How the network is fitted. `folds`: cross-validation, every fold in turn; `seeds`: a fit for each. `schedule`:
     `one_cycle`, `flat_cos`, `constant`, `exponential` (the rate times `decay` each epoch) or `fine_tune` (`freeze_epochs`
     with the backbone frozen, then all of it with lower rates for the earlier layers). `frozen`: the backbone never trains;
-    `unfreeze_after`: not before so many epochs. `stop_after`: early stopping once the validation accuracy has not improved
-    for so many epochs; `keep`: the weights of the last epoch, or of the one with the best validation accuracy or loss.
+    `unfreeze_after`: not before so many epochs. `stop_after`: early stopping once validation has not improved for so
+    many epochs; `keep`: the weights of the last epoch, or of the best one; `monitor`: the figure of the validation side by which
+    these two and `plateau` judge, None being the task's own (accuracy; of lungs, Dice).
     `ema`: decay of an average of the weights, which then is the result; `mixup`, `cutmix`: their Beta distribution's alpha;
     `clip`: greatest norm of the gradient; `progressive`: smaller pictures in the first epochs; `compile`: by torch.compile, on a
     GPU with CUDA graphs; `tta`: so many augmented views are averaged with the plain one."""
@@ -250,7 +257,8 @@ class Training(Strict):
     unfreeze_after: int | None = Field(None, ge=1)
     plateau: Plateau | None = None
     stop_after: int | None = Field(None, ge=1)
-    keep: Literal["last", "best_accuracy", "best_loss"] = "last"
+    keep: Literal["last", "best"] = "last"
+    monitor: Monitor | None = None
     optimiser: Optimiser = Optimiser()
     weight_decay: float = Field(1.0e-2, ge=0)
     loss: Loss = Loss()

@@ -16,11 +16,13 @@ from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import array_loaders, feature_loaders
 from darkcovid.data.normalise import fit_normaliser
+from darkcovid.evaluation.metrics import figure, score
 from darkcovid.ranks import current
 from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.training.callbacks import History
 from darkcovid.training.features import may_remember, remembered
 from darkcovid.training.fit import Fitted, fit, make_learner, seed_everything
+from darkcovid.training.monitor import WholeSide
 from darkcovid.training.objective import Objective, make_objective, outputs_for
 from darkcovid.training.progressive import refuse_one_size
 from darkcovid.training.schedule import refuse_to_freeze_nothing
@@ -105,6 +107,7 @@ def fit_classifier(
         compute,
         metric="accuracy",
         score=prepared.objective.correct,
+        figure=whole_side(prepared.objective, cohort.classes, recipe.training.monitor),
         checkpoint=checkpoint,
         resume=resume,
         on_epoch=on_epoch,
@@ -120,6 +123,11 @@ def fit_classifier(
 
     found = judge(pixels) if current().main else np.empty((0, len(cohort.classes)), np.float32)
     return FittedClassifier(fitted, prepared.normaliser, found, judge)
+
+
+def whole_side(objective: Objective, classes: tuple[str, ...], monitor: str | None) -> WholeSide:
+    """What `training.monitor` names, of all the logits and labels of a side."""
+    return lambda logits, labels: figure(score(labels.numpy(), objective.probabilities(logits).numpy(), classes), monitor)
 
 
 def probabilities(

@@ -26,6 +26,7 @@ from darkcovid.training.compiled import Compiled
 from darkcovid.training.cost import Cost, measured
 from darkcovid.training.fused import FusedAdam
 from darkcovid.training.halting import end_of_batch, memory_explained
+from darkcovid.training.monitor import Monitored, WholeSide
 from darkcovid.training.outcome import Average, Best, Keeper
 from darkcovid.training.progressive import Growing
 from darkcovid.training.together import Together, refuse_uneven_batches
@@ -86,6 +87,7 @@ def fit(
     *,
     metric: str,
     score: ScoreItems,
+    figure: WholeSide | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
     on_epoch: Callable[[History], None] = lambda history: None,
@@ -93,7 +95,8 @@ def fit(
     names: Sequence[str] = (),
 ) -> Fitted:
     """Train through the phases of `training`, saving to `checkpoint` after each epoch, going on from it when `resume` and
-    it exists. watchers: more callbacks, such as those of a `Profile`; names: what to call the images in an error.
+    it exists. figure: what `training.monitor` names, where neither `metric` nor the loss is meant;
+    watchers: more callbacks, such as those of a `Profile`; names: what to call the images in an error.
 
     Raises DarkCovidError when the loss is no longer a number, or memory is exhausted; DataError when the checkpoint is damaged;
     KeyboardInterrupt at the end of the batch in which SIGINT or SIGTERM came.
@@ -116,12 +119,13 @@ def fit(
 
         together = [Together(ranks)] if ranks.size > 1 else []
         compiled = [Compiled(compute)] if training.compile else []
+        monitored = [Monitored(history, training.monitor, figure)] if training.monitor not in (None, metric, "loss") else []
         growing = [Growing(training, history)] if training.progressive else []
         recording = Recording(history, compute, metric, score, names=names)
-        callbacks = [recording, EachEpoch(after_epoch), stopping, *keepers, *growing, *together, *compiled, *watchers]
+        callbacks = [recording, EachEpoch(after_epoch), stopping, *monitored, *keepers, *growing, *together, *compiled, *watchers]
         for phase in schedule.phases(training):
             done = len(history.rows)
-            if done >= phase.end or (training.stop_after and schedule.stale(history, training.stop_after)):
+            if done >= phase.end or schedule.stale(history, training):
                 continue
             if done == phase.before:
                 schedule.freeze(learner, training, phase)
@@ -143,8 +147,8 @@ def _keepers(training: Training, history: History, kept: dict[str, dict[str, tor
     keepers: list[Keeper] = []
     if training.ema is not None:
         keepers.append(Average(history, training.ema))
-    if training.keep != "last":
-        keepers.append(Best(history, training.keep))
+    if training.keep == "best":
+        keepers.append(Best(history, training.monitor))
     for keeper in keepers:
         keeper.kept = kept.get(keeper.name)
     return keepers

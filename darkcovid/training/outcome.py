@@ -6,6 +6,7 @@ Each keeps its own copy, which a checkpoint carries along. fastai's trackers wri
 import torch
 
 from darkcovid.training.callbacks import Direct, History
+from darkcovid.training.monitor import merits
 
 WARM_UP = 10  # steps: until then the average forgets faster, so that fresh weights do not linger
 
@@ -52,16 +53,15 @@ class Average(Keeper):
 
 
 class Best(Keeper):
-    """The weights of the epoch with the best validation metric, or the lowest validation loss."""
+    """The weights of the first epoch with the best `monitor` on the validation side."""
 
     name = "best"
 
-    def __init__(self, history: History, keep: str):
+    def __init__(self, history: History, monitor: str | None):
         super().__init__()
-        self.history, self.keep = history, keep
+        self.history, self.monitor = history, monitor
 
     def after_validate(self):
-        column, sign = ("valid_loss", -1) if self.keep == "best_loss" else (self.history.metric, 1)
-        values = [sign * row[column] for row in self.history.rows]
+        values = merits(self.history, self.monitor)
         if max(values) > max(values[:-1], default=-float("inf")):
             self.remember()

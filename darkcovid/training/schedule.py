@@ -21,6 +21,7 @@ from torch import nn
 from darkcovid.errors import RequestError
 from darkcovid.recipe import Training
 from darkcovid.training.callbacks import Direct, History
+from darkcovid.training.monitor import merits
 
 LOWER_LAYERS = 100  # how many times lower the earliest layers' rate is, once all train: fastai's fine_tune
 FLAT = 0.75
@@ -76,29 +77,31 @@ def follow(learner: Learner, training: Training, phase: Phase, callbacks: list, 
     if training.schedule in BY_EPOCH:
         extra.append(RateByEpoch(history, training))
     if training.stop_after is not None:
-        extra.append(StopWhenStale(history, training.stop_after))
+        extra.append(StopWhenStale(history, training))
     phase.run(learner, [*callbacks, *extra], len(history.rows) - phase.before)
 
 
 def rate_factor(history: History, training: Training) -> float:
     """What the rate of the next epoch is multiplied by: `decay` for each epoch done (`exponential`), `plateau.factor` for
-    each time the metric had not improved for `plateau.patience` epochs."""
+    each time `monitor` had not improved for `plateau.patience` epochs."""
     factor = training.decay ** len(history.rows) if training.schedule == "exponential" else 1.0
     if training.plateau is None:
         return factor
     best, waited = -np.inf, 0
-    for row in history.rows:
-        improved = row[history.metric] > best
-        best, waited = max(best, row[history.metric]), 0 if improved else waited + 1
+    for value in merits(history, training.monitor):
+        improved = value > best
+        best, waited = max(best, value), 0 if improved else waited + 1
         if waited == training.plateau.patience:
             factor, waited = factor * training.plateau.factor, 0
     return factor
 
 
-def stale(history: History, patience: int) -> bool:
-    """Whether the metric's best is `patience` epochs old or older."""
-    values = [row[history.metric] for row in history.rows]
-    return bool(values) and len(values) - 1 - int(np.argmax(values)) >= patience
+def stale(history: History, training: Training) -> bool:
+    """Whether the best epoch by `monitor` is `stop_after` epochs old or older."""
+    if training.stop_after is None or not history.rows:
+        return False
+    values = merits(history, training.monitor)
+    return len(values) - 1 - int(np.argmax(values)) >= training.stop_after
 
 
 class RateByEpoch(Direct):
@@ -121,11 +124,11 @@ class StopWhenStale(Direct):
 
     order = 70
 
-    def __init__(self, history: History, patience: int):
-        self.history, self.patience = history, patience
+    def __init__(self, history: History, training: Training):
+        self.history, self.asked = history, training
 
     def after_epoch(self):
-        if stale(self.history, self.patience):
+        if stale(self.history, self.asked):
             raise CancelFitException
 
 

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from darkcovid.errors import RequestError
-from darkcovid.recipe import Augmentation, Loss, Model, Optimiser, Plateau
+from darkcovid.evaluation.metrics import figure, score
+from darkcovid.recipe import Augmentation, Loss, Model, Optimiser, Plateau, Recipe
 from darkcovid.training.callbacks import History
 from darkcovid.training.classify import fit_classifier, prepare_classifier, probabilities
+from darkcovid.training.monitor import merits
 from darkcovid.training.objective import make_objective
 from darkcovid.training.schedule import phases, rate_factor, stale, total_epochs
 
@@ -32,12 +34,13 @@ def history_of(values, metric="accuracy"):
 
 
 OPTIONS = {
-    "average and best": {"ema": 0.9, "keep": "best_accuracy"},
-    "best loss": {"keep": "best_loss", "schedule": "flat_cos"},
+    "average and best": {"ema": 0.9, "keep": "best"},
+    "best loss": {"keep": "best", "monitor": "loss", "schedule": "flat_cos"},
     "mixup and clipping": {"mixup": 0.4, "clip": 1.0},
     "cutmix": {"cutmix": 1.0, "schedule": "exponential", "decay": 0.5},
     "plateau": {"schedule": "constant", "plateau": Plateau(patience=1, factor=0.5)},
     "early stopping": {"schedule": "constant", "stop_after": 1, "lr": 1e-9},
+    "any figure": {"schedule": "constant", "stop_after": 2, "keep": "best", "monitor": "roc_auc"},
     "rmsprop": {"schedule": "constant", "optimiser": Optimiser(name="rmsprop", momentum=0.0)},
     "sgd": {"optimiser": Optimiser(name="sgd", decay_all=True)},
 }
@@ -122,14 +125,38 @@ def test_the_plateau_lowers_the_rate_each_time_the_metric_stands_still(tiny_reci
     assert rate_factor(history_of([0.5, 0.6, 0.6, 0.7, 0.6]), training) == 1
 
 
-def test_a_history_is_stale_once_its_best_is_old_enough():
-    assert not stale(history_of([]), 2)
-    assert not stale(history_of([0.5, 0.9, 0.8]), 2)
-    assert stale(history_of([0.5, 0.9, 0.8, 0.9]), 2)
+def test_a_history_is_stale_once_its_best_is_old_enough(tiny_recipe):
+    patient = changed(tiny_recipe, stop_after=2).training
+    assert merits(History(), "f1") == []
+    assert not stale(History(), patient)
+    assert not stale(history_of([0.5, 0.9, 0.8]), patient)
+    assert stale(history_of([0.5, 0.9, 0.8, 0.9]), patient)
+    assert not stale(history_of([0.5, 0.9, 0.8, 0.9]), changed(tiny_recipe).training)
+
+
+def test_of_losses_the_lower_is_the_better():
+    history = history_of([0.5, 0.9, 0.8])
+    assert merits(history, None) == merits(history, "accuracy") == [0.5, 0.9, 0.8]
+    assert merits(history, "loss") == pytest.approx([-0.5, -0.1, -0.2])
+
+
+@pytest.mark.parametrize("monitor", ["f1", "brier", "log_loss"])
+def test_the_epoch_best_by_any_figure_is_kept(tiny_recipe, cohort, pixels, cpu, monitor):
+    recipe = changed(tiny_recipe, keep="best", monitor=monitor, epochs=4)
+    result = fit_classifier(recipe, cohort, pixels, cpu)
+    kept = score(cohort.labels[cohort.valid], result.probabilities[cohort.valid], cohort.classes)
+    column = [row[monitor] for row in result.fitted.history.rows]
+    assert figure(kept, monitor) == pytest.approx(max(column) if monitor == "f1" else min(column), rel=1e-5)
+    assert len(set(column)) > 1
+
+
+def test_lungs_are_not_judged_by_what_classifiers_are(tiny_recipe):
+    with pytest.raises(ValueError, match="judged by Dice"):
+        Recipe.model_validate({"name": "lungs", "task": "lung_segmentation", "training": {"monitor": "f1"}})
 
 
 def test_the_best_epochs_weights_are_kept(tiny_recipe, cohort, pixels, cpu):
-    recipe = changed(tiny_recipe, keep="best_accuracy", epochs=4, lr=0.05)
+    recipe = changed(tiny_recipe, keep="best", epochs=4, lr=0.05)
     result = fit_classifier(recipe, cohort, pixels, cpu)
     best = max(row["accuracy"] for row in result.fitted.history.rows)
     right = result.probabilities[cohort.valid].argmax(1) == cohort.labels[cohort.valid]

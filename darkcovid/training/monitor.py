@@ -1,0 +1,43 @@
+"""By which figure is one epoch better than another? Early stopping, plateaus and the best epoch all ask here."""
+
+from collections.abc import Callable
+
+import torch
+
+from darkcovid.ranks import current
+from darkcovid.training.callbacks import Direct, History
+
+LOWER_IS_BETTER = ("loss", "brier", "log_loss", "ece")
+
+WholeSide = Callable[[torch.Tensor, torch.Tensor], float]
+
+
+def merits(history: History, monitor: str | None) -> list[float]:
+    """Each epoch's `monitor` of the validation side, turned so that greater is better; None: the task's own metric."""
+    if not history.rows:
+        return []
+    column = {None: history.metric, "loss": "valid_loss"}.get(monitor, monitor)
+    sign = -1 if monitor in LOWER_IS_BETTER else 1
+    return [sign * row[column] for row in history.rows]
+
+
+class Monitored(Direct):
+    """Adds a figure of the whole validation side, which no mean over images gives, to each epoch's row. `figure`: of all
+    (n, outputs) logits and (n,) labels on the CPU."""
+
+    order = -10  # once `Recording` has written the row, before anything asks for it
+
+    def __init__(self, history: History, monitor: str, figure: WholeSide):
+        self.history, self.monitor, self.figure = history, monitor, figure
+
+    def before_validate(self):
+        self.seen = []
+
+    def after_pred(self):
+        if not self.training:
+            self.seen.append((self.pred.detach().cpu(), torch.Tensor(self.yb[0]).cpu()))
+
+    def after_validate(self):
+        everyones = [pair for seen in current().each(self.seen) for pair in seen]
+        logits, labels = (torch.cat(part) for part in zip(*everyones, strict=True))
+        self.history.rows[-1][self.monitor] = self.figure(logits, labels)
