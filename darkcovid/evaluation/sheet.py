@@ -121,7 +121,9 @@ def _augmentation(e: Evidence) -> str:
 
 
 def _chosen(e: Evidence) -> str:
-    return f"the weights of the {_training(e)['keep'].replace('_', ' ')} epoch"
+    training = _training(e)
+    figure = f" by validation {(training['monitor'] or 'accuracy').replace('_', ' ')}" if training["keep"] == "best" else ""
+    return f"the weights of the {training['keep']} epoch{figure}"
 
 
 def _metrics(e: Evidence) -> str:

@@ -57,6 +57,7 @@ def test_nothing_fails_where_nothing_is_wrong():
         (10, {"audit": {"missing": {"sex": {"covid": 0.0, "none": 1.0}}}}, "warn"),
         (15, {"recipe": {"training": {"folds": None, "seeds": None, "keep": "last"}}}, "warn"),
         (16, {"recipe": {"training": {"folds": 5, "seeds": None, "keep": "best"}}}, "warn"),
+        (16, {"recipe": {"training": {"folds": 5, "seeds": None, "keep": "last", "stop_after": 5}}}, "warn"),
         (17, {"recipe": {"data": {"augment": "fastai_default"}}}, "warn"),
         (18, {"two": ARM | {"epochs": 9}}, "warn"),
         (19, {"audit_no_lungs": ARM | {"accuracy": 0.85}}, "fail"),

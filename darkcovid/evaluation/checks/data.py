@@ -1,0 +1,116 @@
+"""Checks 1 to 12: where do the images and labels come from, and what gives the class away before anything is trained?"""
+
+from darkcovid.evaluation.checks.listing import AUTHOR, CLOSE, FAIL, PASS, WARN, Answer, Evidence, audited, check
+
+STRONG = 0.3  # Cramer's V from which a variable is said to go with the class
+
+
+@check(1, "data", "every file's checksum verified")
+@audited
+def _checksums(e: Evidence) -> Answer:
+    verified, unrecorded = e.audit["checksums"]["verified"], e.audit["checksums"]["unrecorded"]
+    return (PASS if not unrecorded else WARN), f"{verified} files have the manifest's checksum, {unrecorded} have none recorded"
+
+
+@check(2, "data", "patient ids known")
+@audited
+def _patients_known(e: Evidence) -> Answer:
+    unknown = e.audit["unknown_patients"]
+    return (PASS, "every image has one") if not unknown else (WARN, f"{unknown} images have none; each counts as a patient")
+
+
+@check(3, "data", "no patient on two sides or in two folds")
+@audited
+def _patients_apart(e: Evidence) -> Answer:
+    both = e.audit["patients"]["on_both_sides"]
+    return (PASS, "none") if not both else (FAIL, f"{both} patients are on two sides: the scores are too good")
+
+
+@check(4, "data", "no copies across sides")
+@audited
+def _copies(e: Evidence) -> Answer:
+    exact, near = (e.audit["duplicates"][f"{kind}_across_sides"] for kind in ("exact", "near"))
+    if exact or near:
+        return FAIL, f"{exact} identical and {near} almost identical pairs are on two sides"
+    return (
+        PASS,
+        f"none across sides ({e.audit['duplicates']['exact']} identical, {e.audit['duplicates']['near']} near pairs in all)",
+    )
+
+
+@check(5, "data", "patients with two labels")
+@audited
+def _two_labels(e: Evidence) -> Answer:
+    count = e.audit["patients"]["with_several_labels"]
+    return (PASS, "none") if not count else (WARN, f"{count} patients have images of several classes")
+
+
+@check(6, "data", "class by source")
+@audited
+def _sources(e: Evidence) -> Answer:
+    names = ("source", "patient_prefix", "license")
+    telling = [
+        one for one in e.audit["confounding"] if one["variable"] in names and one["cramers_v"] >= STRONG and one["p"] < 0.05
+    ]
+    if not telling:
+        return PASS, "no source goes with a class"
+    worst = max(telling, key=lambda one: one["cramers_v"])
+    name, classes = worst["variable"].replace("_", " "), " / ".join(worst["classes"])
+    return FAIL, (
+        f"{name} goes with the class ({classes}: Cramer's V {worst['cramers_v']:.2f}, {worst['accuracy']:.3f} right by it): "
+        "the network may learn the hospital"
+    )
+
+
+@check(7, "data", "metadata alone")
+@audited
+def _metadata(e: Evidence) -> Answer:
+    return _beside(e, e.audit["metadata_alone"]["accuracy"], "metadata without any pixel")
+
+
+@check(8, "data", "image statistics alone")
+@audited
+def _statistics(e: Evidence) -> Answer:
+    return _beside(e, e.audit["image_statistics_alone"]["accuracy"], "mean, spread, border and corners of the pixels")
+
+
+def _beside(e: Evidence, alone: float, what: str) -> Answer:
+    luck, words = e.audit["chance"], f"{what}: {alone:.3f}; the best arm {e.best:.3f}, guessing {e.audit['chance']:.3f}"
+    if alone >= e.best - CLOSE:
+        return FAIL, words
+    return (WARN if alone > luck + CLOSE else PASS), words
+
+
+@check(9, "data", "ages and children")
+@audited
+def _ages(e: Evidence) -> Answer:
+    ages = e.audit["ages"]
+    known = {name: one for name, one in ages.items() if one["known"]}
+    if len(known) < len(ages):
+        return WARN, f"no age is known of: {', '.join(name for name in ages if name not in known)}"
+    gap = max(one["mean"] for one in known.values()) - min(one["mean"] for one in known.values())
+    children = {name: one["children"] for name, one in known.items() if one["children"]}
+    words = "; ".join(f"{name} {one['mean']:.0f} years, {one['children']} children" for name, one in known.items())
+    return (WARN if gap > 10 or children else PASS), words
+
+
+@check(10, "data", "missing metadata by class")
+@audited
+def _missing(e: Evidence) -> Answer:
+    uneven = []
+    for column, shares in e.audit["missing"].items():
+        if max(shares.values()) - min(shares.values()) > 0.2:
+            uneven.append(f"{column} ({', '.join(f'{name} {share:.0%}' for name, share in shares.items())})")
+    return (PASS, "about the same in every class") if not uneven else (WARN, "missing more in some classes: " + "; ".join(uneven))
+
+
+@check(11, "data", "flow of images")
+def _flow(e: Evidence) -> Answer:
+    arm = next(iter(e.arms.values()))
+    used = ", ".join(f"{count} {side}" for side, count in arm["images"].items())
+    return PASS, f"{sum(arm['images'].values())} used ({used}), {arm['bad_images']} unusable ones set aside"
+
+
+@check(12, "data", "where each label comes from")
+def _labels(e: Evidence) -> Answer:
+    return AUTHOR, "say who labelled the images, from what, and how often two readers agreed"
