@@ -122,7 +122,7 @@ def _augmentation(e: Evidence) -> str:
 
 def _chosen(e: Evidence) -> str:
     training = _training(e)
-    figure = f" by validation {(training['monitor'] or 'accuracy').replace('_', ' ')}" if training["keep"] == "best" else ""
+    figure = f" by validation {(training.get('monitor') or 'accuracy').replace('_', ' ')}" if training["keep"] == "best" else ""
     return f"the weights of the {training['keep']} epoch{figure}"
 
 

@@ -42,3 +42,10 @@ def test_leaks_and_external_sets_are_named():
 def test_without_an_audit_nothing_is_made_up():
     found = topics(audit={})
     assert found["missing values"].answer == found["demographics"].answer == found["disjoint at the level of"].answer == ""
+
+
+def test_it_is_said_by_what_the_epoch_was_chosen():
+    chosen = "which weights are kept"
+    assert topics()[chosen].answer == "the weights of the last epoch"
+    assert topics(training={"keep": "best"})[chosen].answer == "the weights of the best epoch by validation accuracy"
+    assert topics(training={"keep": "best", "monitor": "roc_auc"})[chosen].answer.endswith("by validation roc auc")
