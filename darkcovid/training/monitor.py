@@ -35,7 +35,7 @@ class Monitored(Direct):
 
     def after_pred(self):
         if not self.training:
-            self.seen.append((self.pred.detach().cpu(), torch.Tensor(self.yb[0]).cpu()))
+            self.seen.append((self.pred.detach().float().cpu(), torch.Tensor(self.yb[0]).cpu()))
 
     def after_validate(self):
         everyones = [pair for seen in current().each(self.seen) for pair in seen]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from darkcovid.compute import pick_compute
 from darkcovid.errors import RequestError
 from darkcovid.evaluation.metrics import figure, score
 from darkcovid.recipe import Augmentation, Loss, Model, Optimiser, Plateau, Recipe
@@ -148,6 +149,12 @@ def test_the_epoch_best_by_any_figure_is_kept(tiny_recipe, cohort, pixels, cpu, 
     column = [row[monitor] for row in result.fitted.history.rows]
     assert figure(kept, monitor) == pytest.approx(max(column) if monitor == "f1" else min(column), rel=1e-5)
     assert len(set(column)) > 1
+
+
+def test_figures_are_of_bf16_networks_too(tiny_recipe, cohort, pixels):
+    recipe = changed(tiny_recipe, monitor="f1", epochs=1)
+    row = fit_classifier(recipe, cohort, pixels, pick_compute("cpu", "bf16")).fitted.history.rows[0]
+    assert 0 < row["f1"] <= 1
 
 
 def test_lungs_are_not_judged_by_what_classifiers_are(tiny_recipe):
