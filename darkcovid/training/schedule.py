@@ -73,11 +73,11 @@ def freeze(learner: Learner, training: Training, phase: Phase) -> None:
 
 def follow(learner: Learner, training: Training, phase: Phase, callbacks: list, history: History) -> None:
     """Run what is left of a phase."""
-    extra = [BnFreeze()] if training.frozen else []
+    extra = [StopWhenStale(history, training)]
+    if training.frozen:
+        extra.append(BnFreeze())
     if training.schedule in BY_EPOCH:
         extra.append(RateByEpoch(history, training))
-    if training.stop_after is not None:
-        extra.append(StopWhenStale(history, training))
     phase.run(learner, [*callbacks, *extra], len(history.rows) - phase.before)
 
 
