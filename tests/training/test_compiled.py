@@ -1,23 +1,57 @@
-"""A compiled fit learns what a plain one learns, and leaves a plain network."""
+"""A compiled fit sees and learns what an eager one does, and leaves an eager model."""
 
 import shutil
 
 import pytest
+from fastai.callback.core import Callback
+from torch import nn
 
+from darkcovid.recipe import Optimiser
+from darkcovid.training import classify
 from darkcovid.training.classify import fit_classifier
+
+
+class Steps(Callback):
+    """Keeps each training step's images and loss."""
+
+    order = 5
+
+    def __init__(self):
+        self.images, self.losses = [], []
+
+    def before_batch(self):
+        if self.training:
+            self.images.append(self.xb[0].detach().clone())
+
+    def after_loss(self):
+        if self.training:
+            self.losses.append(float(self.loss))
+
+
+def smooth_model(*_):
+    """A convolutional network whose gradient is continuous. DarkCovidNet's is not: a pre-activation of 3e-7 that rounds to the
+    other sign changes the gradient of every layer below its LeakyReLU by 1 %, and Adam's first steps are of size lr however
+    small the gradient; so its compiled and eager losses differ by up to 1e-2 on some processors, both equally right."""
+    blocks = [nn.Sequential(nn.Conv2d(ni, nf, 3, 2, 1), nn.BatchNorm2d(nf), nn.SiLU()) for ni, nf in ((1, 8), (8, 16))]
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * 16, 3))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
-def test_a_compiled_fit_learns_the_same(tiny_recipe, cohort, pixels, cpu):
-    training = tiny_recipe.training.model_copy(update={"epochs": 2, "lr": 3e-4})
-    rows, layers = {}, {}
+def test_a_compiled_fit_learns_the_same(tiny_recipe, cohort, pixels, cpu, monkeypatch):
+    monkeypatch.setattr(classify, "build_network", smooth_model)
+    training = tiny_recipe.training.model_copy(update={"epochs": 2, "lr": 1e-2, "optimiser": Optimiser(name="sgd")})
+    steps, rows, layers = {}, {}, {}
     for compiled in (False, True):
         recipe = tiny_recipe.model_copy(update={"training": training.model_copy(update={"compile": compiled})})
-        fitted = fit_classifier(recipe, cohort, pixels, cpu).fitted
+        steps[compiled] = Steps()
+        fitted = fit_classifier(recipe, cohort, pixels, cpu, watchers=[steps[compiled]]).fitted
         rows[compiled], layers[compiled] = fitted.history.rows, list(fitted.learner.model.state_dict())
         assert fitted.learner.model._compiled_call_impl is None
+    eager, compiled = steps[False], steps[True]
     assert layers[True] == layers[False]
-    for plain, compiled in zip(rows[False], rows[True], strict=True):
-        assert compiled["train_loss"] == pytest.approx(plain["train_loss"], abs=2e-3)
-        assert compiled["valid_loss"] == pytest.approx(plain["valid_loss"], abs=2e-3)
+    assert len(compiled.images) == len(eager.images) > 1
+    assert all(image.equal(other) for image, other in zip(compiled.images, eager.images, strict=True))
+    assert compiled.losses == pytest.approx(eager.losses, abs=1e-5)
+    assert [row["valid_loss"] for row in rows[True]] == pytest.approx([row["valid_loss"] for row in rows[False]], abs=1e-5)
+    assert rows[True][1]["train_loss"] < rows[True][0]["train_loss"] - 1e-2, "nothing was learned"
