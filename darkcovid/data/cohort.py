@@ -29,7 +29,7 @@ class Bad:
 class Cohort:
     """n usable images. rows: (n) manifest rows; classes: names; labels: (n,) int64 index into `classes`;
     valid, test: (n,) bool, true on the validation side and on the held-out test side; files: (n,) paths; sha256: (n,) hex
-    digests of the files' bytes."""
+    digests of the files' bytes; sizes: (n, 2) int, width and height of each decoded image in pixels."""
 
     rows: pd.DataFrame
     classes: tuple[str, ...]
@@ -38,6 +38,7 @@ class Cohort:
     test: np.ndarray
     files: tuple[Path, ...]
     sha256: tuple[str, ...]
+    sizes: np.ndarray
     bad: tuple[Bad, ...]
     manifest: Manifest
 
@@ -77,6 +78,7 @@ class Cohort:
             test=self.test[indices],
             files=tuple(self.files[index] for index in indices),
             sha256=tuple(self.sha256[index] for index in indices),
+            sizes=self.sizes[indices],
         )
 
     def with_shuffled_labels(self, seed: int) -> "Cohort":
@@ -202,6 +204,7 @@ def assemble(
         test=test[good],
         files=tuple(intake.file for intake in used),
         sha256=tuple(intake.sha256 for intake in used),
+        sizes=np.array([(intake.width, intake.height) for intake in used], int).reshape(-1, 2),
         bad=bad,
         manifest=manifest,
     )

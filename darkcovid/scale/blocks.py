@@ -42,11 +42,12 @@ class Job:
 @dataclass(frozen=True)
 class Block:
     """Consecutive images. names: of `intake`, the manifest's paths, else the files; sha256: their checksums, '' where none is
-    known."""
+    known; sizes: width and height of each in pixels, none before intake."""
 
     number: int
     names: tuple[str, ...]
     sha256: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,12 @@ class Done:
     fresh: bool
 
 
-def blocks_of(names: Sequence[str | Path], sha256: Sequence[str]) -> Iterator[Block]:
+def blocks_of(names: Sequence[str | Path], sha256: Sequence[str], sizes: Sequence[Sequence[int]] = ()) -> Iterator[Block]:
     """The blocks of n images."""
     for number, start in enumerate(range(0, len(names), SHARD_ROWS)):
         rows = slice(start, start + SHARD_ROWS)
-        yield Block(number, tuple(map(str, names[rows])), tuple(sha256[rows]))
+        pixels = tuple((int(width), int(height)) for width, height in sizes[rows])
+        yield Block(number, tuple(map(str, names[rows])), tuple(sha256[rows]), pixels)
 
 
 def make_block(job: Job, block: Block) -> Done:
@@ -118,6 +120,7 @@ def _bare_cohort(block: Block) -> Cohort:
         test=none,
         files=tuple(map(Path, block.names)),
         sha256=block.sha256,
+        sizes=np.array(block.sizes, int).reshape(-1, 2),
         bad=(),
         manifest=Manifest(pd.DataFrame(), ()),
     )

@@ -63,7 +63,7 @@ def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callabl
     manifest, _ = chosen_rows(recipe.data, cache_dir)
     carry_out("intake", list(blocks_of(manifest.rows.path, manifest.rows.sha256)), roots=manifest.roots)
     cohort = classification_cohort(recipe.data, cache_dir)
-    blocks = list(blocks_of(cohort.files, cohort.sha256))
+    blocks = list(blocks_of(cohort.files, cohort.sha256, cohort.sizes))
     maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), cache_dir, segmenter_of)
     if lung_weights(recipe):
         carry_out("lungs", blocks)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 TRIES = 4
 SCHEMA = "number long, images long, seconds double, fresh boolean"
+BLOCK = "number long, names array<string>, sha256 array<string>, sizes array<array<int>>"
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ class SparkEngine:
     def do(self, job: Job, blocks: Sequence[Block]) -> Iterable[Done]:
         if not blocks:
             return []
-        rows = [(block.number, list(block.names), list(block.sha256)) for block in blocks]
+        rows = [(block.number, list(block.names), list(block.sha256), list(map(list, block.sizes))) for block in blocks]
         spread = self.session.sparkContext.parallelize(rows, len(rows))  # a task a block
-        table = self.session.createDataFrame(spread, "number long, names array<string>, sha256 array<string>")
+        table = self.session.createDataFrame(spread, BLOCK)
         try:
             done = table.mapInPandas(_work_of(job), SCHEMA).collect()
         except Exception as error:  # noqa: BLE001 (Spark wraps whatever happened on a worker)
@@ -98,11 +99,15 @@ def _work_of(job: Job) -> Any:
         hush()
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         for table in tables:
-            blocks = (Block(int(row.number), tuple(row.names), tuple(row.sha256)) for row in table.itertuples(index=False))
-            done = [astuple(make_block(job, block)) for block in blocks]
+            done = [astuple(make_block(job, _block(row))) for row in table.itertuples(index=False)]
             yield pd.DataFrame(done, columns=[field.name for field in fields(Done)])
 
     return work
+
+
+def _block(row: Any) -> Block:
+    sizes = tuple((int(width), int(height)) for width, height in row.sizes)
+    return Block(int(row.number), tuple(row.names), tuple(row.sha256), sizes)
 
 
 def cause(error: Exception) -> str:

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from darkcovid.data.cohort import classification_cohort, lung_mask_cohort
 from darkcovid.data.phantom import phantom_manifest
@@ -131,3 +132,14 @@ def test_the_folds_of_a_cohort_cover_it_without_overlap(cache_dir):
         split = data.split.model_copy(update={"folds": 3, "fold": fold})
         sides.append(lung_mask_cohort(data.model_copy(update={"split": split}), cache_dir).valid)
     assert (np.sum(sides, axis=0) == 1).all()
+
+
+def test_the_size_of_every_image_is_known_and_follows_it(on_disk, tmp_path):
+    folder, manifest, data = on_disk
+    Image.new("L", (31, 57)).save(folder / manifest.rows.path[2])
+    rows = manifest.rows.assign(sha256="")
+    rows.to_csv(folder / "manifest.csv", index=False)
+    cohort = classification_cohort(data, tmp_path)
+    assert cohort.sizes.tolist() == [list(Image.open(file).size) for file in cohort.files]
+    assert cohort.sizes[2].tolist() == [31, 57]
+    assert cohort.take(np.array([5, 2])).sizes.tolist() == [cohort.sizes[5].tolist(), [31, 57]]
