@@ -29,7 +29,7 @@ MOST = 1000  # images of which the usual statistics are taken
 
 
 def write_split(folder: Path, cohort: Cohort, reasons: tuple[str | None, ...]) -> None:
-    """`split.csv`: image, patient, label, side, and why its lung mask was not trusted ('' where it was)."""
+    """`split.csv`: image, patient, label, side, why its lung mask was not trusted ('' where it was), and the file's SHA-256."""
     table = pd.DataFrame(
         {
             "image": cohort.rows.path,
@@ -37,6 +37,7 @@ def write_split(folder: Path, cohort: Cohort, reasons: tuple[str | None, ...]) -
             "label": [cohort.classes[label] for label in cohort.labels],
             "side": cohort.side_names,
             "lungs_untrusted": [reason or "" for reason in reasons],
+            "sha256": cohort.sha256,
         }
     )
     write_text(folder / "split.csv", table.to_csv(index=False))

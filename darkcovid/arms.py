@@ -144,11 +144,17 @@ def _write_profile(job: Job, watch: Profile, beside: dict[str, float]) -> None:
 
 
 def _each_epoch(job: Job, show):
+    """What derives an epoch's files from the history: `history.csv`, and an event for each epoch that has none yet."""
+    logged = job.directory.last_epoch(job.name)
+
     def on_epoch(history: History) -> None:
+        nonlocal logged
         if not current().main:
             return
         write_text(job.folder / "history.csv", pd.DataFrame(history.rows).to_csv(index=False))
-        job.directory.event("epoch", arm=job.name, **history.rows[-1])
+        for row in history.rows[logged:]:
+            job.directory.event("epoch", arm=job.name, **row)
+        logged = len(history.rows)
         show(history)
 
     return on_epoch

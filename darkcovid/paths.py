@@ -37,6 +37,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remove_partial(folder: Path) -> None:
+    """Remove what writers that were killed left half written in a folder and in its `plots`. Nobody else may be writing there."""
+    for part in (*folder.glob(".*.part"), *(folder / "plots").glob(".*.part")):
+        part.unlink(missing_ok=True)
+
+
 def reserve(path: Path) -> None:
     """Have a sparse file's bytes set aside now, so that a full disk is an error here and not a crash when its map is written.
 

@@ -63,6 +63,7 @@ class RunDir:
             if path.is_dir() and cls(path).state() != "done":
                 run = cls(path)
                 run._describe(recipe)
+                run._drop_torn_event()
                 return run
         raise RequestError(f"--resume: no unfinished run of this recipe in {runs_dir}; leave --resume out to start one")
 
@@ -98,6 +99,21 @@ class RunDir:
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": what, **details}
         with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+
+    def last_epoch(self, arm: str) -> int:
+        """The last epoch of a fit that `events.jsonl` has, 0 where it has none."""
+        epochs = [event["epoch"] for event in self.events() if event["event"] == "epoch" and event["arm"] == arm]
+        return max(epochs, default=0)
+
+    def events(self) -> list[dict[str, Any]]:
+        path = self.path / "events.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+    def _drop_torn_event(self) -> None:
+        """A full disk or a power cut can leave half a line at the end."""
+        path = self.path / "events.jsonl"
+        if path.is_file() and not (content := path.read_bytes()).endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
 
 
 class OthersRunDir(RunDir):

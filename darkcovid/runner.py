@@ -14,7 +14,7 @@ from typing import Any
 import filelock
 
 from darkcovid import __version__
-from darkcovid.arms import Job, fit_one_classifier, fit_one_segmenter
+from darkcovid.arms import CHECKPOINT, Job, fit_one_classifier, fit_one_segmenter
 from darkcovid.audit import audit_cohort
 from darkcovid.compute import pick_compute
 from darkcovid.data.cohort import Cohort, classification_cohort, lung_mask_cohort
@@ -23,8 +23,9 @@ from darkcovid.data.leaks import leaks_of_splits, refuse_leaks
 from darkcovid.data.store import content_key
 from darkcovid.errors import Interrupted, RequestError, one_line
 from darkcovid.evaluation.comparison import arm_summary, pairs_of, side_by_side
+from darkcovid.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
 from darkcovid.inputs import ArmInputs, InputMaker, chosen_arms, make_inputs
-from darkcovid.paths import write_json, write_text
+from darkcovid.paths import remove_partial, write_json, write_text
 from darkcovid.pooling import pool_fits
 from darkcovid.ranks import current
 from darkcovid.recipe import Part, Recipe, Split
@@ -48,12 +49,13 @@ class Folders:
 @dataclass(frozen=True)
 class Prepared:
     """Everything that a run needs, found sound: each arm's fits, the cohort of each split, each arm's inputs (none for lung
-    segmenters), and the audit of the images."""
+    segmenters), the audit of the images, and the checksums of what else was given as files."""
 
     fits: dict[str, dict[str, Recipe]]
     cohorts: dict[Split, Cohort]
     inputs: dict[str, ArmInputs]
     audit: dict[str, Any] | None
+    files: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def run(
     directory = None
     if ranks.main:
         directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
+        check_same_inputs(directory.path, recipe, prepared)
     path = ranks.mains(directory and directory.path)
     directory = directory or OthersRunDir(path)
     work = Work(recipe, prepared, directory, folders, progress, resume, profile)
@@ -124,11 +127,18 @@ def run_part(
         raise RequestError(f"{part}: the recipe has no such fit; see training.folds and training.seeds")
     prepared = prepare(recipe, names, folders, progress)
     work = Work(recipe, prepared, RunDir.shared(path, recipe), folders, progress, resume=True, profile=profile)
+    check_same_inputs(path, recipe, prepared)
     progress.run_folder(work.directory.path)
     write_audit(work)
     for name in names:
         run_fits(work, name, part)
     return [f"{name}/{fit}".rstrip("/") for name, fits in wanted.items() for fit in fits]
+
+
+def check_same_inputs(path: Path, recipe: Recipe, prepared: Prepared) -> None:
+    """Raises RequestError: fits in the run folder began with other images, labels, splits, external sets or weights."""
+    check_cohort_unchanged(path, recipe, prepared.cohorts)
+    check_files_unchanged(path, prepared.files)
 
 
 @contextmanager
@@ -165,7 +175,7 @@ def prepare(recipe: Recipe, names: list[str], folders: Folders, progress: Progre
     cohort = cohorts[first.data.split]
     progress.cohort(cohort)
     if not classification:
-        return Prepared(fits, cohorts, {}, None)
+        return Prepared(fits, cohorts, {}, None, given_files(recipe, []))
     audit = None
     if recipe.audit != "none":
         progress.stage("auditing the images")
@@ -179,7 +189,7 @@ def prepare(recipe: Recipe, names: list[str], folders: Folders, progress: Progre
     inputs = make_inputs(maker, external, names, progress.stage)
     for arm in inputs.values():
         build_network(arm.recipe, len(cohort.classes), arm.size)
-    return Prepared(fits, cohorts, inputs, audit)
+    return Prepared(fits, cohorts, inputs, audit, given_files(recipe, external))
 
 
 def run_fits(work: Work, name: str, part: Part = Part()) -> None:  # noqa: B008 (it is frozen)
@@ -191,6 +201,7 @@ def run_fits(work: Work, name: str, part: Part = Part()) -> None:  # noqa: B008 
         job = Job(work.directory, "/".join(filter(None, (name, fit))), recipe, folder, work.profile)
         with only_here(job):
             if (folder / "metrics.json").is_file():
+                (folder / CHECKPOINT).unlink(missing_ok=True)
                 work.progress.stage(f"{job.name} is finished already")
                 continue
             work.directory.event("arm", arm=job.name)
@@ -213,6 +224,7 @@ def only_here(job: Job) -> Iterator[None]:
         lock.acquire()
     except filelock.Timeout:
         raise RequestError(f"{job.folder}: another process is fitting {job.name}; wait for it, or stop it first") from None
+    remove_partial(job.folder)
     try:
         yield
     finally:
@@ -229,8 +241,11 @@ def collect(directory: RunDir, recipe: Recipe, names: list[str], progress: Progr
     if missing:
         shown = ", ".join(str(folder.relative_to(directory.path)) for folder in missing[:3])
         raise RequestError(f"{directory.path}: {len(missing)} fits are not finished ({shown}); run them first")
+    check_one_cohort(directory.path, recipe, names)
+    remove_partial(directory.path)
     for name, folders in fits.items():
         if len(folders) > 1:
+            remove_partial(directory.arm(name))
             pool_fits(directory.arm(name), folders, recipe.task)
     comparison = compare_arms(directory, names)
     if recipe.task == "classification":

@@ -118,7 +118,7 @@ def lung_areas(cohort: Cohort, found: LungMasks, lungs: Lungs | None, size: Size
     frame = whole if lungs is None else lung_frame(found, lungs, size, letterbox)
 
     def draw(picture: np.ndarray, index: int) -> None:
-        mask, image_size = found.masks[index], open_grayscale(cohort.files[index]).size
+        mask, image_size = found.masks[index], tuple(cohort.sizes[index])
         if lungs is not None and lungs.thumbnail:
             picture[1] = whole.mask(index, mask, image_size)
             picture = picture[0]
@@ -187,12 +187,12 @@ def _stored(
     kind: str, cohort: Cohort, found: LungMasks, size: Size, lungs: Lungs | None, policy: dict, draw: Callable, cache_dir: Path
 ) -> Stored:
     shape = (2, *size) if lungs is not None and lungs.thumbnail else size
-    about = {"kind": kind, "size": list(size), "policy": policy, "segmenter": found.version}
+    made_from = [f"{sha256} {digest}" for sha256, digest in zip(cohort.sha256, found.digests, strict=True)]
 
     def fill(array: np.ndarray, rows: range) -> None:
         in_threads(lambda index: draw(array[index - rows.start], index), rows)
 
-    return stored_rows(cache_dir / "pixels", cohort.sha256, shape, fill, **about)
+    return stored_rows(cache_dir / "pixels", made_from, shape, fill, kind=kind, size=list(size), policy=policy)
 
 
 def _widened(mask: np.ndarray, lungs: Lungs) -> np.ndarray:

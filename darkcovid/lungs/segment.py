@@ -1,7 +1,9 @@
 """A cohort's lung masks, made once and remembered: each cleaned, each trusted or not, with the reason."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,6 +42,12 @@ class LungMasks:
     def trusted(self) -> np.ndarray:
         """(n,) bool."""
         return np.array([reason is None for reason in self.reasons])
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """(n) hexadecimal digests of each mask and whether it is trusted: what every crop is made from."""
+        pairs = zip(self.masks, self.trusted, strict=True)
+        return [hashlib.blake2b(bytes([trusted]) + mask.tobytes(), digest_size=16).hexdigest() for mask, trusted in pairs]
 
 
 def find_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Compute) -> Iterator[Found]:

@@ -14,7 +14,7 @@ from darkcovid.inputs import chosen_arms
 from darkcovid.recipe import Part, Recipe
 from darkcovid.report.progress import Progress
 from darkcovid.rundir import RunDir
-from darkcovid.runner import Folders, Work, collect, marked, prepare
+from darkcovid.runner import Folders, Work, check_same_inputs, collect, marked, prepare
 
 
 def run_in_parallel(
@@ -25,6 +25,7 @@ def run_in_parallel(
     names = chosen_arms(recipe, arms)
     prepared = prepare(recipe, names, folders, progress)
     directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
+    check_same_inputs(directory.path, recipe, prepared)
     fits = [(name, fit) for name in names for fit in prepared.fits[name]]
     with marked(Work(recipe, prepared, directory, folders, progress), names):
         with ThreadPoolExecutor(jobs) as pool:

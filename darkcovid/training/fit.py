@@ -95,7 +95,9 @@ def fit(
     names: Sequence[str] = (),
 ) -> Fitted:
     """Train through the phases of `training`, saving to `checkpoint` after each epoch, going on from it when `resume` and
-    it exists. figure: what `training.monitor` names, where neither `metric` nor the loss is meant;
+    it exists. on_epoch: called with the history after each epoch, and once when a checkpoint is resumed, since a kill may have
+    come between the checkpoint and what was derived from it. figure: what `training.monitor` names, where neither `metric` nor
+    the loss is meant;
     watchers: more callbacks, such as those of a `Profile`; names: what to call the images in an error.
 
     Raises DarkCovidError when the loss is no longer a number, or memory is exhausted; DataError when the checkpoint is damaged;
@@ -107,6 +109,7 @@ def fit(
     if resume and checkpoint is not None and checkpoint.is_file():
         saved = load_checkpoint(checkpoint, learner, lambda done: _freeze_for(learner, training, done))
         history, kept, spent = saved.history, saved.kept, Cost(**saved.notes["cost"])
+        on_epoch(history)
     keepers = _keepers(training, history, kept)
 
     with measured(compute.device, spent) as meter, memory_explained(compute, training.batch_size), end_of_batch() as stopping:
