@@ -152,10 +152,11 @@ def _each_epoch(job: Job, show):
         if not current().main:
             return
         write_text(job.folder / "history.csv", pd.DataFrame(history.rows).to_csv(index=False))
-        for row in history.rows[logged:]:
+        new, logged = history.rows[logged:], len(history.rows)
+        for row in new:
             job.directory.event("epoch", arm=job.name, **row)
-        logged = len(history.rows)
-        show(history)
+        if new:
+            show(history)
 
     return on_epoch
 

@@ -69,10 +69,13 @@ def draw_homographies(count: int, size: tuple[int, int], wanted: Augmentation) -
     degrees = _sometimes(_between(count, -wanted.rotate, wanted.rotate), wanted.p_affine, 0.0)
     zoom = _sometimes(_between(count, *wanted.zoom), wanted.p_affine, 1.0)
     centre = _between((count, 2), -1, 1)
-    tilt = [_sometimes(_between(count, -wanted.warp, wanted.warp), wanted.p_affine, 0.0) for _ in range(2)]
     matrix = rotation(degrees, size) @ zooming(zoom, centre)
     if wanted.shift or wanted.shear or wanted.span != (1.0, 1.0):
         matrix = matrix @ _shift_shear_span(count, size, wanted)
+    if wanted.warp_by == "side":
+        magnitudes = _sometimes(_between((count, 4), -wanted.warp, wanted.warp), wanted.p_affine, 0.0)
+        return matrix @ warping_sides(magnitudes) @ _scaled(*signs)
+    tilt = [_sometimes(_between(count, -wanted.warp, wanted.warp), wanted.p_affine, 0.0) for _ in range(2)]
     return warping(*tilt) @ matrix @ _scaled(*signs)
 
 
@@ -113,11 +116,24 @@ def zooming(zoom: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
 
 
 def warping(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Symmetric perspective warp, fastai's: (b,) tilts about both axes to (b, 3, 3)."""
+    """Symmetric perspective warp, fastai v2's: (b,) tilts about both axes to (b, 3, 3)."""
     dx = torch.stack([-y, y, y, -y], 1)
     dy = torch.stack([-x, x, x, -x], 1)
-    moved = CORNERS + torch.stack([dx, dy], 2)
-    count, (u, v) = len(x), CORNERS.T
+    return _onto_corners(CORNERS + torch.stack([dx, dy], 2))
+
+
+def warping_sides(magnitudes: torch.Tensor) -> torch.Tensor:
+    """Symmetric perspective warp, fastai v1's: (b, 4) magnitudes, by which the right, left, bottom and top side of the frame
+    grow at both ends, to (b, 3, 3)."""
+    right, left, bottom, top = magnitudes.T
+    dx = torch.stack([-top, -bottom, top, bottom], 1)
+    dy = torch.stack([-left, left, -right, right], 1)
+    return _onto_corners(CORNERS + torch.stack([dx, dy], 2))
+
+
+def _onto_corners(moved: torch.Tensor) -> torch.Tensor:
+    """The homographies that take (b, 4, 2) points to CORNERS: (b, 3, 3)."""
+    count, (u, v) = len(moved), CORNERS.T
     rows = []
     for axis in range(2):
         here = torch.zeros(count, 4, 8)
@@ -174,7 +190,8 @@ def _between(count: int | tuple[int, ...], low: float, high: float) -> torch.Ten
 
 
 def _sometimes(values: torch.Tensor, probability: float, otherwise: float) -> torch.Tensor:
-    return torch.where(torch.rand(len(values)) < probability, values, torch.tensor(otherwise))
+    happens = torch.rand(len(values)) < probability
+    return torch.where(happens.view(-1, *[1] * (values.dim() - 1)), values, torch.tensor(otherwise))
 
 
 def _scaled(across: torch.Tensor, down: torch.Tensor) -> torch.Tensor:

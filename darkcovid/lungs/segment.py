@@ -46,7 +46,7 @@ class LungMasks:
     @cached_property
     def digests(self) -> list[str]:
         """(n) hexadecimal digests of each mask and whether it is trusted: what every crop is made from."""
-        pairs = zip(self.masks, self.trusted, strict=True)
+        pairs = zip(self.masks, self.trusted.tolist(), strict=True)
         return [hashlib.blake2b(bytes([trusted]) + mask.tobytes(), digest_size=16).hexdigest() for mask, trusted in pairs]
 
 

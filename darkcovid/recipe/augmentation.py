@@ -13,7 +13,9 @@ Range = tuple[Annotated[float, Field(gt=0.05, le=20)], Annotated[float, Field(gt
 class Augmentation(Strict):
     """One set. flip, flip_vertical: probabilities. rotate: degrees either way; shift: greatest share of the sides; shear:
     greatest angle in degrees; zoom: least and greatest magnification; span: least and greatest share of the picture that
-    is seen, each axis by itself; warp: greatest perspective tilt; these happen with `p_affine`. light: greatest share of
+    is seen, each axis by itself; warp: greatest perspective tilt; these happen with `p_affine`. warp_by: `axis`, a tilt about
+    each axis with a probability of its own (fastai v2), or `side`, each side of the frame widened or narrowed by a draw of its
+    own, all four or none, before the image is turned and zoomed (fastai v1, `symmetric_warp`). light: greatest share of
     brightness and contrast, with `p_light`; channel_shift: gray levels of 255 added, at most. padding: what is seen beyond
     the picture. erase: probability that up to three patches become noise; white_lungs (where there are masks), shade,
     text: probabilities of these artefacts. trivial: one random operation an image instead (Müller and Hutter 2021)."""
@@ -26,6 +28,7 @@ class Augmentation(Strict):
     zoom: Range = (1.0, 1.0)
     span: Range = (1.0, 1.0)
     warp: float = Field(0.0, ge=0, lt=0.5)
+    warp_by: Literal["axis", "side"] = "axis"
     light: float = Field(0.0, ge=0, lt=1)
     channel_shift: float = Field(0.0, ge=0, le=255)
     p_affine: Share = 1.0
@@ -43,6 +46,7 @@ STRONG = {"rotate": 15.0, "zoom": (0.85, 1.25), "light": 0.35, "padding": "zeros
 
 AUGMENTATIONS = {
     "fastai_default": FASTAI,
+    "fastai_v1": FASTAI.model_copy(update={"warp_by": "side"}),
     "strong": FASTAI.model_copy(update=STRONG | {"white_lungs": 0.2, "text": 0.15, "shade": 0.15}),
     "trivial": Augmentation(trivial=True),
     "flips_rotations": Augmentation(flip=0.5, rotate=10.0),

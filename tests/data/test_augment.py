@@ -1,5 +1,6 @@
 """Against fastai's own transforms, whose draws these replace."""
 
+import numpy as np
 import pytest
 import torch
 from fastai.torch_core import TensorImage
@@ -15,6 +16,7 @@ from darkcovid.data.augment import (
     lit,
     rotation,
     warping,
+    warping_sides,
     zooming,
 )
 from darkcovid.recipe import AUGMENTATIONS, Augmentation
@@ -79,6 +81,42 @@ def test_draws_stay_in_their_ranges_and_spare_their_share(name):
     matrices = draw_homographies(4000, (48, 48), preset)
     mirrored = (torch.linalg.det(matrices) < 0).float().mean()
     assert mirrored == pytest.approx(preset.flip, abs=0.03)
+
+
+def symmetric_warp_of_v1(magnitudes):
+    """fastai v1's `symmetric_warp`, with the four magnitudes that it draws, solved by NumPy: the homography that takes the moved
+    corners to the corners of the frame. v1 lists corners as (x, y): top left, bottom left, top right, bottom right."""
+    right, left, bottom, top = magnitudes
+    moved = [(-1 - top, -1 - left), (-1 - bottom, 1 + left), (1 + top, -1 - right), (1 + bottom, 1 + right)]
+    equations, values = [], []
+    for (x, y), (u, v) in zip(moved, [(-1, -1), (-1, 1), (1, -1), (1, 1)], strict=True):
+        equations += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
+        values += [u, v]
+    return np.append(np.linalg.solve(equations, values), 1).reshape(3, 3)
+
+
+def test_the_warp_of_fastai_v1_moves_each_side_by_itself_and_all_or_none():
+    magnitudes = torch.tensor([[0.2, -0.1, 0.05, 0.15], [-0.2, 0.2, -0.2, 0.2]], dtype=torch.float64)
+    for matrix, drawn in zip(warping_sides(magnitudes.float()).numpy(), magnitudes.tolist(), strict=True):
+        np.testing.assert_allclose(matrix, symmetric_warp_of_v1(drawn), atol=1e-5)
+    torch.manual_seed(0)
+    preset = AUGMENTATIONS["fastai_v1"].model_copy(update={"flip": 0.0, "rotate": 0.0, "zoom": (1.0, 1.0)})
+    matrices = draw_homographies(4000, (48, 48), preset)
+    corners = torch.tensor([[-1.0, -1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, 1]])
+    moved = torch.linalg.solve(matrices, corners.T.expand(4000, 3, 4)).mT  # where the frame's corners come to lie
+    moved = moved[..., :2] / moved[..., 2:]
+    drawn = torch.stack(
+        [moved[:, 2, 0] - 1, moved[:, 3, 0] - 1, moved[:, 1, 1] - 1, moved[:, 3, 1] - 1], 1
+    )  # top, bottom, left, right
+    warped = drawn.abs().amax(1) > 1e-6
+    assert warped.float().mean() == pytest.approx(0.75, abs=0.02)
+    assert (drawn[warped].abs() > 1e-6).all() and drawn.abs().max() <= 0.2 + 1e-5
+    correlations = torch.corrcoef(drawn[warped].T) - torch.eye(4)
+    assert correlations.abs().max() < 0.06
+    areas = (2 + drawn[warped][:, :2].sum(1)) * (2 + drawn[warped][:, 2:].sum(1)) / 4
+    assert 0.66 < areas.min() < 0.82 and 1.2 < areas.max() < 1.44
+    order = draw_homographies(500, (48, 48), AUGMENTATIONS["fastai_v1"].model_copy(update={"p_affine": 1.0, "flip": 0.0}))
+    assert (order[:, 2, :2].abs() > 0).any(1).all()
 
 
 def test_erasing_replaces_patches_of_some_images_and_of_none_when_not_asked():

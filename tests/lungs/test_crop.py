@@ -141,7 +141,8 @@ def test_every_part_of_the_policy_has_pixels_of_its_own_in_the_cache(cohort, fou
         assert lung_pixels(cohort, found, lungs, (64, 48), tmp_path, letterbox).fresh
         assert not lung_pixels(cohort, found, lungs, (64, 48), tmp_path, letterbox).fresh
     assert lung_pixels(cohort, found, Lungs(), (48, 64), tmp_path).fresh
-    assert lung_pixels(cohort, replace(found, version="another"), Lungs(), (64, 48), tmp_path).fresh
+    other_masks = replace(found, masks=np.roll(found.masks, 1, axis=1))
+    assert lung_pixels(cohort, other_masks, Lungs(), (64, 48), tmp_path).fresh
     alike = Lungs(crop_size=(64, 48), keep_lung_scale=False)  # these only say the size, which is given
     assert not lung_pixels(cohort, found, alike, (64, 48), tmp_path).fresh
 
@@ -176,6 +177,21 @@ def test_a_mask_lies_on_the_picture_and_a_map_finds_its_way_back(aspect):
     assert back[100, 200] == pytest.approx(220, abs=1)
     outside = {"squash": back[:49], "pad": back[:49], "expand": back[:, :99]}[aspect]
     assert (outside == 0).all()
+
+
+def test_crops_in_the_cache_are_those_of_these_masks(cohort, found, tmp_path):
+    """Masks of the same weights differ where rules or precision changed: neither their crops nor their areas are served."""
+    shifted = replace(found, masks=np.roll(found.masks, 9, axis=2))
+    doubted = replace(found, reasons=("not lungs",) * len(cohort))
+    for mode in ("crop", "mask", "outside", "crop_mask"):
+        lungs, size = Lungs(mode=mode), (64, 64)
+        kept = lung_pixels(cohort, found, lungs, size, tmp_path)
+        for other in (shifted, doubted):
+            made = lung_pixels(cohort, other, lungs, size, tmp_path)
+            assert made.fresh and not np.array_equal(made.array, kept.array)
+        assert not lung_pixels(cohort, found, lungs, size, tmp_path).fresh
+    kept, made = (lung_areas(cohort, masks, None, (64, 64), False, tmp_path) for masks in (found, shifted))
+    assert made.fresh and not np.array_equal(made.array, kept.array)
 
 
 def test_areas_are_the_masks_in_the_arm_s_own_frame(cohort, found, tmp_path):

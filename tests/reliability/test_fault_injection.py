@@ -17,7 +17,13 @@ from ..conftest import RECIPES
 from .attempts import SETS
 
 TIMED = {"timing.json", "comparison.json", "comparison.md", "comparison.png", "report.html", "status.json", "environment.json"}
-TIMED |= {"history.csv", "history.png", "events.jsonl", "audit.json", "recipe.yaml"}  # compared without their times, or not at all
+TIMED |= {
+    "history.csv",
+    "history.png",
+    "events.jsonl",
+    "audit.json",
+    "recipe.yaml",
+}  # compared without their times, or not at all
 TIMELESS = ["epoch", "train_loss", "valid_loss", "accuracy", "lr", "train_images"]
 CASES = {
     "single": [*SETS, "training.epochs=3", "audit=none"],
