@@ -116,8 +116,8 @@ class Trace(Direct):
 class Profile:
     """A stopwatch and a trace of one fit, and the page that says what they found."""
 
-    def __init__(self, compute: Compute):
-        self.stopwatch, self.trace = Stopwatch(compute), Trace(compute)
+    def __init__(self, compute: Compute, clock: Callable[[], float] = time.perf_counter):
+        self.stopwatch, self.trace = Stopwatch(compute, clock), Trace(compute)
 
     @property
     def watchers(self) -> list[Callback]:

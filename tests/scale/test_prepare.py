@@ -145,22 +145,30 @@ def test_killed_workers_are_replaced_and_a_killed_driver_s_rest_is_done_later(ca
     assert process.communicate(timeout=300) and process.returncode == 0
     assert contents(tmp_path / "other") == contents(cache)
 
-    for path in (tmp_path / "other" / "pixels").glob("*.npy"):
-        if np.load(path, mmap_mode="r").shape[-1] == 64:
-            path.unlink()
+    assert len(crops(tmp_path / "other")) > 2
+    for path in crops(tmp_path / "other"):
+        path.unlink()
     process = on_spark(tmp_path / "other", start_new_session=True)
-    time.sleep(6)
+    wait_for(lambda: any(crops(tmp_path / "other")))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert on_spark(tmp_path / "other").communicate(timeout=300)
     assert contents(tmp_path / "other") == contents(cache)
 
 
+def crops(cache):
+    return [path for path in (cache / "pixels").glob("*.npy") if np.load(path, mmap_mode="r").shape[-1] == 64]
+
+
 def wait_for_shards(cache, count):
-    until = time.monotonic() + 120
-    while len(list((cache / "masks").glob("*.npy"))) < count:
+    wait_for(lambda: len(list((cache / "masks").glob("*.npy"))) >= count)
+
+
+def wait_for(happened):
+    until = time.monotonic() + 300
+    while not happened():
         assert time.monotonic() < until
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 def is_worker(process):

@@ -243,16 +243,18 @@ def test_a_thousand_idle_connections_keep_nobody_out(server, radiographs):
             client.close()
 
 
-class Slow:
-    """A predictor that takes its time."""
+class Gated:
+    """A predictor that answers nothing until its gate is open; `batches`: how many images it got at a time."""
 
-    def __init__(self, seconds):
-        self.seconds, self.seen = seconds, 0
+    def __init__(self, gate_is_open=False):
+        self.gate, self.batches = threading.Event(), []
+        if gate_is_open:
+            self.gate.set()
         self.model = SimpleNamespace(classes=("covid", "other"), size=(16, 16))
 
     def __call__(self, images, explain=False):
-        time.sleep(self.seconds)
-        self.seen += len(images)
+        self.batches.append(len(images))
+        assert self.gate.wait(TIMEOUT)
         lungs = np.zeros((256, 256), bool)
         return [Prediction("covid", {"covid": image.getpixel((0, 0)) / 255, "other": 0.0}, True, (), lungs) for image in images]
 
@@ -262,42 +264,68 @@ def gray(value):
 
 
 def test_a_full_queue_answers_429_and_nothing_accepted_is_lost():
-    slow = Slow(0.3)
-    with serving(make_app({"slow": slow}, Limits(waiting=4, batch=2))) as address, ThreadPoolExecutor(24) as pool:
-        answers = list(pool.map(lambda value: ask(address, "slow", json=gray(value)), range(2, 26)))
+    gated, refusals = Gated(), threading.Semaphore(0)
+
+    def request(value):
+        answer = ask(address, "gated", json=gray(value))
+        if answer.status_code == 429:
+            refusals.release()
+        return answer
+
+    with serving(make_app({"gated": gated}, Limits(waiting=4, batch=2))) as address, ThreadPoolExecutor(24) as pool:
+        answers = [pool.submit(request, value) for value in range(2, 26)]
+        for _ in range(24 - 4 - 2):  # four wait, two are with the predictor at most, and it holds them
+            assert refusals.acquire(timeout=TIMEOUT)
+        gated.gate.set()
+        answers = [answer.result() for answer in answers]
     codes = [answer.status_code for answer in answers]
     assert set(codes) == {200, 429}
     assert all(answer.headers["Retry-After"] == "1" for answer in answers if answer.status_code == 429)
     for value, answer in enumerate(answers, 2):
         if answer.status_code == 200:
             assert answer.json()["predictions"] == [[pytest.approx(value / 255), 0.0]]
-    assert slow.seen == codes.count(200)
+    assert sum(gated.batches) == codes.count(200) >= 4
 
 
 def test_requests_that_come_together_are_answered_together():
-    slow = Slow(0.2)
-    with serving(make_app({"slow": slow}, Limits(batch=16))) as address, ThreadPoolExecutor(8) as pool:
-        started = time.monotonic()
-        assert all(answer.ok for answer in pool.map(lambda value: ask(address, "slow", json=gray(value)), range(2, 18)))
-        assert time.monotonic() - started < 16 * 0.2 / 2
+    gated = Gated()
+    with serving(make_app({"gated": gated}, Limits(batch=16))) as address, ThreadPoolExecutor(16) as pool:
+        first = pool.submit(ask, address, "gated", json=gray(2))
+        wait_until(lambda: gated.batches == [1])
+        others = [pool.submit(ask, address, "gated", json=gray(value)) for value in range(3, 18)]
+        wait_until(
+            lambda: 'darkcovid_waiting_images{model="gated"} 15.0' in requests.get(f"{address}/metrics", timeout=TIMEOUT).text
+        )
+        gated.gate.set()
+        assert all(answer.result().ok for answer in (first, *others))
+    assert gated.batches == [1, 15]
+
+
+def wait_until(happened):
+    until = time.monotonic() + TIMEOUT
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def test_time_limits():
     limits = Limits(body_seconds=0.5, answer_seconds=0.5)
-    with serving(make_app({"slow": Slow(3)}, limits)) as address:
-        assert ask(address, "slow", json=gray(9)).status_code == 504
+    gated = Gated()
+    with serving(make_app({"gated": gated}, limits)) as address:
+        assert ask(address, "gated", json=gray(9)).status_code == 504
+        gated.gate.set()
         with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1]))) as client:
-            client.sendall(b"POST /v1/models/slow:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            client.sendall(b"POST /v1/models/gated:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
             client.settimeout(10)
             assert b" 408 " in client.recv(4096).split(b"\r\n")[0]
 
 
 def test_a_client_that_hangs_up_half_way_does_no_harm(capfd):
-    with serving(make_app({"slow": Slow(0)})) as address:
+    with serving(make_app({"gated": Gated(gate_is_open=True)})) as address:
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1]))) as client:
-                client.sendall(b"POST /v1/models/slow:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
-        assert ask(address, "slow", json=gray(14)).ok
+                client.sendall(b"POST /v1/models/gated:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        assert ask(address, "gated", json=gray(14)).ok
         until = time.monotonic() + 10
         while "{name}:predict" not in (said := requests.get(f"{address}/metrics", timeout=TIMEOUT).text):
             assert time.monotonic() < until
@@ -306,30 +334,30 @@ def test_a_client_that_hangs_up_half_way_does_no_harm(capfd):
 
 
 def test_a_failing_model_is_a_500_and_the_next_request_is_answered():
-    class Moody(Slow):
+    class Moody(Gated):
         def __call__(self, images, explain=False):
             if images[0].getpixel((0, 0)) == 13:
                 raise RuntimeError("no")
             return super().__call__(images, explain)
 
-    with serving(make_app({"slow": Moody(0)})) as address:
-        bad = ask(address, "slow", json=gray(13))
+    with serving(make_app({"gated": Moody(gate_is_open=True)})) as address:
+        bad = ask(address, "gated", json=gray(13))
         assert bad.status_code == 500 and bad.json() == {"error": "the service failed on this request; its log says why"}
-        assert ask(address, "slow", json=gray(14)).ok
+        assert ask(address, "gated", json=gray(14)).ok
 
 
 def test_all_bodies_together_are_bounded():
     limits = Limits(all_bodies_bytes=1000)
-    with serving(make_app({"slow": Slow(0)}, limits)) as address:
-        assert ask(address, "slow", data=b" " * 2000, headers={"Content-Type": "application/json"}).status_code == 503
-        assert ask(address, "slow", json={"instances": [{"b64": ""}]}).status_code == 400
+    with serving(make_app({"gated": Gated(gate_is_open=True)}, limits)) as address:
+        assert ask(address, "gated", data=b" " * 2000, headers={"Content-Type": "application/json"}).status_code == 503
+        assert ask(address, "gated", json={"instances": [{"b64": ""}]}).status_code == 400
 
 
 def test_a_token_is_asked_for_and_other_hosts_are_not_answered():
-    with serving(make_app({"slow": Slow(0)}, token="secret", hosts=("127.0.0.1",))) as address:
+    with serving(make_app({"gated": Gated(gate_is_open=True)}, token="secret", hosts=("127.0.0.1",))) as address:
         assert requests.get(f"{address}/v1/models", timeout=TIMEOUT).status_code == 401
-        assert ask(address, "slow", json=gray(3), headers={"Authorization": "Bearer secret"}).ok
-        assert ask(address, "slow", json=gray(3), headers={"Authorization": "Bearer secreT"}).status_code == 401
+        assert ask(address, "gated", json=gray(3), headers={"Authorization": "Bearer secret"}).ok
+        assert ask(address, "gated", json=gray(3), headers={"Authorization": "Bearer secreT"}).status_code == 401
         assert requests.get(f"{address}/metrics", timeout=TIMEOUT).status_code == 401
         for path in ("/", "/healthz", "/page.js"):
             assert requests.get(address + path, timeout=TIMEOUT).ok

@@ -53,15 +53,17 @@ def test_rates_rise_geometrically_from_start_to_end(tiny_recipe, cohort, pixels,
 
 
 def test_suggestions_on_a_curve_whose_answer_is_known():
-    """Flat until 1e-4, falling steadily to its minimum at 1e-1, then exploding."""
-    lrs = [10 ** (-7 + 8 * step / 99) for step in range(100)]
-    exponents = [math.log10(rate) for rate in lrs]
-    losses = [2 - 0.5 * min(max(e + 4, 0), 3) + 8 * max(e + 1, 0) for e in exponents]
-    found = suggest(lrs, losses, 100)
-    assert found["minimum"] == pytest.approx(1e-2, rel=0.2)
-    assert 1e-4 < found["valley"] < 1e-1
-    assert 1e-4 < found["steep"] < 1e-1
-    assert found["slide"] > 0
+    """Falling all the way, steepest at 10^-2.5, to its minimum at 0.1, then exploding in a straight line. Of the 85 points that
+    are judged (the first tenth and the last five are not): the steepest; a tenth of the lowest one's; the middle of the longest
+    fall; and fifteen points before the end, where the slope no longer changes."""
+    step = 8 / 99
+    exponents = [-7 + step * index for index in range(100)]
+    losses = [2 - 1.5 / (1 + math.exp(-2 * (e + 2.5))) + 8 * max(e + 1, 0) for e in exponents]
+    suggestions = suggest([10**e for e in exponents], losses, 100)
+    first, last = exponents[10], exponents[94]
+    found = {name: math.log10(lr) for name, lr in suggestions.items()}
+    assert found.pop("valley") == pytest.approx((first - 1) / 2, abs=2.5 * step)  # fastai rounds down three times
+    assert found == pytest.approx({"steep": -2.5, "minimum": -1 - 1, "slide": last - 15 * step}, abs=step)
 
 
 def test_a_start_that_diverges_at_once_is_said_so(tiny_recipe, cohort, pixels, cpu):
