@@ -1,5 +1,5 @@
-"""The numbers of one tiny fit, written down: whoever changes the split, the normalization, the augmentation, the initialization, the
-schedule, the optimizer or the loss sees it here, and says why."""
+"""The numbers of one tiny fit, written down: a change of the split, the normalization, the augmentation, the initialization, the
+schedule, the optimizer or the loss is seen here, and whoever makes it says why."""
 
 import pytest
 
