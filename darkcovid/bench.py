@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 
 from darkcovid.errors import DarkCovidError, RequestError, one_line
-from darkcovid.quiet import hush
+from darkcovid.quiet import silence_known_warnings
 from darkcovid.recipe import Recipe
 
 SAMPLE_SECONDS = 0.5
@@ -152,7 +152,7 @@ def _start(label: str, arm: str, recipe: Recipe, cache_dir: Path, epochs: int) -
 
 
 def _work(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path, epochs: int) -> None:
-    hush()
+    silence_known_warnings()
     if sys.platform == "linux":
         multiprocessing.set_start_method("fork", force=True)  # what stock fastai's workers use when it is run plainly
     try:

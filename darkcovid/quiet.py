@@ -1,12 +1,36 @@
-"""Libraries' deprecation warnings are for their developers; a run's log is for the person who runs it."""
+"""Known noise of libraries is silenced; every other warning is shown, in one line.
+
+Deprecations are for the libraries' own developers. What concerns a user's numbers (NumPy's overflow, scikit-learn's convergence)
+is never on this list.
+"""
 
 import logging
 import os
+import sys
 import warnings
 
+LIBRARIES = ("captum", "fastai", "fastcore", "fastprogress", "fasttransform", "pandas", "plum", "segmentation_models_pytorch",
+             "timm", "torch", "torchvision")  # fmt: skip
+DEPRECATIONS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+KNOWN = (
+    (r"Setting (forward, )?backward hooks", UserWarning),  # captum, on every use
+    (r".*pin_memory.* no accelerator is found", UserWarning),  # torch, where there is no GPU
+)
 
-def hush() -> None:
-    """Silence warnings and torch's log chatter in this process. Errors still speak."""
-    warnings.filterwarnings("ignore")
+
+def silence_known_warnings() -> None:
+    """Ignore LIBRARIES' deprecations and the messages in KNOWN, and torch's log chatter, in this process; show other warnings in
+    one line on stderr."""
+    modules = rf"({'|'.join(LIBRARIES)})(\.|$)"
+    for category in DEPRECATIONS:
+        warnings.filterwarnings("ignore", category=category, module=modules)
+    for message, category in KNOWN:
+        warnings.filterwarnings("ignore", message=message, category=category)
+    warnings.showwarning = _show
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler looks for a GPU and says so when there is none
     logging.getLogger("torch").setLevel(logging.ERROR)
+
+
+def _show(message, category, filename, lineno, file=None, line=None) -> None:
+    text = " ".join(str(message).split())
+    print(f"warning: {text} ({category.__name__})", file=file or sys.stderr)

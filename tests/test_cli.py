@@ -7,6 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
+from .commands import command
 from .conftest import RECIPES
 
 SMALL = ["--data", "phantom", "--set", "data.phantom.patients=18", "--set", "data.phantom.image_size=64"]
@@ -17,9 +18,7 @@ SMALL += ["--set", "data.split.valid=0.3", "--set", "lungs.crop_size=32"]
 @pytest.fixture
 def darkcovid(tmp_path):
     def call(*words, code=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "darkcovid", *map(str, words)], capture_output=True, text=True, cwd=tmp_path, check=False
-        )
+        done = command(words, tmp_path)
         assert done.returncode == code, done.stderr
         assert "Traceback" not in done.stderr
         return done
@@ -43,6 +42,8 @@ def test_help_never_imports_torch():
 
 def test_the_version_and_usage_errors(darkcovid):
     assert darkcovid("--version").stdout.startswith("darkcovid 0.")
+    done = subprocess.run([sys.executable, "-m", "darkcovid", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == darkcovid("--version").stdout
     assert darkcovid("rum", code=2).stdout == ""
     assert darkcovid("run", code=2).stdout == ""
 

@@ -49,18 +49,18 @@ def spark_session(engine: str, master: str | None, settings: list[str]):
         raise RequestError(f"--engine {engine}: there is local and spark")
     if engine == "local":
         return None
-    from darkcovid.quiet import hush
+    from darkcovid.quiet import silence_known_warnings
     from darkcovid.scale.spark import settings_of, start_spark
 
-    hush()
+    silence_known_warnings()
     return start_spark(master, settings_of(settings))
 
 
 def with_fastai(work):
     """`work()`, with one clear line when the deep-learning libraries do not import, and without their warnings."""
-    from darkcovid.quiet import hush
+    from darkcovid.quiet import silence_known_warnings
 
-    hush()
+    silence_known_warnings()
     try:
         import fastai.data.core  # noqa: F401
     except ImportError as error:

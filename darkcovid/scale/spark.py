@@ -94,9 +94,9 @@ def _work_of(job: Job) -> Any:
     def work(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         import torch
 
-        from darkcovid.quiet import hush
+        from darkcovid.quiet import silence_known_warnings
 
-        hush()
+        silence_known_warnings()
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         for table in tables:
             done = [astuple(make_block(job, _block(row))) for row in table.itertuples(index=False)]

@@ -12,7 +12,7 @@ from fastai.callback.core import Callback
 from fastai.torch_core import set_seed
 
 from darkcovid.bench import STOCK, trainer, whole_and_crop
-from darkcovid.quiet import hush
+from darkcovid.quiet import silence_known_warnings
 from darkcovid.recipe import load_recipe
 
 
@@ -33,7 +33,7 @@ class LastAccuracy(Callback):
 
 
 def main(cache: Path, manifest: str, epochs: int, seeds: list[int]) -> None:
-    hush()
+    silence_known_warnings()
     kept = cache.parent / "accuracy.jsonl"
     done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
     for seed in seeds:

@@ -1,7 +1,5 @@
-"""Runs in processes that can be killed: forked from a server that has imported everything, so that a kill costs no import."""
+"""Runs in processes that can be killed."""
 
-import multiprocessing
-import os
 import sys
 from pathlib import Path
 
@@ -13,21 +11,6 @@ from ..conftest import RECIPES
 SETS = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24", "data.phantom.image_size=64"]
 SETS += ["data.image_size=64", "training.epochs=4", "training.batch_size=8", "training.precision=fp32", "training.device=cpu"]
 SETS += ["data.split.valid=0.3", "audit=data"]
-
-
-def processes():
-    """A fork server with the package in memory. Its threads are one, or a forked child could wait for another's lock."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["darkcovid.runner", __name__])
-    first = context.Process(target=ready)  # starts the server, which takes longer than a run
-    first.start()
-    first.join()
-    return context
-
-
-def ready() -> None:
-    """Nothing is left to be imported."""
 
 
 def attempt(folder: Path, sets: list[str] = SETS) -> None:

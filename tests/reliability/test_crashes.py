@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from safetensors import safe_open
 
-from .attempts import SETS, attempt, processes
+from ..commands import processes
+from .attempts import SETS, attempt
 
 KILLS, IN_A_ROW = 50, 12
 TRAINED = [*SETS, "audit=none"]  # most of a run is then training and writing

@@ -6,7 +6,6 @@ import os
 import pickle
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -30,6 +29,7 @@ from darkcovid.training.classify import prepare_classifier
 from darkcovid.training.fit import fit
 from darkcovid.training.halting import memory_explained
 
+from ..commands import command
 from ..conftest import RECIPES
 from .attempts import SETS
 
@@ -52,7 +52,7 @@ def fill(disk, leave=0):
 
 
 def call(*words):
-    done = subprocess.run([sys.executable, "-m", "darkcovid", *map(str, words)], capture_output=True, text=True, check=False)
+    done = command(words, Path.cwd())
     assert "Traceback" not in done.stderr
     return done, [line for line in done.stderr.splitlines() if line.startswith("error: ")]
 
