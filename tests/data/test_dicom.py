@@ -36,7 +36,7 @@ def dataset(stored=STORED, bits=12, syntax=ExplicitVRLittleEndian, **tags):
     made.PixelRepresentation = int(stored.dtype.kind == "i")
     order = ">" if syntax == ExplicitVRBigEndian else "<"
     made.PixelData = stored.astype(stored.dtype.newbyteorder(order)).tobytes()
-    made["PixelData"].VR = "OW"
+    made["PixelData"].VR = "OB" if stored.dtype.itemsize == 1 else "OW"
     for name, value in tags.items():
         setattr(made, name, value)
     return made
@@ -107,13 +107,13 @@ def test_colour_goes_through_luma():
     assert shown(made)[0, 0] == 76
 
 
-def test_a_lookup_table_spans_its_own_bits():
+def test_a_lookup_table_spans_the_bits_that_its_entries_use():
     table = Dataset()
-    table.LUTDescriptor, table.LUTData = [4096, 0, 12], [value // 2 for value in range(4096)]
+    table.LUTDescriptor, table.LUTData = [4096, 0, 12], [2048 + value // 2 for value in range(4096)]
     table["LUTDescriptor"].VR = table["LUTData"].VR = "US"
     made = dataset()
     made.VOILUTSequence = [table]
-    np.testing.assert_array_equal(shown(made), (STORED // 2 / 4095 * 255).round())
+    np.testing.assert_array_equal(shown(made), ((2048 + STORED // 2) / 4095 * 255).round())
 
 
 @pytest.mark.parametrize(
