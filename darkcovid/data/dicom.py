@@ -57,10 +57,10 @@ def dicom_grayscale(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
             _check_fit(dataset, name, most_pixels)
             _name_syntax(dataset, name)
             return Image.fromarray(_shown(dataset, name))
-    except (DataError, MemoryError):
+    except DataError:
         raise
     except Exception as error:  # noqa: BLE001 (a damaged file fails in many ways, none of which is ours)
-        cause = f"{_syntax(dataset)}{one_line(error)[:160]}"
+        cause = f"{_syntax(dataset)}{one_line(error)[:160] or type(error).__name__}"
         raise DataError(f"{name}: this DICOM cannot be decoded ({cause}){_advice(dataset)}") from None
 
 
