@@ -5,21 +5,34 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from darkcovid.data.container import without_metadata
 from darkcovid.data.dicom import dicom_grayscale, is_dicom
 from darkcovid.errors import DataError, one_line
 
 FORMATS = ("PNG", "JPEG")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".dcm", ".dicom")
 MAX_PIXELS = 100_000_000
+DECODER_VERSION = 2  # goes up when any file's pixels change or another file can be read: what was cached before is made anew
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def open_grayscale(path: str | Path) -> Image.Image:
     """Decode one radiograph to a Pillow image of mode `L` (uint8, 0 black to 255 white), upright by its EXIF tag.
 
     16-bit grayscale keeps its upper 8 bits; one that holds no value above 4095 is taken as 12-bit, none above
-    255 as 8-bit. Colour goes through ITU-R 601 luma; transparent pixels show black. DICOM: see `dicom_grayscale`.
+    255 as 8-bit. Color goes through ITU-R 601 luma; transparent pixels show black. Metadata other than the orientation do
+    not matter, damaged or not. DICOM: see `dicom_grayscale`.
     Raises DataError: not a PNG, JPEG or DICOM, truncated, damaged, or more than `MAX_PIXELS` pixels.
     """
     try:
@@ -40,15 +53,39 @@ def _decoded(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
     if is_dicom(file):
         return dicom_grayscale(file, name, most_pixels)
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > most_pixels:
-                raise DataError(f"{name}: {image.width}x{image.height} pixels, more than the {most_pixels:,} allowed")
-            image.load()
-            return _to_8_bit(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError:
-        raise DataError(f"{name}: not a PNG, JPEG or DICOM image") from None
-    except (OSError, ValueError, SyntaxError, IndexError, Image.DecompressionBombError) as error:
-        raise DataError(f"{name}: cannot be decoded ({one_line(error)})") from None
+        return _picture(file, name, most_pixels)
+    except DataError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a damaged file fails in many ways, and metadata do so in more)
+        cause = error
+    file.seek(0)
+    for content in without_metadata(file.read()):
+        try:
+            return _picture(io.BytesIO(content), name, most_pixels)
+        except Exception:  # noqa: BLE001
+            continue
+    if isinstance(cause, UnidentifiedImageError):
+        raise DataError(f"{name}: not a PNG, JPEG or DICOM image")
+    raise DataError(f"{name}: cannot be decoded ({one_line(cause) or type(cause).__name__})")
+
+
+def _picture(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
+    with Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > most_pixels:
+            raise DataError(f"{name}: {image.width}x{image.height} pixels, more than the {most_pixels:,} allowed")
+        image.load()
+        turn = UPRIGHT.get(_orientation(image))
+        gray = _to_8_bit(image)
+        return gray if turn is None else gray.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    """The orientation tag alone; the other tags may hold what no reader understands."""
+    try:
+        value = image.getexif().get(ORIENTATION)
+    except Exception:  # noqa: BLE001 (metadata never make sound pixels unreadable)
+        return None
+    return value if isinstance(value, int) else None
 
 
 def decode_grayscale(path: str | Path) -> np.ndarray:
@@ -57,11 +94,13 @@ def decode_grayscale(path: str | Path) -> np.ndarray:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
-    if image.mode == "L":
-        return image
-    if image.mode.startswith("I"):
-        return Image.fromarray(_narrow(np.asarray(image)))
-    if "A" in image.mode or "transparency" in image.info:
+    transparent = image.info.get("transparency")
+    if image.mode in ("L", "1") or image.mode.startswith("I"):
+        gray = np.asarray(image.convert("L") if image.mode == "1" else image)
+        if isinstance(transparent, int):
+            gray = np.where(gray == transparent, 0, gray)
+        return Image.fromarray(gray if gray.dtype == np.uint8 else _narrow(gray))
+    if "A" in image.mode or transparent is not None:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), rgba).convert("L")
     return image.convert("RGB").convert("L")

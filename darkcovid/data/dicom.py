@@ -1,7 +1,7 @@
 """A DICOM file becomes the 8-bit grayscale picture that a viewer would show.
 
-Pixel data are decoded by pydicom and whichever of its plugins are installed (the extra `dicom` brings them). Stored values go
-through the modality transformation (rescale), then the window or table that the file names, as in DICOM PS3.3 C.11.
+Pixel data are decoded by pydicom and whichever of its plugins are installed (the extra `dicom` brings them); what their values
+mean is said by `data/gray.py` and, for palettes and color, here.
 """
 
 import warnings
@@ -11,25 +11,39 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from darkcovid.data.gray import eight_bits, lookup_table, rendered
 from darkcovid.errors import DataError, one_line
 
 PREAMBLE, MAGIC = 128, b"DICM"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 MOST_INFLATED = 1 << 29
+REQUIRED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored")
+GRAY, PALETTE = ("MONOCHROME1", "MONOCHROME2"), "PALETTE COLOR"
+PLUGINS = ("gdcm", "pylibjpeg-openjpeg")
+LONGEST_FIRST = 1 << 10
 
 
 def is_dicom(file: BinaryIO) -> bool:
-    """Whether a DICOM preamble stands at the beginning; the file is rewound."""
+    """Whether a DICOM preamble stands at the beginning, or without one the first tag of a data set; the file is rewound."""
     head = file.read(PREAMBLE + len(MAGIC))
     file.seek(0)
-    return head[PREAMBLE:] == MAGIC
+    return head[PREAMBLE:] == MAGIC or _begins_data_set(head[:8])
+
+
+def _begins_data_set(head: bytes) -> bool:
+    """Whether a tag of group 2 or 8 stands there, with a text or length that such a first tag has."""
+    group, kind = head[:2], head[4:6]
+    if group in (b"\2\0", b"\x08\0", b"\0\x08"):
+        implicit = group == b"\x08\0" and head[3:4] == b"\0" and int.from_bytes(head[4:8], "little") < LONGEST_FIRST
+        return len(head) == 8 and ((kind.isalpha() and kind.isupper()) or implicit)
+    return False
 
 
 def dicom_grayscale(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
-    """A single-frame DICOM as a Pillow image of mode `L`: rescaled, windowed, MONOCHROME1 inverted, colour through luma.
+    """A single-frame DICOM as a Pillow image of mode `L`: gray as `gray.rendered` does, palettes looked up, color through luma.
 
-    Without a window or table the values that occur span black to white; padding is black. Raises DataError: no pixels, several
-    frames, more than `most_pixels`, a compression for which no plugin is there, or damage.
+    Raises DataError: no pixels, several frames, more than `most_pixels`, a compression for which no plugin is there, a kind of
+    color that no radiograph has, or damage.
     """
     import pydicom
 
@@ -37,22 +51,35 @@ def dicom_grayscale(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _refuse_inflation(file, name)
-            dataset = pydicom.dcmread(file)
-            _refuse_unfit(dataset, name, most_pixels)
-            return Image.fromarray(_shown(dataset))
-    except (DataError, MemoryError):
+            _check_inflation(file, name)
+            dataset = pydicom.dcmread(file, force=True)
+            _drop_empty(dataset)
+            _check_fit(dataset, name, most_pixels)
+            _name_syntax(dataset, name)
+            return Image.fromarray(_shown(dataset, name))
+    except DataError:
         raise
     except Exception as error:  # noqa: BLE001 (a damaged file fails in many ways, none of which is ours)
-        raise DataError(
-            f"{name}: this DICOM cannot be decoded ({_syntax(dataset)}{one_line(error)[:120]}); "
-            "where a decoder is missing, install `darkcovid[dicom]`"
-        ) from None
+        cause = f"{_syntax(dataset)}{one_line(error)[:160] or type(error).__name__}"
+        raise DataError(f"{name}: this DICOM cannot be decoded ({cause}){_advice(dataset)}") from None
 
 
-def _refuse_unfit(dataset: Any, name: str, most_pixels: int) -> None:
+def _drop_empty(dataset: Any) -> None:
+    """Anonymizers leave tags without a value; to every reader they are absent."""
+    for tag in list(dataset.keys()):
+        value = dataset.get_item(tag).value
+        if value is None or (hasattr(value, "__len__") and len(value) == 0):
+            del dataset[tag]
+
+
+def _check_fit(dataset: Any, name: str, most_pixels: int) -> None:
+    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+        raise DataError(f"{name}: a DICOM of floating-point pixels; a radiograph has whole numbers")
     if "PixelData" not in dataset:
         raise DataError(f"{name}: a DICOM without pixels ({dataset.get('Modality', 'no modality')}); name an image")
+    for keyword in REQUIRED:
+        if keyword not in dataset:
+            raise DataError(f"{name}: a DICOM without {keyword}, which says how its pixels are to be read")
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames != 1:
         raise DataError(f"{name}: a DICOM of {frames} frames; only single radiographs can be read, so extract one frame first")
@@ -63,59 +90,66 @@ def _refuse_unfit(dataset: Any, name: str, most_pixels: int) -> None:
         raise DataError(f"{name}: a DICOM of {size[1]}x{size[0]} pixels")
 
 
-def _shown(dataset: Any) -> np.ndarray:
+def _name_syntax(dataset: Any, name: str) -> None:
+    """Where the file does not name its transfer syntax, it is how pydicom read it; compressed pixels could be anything."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    dataset.file_meta = getattr(dataset, "file_meta", None) or FileMetaDataset()
+    if dataset.file_meta.get("TransferSyntaxUID"):
+        return
+    if dataset["PixelData"].is_undefined_length:
+        raise DataError(f"{name}: a DICOM without TransferSyntaxUID, and its pixels are compressed; only the sender knows how")
+    implicit, little_endian = dataset.original_encoding
+    plain = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+    dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
+
+
+def _shown(dataset: Any, name: str) -> np.ndarray:
     """(height, width) uint8."""
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut, convert_color_space
+    from pydicom.pixels import get_decoder
 
-    stored = dataset.pixel_array
-    kind = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-    if stored.ndim == 3:
-        colour = stored if kind == "RGB" else convert_color_space(stored, kind, "RGB", per_frame=False)
-        return np.asarray(Image.fromarray(_spread(colour.astype(np.float64), 0, 2 ** int(dataset.BitsStored) - 1)).convert("L"))
-    values = np.asarray(apply_modality_lut(stored, dataset), np.float64)
-    padding = _padding(stored, dataset)
-    if ("VOILUTSequence" in dataset and len(dataset.VOILUTSequence)) or "WindowWidth" in dataset:
-        windowed = np.asarray(apply_voi_lut(apply_modality_lut(stored, dataset), dataset), np.float64)
-        low, high = _range_of_window(dataset, windowed)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    stored, pixels = get_decoder(syntax).as_array(dataset)
+    kind = str(pixels["photometric_interpretation"])  # of the array: YBR has become RGB
+    if kind in GRAY and stored.ndim == 2:
+        return rendered(stored, dataset, syntax.is_little_endian)
+    if kind == PALETTE and stored.ndim == 2:
+        return _luma(_looked_up(stored, dataset, syntax.is_little_endian))
+    if kind == "RGB" and stored.ndim == 3 and stored.shape[2] == 3:
+        return _luma(eight_bits(stored / (2.0 ** int(dataset.BitsStored) - 1)))
+    samples = 1 if stored.ndim == 2 else stored.shape[-1]
+    raise DataError(f"{name}: a DICOM of {kind} with {samples} value(s) per pixel, which cannot be shown as gray")
+
+
+def _luma(color: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(color).convert("L"))
+
+
+def _looked_up(stored: np.ndarray, dataset: Any, little_endian: bool) -> np.ndarray:
+    """(h, w) indices through the palette (PS3.3 C.7.6.3.1.5): (h, w, 3) uint8."""
+    names = [f"{color}PaletteColorLookupTable" for color in ("Red", "Green", "Blue")]
+    if f"{names[0]}Data" in dataset:
+        signed = stored.dtype.kind == "i"
+        tables = [lookup_table(dataset, name, little_endian, signed) for name in names]
+        if None in tables:
+            raise ValueError("its palette is not whole")
+        color = np.stack([table(stored) for table in tables], -1)
+        brightest = max(int(table.values.max()) for table in tables)
     else:
-        windowed = values
-        seen = values[~padding] if (~padding).any() else values
-        low, high = float(seen.min()), float(seen.max())
-    picture = _spread(windowed, low, high)
-    if kind == "MONOCHROME1":
-        picture = 255 - picture
-    picture[padding] = 0
-    return picture
+        from pydicom.pixels import apply_color_lut
+
+        color = apply_color_lut(stored.astype(np.int64), dataset).astype(np.int64)
+        brightest = int(color.max(initial=0))
+    wide = brightest > 255  # entries of 8 bits are often declared, or stored, as 16
+    return eight_bits(color / (65535 if wide else 255))
 
 
-def _range_of_window(dataset: Any, windowed: np.ndarray) -> tuple[float, float]:
-    """The darkest and the brightest value that the window or table can give."""
-    from pydicom.pixels import apply_windowing
-
-    if "VOILUTSequence" in dataset and len(dataset.VOILUTSequence):
-        return 0.0, float(2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1)
-    centre, width = (np.atleast_1d(np.asarray(dataset[tag].value, float))[0] for tag in ("WindowCenter", "WindowWidth"))
-    ends = apply_windowing(np.array([centre - 2 * width - 1, centre + 2 * width + 1]), dataset)
-    return float(ends.min()), float(ends.max())
-
-
-def _padding(stored: np.ndarray, dataset: Any) -> np.ndarray:
-    """(height, width) bool: pixels that the file says are no part of the picture."""
-    if "PixelPaddingValue" not in dataset:
-        return np.zeros(stored.shape, bool)
-    ends = dataset.PixelPaddingValue, dataset.get("PixelPaddingRangeLimit", dataset.PixelPaddingValue)
-    return (stored >= min(ends)) & (stored <= max(ends))
-
-
-def _spread(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    return (np.clip((values - low) / max(high - low, 1e-9), 0, 1) * 255).round().astype(np.uint8)
-
-
-def _refuse_inflation(file: BinaryIO, name: str) -> None:
+def _check_inflation(file: BinaryIO, name: str) -> None:
     """A deflated data set may unpack to a thousand times its size; it is measured before it is believed."""
     from pydicom.filereader import read_dataset, read_preamble
 
-    read_preamble(file, False)
+    read_preamble(file, True)
     meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, kind, length: tag >> 16 != 2)
     if meta.get("TransferSyntaxUID") == DEFLATED:
         inflating = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -130,3 +164,20 @@ def _syntax(dataset: Any) -> str:
         return f"{dataset.file_meta.TransferSyntaxUID.name}: "
     except (AttributeError, KeyError):
         return ""
+
+
+def _advice(dataset: Any) -> str:
+    """What to install where no decoder reads all of this compression and the extra would bring one; nothing elsewhere."""
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import JPEGBaseline8Bit
+
+    try:
+        syntax = dataset.file_meta.TransferSyntaxUID
+        decoder = get_decoder(syntax)
+    except (AttributeError, KeyError, NotImplementedError):
+        return ""
+    partial = {"pillow"} if syntax != JPEGBaseline8Bit else set()
+    missing = " ".join(decoder.missing_dependencies)
+    if set(decoder.available_plugins) - partial or not any(plugin in missing for plugin in PLUGINS):
+        return ""
+    return "; a decoder is missing: install `darkcovid[dicom]`"

@@ -1,6 +1,7 @@
 """Taking files in: is each one there, is it the file that the manifest means, and does it decode?
 
-The answer is remembered for as long as path, size and modification time stay the same.
+A sound image is remembered for as long as path, size and modification time stay the same and the same decoder reads it. An
+image that cannot be used is asked again each time: its decoder may have been installed since.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from darkcovid.data.decode import open_grayscale
+from darkcovid.data.decode import DECODER_VERSION, open_grayscale
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.store import SHARD_ROWS
 from darkcovid.errors import DataError
@@ -39,12 +40,15 @@ def take_in(manifest: Manifest, cache_dir: Path) -> list[Intake]:
 
 def _block(files: list[Path | None], expected: list[str], cache_dir: Path) -> list[Intake]:
     stamps = [_stamp(file) for file in files]
-    key = hashlib.sha256(json.dumps([stamps, expected]).encode()).hexdigest()[:32]
+    key = hashlib.sha256(json.dumps([DECODER_VERSION, stamps, expected]).encode()).hexdigest()[:32]
     memory = cache_dir / "intake" / f"{key}.json"
     remembered = _recall(memory, files)
-    if remembered is None:
-        remembered = in_threads(lambda pair: inspect(*pair), zip(files, expected, strict=True))
-        write_sealed(memory, [asdict(intake) | {"file": None} for intake in remembered])
+    unknown = [row for row, intake in enumerate(remembered) if intake is None]
+    if not unknown:
+        return remembered
+    for row, intake in zip(unknown, in_threads(lambda row: inspect(files[row], expected[row]), unknown), strict=True):
+        remembered[row] = intake
+    write_sealed(memory, [None if intake.fault else asdict(intake) | {"file": None} for intake in remembered])
     return remembered
 
 
@@ -80,9 +84,10 @@ def _stamp(file: Path | None) -> list:
     return [str(file), stat.st_size, stat.st_mtime_ns]
 
 
-def _recall(memory: Path, files: list[Path | None]) -> list[Intake] | None:
+def _recall(memory: Path, files: list[Path | None]) -> list[Intake | None]:
+    """What is remembered of each file, None where nothing is."""
     try:
         kept = read_sealed(memory)
-        return [Intake(**(item | {"file": file})) for item, file in zip(kept, files, strict=True)]
+        return [item and Intake(**(item | {"file": file})) for item, file in zip(kept, files, strict=True)]
     except (OSError, ValueError, TypeError):
-        return None
+        return [None] * len(files)

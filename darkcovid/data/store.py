@@ -19,9 +19,10 @@ from typing import Any
 import filelock
 import numpy as np
 
+from darkcovid.data.decode import DECODER_VERSION
 from darkcovid.paths import atomic_path, read_sealed, reserve, write_sealed
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SHARD_ROWS = 2048
 
 
@@ -90,8 +91,9 @@ def stored_rows(
 
 
 def content_key(**parts: Any) -> str:
-    """A name for exactly this content: 32 hexadecimal digits over the parts and the format version."""
-    text = json.dumps({"format": FORMAT_VERSION, **parts}, sort_keys=True)
+    """A name for exactly this content: 32 hexadecimal digits over the parts, the format version, and the decoder's, for
+    whatever is kept here was made of decoded pixels."""
+    text = json.dumps({"format": FORMAT_VERSION, "decoder": DECODER_VERSION, **parts}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
