@@ -77,7 +77,7 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
         metrics["external"][one.of.name] |= one.about
     network = result.fitted.learner.model
     save_weights(network, recipe, cohort, inputs.pixels, result.normaliser, folder / "weights.safetensors")
-    write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6f"))
+    write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
     plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
     preparing = {"prepare_seconds": inputs.prepare_seconds, "segment_seconds": inputs.segment_seconds}
     audited, seconds = _audited(folder, inputs, result, cohort, compute)

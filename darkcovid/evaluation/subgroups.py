@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from darkcovid.evaluation.intervals import Interval, interval, patient_weights
+from darkcovid.evaluation.estimates import Interval, proportion
+from darkcovid.evaluation.intervals import codes_of
 
 LEAST = 10
 AGES = [0, 18, 40, 60, 75, 200]
@@ -15,7 +16,8 @@ VARIABLES = ("sex", "view", "age")
 
 @dataclass(frozen=True, slots=True)
 class Subgroup:
-    """Images and patients of one group, the accuracy on them and its 95 % interval; None below ten patients."""
+    """Images and patients of one group, each counted once however many fits said something of it, the accuracy on them and its
+    95 % interval; None below ten patients."""
 
     variable: str
     value: str
@@ -28,16 +30,17 @@ class Subgroup:
 def subgroups(table: pd.DataFrame, right: np.ndarray) -> list[Subgroup]:
     """Of every value of sex, view and age band that the table's images have, unknown ones as a group of their own.
 
-    table: (n) rows with patient, sex, view, age as text; right: (n,) bool.
+    table: (n) rows with image, patient, sex, view, age as text; right: (n,) bool.
     """
     groups = {"sex": table.sex, "view": table["view"], "age": age_bands(table.age)}
-    found = []
+    groups_of = []
     for variable in VARIABLES:
         values = groups[variable].replace("", "unknown")
-        found += [
-            _subgroup(variable, value, table.patient[values == value], right[values == value]) for value in sorted(set(values))
+        groups_of += [
+            _subgroup(variable, value, table[values == value], right[(values == value).to_numpy()])
+            for value in sorted(set(values))
         ]
-    return found
+    return groups_of
 
 
 def age_bands(ages: pd.Series) -> pd.Series:
@@ -46,9 +49,9 @@ def age_bands(ages: pd.Series) -> pd.Series:
     return pd.cut(pd.to_numeric(ages, errors="coerce"), AGES, right=False, labels=names).astype(object).fillna("")
 
 
-def _subgroup(variable: str, value: str, patients: pd.Series, right: np.ndarray) -> Subgroup:
-    count = int(patients.nunique())
-    if count < LEAST:
-        return Subgroup(variable, value, len(right), count, None, None)
-    weights = patient_weights(patients)
-    return Subgroup(variable, value, len(right), count, float(right.mean()), interval((weights @ right) / weights.sum(1)))
+def _subgroup(variable: str, value: str, rows: pd.DataFrame, right: np.ndarray) -> Subgroup:
+    images, patients = int(rows.image.nunique()), int(rows.patient.nunique())
+    if patients < LEAST:
+        return Subgroup(variable, value, images, patients, None, None)
+    accuracy = proportion(right, np.ones(len(right), bool), codes_of(rows.patient, len(right)))
+    return Subgroup(variable, value, images, patients, accuracy.value, accuracy.interval)
