@@ -46,8 +46,8 @@ class Scores:
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...], fits: Sequence[str] | None = None) -> Scores:
-    """labels: (n,) int index into `classes`; probabilities: (n, len(classes)), the largest is the prediction; fits: (n,) which fit
-    said it, None for one. Areas under curves are the mean of the fits' own, whose probabilities need not be on one scale.
+    """labels: (n,) int index into `classes`; probabilities: (n, len(classes)), the largest is the prediction; fits: (n,) which
+    fit said it, None for one. Areas under curves are the mean of the fits' own, whose probabilities need not be on one scale.
 
     A class that is never predicted has precision 0.
     """

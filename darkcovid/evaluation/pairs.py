@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
@@ -92,7 +93,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return 1.0 if discordant == 0 else float(binomtest(only_first, discordant, 0.5).pvalue)
 
 
-def holm(ps: dict[str, float | None]) -> dict[str, float | None]:
+def holm(ps: dict[Any, float | None]) -> dict[Any, float | None]:
     """Holm's step-down correction (Holm 1979) of those that are not None."""
     ordered = sorted((p, name) for name, p in ps.items() if p is not None)
     corrected, least = dict.fromkeys(ps), 0.0
