@@ -13,7 +13,7 @@ from darkcovid.arm_files import attention_gallery, prediction_table, save_weight
 from darkcovid.compute import Compute, pick_compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.pixels import save_png
-from darkcovid.evaluation.evaluate import EXTERNAL, evaluate
+from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
 from darkcovid.inputs import ArmInputs
 from darkcovid.lungs.unet import INPUT_SIZE, save_segmenter
@@ -72,7 +72,8 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
     if not current().main:
         return
     predictions = pd.concat([prediction_table(cohort, result.probabilities), *_external_tables(job, inputs, result.judge)])
-    metrics = evaluate(predictions, list(cohort.classes)) | {"untrusted_lungs": sum(reason is not None for reason in reasons)}
+    metrics = evaluate(predictions, list(cohort.classes)) | averaged_views(cohort, result.averaged)
+    metrics |= {"untrusted_lungs": sum(reason is not None for reason in reasons)}
     for one in inputs.external:
         metrics["external"][one.of.name] |= one.about
     network = result.fitted.learner.model

@@ -46,6 +46,8 @@ def pool_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
         if "shortcuts" in first:
             common["shortcuts"] = pool_shortcuts([metrics["shortcuts"] for metrics in each.values()])
             common["attention"] = _mean_attention([metrics["attention"] for metrics in each.values()])
+        if "tta" in first:
+            common["tta"] = _means([metrics["tta"] for metrics in each.values()])
         plot_predictions(predictions, pooled, first["classes"], folder / "plots")
     table = pd.DataFrame(figures).T.astype(float)
     spread = {"fits": figures, "mean": _numbers(table.mean()), "sd": _numbers(table.std(ddof=1))}
@@ -82,6 +84,11 @@ def _figures(metrics: dict[str, Any]) -> dict[str, float | None]:
 
 def _numbers(of_fits: pd.Series) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else float(value) for name, value in of_fits.items()}
+
+
+def _means(each: list[dict[str, Any]]) -> dict[str, Any]:
+    """The plain mean over fits of mappings of mappings of numbers."""
+    return {side: {name: float(np.mean([one[side][name] for one in each])) for name in of} for side, of in each[0].items()}
 
 
 def _mean_attention(each: list[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:

@@ -88,8 +88,8 @@ def varying(table: pd.DataFrame) -> pd.DataFrame:
 
 def count_values(facts: pd.DataFrame, categories: Sequence[str] = CATEGORIES) -> pd.DataFrame:
     """How many images have each value of each variable, by label and fold: columns variable, value, label, fold, images, and
-    patients, of whom each counts once, by the image that `stands_for_patient` (a column of `facts` where they are but a part of all).
-    Values are text; numbers are rounded to three significant digits, so that they can be counted."""
+    patients, of whom each counts once, by the image that `stands_for_patient` (a column of `facts` where they are but a part
+    of all). Values are text; numbers are rounded to three significant digits, so that they can be counted."""
     standing = facts["stands_for_patient"] if "stands_for_patient" in facts else stands_for_patient(facts)
     parts = []
     for variable in (*categories, *NUMBERS):

@@ -17,6 +17,7 @@ from darkcovid.evaluation.calibration import (
 from darkcovid.evaluation.cross_fitting import patient_parts
 from darkcovid.evaluation.falls import Scored, falls
 from darkcovid.evaluation.intervals import scored
+from darkcovid.evaluation.metrics import score
 from darkcovid.evaluation.operating import OperatingPoint, cross_fitted_points, point_at
 from darkcovid.evaluation.subgroups import subgroups
 
@@ -70,6 +71,23 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     }
     on = {"scored_on": "test" if inside == "test" else "validation"}
     return metrics.pop("valid") | on | metrics | ({"external": external} if external else {})
+
+
+def averaged_views(cohort: Any, averaged: np.ndarray | None) -> dict[str, Any]:
+    """Under `tta`, accuracy, balanced_accuracy and log_loss of the validation set, and of the test set where there is one, by the
+    mean over augmented views, which is what `training.tta` asks for and nothing else shows; nothing without.
+
+    cohort: labels, classes and sides of the (n, classes) probabilities.
+    """
+    if averaged is None:
+        return {}
+    names = ("accuracy", "balanced_accuracy", "log_loss")
+    sets = {
+        side: score(cohort.labels[where], averaged[where], cohort.classes).as_dict()
+        for side, where in cohort.sides.items()
+        if side != "train"
+    }
+    return {"tta": {side: {name: metrics[name] for name in names} for side, metrics in sets.items()}}
 
 
 def headline(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """What a manifest says of an image gives its class away how well? Each variable alone, asked for the class in a cross-validation
 by patient, from counts alone, so that an archive's size does not matter.
 
-After Maguolo and Nanni 2021. The arithmetic is scikit-learn's and scipy's. Images of a patient share its class and most of what is
-known of it, so chance is judged by dealing classes to patients, of whom each counts once, by one image; and over all variables and
-class sets together (Holm 1979), since the most telling one is what is reported.
+After Maguolo and Nanni 2021. The arithmetic is scikit-learn's and scipy's. Images of a patient share its class and most of what
+is known of it, so chance is judged by dealing classes to patients, of whom each counts once, by one image; and over all variables
+and class sets together (Holm 1979), since the most telling one is what is reported.
 """
 
 from collections.abc import Sequence

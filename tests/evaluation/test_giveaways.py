@@ -67,8 +67,8 @@ def drawn_cohort(random, patients, most, relabelled=0.0):
 @pytest.mark.slow
 @pytest.mark.parametrize(("most", "relabelled"), [(1, 0.0), (4, 0.0), (4, 0.1)])
 def test_clean_cohorts_are_accused_as_seldom_as_it_says(most, relabelled, monkeypatch):
-    """120 patients of one, or of up to four images: p < .05 in 5 % of 100 cohorts, and after the correction for the four class sets
-    and three variables together in at most that, so check 6 fails one in twenty. With images dealt, source was at 66 %."""
+    """120 patients of one, or of up to four images: p < .05 in 5 % of 100 cohorts, and after the correction for the four class
+    sets and three variables together in at most that, so check 6 fails one in twenty. With images dealt, source was at 66 %."""
     monkeypatch.setattr(giveaways, "_cross_validated", lambda codes, counts: (0.5, 0.5))  # slow, and not what is asked
     random, low, any_low = np.random.default_rng(0), dict.fromkeys(("sex", "source", "age"), 0), 0
     for _ in range(100):
