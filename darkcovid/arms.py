@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from darkcovid.arm_files import attention_gallery, prediction_table, save_weights, timing, untrusted_gallery, write_split
+from darkcovid.audit import normalizer_facts
 from darkcovid.compute import Compute, pick_compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.pixels import save_png
@@ -73,6 +74,7 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
         return
     predictions = pd.concat([prediction_table(cohort, result.probabilities), *_external_tables(job, inputs, result.judge)])
     metrics = evaluate(predictions, list(cohort.classes)) | averaged_views(cohort, result.averaged)
+    metrics |= normalizer_facts(recipe.data.normalise, result.normaliser, inputs.pixels, cohort.train)
     metrics |= {"untrusted_lungs": sum(reason is not None for reason in reasons)}
     for one in inputs.external:
         metrics["external"][one.of.name] |= one.about

@@ -46,6 +46,8 @@ def pool_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
         if "shortcuts" in first:
             common["shortcuts"] = pool_shortcuts([metrics["shortcuts"] for metrics in each.values()])
             common["attention"] = _mean_attention([metrics["attention"] for metrics in each.values()])
+        if "normalizer" in first:
+            common["normalizer"] = max((metrics["normalizer"] for metrics in each.values()), key=_off)
         if "tta" in first:
             common["tta"] = _means([metrics["tta"] for metrics in each.values()])
         plot_predictions(predictions, pooled, first["classes"], folder / "plots")
@@ -84,6 +86,11 @@ def _figures(metrics: dict[str, Any]) -> dict[str, float | None]:
 
 def _numbers(of_fits: pd.Series) -> dict[str, float | None]:
     return {name: None if np.isnan(value) else float(value) for name, value in of_fits.items()}
+
+
+def _off(normalizer: dict[str, Any]) -> float:
+    """How far a normalizer's mean gray is from that of its training images, 0 where it has none."""
+    return abs(normalizer.get("mean", 0.0) - normalizer.get("training_mean", 0.0))
 
 
 def _means(each: list[dict[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from darkcovid.evaluation.falls import Scored, falls
 from darkcovid.evaluation.intervals import scored
 from darkcovid.evaluation.metrics import score
 from darkcovid.evaluation.operating import OperatingPoint, cross_fitted_points, point_at
-from darkcovid.evaluation.subgroups import subgroups
+from darkcovid.evaluation.subgroups import subgroup_tests, subgroups
 
 EXTERNAL = "external:"
 
@@ -53,7 +53,8 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
             | {
                 "calibration": _calibration(of, cooled[side], temperature, side),
                 "operating_points": _points(of, points, codes, side),
-                "subgroups": [asdict(group) for group in subgroups(table, of.probabilities.argmax(1) == of.labels)],
+                "subgroups": [asdict(group) for group in subgroups(table, of.right)],
+                "subgroup_tests": subgroup_tests(table, of.right),
             }
         )
         for name, count in metrics[side]["images_per_class"].items():

@@ -17,6 +17,11 @@ class Scored(NamedTuple):
     patients: Sequence[str]
     fits: Sequence[str] | None = None
 
+    @property
+    def right(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.probabilities.argmax(1) == self.labels
+
 
 def falls(inside: Scored, outside: Scored, classes: Sequence[str]) -> dict[str, Any]:
     """accuracy, balanced_accuracy, and each class's recall and roc_auc: `inside`, `outside`, `fall` (inside less outside) and

@@ -5,15 +5,27 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from darkcovid.evaluation.evaluate import headline
 from darkcovid.paths import atomic_path
 from darkcovid.training.callbacks import History
 
 TRAIN, VALID = "#4477AA", "#EE6677"
 CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for colour blindness
 STAGE_COLORS = ("#CCBB44", "#4477AA", "#66CCEE", "#AA3377", "#228833", "#BBBBBB")
+
+
+def class_colors(count: int) -> list[str]:
+    """A color for each of so many classes: Tol's bright ones while they last, else as many from a color map."""
+    return (
+        list(CLASS_COLORS[:count])
+        if count <= len(CLASS_COLORS)
+        else list(map(to_hex, colormaps["turbo"](np.linspace(0, 1, count))))
+    )
 
 
 def plot_history(history: History, folder: Path) -> None:
@@ -53,16 +65,18 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> No
 
 
 def plot_predictions(predictions: pd.DataFrame, metrics: dict, classes: Sequence[str], folder: Path) -> None:
-    """`confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png` of the validation side.
+    """`confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png` of the test set, or without
+    one of the validation set.
 
-    predictions: as in `predictions.csv`; metrics: what `evaluate` found in them.
+    predictions: as in `predictions.csv`; metrics: what `evaluate` says of them.
     """
+    tested, metrics = "test" in metrics, headline(metrics)
     plot_confusion(np.array(metrics["confusion_matrix"]), classes, folder / "confusion_matrix.png")
-    valid = predictions[predictions.side == "valid"]
+    scored = predictions[predictions.side == ("test" if tested else "valid")]
     roc, roc_axes = _figure("1 - specificity", "sensitivity")
     recall, recall_axes = _figure("recall", "precision")
-    for name, color in zip(classes, CLASS_COLORS, strict=False):
-        truth, scores = (valid.label == name).to_numpy(), valid[f"probability_{name}"].to_numpy()
+    for name, color in zip(classes, class_colors(len(classes)), strict=True):
+        truth, scores = (scored.label == name).to_numpy(), scored[f"probability_{name}"].to_numpy()
         found = metrics["per_class"][name]
         if found["roc_auc"] is None:
             continue
@@ -133,8 +147,10 @@ def plot_comparison(comparison: dict, path: Path) -> None:
     names = list(arms)[::-1]
     _bars(left, names, [arms[name]["train_seconds"] / 60 for name in names], "training (minutes)", "{:.2f}", TRAIN)
     classifiers = "accuracy" in arms[names[0]]
-    quality = [arms[name]["accuracy"] if classifiers else arms[name]["dice"]["mean"] for name in names]
-    _bars(right, names, quality, "validation accuracy" if classifiers else "validation Dice", "{:.3f}", VALID)
+    quality = [headline(arms[name])["accuracy"] if classifiers else arms[name]["dice"]["mean"] for name in names]
+    tested = all("test" in arm for arm in arms.values())
+    label = f"{'test' if tested else 'validation'} accuracy" if classifiers else "validation Dice"
+    _bars(right, names, quality, label, "{:.3f}", VALID)
     right.set_xlim(0, 1.15)
     right.set_xticks([0, 0.25, 0.5, 0.75, 1])
     save(figure, path)
