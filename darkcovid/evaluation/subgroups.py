@@ -61,7 +61,7 @@ def subgroup_tests(table: pd.DataFrame, right: np.ndarray) -> list[dict[str, Any
         rows = ((values == first) & (values != UNKNOWN)).to_numpy()
         large = table.patient[rows].groupby(values[rows]).nunique()
         names = sorted(large.index[large >= LEAST])
-        rows &= values.isin(names).to_numpy()
+        rows = rows & values.isin(names).to_numpy()
         if len(names) > 1:
             tests.append(
                 {"variable": variable, "groups": names, "p": _permutation_p(table.patient[rows], values[rows], right[rows])}

@@ -8,6 +8,8 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.text import Text
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from darkcovid.evaluation.evaluate import headline
@@ -16,7 +18,21 @@ from darkcovid.training.callbacks import History
 
 TRAIN, VALID = "#4477AA", "#EE6677"
 CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for colour blindness
-STAGE_COLORS = ("#CCBB44", "#4477AA", "#66CCEE", "#AA3377", "#228833", "#BBBBBB")
+SCRIPTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "Arial Unicode MS",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "FreeSans",
+)
+# fmt: skip STAGE_COLORS = ("#CCBB44", "#4477AA", "#66CCEE", "#AA3377", "#228833", "#BBBBBB")
 
 
 def class_colors(count: int) -> list[str]:
@@ -26,6 +42,22 @@ def class_colors(count: int) -> list[str]:
         if count <= len(CLASS_COLORS)
         else list(map(to_hex, colormaps["turbo"](np.linspace(0, 1, count))))
     )
+
+
+def shown(names: Sequence[str]) -> list[str]:
+    """Names as the figure's fonts can draw them: as they are, else each letter that no font has as its code point, `U+6B63`."""
+    glyphs = set().union(*(get_font(path).get_charmap() for path in _font_files()))
+    return ["".join(sign if ord(sign) in glyphs or sign == " " else f"[U+{ord(sign):04X}]" for sign in name) for name in names]
+
+
+def _families() -> list[str]:
+    """The usual font first, then one font of every script that is installed."""
+    installed = {entry.name for entry in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in SCRIPTS if name in installed)]
+
+
+def _font_files() -> list[str]:
+    return [findfont(name, fallback_to_default=True) for name in _families()]
 
 
 def plot_history(history: History, folder: Path) -> None:
@@ -58,8 +90,8 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> No
     for (row, column), count in np.ndenumerate(matrix):
         text = f"{count}\n{shares[row, column]:.0%}"
         axes.text(column, row, text, ha="center", va="center", color="white" if shares[row, column] > 0.55 else "black")
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(classes)), shown(classes))
+    axes.set_yticks(range(len(classes)), shown(classes))
     axes.set(xlabel="predicted", ylabel="true")
     save(figure, path)
 
@@ -75,15 +107,15 @@ def plot_predictions(predictions: pd.DataFrame, metrics: dict, classes: Sequence
     scored = predictions[predictions.side == ("test" if tested else "valid")]
     roc, roc_axes = _figure("1 - specificity", "sensitivity")
     recall, recall_axes = _figure("recall", "precision")
-    for name, color in zip(classes, class_colors(len(classes)), strict=True):
+    for name, label, color in zip(classes, shown(classes), class_colors(len(classes)), strict=True):
         truth, scores = (scored.label == name).to_numpy(), scored[f"probability_{name}"].to_numpy()
         found = metrics["per_class"][name]
         if found["roc_auc"] is None:
             continue
         false, true, _ = roc_curve(truth, scores)
         precisions, recalls, _ = precision_recall_curve(truth, scores)
-        roc_axes.plot(false, true, color=color, label=f"{name}: AUC {found['roc_auc']:.3f}")
-        recall_axes.step(recalls, precisions, color=color, where="post", label=f"{name}: AP {found['average_precision']:.3f}")
+        roc_axes.plot(false, true, color=color, label=f"{label}: AUC {found['roc_auc']:.3f}")
+        recall_axes.step(recalls, precisions, color=color, where="post", label=f"{label}: AP {found['average_precision']:.3f}")
     roc_axes.plot([0, 1], [0, 1], color="gray", linestyle=":")
     for figure, axes, name in ((roc, roc_axes, "roc"), (recall, recall_axes, "precision_recall")):
         axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
@@ -157,7 +189,10 @@ def plot_comparison(comparison: dict, path: Path) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG, whole or not at all. Letters that the usual font lacks are taken from the others of `_families`."""
+    families = _families()
+    for text in figure.findobj(Text):
+        text.set_fontfamily(families)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 

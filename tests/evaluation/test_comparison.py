@@ -109,7 +109,7 @@ def test_the_table_shows_each_figure_in_its_unit(tmp_path):
     assert rows["parameters"] == ["1,167,586"]
     assert rows["training (min)"] == ["1.50"]
     assert rows["segmentation (min)"] == ["-"]
-    assert rows["speed-up"] == ["1.00x"]
+    assert rows["speed-up per epoch"] == ["1.00x"]
     assert rows["peak memory (GB)"] == ["1.50"]
     assert rows["covid P/R/F1"] == ["1.00/.50/.67"]
     assert "energy (Wh)" not in rows

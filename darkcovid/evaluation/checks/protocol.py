@@ -11,7 +11,7 @@ FITTED = ("training", "zca")  # ways of normalizing whose mean is that of all tr
 
 @check(13, "protocol", "split before anything is fitted")
 def _split_first(e: Evidence) -> Answer:
-    known = {name: arm["normalizer"] for name, arm in e.arms.items() if "normalizer" in arm}
+    known = {name: arm["normalizer"] for name, arm in e.arms.items() if arm.get("normalizer")}
     if not known:
         return NOT_RUN, "the run does not say which images its normalization was fitted to"
     fitted = {name: of for name, of in known.items() if of["kind"] in FITTED}
