@@ -12,6 +12,7 @@ from darkcovid.errors import RequestError, one_line
 from darkcovid.evaluation.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, Check, Evidence, run_checks
 from darkcovid.evaluation.sheet import reporting_sheet
 from darkcovid.paths import write_text
+from darkcovid.report.plots import shown
 from darkcovid.report.tables import comparison_rows, notice, scored_set
 
 CLASSES = {PASS: "pass", WARN: "warn", FAIL: "fail", AUTHOR: "author", NOT_RUN: "none", STATED: "none"}
@@ -146,7 +147,10 @@ def _scored(folder: Path, name: str, arm: dict[str, Any]) -> dict[str, Any]:
         [f"{one['variable']} {one['value']}", one["images"], one["patients"], _figure(one["accuracy"]), _span(one["interval"])]
         for one in arm["subgroups"]
     ]
-    plots = [_plot(folder / "plots" / f"{plot}.png", f"{name}: {words}") for plot, words in PLOTS.items()]
+    names = list(arm["per_class"])
+    numbered = [f"{short} is {label}" for label, short in zip(names, shown(names), strict=True) if short != label]
+    legend = f" ({', '.join(numbered)})" if numbered else ""
+    plots = [_plot(folder / "plots" / f"{plot}.png", f"{name}: {words}{legend}") for plot, words in PLOTS.items()]
     return {
         "name": name,
         "classes": classes,

@@ -19,20 +19,10 @@ from darkcovid.training.callbacks import History
 TRAIN, VALID = "#4477AA", "#EE6677"
 CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for colour blindness
 SCRIPTS = (
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Noto Sans Arabic",
-    "Noto Sans Hebrew",
-    "Noto Sans Devanagari",
-    "Noto Sans Thai",
-    "WenQuanYi Zen Hei",
-    "Droid Sans Fallback",
-    "Arial Unicode MS",
-    "Microsoft YaHei",
-    "PingFang SC",
-    "FreeSans",
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Thai", "WenQuanYi Zen Hei"),
+    *("Droid Sans Fallback", "Arial Unicode MS", "Microsoft YaHei", "PingFang SC", "FreeSans"),
 )
-# fmt: skip STAGE_COLORS = ("#CCBB44", "#4477AA", "#66CCEE", "#AA3377", "#228833", "#BBBBBB")
+STAGE_COLORS = ("#CCBB44", "#4477AA", "#66CCEE", "#AA3377", "#228833", "#BBBBBB")
 
 
 def class_colors(count: int) -> list[str]:
@@ -44,10 +34,14 @@ def class_colors(count: int) -> list[str]:
     )
 
 
-def shown(names: Sequence[str]) -> list[str]:
-    """Names as the figure's fonts can draw them: as they are, else each letter that no font has as its code point, `U+6B63`."""
+def shown(classes: Sequence[str]) -> list[str]:
+    """The names of classes as the figure's fonts can draw them: as they are, or `class 2` for the second where a letter of it is in
+    no font, so that nothing is drawn as a box."""
     glyphs = set().union(*(get_font(path).get_charmap() for path in _font_files()))
-    return ["".join(sign if ord(sign) in glyphs or sign == " " else f"[U+{ord(sign):04X}]" for sign in name) for name in names]
+    return [
+        name if all(ord(letter) in glyphs or letter == " " for letter in name) else f"class {number}"
+        for number, name in enumerate(classes, 1)
+    ]
 
 
 def _families() -> list[str]:

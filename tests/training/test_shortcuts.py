@@ -66,8 +66,8 @@ def test_views_hide_what_they_should(cohort, pixels):
 
     judge_shortcuts(judge, flat, LungAreas(areas, np.ones(len(flat), bool)), cohort)
     plain, erased, lungs_only, border_only, coarse = seen
-    blocks = coarse[:, 2:-2, 2:-2].astype(float)
-    assert 50 < np.abs(np.diff(blocks, axis=1)).max() < 200  # the edge of 200 gray levels is smeared over a block
+    steps = np.abs(np.diff(coarse.astype(float), axis=1))
+    assert 0 < steps.max() < 100  # the edge of 200 gray levels is smeared over a block
     assert plain[:, 30, 30].min() == 250
     assert erased.max() < 250
     assert lungs_only[:, 30, 30].min() == 250
