@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from darkcovid.arm_files import attention_gallery, prediction_table, save_weights, timing, untrusted_gallery, write_split
+from darkcovid.audit import normalizer_facts
 from darkcovid.compute import Compute, pick_compute
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.pixels import save_png
-from darkcovid.evaluation.evaluate import EXTERNAL, evaluate
+from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
 from darkcovid.inputs import ArmInputs
 from darkcovid.lungs.unet import INPUT_SIZE, save_segmenter
@@ -72,12 +73,14 @@ def fit_one_classifier(job: Job, inputs: ArmInputs, cohort: Cohort, progress: Pr
     if not current().main:
         return
     predictions = pd.concat([prediction_table(cohort, result.probabilities), *_external_tables(job, inputs, result.judge)])
-    metrics = evaluate(predictions, list(cohort.classes)) | {"untrusted_lungs": sum(reason is not None for reason in reasons)}
+    metrics = evaluate(predictions, list(cohort.classes)) | averaged_views(cohort, result.averaged)
+    metrics |= normalizer_facts(recipe.data.normalise, result.normaliser, inputs.pixels, cohort.train)
+    metrics |= {"untrusted_lungs": sum(reason is not None for reason in reasons)}
     for one in inputs.external:
         metrics["external"][one.of.name] |= one.about
     network = result.fitted.learner.model
     save_weights(network, recipe, cohort, inputs.pixels, result.normaliser, folder / "weights.safetensors")
-    write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6f"))
+    write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
     plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
     preparing = {"prepare_seconds": inputs.prepare_seconds, "segment_seconds": inputs.segment_seconds}
     audited, seconds = _audited(folder, inputs, result, cohort, compute)

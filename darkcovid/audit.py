@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.facts import Facts, TableFacts, facts_of, varying
@@ -16,13 +17,13 @@ from darkcovid.data.pixels import whole_pixels
 from darkcovid.data.split import spread
 from darkcovid.data.store import content_key, stored_finding
 from darkcovid.errors import RequestError
-from darkcovid.evaluation.confounding import forest_accuracy, image_statistics, source_from_pixels
+from darkcovid.evaluation.confounding import Baseline, forest_accuracy, image_statistics, source_from_pixels
 from darkcovid.evaluation.giveaways import class_sizes, confounders, missing
 
 SMALL = (128, 128)
 MOST = 5000  # images whose pixels are asked, and of whose metadata a forest is grown
 ADULT = 18
-RULES = 2  # counts changes of the audit, so that no older finding is recalled
+RULES = 3  # counts changes of the audit, so that no older finding is recalled
 
 
 def audit_cohort(
@@ -50,7 +51,7 @@ def _contents(cohort: Cohort, cache_dir: Path, counted: Callable[[pd.DataFrame],
     statistics = forest_accuracy(image_statistics(pixels), labels[rows], patients[rows])
     recorded = int((cohort.rows.sha256 != "").sum())
     return _giveaways(counted(cohort_facts(cohort))) | {
-        "image_statistics_alone": _both(statistics),
+        "image_statistics_alone": _baseline(statistics),
         "source_from_pixels": source_from_pixels(seen.rows, pixels, patients[rows]),
         "checksums": {"verified": recorded, "unrecorded": len(cohort) - recorded},
     }
@@ -79,15 +80,26 @@ def _giveaways(facts: Facts) -> dict[str, Any]:
     chance = max(sizes.values()) / images
     some = facts.some(MOST)
     table = varying(some)
-    together = forest_accuracy(table, some.label, some.patient) if len(table.columns) else (chance, 1 / len(sizes))
+    nothing = Baseline(chance, 1 / len(sizes), (chance, chance))
+    together = forest_accuracy(table, some.label, some.patient) if len(table.columns) else nothing
     return {
         "images": images,
         "chance": chance,
         "confounding": [asdict(one) for one in confounders(counts)],
-        "metadata_alone": _both(together),
+        "metadata_alone": _baseline(together),
         "ages": _ages(counts),
         "missing": {column: missing(counts, column) for column in ("view", "sex", "age")},
     }
+
+
+def normalizer_facts(kind: str, normaliser: nn.Module, pixels: np.ndarray, train: np.ndarray) -> dict[str, Any]:
+    """Under `normalizer`: kind, as `data.normalise` says, and where it goes by the mean gray of the training images, `mean`,
+    which it has, and `training_mean`, which they have, both in 0..1. pixels: (n, ...) uint8; train: (n,) bool."""
+    if kind not in ("training", "zca"):
+        return {"normalizer": {"kind": kind}}
+    own = float(getattr(normaliser, "scale", normaliser).mean.mean())
+    theirs = float(np.mean([pixels[row].mean(dtype=np.float64) for row in np.flatnonzero(train)]) / 255)
+    return {"normalizer": {"kind": kind, "mean": own, "training_mean": theirs}}
 
 
 def _ages(counts: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:
@@ -105,5 +117,5 @@ def _ages(counts: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:
     return found
 
 
-def _both(accuracies: tuple[float, float]) -> dict[str, float]:
-    return {"accuracy": accuracies[0], "balanced_accuracy": accuracies[1]}
+def _baseline(scores: Baseline) -> dict[str, Any]:
+    return {"accuracy": scores.accuracy, "balanced_accuracy": scores.balanced_accuracy, "interval": list(scores.interval)}

@@ -23,11 +23,12 @@ def pool_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
     """Write an arm's `split.csv`, `predictions.csv`, `timing.json` and, last, `metrics.json` from the folders of its fits.
 
     Predictions are those of images that the fit had not learned from, each with the fit's name. `metrics.json` has the
-    figures of all of them together, each fit's under `fits`, and the fits' `mean` and `sd` (n - 1).
+    metrics of all of them together, areas under curves being the mean of the fits' own; each fit's under `fits`, and the fits'
+    `mean` and `sd` (n - 1).
     """
     write_text(folder / "split.csv", _stacked(fits, "split.csv").to_csv(index=False))
     predictions = _stacked(fits, "predictions.csv")
-    write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.6f"))
+    write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
     each = {name: json.loads((path / "metrics.json").read_text()) for name, path in fits.items()}
     write_json(folder / "timing.json", _pooled_timing([json.loads((path / "timing.json").read_text()) for path in fits.values()]))
     first = next(iter(each.values()))
@@ -38,16 +39,20 @@ def pool_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
     else:
         for name in first["classes"]:
             predictions[f"probability_{name}"] = predictions[f"probability_{name}"].astype(float)
-        pooled = evaluate(predictions, first["classes"])
+        pooled = evaluate(predictions, first["classes"]) | _validation_of(fits, first)
         figures = {name: _figures(metrics) for name, metrics in each.items()}
         for name, found in pooled.get("external", {}).items():
             pooled["external"][name] = first["external"][name] | found
         if "shortcuts" in first:
             common["shortcuts"] = pool_shortcuts([metrics["shortcuts"] for metrics in each.values()])
             common["attention"] = _mean_attention([metrics["attention"] for metrics in each.values()])
+        if "normalizer" in first:
+            common["normalizer"] = max((metrics["normalizer"] for metrics in each.values()), key=_off)
+        if "tta" in first:
+            common["tta"] = _means([metrics["tta"] for metrics in each.values()])
         plot_predictions(predictions, pooled, first["classes"], folder / "plots")
-    table = pd.DataFrame(figures).T
-    spread = {"fits": figures, "mean": table.mean().to_dict(), "sd": table.std(ddof=1).to_dict()}
+    table = pd.DataFrame(figures).T.astype(float)
+    spread = {"fits": figures, "mean": _numbers(table.mean()), "sd": _numbers(table.std(ddof=1))}
     images = {"train": round(np.mean([metrics["images"]["train"] for metrics in each.values()])), "valid": _scored(predictions)}
     write_json(folder / "metrics.json", common | pooled | spread | {"images": images})
 
@@ -59,10 +64,38 @@ def _stacked(fits: dict[str, Path], file: str) -> pd.DataFrame:
     return table[table.side != "train"] if "side" in table else table
 
 
-def _figures(metrics: dict[str, Any]) -> dict[str, float]:
-    recalls = {f"{name} recall": figures["recall"] for name, figures in metrics["per_class"].items()}
-    test = {"test accuracy": metrics["test"]["accuracy"]} if "test" in metrics else {}
-    return {"accuracy": metrics["accuracy"], "balanced_accuracy": metrics["balanced_accuracy"], **recalls, **test}
+def _validation_of(fits: dict[str, Path], first: dict[str, Any]) -> dict[str, Any]:
+    """What the headline comes from where it is not the validation set of one split."""
+    folds = any(word.startswith("fold") for name in fits for word in name.split("-"))
+    return {"scored_on": "out-of-fold"} if folds and "test" not in first else {}
+
+
+def _figures(metrics: dict[str, Any]) -> dict[str, float | None]:
+    of_class = {
+        f"{name} {words}": scores[key]
+        for key, words in (("recall", "recall"), ("roc_auc", "roc auc"))
+        for name, scores in metrics["per_class"].items()
+    }
+    whole = {"accuracy": metrics["accuracy"], "balanced_accuracy": metrics["balanced_accuracy"]}
+    whole["roc_auc"] = metrics["macro"]["roc_auc"]
+    test = {}
+    if "test" in metrics:
+        test = {"test accuracy": metrics["test"]["accuracy"], "test roc_auc": metrics["test"]["macro"]["roc_auc"]}
+    return whole | of_class | test
+
+
+def _numbers(of_fits: pd.Series) -> dict[str, float | None]:
+    return {name: None if np.isnan(value) else float(value) for name, value in of_fits.items()}
+
+
+def _off(normalizer: dict[str, Any]) -> float:
+    """How far a normalizer's mean gray is from that of its training images, 0 where it has none."""
+    return abs(normalizer.get("mean", 0.0) - normalizer.get("training_mean", 0.0))
+
+
+def _means(each: list[dict[str, Any]]) -> dict[str, Any]:
+    """The plain mean over fits of mappings of mappings of numbers."""
+    return {side: {name: float(np.mean([one[side][name] for one in each])) for name in of} for side, of in each[0].items()}
 
 
 def _mean_attention(each: list[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:

@@ -41,7 +41,7 @@ class Ranks:
 
     def average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
         """Every gradient becomes the mean over all processes, sent as one tensor for each type of number."""
-        for kind in {parameter.grad.dtype for parameter in parameters}:
+        for kind in sorted({parameter.grad.dtype for parameter in parameters}, key=str):  # in one order on every rank
             grads = [parameter.grad for parameter in parameters if parameter.grad.dtype == kind]
             flat = torch.cat([grad.reshape(-1) for grad in grads])
             distributed.all_reduce(flat)

@@ -83,7 +83,7 @@ def _show_reproduced(found: dict[str, Any]) -> None:
 def show_comparison(comparison: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from darkcovid.report.tables import NOTICE, comparison_tables
+    from darkcovid.report.tables import comparison_tables, notice
 
     console = Console(highlight=False)
     for index, table in enumerate(comparison_tables(comparison, console.width)):
@@ -92,4 +92,4 @@ def show_comparison(comparison: dict[str, Any]) -> None:
         console.print(f"not comparable: {reason}", markup=False)
     for pair in comparison.get("pairs", []):
         console.print(pair["sentence"], markup=False)
-    console.print(f"\n{NOTICE}\nrun folder: {comparison['run_dir']}", markup=False, soft_wrap=True)
+    console.print(f"\n{notice(comparison)}\nrun folder: {comparison['run_dir']}", markup=False, soft_wrap=True)

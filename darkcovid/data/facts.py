@@ -43,8 +43,8 @@ class Facts(Protocol):
         """Columns sha256, path, label, side, in that order sorted: every image whose file is also another's."""
 
     def counts(self) -> pd.DataFrame:
-        """Columns variable, value (text), label, fold, images: `count_values` of all, without categories of more than 20
-        values."""
+        """Columns variable, value (text), label, fold, images, patients: `count_values` of all, without categories of more than
+        20 values."""
 
     def some(self, most: int) -> pd.DataFrame:
         """At most so many images' facts, always the same ones, however they are ordered."""
@@ -87,15 +87,17 @@ def varying(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_values(facts: pd.DataFrame, categories: Sequence[str] = CATEGORIES) -> pd.DataFrame:
-    """How many images have each value of each variable, by label and fold: columns variable, value, label, fold, images. Values
-    are text; numbers are rounded to three significant digits, so that they can be counted."""
+    """How many images have each value of each variable, by label and fold: columns variable, value, label, fold, images, and
+    patients, of whom each counts once, by the image that `stands_for_patient` (a column of `facts` where they are but a part
+    of all). Values are text; numbers are rounded to three significant digits, so that they can be counted."""
+    standing = facts["stands_for_patient"] if "stands_for_patient" in facts else stands_for_patient(facts)
     parts = []
     for variable in (*categories, *NUMBERS):
         values = facts[variable] if variable in CATEGORIES else rounded(facts[variable])
-        texts = facts[["label", "fold"]].assign(value=[str(value) for value in values])
-        counted = texts.groupby(["value", "label", "fold"]).size().rename("images")
+        texts = facts[["label", "fold"]].assign(value=[str(value) for value in values], patients=standing)
+        counted = texts.groupby(["value", "label", "fold"]).patients.agg(images="size", patients="sum")
         parts.append(counted.reset_index().assign(variable=variable))
-    return pd.concat(parts, ignore_index=True)[["variable", "value", "label", "fold", "images"]]
+    return pd.concat(parts, ignore_index=True)[["variable", "value", "label", "fold", "images", "patients"]]
 
 
 def rounded(numbers: pd.Series) -> pd.Series:
@@ -110,6 +112,12 @@ def rounded(numbers: pd.Series) -> pd.Series:
 def draw_order(paths: Sequence[str]) -> list[int]:
     """A number for each path; the images of the smallest numbers are drawn when some have to do."""
     return [zlib.crc32(path.encode()) for path in paths]
+
+
+def stands_for_patient(facts: pd.DataFrame) -> pd.Series:
+    """(n,) bool: one image of each patient, the first in `draw_order`."""
+    ordered = facts.assign(order=draw_order(facts.path)).sort_values(["order", "path"])
+    return ~ordered.duplicated("patient").reindex(facts.index)
 
 
 class TableFacts:

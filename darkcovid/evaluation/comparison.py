@@ -27,10 +27,11 @@ def arm_summary(folder: Path) -> dict[str, Any]:
 
 
 def side_by_side(arms: dict[str, dict[str, Any]], run_dir: str, reference: str) -> dict[str, Any]:
-    """The `comparison.json` of arms: their summaries, with each one's training speed-up over the reference arm."""
-    base = arms[reference]["train_seconds"]
+    """The `comparison.json` of arms: their summaries, with each one's `speedup`: how many times shorter its median epoch is than
+    the reference arm's, however many epochs each was trained for."""
+    base = arms[reference]["epoch_seconds"]
     timed = {
-        name: summary | {"speedup": base / summary["train_seconds"] if summary["train_seconds"] else None}
+        name: summary | {"speedup": base / summary["epoch_seconds"] if summary["epoch_seconds"] else None}
         for name, summary in arms.items()
     }
     return {"run_dir": run_dir, "reference_arm": reference, "arms": timed}
@@ -44,9 +45,10 @@ def paired(folders: dict[str, Path], reference: str, classes: list[str]) -> list
 
 
 def read_predictions(folder: Path, classes: list[str]) -> Predictions:
-    """What a classifier's arm said of its validation side, or of every fold and seed of it, sorted by fit and image."""
+    """What a classifier's arm said of its test set, or without one of its validation set, or of every fold and seed of it, sorted
+    by fit and image."""
     table = pd.read_csv(folder / "predictions.csv", dtype={"image": str, "patient": str}, keep_default_na=False)
-    table = table[table.side == "valid"]
+    table = table[table.side == ("test" if (table.side == "test").any() else "valid")]
     keys = ["fit", "image"] if "fit" in table else ["image"]
     table = table.sort_values(keys)
     return Predictions(
@@ -55,6 +57,7 @@ def read_predictions(folder: Path, classes: list[str]) -> Predictions:
         labels=table.label.map({name: code for code, name in enumerate(classes)}).to_numpy(),
         probabilities=table[[f"probability_{name}" for name in classes]].to_numpy(float),
         several_fits=bool(table.image.duplicated().any()),
+        fits=table.fit.tolist() if "fit" in table else (),
     )
 
 

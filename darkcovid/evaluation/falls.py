@@ -1,41 +1,50 @@
-"""How far do figures fall from one set of images to another? The difference, with an interval over the patients of both."""
+"""How far do metrics fall from one set of images to another? The difference, with an interval over the patients of both."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from darkcovid.evaluation.intervals import figures, interval, patient_weights
+from darkcovid.evaluation.estimates import difference
+from darkcovid.evaluation.intervals import estimates
 
 
 class Scored(NamedTuple):
-    """labels: (n,) int; probabilities: (n, classes); patients: (n,)."""
+    """labels: (n,) int; probabilities: (n, classes); patients: (n,); fits: (n,) which fit said it, None for one."""
 
     labels: np.ndarray
     probabilities: np.ndarray
     patients: Sequence[str]
+    fits: Sequence[str] | None = None
+
+    @property
+    def right(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.probabilities.argmax(1) == self.labels
 
 
 def falls(inside: Scored, outside: Scored, classes: Sequence[str]) -> dict[str, Any]:
     """accuracy, balanced_accuracy, and each class's recall and roc_auc: `inside`, `outside`, `fall` (inside less outside) and
-    its 95 % `interval`, patients of both sets drawn anew and independently. Only images of classes that both sets have count,
-    named in `classes`; any class may be answered. A figure that a set lacks is left out."""
+    its 95 % `interval`, the patients of both sets being others. Only images of classes that both sets have count, named in
+    `classes`; any class may be answered. A metric that a set lacks is left out."""
     shared = [code for code in range(len(classes)) if (inside.labels == code).any() and (outside.labels == code).any()]
-    sets = [_of_classes(one, shared) for one in (inside, outside)]
-    whole = [figures(one.labels, one.probabilities, classes, np.ones((1, len(one.labels)), np.int32)) for one in sets]
-    drawn = [
-        figures(one.labels, one.probabilities, classes, patient_weights(one.patients, seed=seed)) for seed, one in enumerate(sets)
-    ]
+    first, second = (estimates(one.labels, one.probabilities, classes, *one[2:]) for one in _of_classes(inside, outside, shared))
     names = ["accuracy", "balanced_accuracy", *(f"{classes[code]}.{kind}" for code in shared for kind in ("recall", "roc_auc"))]
-    found: dict[str, Any] = {"classes": [classes[code] for code in shared]}
-    for name in names:
-        first, second = (float(values[name][0]) for values in whole)
-        if np.isfinite(first) and np.isfinite(second):
-            span = interval(drawn[0][name] - drawn[1][name])
-            found[name] = {"inside": first, "outside": second, "fall": first - second, "interval": span}
-    return found
+    return {"classes": [classes[code] for code in shared]} | {
+        name: {
+            "inside": first[name].value,
+            "outside": second[name].value,
+            "fall": first[name].value - second[name].value,
+            "interval": difference(first[name], second[name], paired=False),
+        }
+        for name in names
+        if first[name] is not None and second[name] is not None
+    }
 
 
-def _of_classes(one: Scored, shared: Sequence[int]) -> Scored:
-    rows = np.isin(one.labels, shared)
-    return Scored(one.labels[rows], one.probabilities[rows], np.asarray(one.patients)[rows])
+def _of_classes(inside: Scored, outside: Scored, shared: Sequence[int]) -> list[Scored]:
+    kept = []
+    for one in (inside, outside):
+        rows = np.isin(one.labels, shared)
+        kept.append(Scored(*(None if column is None else np.asarray(column)[rows] for column in one)))
+    return kept

@@ -1,12 +1,13 @@
 """How good are these predictions? The arithmetic is scikit-learn's."""
 
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from sklearn import metrics
 
-from darkcovid.evaluation.calibration import calibration_error
+from darkcovid.evaluation.calibration import calibration_error, negative_log_likelihood
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +45,16 @@ class Scores:
         return asdict(self)
 
 
-def score(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]) -> Scores:
-    """labels: (n,) int index into `classes`; probabilities: (n, len(classes)), the largest is the prediction.
+def score(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...], fits: Sequence[str] | None = None) -> Scores:
+    """labels: (n,) int index into `classes`; probabilities: (n, len(classes)), the largest is the prediction; fits: (n,) which
+    fit said it, None for one. Areas under curves are the mean of the fits' own, whose probabilities need not be on one scale.
 
     A class that is never predicted has precision 0.
     """
+    fits = np.zeros(len(labels), int) if fits is None else np.asarray(fits)
     predicted, codes = probabilities.argmax(1), list(range(len(classes)))
     matrix = metrics.confusion_matrix(labels, predicted, labels=codes)
-    per_class = {name: _class_score(matrix, labels, probabilities, code) for code, name in enumerate(classes)}
-    likely = np.clip(probabilities[np.arange(len(labels)), labels], np.finfo(np.float32).eps, 1)
+    per_class = {name: _class_score(matrix, labels, probabilities, code, fits) for code, name in enumerate(classes)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class without images: said by its support
         return Scores(
@@ -62,7 +64,7 @@ def score(labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...
             kappa=_number(metrics.cohen_kappa_score(labels, predicted, labels=codes)),
             mcc=float(metrics.matthews_corrcoef(labels, predicted)),
             brier=float(((probabilities - np.eye(len(classes))[labels]) ** 2).sum(1).mean()),
-            log_loss=float(-np.log(likely).mean()),
+            log_loss=negative_log_likelihood(labels, probabilities),
             ece=calibration_error(labels, probabilities),
             per_class=per_class,
             confusion_matrix=matrix.tolist(),
@@ -74,21 +76,27 @@ def figure(scores: Scores, name: str) -> float:
     return scores.macro[name] if name in scores.macro else getattr(scores, name)
 
 
-def _class_score(matrix: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, code: int) -> ClassScore:
+def _class_score(matrix: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, code: int, fits: np.ndarray) -> ClassScore:
     truth, predicted = labels == code, probabilities.argmax(1) == code
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, predicted, average="binary", zero_division=0)
     others = len(labels) - truth.sum()
     wrongly = matrix[:, code].sum() - matrix[code, code]
-    both = 0 < truth.sum() < len(labels)
     return ClassScore(
         precision=float(precision),
         recall=float(recall),
         specificity=float(1 - wrongly / others) if others else 0.0,
         f1=float(f1),
-        roc_auc=float(metrics.roc_auc_score(truth, probabilities[:, code])) if both else None,
-        average_precision=float(metrics.average_precision_score(truth, probabilities[:, code])) if both else None,
+        roc_auc=_area(metrics.roc_auc_score, truth, probabilities[:, code], fits),
+        average_precision=_area(metrics.average_precision_score, truth, probabilities[:, code], fits),
         support=int(truth.sum()),
     )
+
+
+def _area(of: Callable, truth: np.ndarray, scores: np.ndarray, fits: np.ndarray) -> float | None:
+    """The mean over the fits that have images of both kinds, None where none has."""
+    each = [fits == fit for fit in np.unique(fits)]
+    areas = [of(truth[rows], scores[rows]) for rows in each if 0 < truth[rows].sum() < rows.sum()]
+    return float(np.mean(areas)) if areas else None
 
 
 def _macro(per_class: dict[str, ClassScore]) -> dict[str, float | None]:

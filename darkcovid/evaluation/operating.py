@@ -1,7 +1,9 @@
 """Where to draw the line for one class, and what a positive or negative answer is then worth.
 
-The threshold is chosen on the validation side; how often the class really occurs is not what a balanced data set shows, so
-predictive values are given for stated prevalences.
+The threshold is chosen on the validation set, and what it does is judged on other patients: those of the test set, or in turn on
+each part of the validation set with the threshold that the other parts ask for (cross-fitting), since on the images that it was
+chosen on it would look better than it is. How often the class really occurs is not what a balanced data set shows, so predictive
+values are given for stated prevalences.
 """
 
 from dataclasses import dataclass
@@ -35,9 +37,26 @@ def operating_points(truth: np.ndarray, scores: np.ndarray) -> list[OperatingPoi
     return [point_at(truth, scores, float(thresholds[np.argmax(sensitivities >= wanted)]), wanted) for wanted in SENSITIVITIES]
 
 
+def cross_fitted_points(truth: np.ndarray, scores: np.ndarray, parts: np.ndarray) -> list[OperatingPoint]:
+    """The thresholds of `operating_points`, and what those that the other parts ask for do to each part. parts: (n,) int, all
+    images of a patient in one. None of them where the others of some part have images of one kind only."""
+    points = operating_points(truth, scores)
+    others = {part: operating_points(truth[parts != part], scores[parts != part]) for part in np.unique(parts)}
+    if not all(others.values()):
+        return []
+    calls = [np.zeros(len(truth), bool) for _ in points]
+    for part, chosen in others.items():
+        for call, point in zip(calls, chosen, strict=True):
+            call[parts == part] = scores[parts == part] >= point.threshold
+    return [_point(truth, call, point.threshold, point.wanted_sensitivity) for call, point in zip(calls, points, strict=True)]
+
+
 def point_at(truth: np.ndarray, scores: np.ndarray, threshold: float, wanted: float) -> OperatingPoint:
     """What a threshold does: scores at or above it are called positive."""
-    called = scores >= threshold
+    return _point(truth, scores >= threshold, threshold, wanted)
+
+
+def _point(truth: np.ndarray, called: np.ndarray, threshold: float, wanted: float) -> OperatingPoint:
     sensitivity, specificity = float(called[truth].mean()), float((~called)[~truth].mean())
     values = {str(share): predictive_values(sensitivity, specificity, share) for share in PREVALENCES}
     ppv, npv = ({share: pair[place] for share, pair in values.items()} for place in (0, 1))

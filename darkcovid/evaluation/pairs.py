@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import binomtest
 
-from darkcovid.evaluation.intervals import figures, interval, patient_weights
+from darkcovid.evaluation.estimates import difference
+from darkcovid.evaluation.intervals import codes_of, estimates
 
 ALPHA = 0.05
 
@@ -23,8 +25,8 @@ class Difference:
 @dataclass(frozen=True, slots=True)
 class Pair:
     """An arm against the reference. only_reference, only_arm: images that one alone got right; p: exact McNemar test on
-    them, None where images were predicted several times; p_holm: after Holm's correction for all arms; differences: by the
-    names of `figures`; sentence: what may be written."""
+    patients, None where images were predicted several times; p_holm: after Holm's correction for all arms; differences: by the
+    names of `estimates`; sentence: what may be written."""
 
     arm: str
     reference: str
@@ -39,13 +41,15 @@ class Pair:
 @dataclass(frozen=True)
 class Predictions:
     """What one arm said of images it had not learned from. images: (n,) names, with the fit's where there are several;
-    patients: (n,); labels: (n,) int; probabilities: (n, classes)."""
+    patients: (n,); labels: (n,) int; probabilities: (n, classes); several_fits: whether images were predicted several times;
+    fits: (n,) which fit said it, empty for one."""
 
     images: Sequence[str]
     patients: Sequence[str]
     labels: np.ndarray
     probabilities: np.ndarray
     several_fits: bool = False
+    fits: Sequence[str] = ()
 
     @property
     def right(self) -> np.ndarray:
@@ -57,35 +61,39 @@ def compare_to(reference: str, arms: dict[str, Predictions], classes: Sequence[s
     """Every other arm against `reference`; all hold the same images in the same order."""
     base = arms[reference]
     others = {name: arm for name, arm in arms.items() if name != reference}
-    weights = patient_weights(base.patients)
-    everyone = np.ones((1, len(base.labels)), np.int32)
-    drawn = {name: figures(arm.labels, arm.probabilities, classes, weights) for name, arm in arms.items()}
-    whole = {name: figures(arm.labels, arm.probabilities, classes, everyone) for name, arm in arms.items()}
+    each = {name: estimates(arm.labels, arm.probabilities, classes, arm.patients, arm.fits or None) for name, arm in arms.items()}
     discordant = {
         name: (int((base.right & ~arm.right).sum()), int((arm.right & ~base.right).sum())) for name, arm in others.items()
     }
-    ps = {name: None if base.several_fits else mcnemar(*counts) for name, counts in discordant.items()}
+    ps = {name: None if base.several_fits else mcnemar(*patients_for(base, arm)) for name, arm in others.items()}
     corrected = holm(ps)
     pairs = []
     for name in others:
-        differences = {}
-        for figure, draws in drawn[name].items():
-            span = interval(draws - drawn[reference][figure])
-            if span is not None:
-                apart = whole[name][figure][0] - whole[reference][figure][0]
-                differences[figure] = Difference(float(apart), *span)
+        differences = {
+            metric: Difference(own.value - theirs.value, *difference(own, theirs, paired=True))
+            for metric, own in each[name].items()
+            if own is not None and (theirs := each[reference][metric]) is not None
+        }
         sentence = in_words(name, reference, differences["accuracy"], corrected[name])
         pairs.append(Pair(name, reference, *discordant[name], ps[name], corrected[name], differences, sentence))
     return pairs
 
 
+def patients_for(first: Predictions, second: Predictions) -> tuple[int, int]:
+    """How many patients have more images right by the first than by the second, and how many the other way around."""
+    codes = codes_of(first.patients, len(first.labels))
+    net = np.bincount(codes, first.right.astype(int) - second.right.astype(int))
+    return int((net > 0).sum()), int((net < 0).sum())
+
+
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided McNemar test (McNemar 1947) on the images that one of two classifiers alone got right."""
+    """Exact two-sided McNemar test (McNemar 1947) on the patients for whom one of two classifiers was the better: a sign test,
+    with one image per patient the test on images."""
     discordant = only_first + only_second
     return 1.0 if discordant == 0 else float(binomtest(only_first, discordant, 0.5).pvalue)
 
 
-def holm(ps: dict[str, float | None]) -> dict[str, float | None]:
+def holm(ps: dict[Any, float | None]) -> dict[Any, float | None]:
     """Holm's step-down correction (Holm 1979) of those that are not None."""
     ordered = sorted((p, name) for name, p in ps.items() if p is not None)
     corrected, least = dict.fromkeys(ps), 0.0

@@ -38,10 +38,6 @@ def _data(e: Evidence) -> dict[str, Any]:
     return e.recipe["data"]
 
 
-def _training(e: Evidence) -> dict[str, Any]:
-    return e.recipe["training"]
-
-
 def _source(e: Evidence) -> str:
     data = _data(e)
     return f"{data['manifest']}" + (f", dataset {data['dataset']}" if data["dataset"] else "")
@@ -55,14 +51,19 @@ def _eligible(e: Evidence) -> str:
 
 
 def _preprocessing(e: Evidence) -> str:
-    data, sizes = _data(e), ", ".join(f"{name} {'x'.join(map(str, arm['image_size']))}" for name, arm in e.arms.items())
-    lungs = e.recipe["lungs"]
-    words = f"8-bit gray, resized ({sizes} px), normalised: {data['normalise']}"
-    return words + (f"; arms with lungs: {lungs['mode']}, margin {lungs['margin']}" if lungs else "")
+    sizes = ", ".join(f"{name} {'x'.join(map(str, arm['image_size']))}" for name, arm in e.arms.items())
+    return f"8-bit gray, resized ({sizes} px); " + e.each(_seen)
+
+
+def _seen(recipe: dict[str, Any]) -> str:
+    lungs = recipe["lungs"]
+    where = f"lungs: {lungs['mode']}, margin {lungs['margin']}" if lungs else "whole images"
+    return f"normalized: {recipe['data']['normalise']}, {where}"
 
 
 def _classes(e: Evidence) -> str:
-    return ", ".join(f"{name} {found['support']}" for name, found in _arm(e)["per_class"].items()) + " among the images scored"
+    scored = next(iter(e.scored.values()))["per_class"]
+    return ", ".join(f"{name} {scores['support']}" for name, scores in scored.items()) + " among the images scored"
 
 
 def _missing(e: Evidence) -> str:
@@ -76,7 +77,7 @@ def _missing(e: Evidence) -> str:
 
 def _split(e: Evidence) -> str:
     split = _data(e)["split"]
-    folds = _training(e)["folds"]
+    folds = e.recipe["training"]["folds"]
     how = f"{folds} folds" if folds else f"{split['valid']:.0%} for validation" if isinstance(split["valid"], float) else ""
     test = f", {split['test']} held out for the test" if split["test"] else ""
     return f"{split['method']}, {how}{test}, seed {split['seed']}: " + ", ".join(
@@ -92,8 +93,8 @@ def _disjoint(e: Evidence) -> str:
 
 
 def _network(e: Evidence) -> str:
-    model = e.recipe["model"]
-    return f"{model['arch']}, " + ", ".join(f"{name} {arm['parameters']:,} parameters" for name, arm in e.arms.items())
+    parameters = ", ".join(f"{name} {arm['parameters']:,} parameters" for name, arm in e.arms.items())
+    return e.each(lambda recipe: recipe["model"]["arch"]) + ", " + parameters
 
 
 def _software(e: Evidence) -> str:
@@ -101,29 +102,41 @@ def _software(e: Evidence) -> str:
 
 
 def _initial(e: Evidence) -> str:
-    weights = e.recipe["model"]["weights"]
-    return "from scratch" if weights == "none" else f"{weights} weights"
+    def words(recipe: dict[str, Any]) -> str:
+        weights = recipe["model"]["weights"]
+        return "from scratch" if weights == "none" else f"{weights} weights"
+
+    return e.each(words)
 
 
-def _optimisation(e: Evidence) -> str:
-    training = _training(e)
-    return (
-        f"{training['epochs']} epochs, batches of {training['batch_size']}, {training['optimiser']['name']}, "
-        f"{training['schedule']} to {training['lr']}, weight decay {training['weight_decay']}"
-    )
+def _optimization(e: Evidence) -> str:
+    def words(recipe: dict[str, Any]) -> str:
+        training = recipe["training"]
+        return (
+            f"{training['epochs']} epochs, batches of {training['batch_size']}, {training['optimiser']['name']}, "
+            f"{training['schedule']} to {training['lr']}, weight decay {training['weight_decay']}"
+        )
+
+    return e.each(words)
 
 
 def _augmentation(e: Evidence) -> str:
-    augment = _data(e)["augment"]
-    if isinstance(augment, str):
-        return augment
-    return ", ".join(f"{key} {value}" for key, value in augment.items() if value not in (0, 0.0, False, [1.0, 1.0]))
+    def words(recipe: dict[str, Any]) -> str:
+        augment = recipe["data"]["augment"]
+        if isinstance(augment, str):
+            return augment
+        return ", ".join(f"{key} {value}" for key, value in augment.items() if value not in (0, 0.0, False, [1.0, 1.0]))
+
+    return e.each(words)
 
 
 def _chosen(e: Evidence) -> str:
-    training = _training(e)
-    figure = f" by validation {(training.get('monitor') or 'accuracy').replace('_', ' ')}" if training["keep"] == "best" else ""
-    return f"the weights of the {training['keep']} epoch{figure}"
+    def words(recipe: dict[str, Any]) -> str:
+        training = recipe["training"]
+        metric = f" by validation {(training.get('monitor') or 'accuracy').replace('_', ' ')}"
+        return f"the weights of the {training['keep']} epoch{metric if training['keep'] == 'best' else ''}"
+
+    return e.each(words)
 
 
 def _metrics(e: Evidence) -> str:
@@ -131,7 +144,10 @@ def _metrics(e: Evidence) -> str:
 
 
 def _uncertainty(e: Evidence) -> str:
-    return "95 % intervals by drawing patients anew 2,000 times; arms by exact McNemar tests with Holm's correction"
+    return (
+        "95 % exact binomial intervals of an effective number of patients (Korn and Graubard 1998); "
+        "arms by exact McNemar tests on patients with Holm's correction"
+    )
 
 
 def _robust(e: Evidence) -> str:
@@ -155,7 +171,7 @@ def _external(e: Evidence) -> str:
 
 def _flow(e: Evidence) -> str:
     arm = _arm(e)
-    return f"{sum(arm['images'].values())} images used, {arm['bad_images']} unusable ones set aside"
+    return f"{sum(arm['images'].values())} images used, {arm['bad_images']} unusable ones excluded"
 
 
 def _demographics(e: Evidence) -> str:
@@ -170,7 +186,7 @@ def _demographics(e: Evidence) -> str:
 def _performance(e: Evidence) -> str:
     return "; ".join(
         f"{name} {arm['accuracy']:.3f} [{arm['intervals']['accuracy'][0]:.3f}, {arm['intervals']['accuracy'][1]:.3f}]"
-        for name, arm in e.arms.items()
+        for name, arm in e.scored.items()
     )
 
 
@@ -202,7 +218,7 @@ _TOPICS: list[tuple[str, str, Answer | None, str]] = [
     ("model", "network", _network, ""),
     ("model", "software", _software, ""),
     ("model", "initial weights", _initial, ""),
-    ("training", "optimisation", _optimisation, ""),
+    ("training", "optimization", _optimization, ""),
     ("training", "augmentation", _augmentation, "whether mirrored hearts matter here"),
     ("training", "hyperparameters", None, "what was tried before, on which images"),
     ("training", "which weights are kept", _chosen, ""),

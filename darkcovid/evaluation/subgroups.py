@@ -1,21 +1,31 @@
-"""Is the score the same for women and men, for each view, for the old and the young? Groups below ten patients are refused."""
+"""Is the score the same for women and men, for each view, for the old and the young? Groups below ten patients are refused.
+
+The largest difference among several groups is seldom small by chance, so groups are compared by a test: patients, with all that
+was right and wrong of them, are dealt to the groups at random (Good 2005, "Permutation, parametric and bootstrap tests").
+"""
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from darkcovid.evaluation.intervals import Interval, interval, patient_weights
+from darkcovid.evaluation.estimates import Interval, proportion
+from darkcovid.evaluation.intervals import codes_of
 
 LEAST = 10
 AGES = [0, 18, 40, 60, 75, 200]
 VARIABLES = ("sex", "view", "age")
+UNKNOWN = "unknown"
+PERMUTATIONS = 1999
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Subgroup:
-    """Images and patients of one group, the accuracy on them and its 95 % interval; None below ten patients."""
+    """Images and patients of one group, each counted once however many fits said something of it, the accuracy on them and its
+    95 % interval; None below ten patients."""
 
     variable: str
     value: str
@@ -28,16 +38,54 @@ class Subgroup:
 def subgroups(table: pd.DataFrame, right: np.ndarray) -> list[Subgroup]:
     """Of every value of sex, view and age band that the table's images have, unknown ones as a group of their own.
 
-    table: (n) rows with patient, sex, view, age as text; right: (n,) bool.
+    table: (n) rows with image, patient, sex, view, age as text; right: (n,) bool.
     """
-    groups = {"sex": table.sex, "view": table["view"], "age": age_bands(table.age)}
-    found = []
+    groups_of = []
     for variable in VARIABLES:
-        values = groups[variable].replace("", "unknown")
-        found += [
-            _subgroup(variable, value, table.patient[values == value], right[values == value]) for value in sorted(set(values))
+        values = _values(table, variable)
+        groups_of += [
+            _subgroup(variable, value, table[values == value], right[(values == value).to_numpy()])
+            for value in sorted(set(values))
         ]
-    return found
+    return groups_of
+
+
+def subgroup_tests(table: pd.DataFrame, right: np.ndarray) -> list[dict[str, Any]]:
+    """For each variable with two known groups of ten patients or more: variable, groups (their values), and p, how often dealing
+    the patients to the groups at random sets their accuracies as far apart. Of a patient with several values the first counts,
+    with the images that have it. table, right: as `subgroups` takes them."""
+    tests = []
+    for variable in VARIABLES:
+        values = _values(table, variable)
+        first = values.groupby(table.patient.to_numpy()).transform("first")
+        rows = ((values == first) & (values != UNKNOWN)).to_numpy()
+        large = table.patient[rows].groupby(values[rows]).nunique()
+        names = sorted(large.index[large >= LEAST])
+        rows = rows & values.isin(names).to_numpy()
+        if len(names) > 1:
+            tests.append(
+                {"variable": variable, "groups": names, "p": _permutation_p(table.patient[rows], values[rows], right[rows])}
+            )
+    return tests
+
+
+def _permutation_p(patients: pd.Series, values: pd.Series, right: np.ndarray) -> float:
+    by_patient = pd.DataFrame({"value": values.to_numpy(), "right": right, "images": 1}).groupby(patients.to_numpy())
+    sums = by_patient[["right", "images"]].sum().to_numpy(float)
+    codes = pd.factorize(by_patient.value.first())[0]
+    random = np.random.default_rng(0)
+    dealt = np.stack([codes, *(random.permutation(codes) for _ in range(PERMUTATIONS))])
+    total = sums[:, 0].sum() / sums[:, 1].sum()
+    spread = np.zeros(len(dealt))
+    for code in range(codes.max() + 1):
+        hits, images = ((dealt == code) @ sums).T
+        spread += images * (hits / images - total) ** 2
+    return float((spread >= spread[0] - ROUNDING).mean())
+
+
+def _values(table: pd.DataFrame, variable: str) -> pd.Series:
+    values = age_bands(table.age) if variable == "age" else table[variable]
+    return values.replace("", UNKNOWN)
 
 
 def age_bands(ages: pd.Series) -> pd.Series:
@@ -46,9 +94,9 @@ def age_bands(ages: pd.Series) -> pd.Series:
     return pd.cut(pd.to_numeric(ages, errors="coerce"), AGES, right=False, labels=names).astype(object).fillna("")
 
 
-def _subgroup(variable: str, value: str, patients: pd.Series, right: np.ndarray) -> Subgroup:
-    count = int(patients.nunique())
-    if count < LEAST:
-        return Subgroup(variable, value, len(right), count, None, None)
-    weights = patient_weights(patients)
-    return Subgroup(variable, value, len(right), count, float(right.mean()), interval((weights @ right) / weights.sum(1)))
+def _subgroup(variable: str, value: str, rows: pd.DataFrame, right: np.ndarray) -> Subgroup:
+    images, patients = int(rows.image.nunique()), int(rows.patient.nunique())
+    if patients < LEAST:
+        return Subgroup(variable, value, images, patients, None, None)
+    accuracy = proportion(right, np.ones(len(right), bool), codes_of(rows.patient, len(right)))
+    return Subgroup(variable, value, images, patients, accuracy.value, accuracy.interval)

@@ -9,13 +9,15 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from darkcovid.errors import RequestError, one_line
-from darkcovid.evaluation.checks import AUTHOR, FAIL, NOT_RUN, PASS, WARN, Check, Evidence, run_checks
+from darkcovid.evaluation.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, Check, Evidence, run_checks
 from darkcovid.evaluation.sheet import reporting_sheet
 from darkcovid.paths import write_text
-from darkcovid.report.tables import comparison_rows
+from darkcovid.report.plots import shown
+from darkcovid.report.tables import comparison_rows, notice, scored_set
 
-CLASSES = {PASS: "pass", WARN: "warn", FAIL: "fail", AUTHOR: "author", NOT_RUN: "none"}
+CLASSES = {PASS: "pass", WARN: "warn", FAIL: "fail", AUTHOR: "author", NOT_RUN: "none", STATED: "none"}
 FIGURES = ("precision", "recall", "specificity", "f1", "roc_auc")
+SHOWN = ("plain", "lungs_erased", "lungs_only", "border_only", "thumbnail")
 PLOTS = {
     "loss": "training and validation loss by epoch",
     "accuracy": "validation accuracy by epoch",
@@ -67,9 +69,13 @@ def verdict(evidence: Evidence, checks: list[Check]) -> list[str]:
         first = f"With care: nothing failed, but caution is called for by {_checks(len(warned))}."
     else:
         first = "Nothing that was checked speaks against it."
-    name, best = max(evidence.arms.items(), key=lambda item: item[1]["accuracy"])
+    name, best = evidence.best
     low, high = best["intervals"]["accuracy"]
-    score = f"The most accurate arm is {name}: {best['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f} over patients)."
+    where = scored_set(evidence.arms[name])
+    where = where[0].lower() + where[1:]
+    score = (
+        f"The most accurate arm is {name}: {best['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f} over patients; {where})."
+    )
     return [first, score, *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
 
 
@@ -85,7 +91,9 @@ def _contents(run: Path, evidence: Evidence, images: bool) -> dict[str, Any]:
         "published": evidence.recipe.get("published"),
         "run": run.name,
         "verdict": verdict(evidence, checks),
-        "counts": [(status, sum(row.status == status for row in checks)) for status in CLASSES],
+        "counts": [(status, sum(row.status == status for row in checks if not row.declares)) for status in CLASSES],
+        "counted": sum(not row.declares for row in checks),
+        "notice": notice(evidence.comparison),
         "classes_of": CLASSES,
         "checks": checks,
         "leaks": _leaks(audit),
@@ -93,7 +101,7 @@ def _contents(run: Path, evidence: Evidence, images: bool) -> dict[str, Any]:
         "rows": comparison_rows(evidence.comparison),
         "pairs": evidence.comparison.get("pairs", []),
         "figures": [name.replace("_", " ") for name in FIGURES],
-        "scored": [_scored(run / name, name, arm) for name, arm in evidence.arms.items()],
+        "scored": [_scored(run / name, name, arm) for name, arm in evidence.scored.items()],
         "prevalences": ["1 %", "5 %", "20 %"],
         "elsewhere": _elsewhere(evidence),
         "giveaways": _giveaways(audit),
@@ -120,7 +128,8 @@ def _scored(folder: Path, name: str, arm: dict[str, Any]) -> dict[str, Any]:
     others = (
         f"Balanced accuracy {_with_span(arm['balanced_accuracy'], spans['balanced_accuracy'])}, kappa {arm['kappa']:.3f}, "
         f"MCC {arm['mcc']:.3f}, Brier score {arm['brier']:.3f}, calibration error {arm['ece']:.3f} "
-        f"({arm['calibration']['ece_after']:.3f} with temperature {arm['calibration']['temperature']:.2f})."
+        f"({arm['calibration']['ece_after']:.3f} with temperature {arm['calibration']['temperature']:.2f}, by "
+        f"{arm['calibration'].get('judged_by', 'the images that it was fitted to')})."
     )
     points = [
         [
@@ -138,7 +147,10 @@ def _scored(folder: Path, name: str, arm: dict[str, Any]) -> dict[str, Any]:
         [f"{one['variable']} {one['value']}", one["images"], one["patients"], _figure(one["accuracy"]), _span(one["interval"])]
         for one in arm["subgroups"]
     ]
-    plots = [_plot(folder / "plots" / f"{plot}.png", f"{name}: {words}") for plot, words in PLOTS.items()]
+    names = list(arm["per_class"])
+    numbered = [f"{short} is {label}" for label, short in zip(names, shown(names), strict=True) if short != label]
+    legend = f" ({', '.join(numbered)})" if numbered else ""
+    plots = [_plot(folder / "plots" / f"{plot}.png", f"{name}: {words}{legend}") for plot, words in PLOTS.items()]
     return {
         "name": name,
         "classes": classes,
@@ -203,7 +215,7 @@ def _giveaways(audit: dict[str, Any]) -> list[list[str]]:
             f"{one['accuracy']:.3f}",
             f"{one['chance']:.3f}",
             f"{one['cramers_v']:.2f}",
-            f"{one['p']:.3f}",
+            f"{one.get('p_holm', one['p']):.3f}",
         ]
         for one in telling.values()
     ]
@@ -214,7 +226,7 @@ def _shortcuts(evidence: Evidence) -> list[list[str]]:
     for name, arm in evidence.arms.items():
         audit = arm.get("shortcuts", {})
         if "plain" in audit:
-            views = [f"{audit[view]['accuracy']:.3f}" for view in ("plain", "lungs_erased", "lungs_only", "border_only")]
+            views = [_figure(audit.get(view, {}).get("accuracy")) for view in SHOWN]
             left = audit["skill_without_lungs"]
             rows.append([name, str(audit["images"]), *views, f"{audit['chance']:.3f}", "-" if left is None else f"{left:.0%}"])
     return rows

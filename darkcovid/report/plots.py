@@ -5,15 +5,53 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.text import Text
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from darkcovid.evaluation.evaluate import headline
 from darkcovid.paths import atomic_path
 from darkcovid.training.callbacks import History
 
 TRAIN, VALID = "#4477AA", "#EE6677"
 CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for colour blindness
+SCRIPTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Thai", "WenQuanYi Zen Hei"),
+    *("Droid Sans Fallback", "Arial Unicode MS", "Microsoft YaHei", "PingFang SC", "FreeSans"),
+)
 STAGE_COLORS = ("#CCBB44", "#4477AA", "#66CCEE", "#AA3377", "#228833", "#BBBBBB")
+
+
+def class_colors(count: int) -> list[str]:
+    """A color for each of so many classes: Tol's bright ones while they last, else as many from a color map."""
+    return (
+        list(CLASS_COLORS[:count])
+        if count <= len(CLASS_COLORS)
+        else list(map(to_hex, colormaps["turbo"](np.linspace(0, 1, count))))
+    )
+
+
+def shown(classes: Sequence[str]) -> list[str]:
+    """The names of classes as the figure's fonts can draw them: as they are, or `class 2` for the second where a letter of it is in
+    no font, so that nothing is drawn as a box."""
+    glyphs = set().union(*(get_font(path).get_charmap() for path in _font_files()))
+    return [
+        name if all(ord(letter) in glyphs or letter == " " for letter in name) else f"class {number}"
+        for number, name in enumerate(classes, 1)
+    ]
+
+
+def _families() -> list[str]:
+    """The usual font first, then one font of every script that is installed."""
+    installed = {entry.name for entry in fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in SCRIPTS if name in installed)]
+
+
+def _font_files() -> list[str]:
+    return [findfont(name, fallback_to_default=True) for name in _families()]
 
 
 def plot_history(history: History, folder: Path) -> None:
@@ -46,30 +84,32 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> No
     for (row, column), count in np.ndenumerate(matrix):
         text = f"{count}\n{shares[row, column]:.0%}"
         axes.text(column, row, text, ha="center", va="center", color="white" if shares[row, column] > 0.55 else "black")
-    axes.set_xticks(range(len(classes)), classes)
-    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xticks(range(len(classes)), shown(classes))
+    axes.set_yticks(range(len(classes)), shown(classes))
     axes.set(xlabel="predicted", ylabel="true")
     save(figure, path)
 
 
 def plot_predictions(predictions: pd.DataFrame, metrics: dict, classes: Sequence[str], folder: Path) -> None:
-    """`confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png` of the validation side.
+    """`confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png` of the test set, or without
+    one of the validation set.
 
-    predictions: as in `predictions.csv`; metrics: what `evaluate` found in them.
+    predictions: as in `predictions.csv`; metrics: what `evaluate` says of them.
     """
+    tested, metrics = "test" in metrics, headline(metrics)
     plot_confusion(np.array(metrics["confusion_matrix"]), classes, folder / "confusion_matrix.png")
-    valid = predictions[predictions.side == "valid"]
+    scored = predictions[predictions.side == ("test" if tested else "valid")]
     roc, roc_axes = _figure("1 - specificity", "sensitivity")
     recall, recall_axes = _figure("recall", "precision")
-    for name, color in zip(classes, CLASS_COLORS, strict=False):
-        truth, scores = (valid.label == name).to_numpy(), valid[f"probability_{name}"].to_numpy()
+    for name, label, color in zip(classes, shown(classes), class_colors(len(classes)), strict=True):
+        truth, scores = (scored.label == name).to_numpy(), scored[f"probability_{name}"].to_numpy()
         found = metrics["per_class"][name]
         if found["roc_auc"] is None:
             continue
         false, true, _ = roc_curve(truth, scores)
         precisions, recalls, _ = precision_recall_curve(truth, scores)
-        roc_axes.plot(false, true, color=color, label=f"{name}: AUC {found['roc_auc']:.3f}")
-        recall_axes.step(recalls, precisions, color=color, where="post", label=f"{name}: AP {found['average_precision']:.3f}")
+        roc_axes.plot(false, true, color=color, label=f"{label}: AUC {found['roc_auc']:.3f}")
+        recall_axes.step(recalls, precisions, color=color, where="post", label=f"{label}: AP {found['average_precision']:.3f}")
     roc_axes.plot([0, 1], [0, 1], color="gray", linestyle=":")
     for figure, axes, name in ((roc, roc_axes, "roc"), (recall, recall_axes, "precision_recall")):
         axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
@@ -133,15 +173,20 @@ def plot_comparison(comparison: dict, path: Path) -> None:
     names = list(arms)[::-1]
     _bars(left, names, [arms[name]["train_seconds"] / 60 for name in names], "training (minutes)", "{:.2f}", TRAIN)
     classifiers = "accuracy" in arms[names[0]]
-    quality = [arms[name]["accuracy"] if classifiers else arms[name]["dice"]["mean"] for name in names]
-    _bars(right, names, quality, "validation accuracy" if classifiers else "validation Dice", "{:.3f}", VALID)
+    quality = [headline(arms[name])["accuracy"] if classifiers else arms[name]["dice"]["mean"] for name in names]
+    tested = all("test" in arm for arm in arms.values())
+    label = f"{'test' if tested else 'validation'} accuracy" if classifiers else "validation Dice"
+    _bars(right, names, quality, label, "{:.3f}", VALID)
     right.set_xlim(0, 1.15)
     right.set_xticks([0, 0.25, 0.5, 0.75, 1])
     save(figure, path)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG, whole or not at all. Letters that the usual font lacks are taken from the others of `_families`."""
+    families = _families()
+    for text in figure.findobj(Text):
+        text.set_fontfamily(families)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
 

@@ -28,7 +28,7 @@ def comparison_rows(comparison: dict[str, Any]) -> Rows:
         ("training (min)", [_minutes(arm["train_seconds"]) for arm in arms]),
         ("s / epoch", [f"{arm['epoch_seconds']:.1f}" for arm in arms]),
         ("images / s", [f"{arm['train_images_per_second']:.0f}" for arm in arms]),
-        ("speed-up", [_times(arm.get("speedup")) for arm in arms]),
+        ("speed-up per epoch", [_times(arm.get("speedup")) for arm in arms]),
         ("peak memory (GB)", [_gigabytes(arm["peak_host_bytes"]) for arm in arms]),
     ]
     if any(arm["peak_device_bytes"] for arm in arms):
@@ -72,7 +72,7 @@ def comparison_markdown(comparison: dict[str, Any]) -> str:
     lines += [f"| {label} | " + " | ".join(texts) + " |" for label, texts in comparison_rows(comparison)]
     notes = [f"Not comparable: {reason}." for reason in comparison.get("not_comparable", [])]
     notes += [f"{pair['sentence']}\n" for pair in comparison.get("pairs", [])]
-    return "\n".join([*lines, "", *notes, NOTICE, ""])
+    return "\n".join([*lines, "", *notes, notice(comparison), ""])
 
 
 def answer_table(answers: Sequence[dict[str, Any]]) -> Table:
@@ -88,7 +88,26 @@ def answer_table(answers: Sequence[dict[str, Any]]) -> Table:
 
 
 RESEARCH_ONLY = "Research software, never a diagnosis."
-NOTICE = f"Validation figures of one split. {RESEARCH_ONLY}"
+
+
+def notice(comparison: dict[str, Any]) -> str:
+    """Which images the metrics are of, once where all arms agree, else by arm; and that this is research."""
+    said: dict[str, list[str]] = {}
+    for name, arm in comparison["arms"].items():
+        said.setdefault(scored_set(arm), []).append(name)
+    words = [f"{', '.join(names)}: {words}" for words, names in said.items()] if len(said) > 1 else list(said)
+    return f"{'; '.join(words)}. {RESEARCH_ONLY}"
+
+
+def scored_set(arm: dict[str, Any]) -> str:
+    """`Held-out test set`, `Out-of-fold, 5 folds` or `One validation split`, with the seeds where there are several."""
+    parts = {word for fit in arm.get("fits", {}) for word in fit.split("-")} if isinstance(arm.get("fits"), dict) else set()
+    folds, seeds = (sum(word.startswith(kind) for word in parts) for kind in ("fold", "seed"))
+    test = "test" in arm
+    words = "Held-out test set" if test else f"Out-of-fold, {folds} folds" if folds else "One validation split"
+    words += f", {folds} folds" if test and folds else ""
+    words += f", {seeds} seeds" if seeds > 1 else ""
+    return words + (" of images with lung masks" if "dice" in arm else "")
 
 
 def _score_rows(arms: list[dict[str, Any]]) -> Rows:
@@ -103,13 +122,23 @@ def _score_rows(arms: list[dict[str, Any]]) -> Rows:
         for name in classes:
             scores = [arm.get("per_class", {}).get(name) for arm in arms]
             rows.append((f"{name} P/R/F1", [_prf(score) for score in scores]))
+        if any("macro" in arm for arm in arms):
+            rows.append(("AUROC, mean of classes", [_share(arm.get("macro", {}).get("roc_auc")) for arm in arms]))
+        if any("tta" in arm for arm in arms):
+            averaged = [arm.get("tta", {}).get("valid", {}).get("accuracy") for arm in arms]
+            rows.append(("  accuracy, mean of augmented views", [_share(value) for value in averaged]))
         audits = [arm.get("shortcuts", {}) for arm in arms]
         if any("plain" in audit for audit in audits):
-            for view in ("lungs_erased", "lungs_only", "border_only"):
+            for view in ("lungs_erased", "lungs_only", "border_only", "thumbnail"):
                 rows.append((f"  {view.replace('_', ' ')}", [_share(audit.get(view, {}).get("accuracy")) for audit in audits]))
         if any("test" in arm for arm in arms):
             tests = [arm.get("test", {}) for arm in arms]
-            rows.append(("test accuracy", [_share(test.get("accuracy")) for test in tests]))
+            rows += [
+                ("test accuracy", [_share(test.get("accuracy")) for test in tests]),
+                ("  test 95 % interval", [_span(test.get("intervals", {}).get("accuracy")) for test in tests]),
+                ("test balanced accuracy", [_share(test.get("balanced_accuracy")) for test in tests]),
+                ("test AUROC, mean of classes", [_share(test.get("macro", {}).get("roc_auc")) for test in tests]),
+            ]
             rows += [(f"test {name} P/R/F1", [_prf(test.get("per_class", {}).get(name)) for test in tests]) for name in classes]
         for place in dict.fromkeys(place for arm in arms for place in arm.get("external", {})):
             falls = [arm.get("external", {}).get(place, {}).get("fall", {}).get("balanced_accuracy", {}) for arm in arms]

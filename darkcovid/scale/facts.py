@@ -18,7 +18,7 @@ TEXTS = ("path", "patient", "label", "side", "sha256", *CATEGORIES)
 SCHEMA = ", ".join([*(f"{name} string" for name in TEXTS), *(f"{name} double" for name in NUMBERS)])
 SCHEMA += ", known boolean, fold long, order long"
 NAMES = (*TEXTS, *NUMBERS, "known", "fold", "order")
-COUNTS = "variable string, value string, label string, fold long, images long"
+COUNTS = "variable string, value string, label string, fold long, images long, patients long"
 
 
 class SparkFacts:
@@ -63,6 +63,7 @@ class SparkFacts:
         return found.sort_values(["sha256", "path"]).reset_index(drop=True)
 
     def counts(self) -> pd.DataFrame:
+        from pyspark.sql import Window
         from pyspark.sql import functions as f
 
         (distinct,) = self.table.agg(*(f.countDistinct(name).alias(name) for name in CATEGORIES)).collect()
@@ -72,8 +73,10 @@ class SparkFacts:
             for table in tables:
                 yield _plain(count_values(table, categories))
 
-        parts = self.table.mapInPandas(count, COUNTS)
-        counts = parts.groupBy("variable", "value", "label", "fold").agg(f.sum("images").alias("images")).toPandas()
+        ordered = Window.partitionBy("patient").orderBy("order", "path")
+        parts = self.table.withColumn("stands_for_patient", f.row_number().over(ordered) == 1).mapInPandas(count, COUNTS)
+        sums = (f.sum(name).alias(name) for name in ("images", "patients"))
+        counts = parts.groupBy("variable", "value", "label", "fold").agg(*sums).toPandas()
         place = {name: number for number, name in enumerate((*CATEGORIES, *NUMBERS))}
         counts["order"] = counts.variable.map(place)
         return counts.sort_values(["order", "value", "label", "fold"]).drop(columns="order").reset_index(drop=True)

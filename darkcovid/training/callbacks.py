@@ -10,6 +10,7 @@ from fastai.callback.core import Callback
 from darkcovid.compute import Compute
 from darkcovid.errors import DarkCovidError
 from darkcovid.ranks import current
+from darkcovid.training.objective import batch_weight
 
 ScoreItems = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -92,9 +93,10 @@ class Recording(Direct):
             self.scores.append(self.score(self.pred.detach(), self.yb[0]))
 
     def after_batch(self):
-        size = len(self.yb[0])
-        self.loss_sum = self.loss_sum + self.loss.detach() * size
-        self.items += size
+        weight = batch_weight(getattr(self.learn, "loss_func", None), self.yb[0])
+        self.loss_sum = self.loss_sum + self.loss.detach() * weight
+        self.weight = self.weight + weight
+        self.items += len(self.yb[0])
         if self.training:
             self.losses.append(self.loss.detach())
             self.history.lrs.append(float(self.opt.hypers[-1]["lr"]))
@@ -137,7 +139,7 @@ class Recording(Direct):
         )
 
     def _start_side(self):
-        self.loss_sum, self.items, self.waited, self.scores = 0.0, 0, 0.0, []
+        self.loss_sum, self.weight, self.items, self.waited, self.scores = 0.0, 0.0, 0, 0.0, []
         self.began = self.ready = self.clock()
 
     def _end_side(self) -> float:
@@ -151,13 +153,13 @@ class Recording(Direct):
         if ranks.size == 1:
             return
         right = float(torch.cat(self.scores).float().sum()) if self.scores else 0.0
-        mine = torch.tensor([float(self.loss_sum), float(self.items), right], dtype=torch.float64, device=device)
-        loss_sum, items, right = ranks.total(mine).tolist()
-        self.loss_sum, self.items = loss_sum, int(items)
+        sums = [float(self.loss_sum), float(self.weight), float(self.items), right]
+        self.loss_sum, self.weight, items, right = ranks.total(torch.tensor(sums, dtype=torch.float64, device=device)).tolist()
+        self.items = int(items)
         self.scores = [torch.tensor([right / max(items, 1)])]
 
     def _mean_loss(self) -> float:
-        return float(self.loss_sum) / max(self.items, 1)
+        return float(self.loss_sum) / (float(self.weight) or 1.0)
 
 
 class EachEpoch(Direct):

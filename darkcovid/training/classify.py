@@ -42,12 +42,14 @@ class Prepared:
 @dataclass(frozen=True)
 class FittedClassifier:
     """The fit, the normaliser it used, and the probabilities of every image: (n, classes) float32, of several processes only in
-    the main one; `judge` gives those of any pixels of the same shape, (m, ..., h, w) uint8."""
+    the main one; `judge` gives those of any pixels of the same shape, (m, ..., h, w) uint8. Both are of the plain picture, as
+    `predict` and `serve` show it; `averaged`: of the views of `training.tta` together, None without."""
 
     fitted: Fitted
     normaliser: nn.Module
     probabilities: np.ndarray
     judge: Callable[[np.ndarray], np.ndarray]
+    averaged: np.ndarray | None = None
 
 
 def prepare_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute: Compute) -> Prepared:
@@ -115,14 +117,17 @@ def fit_classifier(
         names=cohort.rows.path.tolist(),
     )
     fitted.learner.model = prepared.network
-    views = [None, *[recipe.data.augmentation] * recipe.training.tta]
 
-    def judge(seen: np.ndarray) -> np.ndarray:
-        each = [probabilities(prepared.network, seen, prepared.normaliser, prepared.objective, compute, view) for view in views]
-        return np.mean(each, 0, dtype=np.float32)
+    def judge(seen: np.ndarray, view: Augmentation | None = None) -> np.ndarray:
+        return probabilities(prepared.network, seen, prepared.normaliser, prepared.objective, compute, view)
 
-    found = judge(pixels) if current().main else np.empty((0, len(cohort.classes)), np.float32)
-    return FittedClassifier(fitted, prepared.normaliser, found, judge)
+    if not current().main:
+        return FittedClassifier(fitted, prepared.normaliser, np.empty((0, len(cohort.classes)), np.float32), judge)
+    plain, averaged = judge(pixels), None
+    if recipe.training.tta:
+        views = [judge(pixels, recipe.data.augmentation) for _ in range(recipe.training.tta)]
+        averaged = np.mean([plain, *views], 0, dtype=np.float32)
+    return FittedClassifier(fitted, prepared.normaliser, plain, judge, averaged)
 
 
 def whole_side(objective: Objective, classes: tuple[str, ...], monitor: str | None) -> WholeSide:

@@ -30,28 +30,34 @@ class Cost:
 
 
 class Meter:
-    """Samples the process's resident memory from a thread, and reads the energy counters at both ends."""
+    """Samples the process's resident memory from a thread, and adds up what the energy counters say, each turn around from its
+    greatest value to 0 included: on many processors that is every quarter of an hour at full load."""
 
     def __init__(self, device: torch.device, before: Cost):
         self.device, self.before, self.peak = device, before, before.peak_host_bytes
         self.stopped = threading.Event()
         self.process = psutil.Process()
-        self.energy = (rapl_joules(), nvml_joules(device))
+        self.host, self.device_start = RaplCounters(), nvml_joules(device)
+        self.lock = threading.Lock()
 
     def watch(self) -> None:
         while True:
             self.peak = max(self.peak, self.process.memory_info().rss)
+            with self.lock:
+                self.host.read()
             if self.stopped.wait(SAMPLE_SECONDS):
                 return
 
     def cost(self) -> Cost:
         """What was spent up to now, with what was spent before."""
+        with self.lock:
+            host = self.host.read()
         device_peak = torch.cuda.max_memory_allocated(self.device) if self.device.type == "cuda" else 0
         return Cost(
             peak_host_bytes=max(self.peak, self.process.memory_info().rss),
             peak_device_bytes=max(self.before.peak_device_bytes, device_peak),
-            host_joules=_spent(self.before.host_joules, self.energy[0], rapl_joules()),
-            device_joules=_spent(self.before.device_joules, self.energy[1], nvml_joules(self.device)),
+            host_joules=self.before.host_joules if host is None else (self.before.host_joules or 0.0) + host,
+            device_joules=_spent(self.before.device_joules, self.device_start, nvml_joules(self.device)),
         )
 
 
@@ -71,13 +77,39 @@ def measured(device: torch.device, before: Cost | None = None) -> Iterator[Meter
         thread.join()
 
 
-def rapl_joules(folder: Path = RAPL) -> float | None:
-    """Energy counters of the processor packages, summed (Linux RAPL); None where they cannot be read."""
-    try:
-        packages = [file for file in folder.glob("intel-rapl:*/energy_uj") if file.parent.name.count(":") == 1]
-        return sum(int(file.read_text()) for file in packages) / 1e6 if packages else None
-    except (OSError, ValueError):
-        return None
+class RaplCounters:
+    """The energy counters of the processor packages (Linux RAPL), in microjoules, which begin again from 0 beyond
+    `max_energy_range_uj`. They must be read more often than they turn around."""
+
+    def __init__(self, folder: Path = RAPL):
+        self.packages = [path.parent for path in folder.glob("intel-rapl:*/energy_uj") if path.parent.name.count(":") == 1]
+        self.last, self.spent = self._counters(), 0
+
+    def read(self) -> float | None:
+        """Joules of all packages since the beginning; None where they cannot be read."""
+        now = self._counters()
+        if now is None or self.last is None:
+            self.last = None
+            return None
+        for package, count in now.items():
+            before, greatest = self.last[package], self._number(package / "max_energy_range_uj")
+            if count < before and greatest is None:
+                self.last = None
+                return None
+            self.spent += count - before if count >= before else greatest - before + count
+        self.last = now
+        return self.spent / 1e6
+
+    def _counters(self) -> dict[Path, int] | None:
+        counts = {package: self._number(package / "energy_uj") for package in self.packages}
+        return counts if counts and None not in counts.values() else None
+
+    @staticmethod
+    def _number(path: Path) -> int | None:
+        try:
+            return int(path.read_text())
+        except (OSError, ValueError):
+            return None
 
 
 def nvml_joules(device: torch.device) -> float | None:

@@ -1,5 +1,6 @@
 """What is a network asked for? One logit a class or one for all, the loss that judges it, and the probabilities it means."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,18 @@ def class_probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch
         return logits.softmax(1)
     first = logits.sigmoid()
     return torch.cat([first, 1 - first], 1)
+
+
+def batch_weight(loss: Callable, labels: torch.Tensor) -> torch.Tensor | int:
+    """How much a batch's mean loss counts in the mean of a set, so that this does not depend on how the set is cut into batches:
+    the sum of its images' class weights where the loss divides by them, as torch's cross entropy does, else its images.
+
+    labels: (b,).
+    """
+    function = getattr(loss, "func", None)
+    if isinstance(function, nn.CrossEntropyLoss) and function.weight is not None:
+        return function.weight[torch.Tensor(labels).long()].sum()
+    return len(labels)
 
 
 class FirstClass(nn.Module):

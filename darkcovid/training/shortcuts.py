@@ -1,5 +1,5 @@
 """Does a fitted classifier need the lungs? Its score on the same images with the lungs erased, with nothing but the lungs,
-and with nothing but a border (DeGrave et al. 2021; Maguolo and Nanni 2021).
+with nothing but a border, and with 16 pixels a side (DeGrave et al. 2021; Maguolo and Nanni 2021).
 
 What is hidden becomes the training side's mean gray. A score that survives without lungs was not earned by reading them.
 """
@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from scipy.ndimage import binary_dilation
 
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.pixels import border
+from darkcovid.data.pixels import border, whole_picture
 from darkcovid.data.split import spread
-from darkcovid.evaluation.confounding import chance
-from darkcovid.evaluation.metrics import score
+from darkcovid.evaluation.confounding import THUMBNAIL, chance
+from darkcovid.evaluation.intervals import scored
+from darkcovid.evaluation.skill import class_view
 
 WIDENED = 0.03
 MOST = 1000  # images that are audited
-VIEWS = ("plain", "lungs_erased", "lungs_only", "border_only")
+VIEWS = ("plain", "lungs_erased", "lungs_only", "border_only", "thumbnail")
 
 Judge = Callable[[np.ndarray], np.ndarray]
 
@@ -37,28 +39,31 @@ def judge_shortcuts(judge: Judge, pixels: np.ndarray, lungs: LungAreas, cohort: 
 
     judge: (m, ..., h, w) uint8 pixels to (m, classes) probabilities; pixels: (n, h, w) or (n, c, h, w) uint8.
 
-    Returns images, chance, and for plain, lungs_erased, lungs_only and border_only: accuracy, balanced_accuracy, recall of
-    each class; skill_without_lungs: the share of the accuracy above chance that is left without lungs.
+    Returns images, chance, and for each of `VIEWS`: accuracy, balanced_accuracy, and recall, specificity and roc_auc of each
+    class with their `intervals`; skill_without_lungs: the share of the accuracy above chance that is left without lungs.
     """
     rows = spread(np.flatnonzero(cohort.valid & lungs.trusted), MOST)
     if not len(rows):
         return {"images": 0}
     gray = round(float(np.mean([pixels[row].mean() for row in spread(np.flatnonzero(cohort.train), MOST)])))
     plain, inside = np.array(pixels[rows]), _widened(np.array(lungs.areas[rows]) > 0)
-    shown = (True, ~inside, inside, border(plain.shape[-2:]))
-    views = {name: np.where(where, plain, gray).astype(np.uint8) for name, where in zip(VIEWS, shown, strict=True)}
-    labels = cohort.labels[rows]
-    found = {name: _short(score(labels, judge(view), cohort.classes)) for name, view in views.items()}
-    return _with_skill({"images": len(rows), "chance": chance(labels), **found})
+    shown = {"plain": True, "lungs_erased": ~inside, "lungs_only": inside, "border_only": border(plain.shape[-2:])}
+    labels, patients = cohort.labels[rows], cohort.patients.to_numpy()[rows]
+    scores = {}
+    for name in VIEWS:
+        view = np.where(shown[name], plain, gray).astype(np.uint8) if name in shown else _coarse(plain)
+        scores[name] = _short(scored(labels, judge(view), cohort.classes, patients))
+    return _with_skill({"images": len(rows), "chance": chance(labels), **scores})
 
 
 def pool_shortcuts(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What `judge_shortcuts` found of several fits as one: means, weighted by the fits' images."""
+    """What `judge_shortcuts` found of several fits as one: means, weighted by the fits' images; so are the bounds of intervals,
+    which are then those of one fit on average."""
     seen = [one for one in each if one["images"]]
     if not seen:
         return {"images": 0}
     images = [one["images"] for one in seen]
-    pooled = {key: _weighted([one[key] for one in seen], images) for key in ("chance", *VIEWS)}
+    pooled = {key: _weighted([one[key] for one in seen], images) for key in ("chance", *VIEWS) if key in seen[0]}
     return _with_skill({"images": sum(images), **pooled})
 
 
@@ -68,15 +73,25 @@ def _with_skill(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _weighted(values: Sequence[Any], weights: Sequence[int]) -> Any:
-    """The weighted mean of numbers, or of mappings of numbers key by key."""
+    """The weighted mean of numbers, or of mappings and lists of numbers place by place; None where one is."""
+    if any(value is None for value in values):
+        return None
     if isinstance(values[0], dict):
         return {key: _weighted([value[key] for value in values], weights) for key in values[0]}
+    if isinstance(values[0], list | tuple):
+        return [_weighted(place, weights) for place in zip(*values, strict=True)]
     return float(np.average(values, weights=weights))
 
 
-def _short(scores) -> dict[str, Any]:
-    recalls = {name: found.recall for name, found in scores.per_class.items()}
-    return {"accuracy": scores.accuracy, "balanced_accuracy": scores.balanced_accuracy, "recall": recalls}
+def _short(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: metrics[name] for name in ("accuracy", "balanced_accuracy")} | class_view(metrics)
+
+
+def _coarse(pixels: np.ndarray) -> np.ndarray:
+    """(m, ..., h, w) uint8 pixels reduced to 16 a side and enlarged again."""
+    size = pixels.shape[-2:]
+    pictures = [whole_picture(Image.fromarray(picture), size, detail=THUMBNAIL) for picture in pixels.reshape(-1, *size)]
+    return np.stack(pictures).reshape(pixels.shape)
 
 
 def _widened(inside: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from darkcovid.data.facts import TableFacts, count_values, facts_of, rounded
+from darkcovid.data.facts import TableFacts, count_values, facts_of, rounded, stands_for_patient
 from darkcovid.data.manifest import OPTIONAL
 
 
@@ -29,11 +29,21 @@ def test_a_patient_s_images_are_in_one_fold_and_folds_are_alike_large(table):
 
 def test_counts_of_parts_add_up_to_those_of_the_whole(table):
     whole = TableFacts(table).counts()
-    parts = pd.concat([count_values(table[start : start + 77].reset_index(drop=True)) for start in range(0, 300, 77)])
+    marked = table.assign(stands_for_patient=stands_for_patient(table))
+    parts = pd.concat([count_values(marked[start : start + 77].reset_index(drop=True)) for start in range(0, 300, 77)])
     keys = ["variable", "value", "label", "fold"]
-    added = parts.groupby(keys).images.sum()
-    assert added.to_dict() == whole.set_index(keys).images.to_dict()
+    for unit in ("images", "patients"):
+        added = parts.groupby(keys)[unit].sum()
+        assert added.to_dict() == whole.set_index(keys)[unit].to_dict()
     assert (whole.groupby("variable").images.sum() == 300).all()
+    assert (whole.groupby("variable").patients.sum() == table.patient.nunique()).all()
+
+
+def test_one_image_stands_for_each_patient_however_they_are_ordered(table):
+    chosen = set(table.path[stands_for_patient(table)])
+    assert len(chosen) == table.patient.nunique() == table[table.path.isin(chosen)].patient.nunique()
+    again = table.sample(frac=1, random_state=1)
+    assert set(again.path[stands_for_patient(again)]) == chosen
 
 
 def test_what_is_drawn_does_not_depend_on_the_order(table):

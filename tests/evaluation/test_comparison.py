@@ -3,7 +3,7 @@ import json
 import pytest
 
 from darkcovid.errors import RequestError
-from darkcovid.evaluation.comparison import compare_runs, side_by_side
+from darkcovid.evaluation.comparison import compare_runs, paired, side_by_side
 from darkcovid.report.tables import comparison_markdown, comparison_rows
 
 
@@ -39,11 +39,28 @@ def arm_files(folder, seconds=60.0, patients=("p1", "p2"), accuracy=0.5):
     return folder
 
 
-def test_speed_up_is_the_reference_arms_time_over_the_arms_own():
-    arms = {"slow": {"train_seconds": 90.0}, "fast": {"train_seconds": 30.0}}
+def test_speed_up_is_of_the_median_epoch_however_many_there_were():
+    arms = {
+        "slow": {"train_seconds": 90.0, "epochs": 100, "epoch_seconds": 0.9},
+        "fast": {"train_seconds": 30.0, "epochs": 100, "epoch_seconds": 0.3},
+        "short": {"train_seconds": 22.5, "epochs": 25, "epoch_seconds": 0.9},
+    }
     compared = side_by_side(arms, "runs/x", "slow")
     assert compared["reference_arm"] == "slow"
-    assert [arm["speedup"] for arm in compared["arms"].values()] == [1.0, 3.0]
+    assert [arm["speedup"] for arm in compared["arms"].values()] == pytest.approx([1.0, 3.0, 1.0])
+
+
+def test_arms_with_a_test_set_are_paired_on_it(tmp_path):
+    """On validation both arms say the same; on the test set one is always wrong."""
+    columns = "image,patient,side,label,predicted,probability_covid,probability_none"
+    for name, sure in (("good", 0.9), ("bad", 0.1)):
+        (tmp_path / name).mkdir()
+        rows = [f"v{i}.png,v{i},valid,covid,covid,0.9,0.1" for i in range(20)]
+        rows += [f"t{i}.png,t{i},test,covid,covid,{sure},{1 - sure:.1f}" for i in range(20)]
+        (tmp_path / name / "predictions.csv").write_text("\n".join([columns, *rows, ""]))
+    (pair,) = paired({name: tmp_path / name for name in ("good", "bad")}, "good", ["covid", "none"])
+    assert (pair["only_reference"], pair["only_arm"]) == (20, 0)
+    assert pair["differences"]["accuracy"]["difference"] == -1.0
 
 
 def test_runs_validated_on_the_same_patients_are_compared(tmp_path):
@@ -92,7 +109,7 @@ def test_the_table_shows_each_figure_in_its_unit(tmp_path):
     assert rows["parameters"] == ["1,167,586"]
     assert rows["training (min)"] == ["1.50"]
     assert rows["segmentation (min)"] == ["-"]
-    assert rows["speed-up"] == ["1.00x"]
+    assert rows["speed-up per epoch"] == ["1.00x"]
     assert rows["peak memory (GB)"] == ["1.50"]
     assert rows["covid P/R/F1"] == ["1.00/.50/.67"]
     assert "energy (Wh)" not in rows

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from darkcovid.evaluation.evaluate import evaluate
-from darkcovid.evaluation.operating import operating_points, predictive_values
+from darkcovid.evaluation.calibration import fit_temperature
+from darkcovid.evaluation.evaluate import evaluate, headline
+from darkcovid.evaluation.operating import cross_fitted_points, operating_points, point_at, predictive_values
 from darkcovid.evaluation.subgroups import age_bands, subgroups
 
 from .test_metrics import LABELS, PROBABILITIES
@@ -67,7 +68,51 @@ def test_each_side_has_its_own_figures_and_the_validation_sides_thresholds():
         assert mine["threshold"] == theirs["threshold"]
     low, high = found["intervals"]["accuracy"]
     assert low < found["accuracy"] < high
-    assert found["calibration"]["log_loss_after"] <= found["log_loss"] + 1e-9
+    assert found["calibration"]["judged_by"] == "cross-fitting over patients"
+    assert found["test"]["calibration"]["judged_by"] == "images that it was not fitted to"
+    assert found["calibration"]["temperature"] == fit_temperature(LABELS[valid], PROBABILITIES[valid])
+
+
+def test_the_headline_is_the_test_sets_with_everything_that_validation_has():
+    found = evaluate(table(), NAMES)
+    assert found["scored_on"] == "test"
+    assert set(found) - {"test", "scored_on"} == set(found["test"])
+    assert {name for name, span in found["test"]["intervals"].items() if span} == {n for n, s in found["intervals"].items() if s}
+    assert headline(found)["accuracy"] == found["test"]["accuracy"]
+    alone = evaluate(table()[table().side != "test"], NAMES)
+    assert alone["scored_on"] == "validation"
+    assert headline(alone)["accuracy"] == alone["accuracy"] == found["accuracy"]
+
+
+def test_images_count_once_however_many_seeds_said_something_of_them():
+    once = table()
+    five = pd.concat([once.assign(fit=f"seed{seed}") for seed in range(5)], ignore_index=True)
+    found, single = evaluate(five, NAMES), evaluate(once, NAMES)
+    for name in NAMES:
+        assert found["per_class"][name]["support"] == single["per_class"][name]["support"]
+    assert found["images_per_class"] == single["images_per_class"]
+    assert [group["images"] for group in found["subgroups"]] == [group["images"] for group in single["subgroups"]]
+    assert (found["predictions_per_image"], single["predictions_per_image"]) == (5.0, 1.0)
+    assert np.sum(found["confusion_matrix"]) == 5 * np.sum(single["confusion_matrix"])
+
+
+def test_thresholds_are_judged_on_other_patients():
+    """Ten positives: the lowest of them sets the threshold for .95, so in the sample all are found, on fresh images .91."""
+    random, inside, across, fresh = np.random.default_rng(0), [], [], []
+    new = random.normal(1.5, 1, 4000)
+    for _ in range(150):
+        truth = np.arange(110) < 10
+        scores = random.normal(0, 1, 110) + 1.5 * truth
+        inside.append(operating_points(truth, scores)[1].sensitivity)
+        (_, point) = cross_fitted_points(truth, scores, np.arange(110) % 5)
+        across.append(point.sensitivity)
+        fresh.append((new >= point.threshold).mean())
+        assert point.threshold == operating_points(truth, scores)[1].threshold
+    assert np.mean(inside) == 1.0
+    assert np.mean(across) == pytest.approx(np.mean(fresh), abs=0.03)
+    assert np.mean(across) < 0.94
+    assert cross_fitted_points(truth, scores, np.zeros(110, int)) == []
+    assert point_at(truth, scores, -9.0, 0.9).specificity == 0.0
 
 
 def test_a_set_from_elsewhere_stands_beside_the_test_side():

@@ -44,3 +44,25 @@ def test_images_predicted_several_times_are_not_counted_as_independent():
     (pair,) = compare_to("a", {"a": arm(base, True), "b": arm(~base, True)}, ("x", "y"))
     assert pair.p is pair.p_holm is None
     assert pair.differences["accuracy"].low <= pair.differences["accuracy"].difference <= pair.differences["accuracy"].high
+
+
+def test_two_perfect_arms_are_not_known_to_be_alike():
+    right = np.ones(40, bool)
+    (pair,) = compare_to("a", {"a": arm(right), "b": arm(right)}, ("x", "y"))
+    span = pair.differences["accuracy"]
+    assert (span.difference, span.low, span.high) == pytest.approx((0.0, -0.168, 0.168), abs=1e-3)
+    assert all(one.low < 0 < one.high for one in pair.differences.values())
+    assert pair.sentence.startswith("No difference in accuracy between b and a could be shown")
+
+
+def test_mcnemar_is_of_patients():
+    """Ten patients of four images each whose images agree: ten witnesses, not forty."""
+    labels, patients = np.zeros(40, int), np.repeat(np.arange(10), 4).astype(str)
+    right = np.repeat(np.arange(10) < 2, 4)
+    arms = {
+        name: Predictions(list(map(str, range(40))), patients, labels, np.eye(2)[np.where(good, 0, 1)])
+        for name, good in (("a", right), ("b", ~right))
+    }
+    (pair,) = compare_to("a", arms, ("x", "y"))
+    assert (pair.only_reference, pair.only_arm) == (8, 32)
+    assert pair.p == mcnemar(2, 8) > 0.1

@@ -1,7 +1,8 @@
 from darkcovid.evaluation.checks import Evidence
 from darkcovid.evaluation.sheet import reporting_sheet
-from darkcovid.recipe import Recipe
+from darkcovid.recipe import Recipe, load_recipe
 
+from ..conftest import RECIPES
 from .test_checks import ARM as SHORT_ARM
 from .test_checks import AUDIT, ENVIRONMENT
 
@@ -25,7 +26,7 @@ def test_the_run_answers_what_it_can_and_asks_the_rest():
     assert found["network"].answer == "darkcovidnet, one 1,234 parameters"
     assert found["preprocessing"].answer.startswith("8-bit gray, resized (one 64x48 px)")
     assert found["disjoint at the level of"].answer == "patients"
-    assert found["flow of images"].answer == "100 images used, 0 unusable ones set aside"
+    assert found["flow of images"].answer == "100 images used, 0 unusable ones excluded"
     assert found["performance"].answer == "one 0.900 [0.800, 0.950]"
     assert found["external data"].answer == ""
     assert (found["annotators"].answer, bool(found["annotators"].ask)) == ("", True)
@@ -49,3 +50,29 @@ def test_it_is_said_by_what_the_epoch_was_chosen():
     assert topics()[chosen].answer == "the weights of the last epoch"
     assert topics(training={"keep": "best"})[chosen].answer == "the weights of the best epoch by validation accuracy"
     assert topics(training={"keep": "best", "monitor": "roc_auc"})[chosen].answer.endswith("by validation roc auc")
+
+
+def test_arms_that_replace_keys_answer_for_themselves():
+    """recipes/zoo.yaml: two arms from scratch in one cycle, four of ImageNet weights that are fine-tuned."""
+    recipe = load_recipe(RECIPES / "zoo.yaml", [])
+    names = list(recipe.arms)
+    found = reporting_sheet(Evidence(recipe.model_dump(mode="json"), {"arms": dict.fromkeys(names, ARM)}, AUDIT, ENVIRONMENT))
+    answers = {topic.name: topic.answer for topic in found}
+    transfer = "resnet18, densenet121, efficientnet_b0, mobilenetv3"
+    assert answers["initial weights"] == f"darkcovidnet, cnn13: from scratch; {transfer}: imagenet weights"
+    assert answers["network"].startswith(
+        "darkcovidnet: darkcovidnet; cnn13: cnn13; resnet18: resnet18; densenet121: densenet121; "
+    )
+    fitted, tuned = answers["optimization"].split("; ")
+    assert fitted.startswith("darkcovidnet, cnn13: 20 epochs") and "one_cycle" in fitted
+    assert tuned.startswith(f"{transfer}: 20 epochs") and "fine_tune" in tuned
+    assert answers["augmentation"] == "fastai_default"
+
+
+def test_lungs_are_said_of_the_arms_that_have_them():
+    recipe = load_recipe(RECIPES / "segmented.yaml", [])
+    arms = {"arms": dict.fromkeys(recipe.arms, ARM)}
+    found = {topic.name: topic for topic in reporting_sheet(Evidence(recipe.model_dump(mode="json"), arms, AUDIT, ENVIRONMENT))}
+    answer = found["preprocessing"].answer
+    assert "unsegmented, small: normalized: training, whole images" in answer
+    assert "segmented: normalized: training, lungs: crop" in answer

@@ -1,10 +1,12 @@
 """The report of a small run, as a file and as a browser shows it."""
 
+import io
 import json
 import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -48,13 +50,51 @@ def test_the_page_needs_nothing_from_outside(finished):
     assert "http" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.S)
 
 
-def test_every_figure_comes_from_the_runs_files(finished):
-    page = (finished / "report.html").read_text(encoding="utf-8")
+def cells_that_differ(page, run):
+    """Cells of the arms' table and of the scores in full that are not what `metrics.json` of the column's, or heading's, arm says."""
+    arms_table, *others = pd.read_html(io.StringIO(page), flavor="lxml")
+    arms_table, differing = arms_table.set_index(arms_table.columns[0]), []
+    scores = [table for table in others if list(table.columns[:3]) == ["class", "images", "precision"]]
+    headings = re.findall(r"<h3>([^<]+)</h3>", page[page.index('id="scores"') : page.index('id="audits"')])
     for arm in ("unsegmented", "segmented"):
-        metrics = json.loads((finished / arm / "metrics.json").read_text())
-        assert f"{metrics['accuracy']:.3f}" in page
-        for found in metrics["per_class"].values():
-            assert f"{found['recall']:.3f} [" in page
+        metrics = json.loads((run / arm / "metrics.json").read_text())
+        expected = {"accuracy": metrics["accuracy"], "balanced accuracy": metrics["balanced_accuracy"]}
+        expected["AUROC, mean of classes"] = metrics["macro"]["roc_auc"]
+        differing += [(arm, row) for row, value in expected.items() if f"{float(arms_table.loc[row, arm]):.3f}" != f"{value:.3f}"]
+        table = scores[headings.index(arm)].set_index("class")
+        for name, of_class in metrics["per_class"].items():
+            for metric in ("precision", "recall", "specificity", "f1", "roc_auc"):
+                low, high = metrics["intervals"][f"{name}.{metric}"] or (None, None)
+                text = f"{of_class[metric]:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+                differing += [(arm, name, metric)] if str(table.loc[name, metric.replace("_", " ")]) != text else []
+            differing += [(arm, name)] if table.loc[name, "images"] != of_class["support"] else []
+    return differing
+
+
+def test_every_cell_is_what_the_runs_files_say(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert cells_that_differ(page, finished) == []
+
+
+def test_swapped_columns_would_be_seen(finished):
+    """The same page with the two arms' headings exchanged."""
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    swapped = page
+    for before, after in (("unsegmented", "?"), ("segmented", "unsegmented"), ("?", "segmented")):
+        swapped = swapped.replace(f'<th scope="col">{before}<', f'<th scope="col">{after}<')
+    assert swapped != page
+    assert cells_that_differ(swapped, finished)
+    heads = page.replace("<h3>unsegmented</h3>", "<h3>?</h3>").replace("<h3>segmented</h3>", "<h3>unsegmented</h3>")
+    assert cells_that_differ(heads.replace("<h3>?</h3>", "<h3>segmented</h3>"), finished)
+
+
+def test_only_checks_are_counted(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    checks = [row for row in run_checks(read_evidence(finished)) if not row.declares]
+    badges = re.findall(r'<span class="badge \w+">(\d+) [\w ]+</span>', page[: page.index('id="arms"')])
+    assert sum(map(int, badges)) == len(checks) == 27
+    assert "of 27 checks; 11 declarations" in page
+    assert "One validation split" in page
 
 
 def test_all_checks_are_there_once_and_a_planted_source_fails(finished):

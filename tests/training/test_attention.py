@@ -26,14 +26,38 @@ class Quadrants(nn.Module):
         return both if self.outputs == 2 else both[:, :1] - both[:, 1:]
 
 
+class Sides(nn.Module):
+    """Class 0 is a bright blob whose channels are counted on the left, class 1 one on the right: sixteen channels see what is
+    bright on the left half, sixteen more on the right. Grad-CAM weights channels, so it must lie where the class's channels are
+    active."""
+
+    def __init__(self, outputs):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 16, 1, bias=False)
+        with torch.no_grad():
+            self.conv.weight.zero_()
+            self.conv.weight[:8, 0] = self.conv.weight[8:, 1] = 1.0
+        self.outputs = outputs
+
+    def forward(self, x):
+        left = torch.zeros_like(x)
+        left[..., : x.shape[-1] // 2] = 1
+        seen = self.conv(torch.cat([x * left, x * (1 - left)], 1))
+        both = torch.stack([seen[:, :8].mean((1, 2, 3)), seen[:, 8:].mean((1, 2, 3))], 1)
+        return both if self.outputs == 2 else both[:, :1] - both[:, 1:]
+
+
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_the_map_lies_where_the_class_is_read(cpu, outputs):
-    pixels = np.full((2, 32, 32), 200, np.uint8)
-    maps = grad_cam(Quadrants(outputs), Fixed(), pixels, np.array([0, 1]), cpu)
+    """One bright blob on each side of both pictures: the map of class 0 lies on the left one, of class 1 on the right one; of one
+    logit, class 1 is its opposite."""
+    pixels = np.zeros((2, 32, 32), np.uint8)
+    pixels[:, 8:14, 4:10] = pixels[:, 18:24, 22:28] = 200
+    maps = grad_cam(Sides(outputs), Fixed(), pixels, np.array([0, 1]), cpu)
     assert maps.shape == (2, 32, 32)
     assert (maps >= 0).all()
-    if outputs == 2:
-        assert maps[0].sum() > 0
+    assert maps[0, 8:14, 4:10].sum() > 0.9 * maps[0].sum() > 0
+    assert maps[1, 18:24, 22:28].sum() > 0.9 * maps[1].sum() > 0
 
 
 def test_shares_are_of_the_map_inside_the_lungs(cohort, cpu):

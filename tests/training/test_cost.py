@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from darkcovid.compute import keep_memory
-from darkcovid.training.cost import Cost, Meter, measured, rapl_joules
+from darkcovid.training.cost import Cost, Meter, RaplCounters, measured
 
 CPU = torch.device("cpu")
 
@@ -35,18 +35,41 @@ def test_a_fit_is_not_charged_for_memory_that_an_earlier_one_freed():
     assert meter.cost().peak_host_bytes < kept - 200_000_000
 
 
+def packages(folder, **microjoules):
+    for name, count in microjoules.items():
+        package = folder / name.replace("_", ":").replace("rapl", "intel-rapl")
+        package.mkdir(exist_ok=True)
+        (package / "energy_uj").write_text(str(count))
+        (package / "max_energy_range_uj").write_text("10000000")
+
+
 def test_energy_of_the_packages_is_summed_without_their_parts_and_none_where_not_counted(tmp_path):
-    assert rapl_joules(tmp_path) is None
-    for name, microjoules in (("intel-rapl:0", 3_000_000), ("intel-rapl:1", 4_000_000), ("intel-rapl:0:0", 9_000_000)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "energy_uj").write_text(str(microjoules))
-    assert rapl_joules(tmp_path) == 7.0
+    assert RaplCounters(tmp_path).read() is None
+    packages(tmp_path, rapl_0=3_000_000, rapl_1=4_000_000, rapl_0_0=9_000_000)
+    counters = RaplCounters(tmp_path)
+    packages(tmp_path, rapl_0=5_000_000, rapl_1=9_000_000, rapl_0_0=9_900_000)
+    assert counters.read() == 7.0
 
 
-def test_a_resumed_fit_adds_to_what_was_spent_before(monkeypatch):
-    readings = iter([10.0, 25.0])
-    monkeypatch.setattr("darkcovid.training.cost.rapl_joules", lambda: next(readings))
+def test_a_counter_that_begins_anew_is_followed_around(tmp_path):
+    """From 9 of at most 10 J: to 2 J (3 spent), to 8 J (6), to 1 J (3)."""
+    packages(tmp_path, rapl_0=9_000_000)
+    counters, spent = RaplCounters(tmp_path), []
+    for count in (2_000_000, 8_000_000, 1_000_000):
+        packages(tmp_path, rapl_0=count)
+        spent.append(counters.read())
+    assert spent == [3.0, 9.0, 12.0]
+    (tmp_path / "intel-rapl:0" / "max_energy_range_uj").unlink()
+    packages_without_range = tmp_path / "intel-rapl:0" / "energy_uj"
+    packages_without_range.write_text("500000")
+    assert counters.read() is counters.read() is None
+
+
+def test_a_resumed_fit_adds_to_what_was_spent_before(monkeypatch, tmp_path):
+    packages(tmp_path, rapl_0=1_000_000)
+    monkeypatch.setattr("darkcovid.training.cost.RaplCounters", lambda: RaplCounters(tmp_path))
     meter = Meter(CPU, Cost(peak_host_bytes=10**15, host_joules=5.0))
+    packages(tmp_path, rapl_0=9_000_000)
     cost = meter.cost()
-    assert cost.host_joules == 20.0
+    assert cost.host_joules == 13.0
     assert cost.peak_host_bytes == 10**15

@@ -6,7 +6,7 @@ from darkcovid.compute import Compute, pick_compute
 from darkcovid.data.cohort import classification_cohort
 from darkcovid.data.pixels import whole_pixels
 from darkcovid.errors import DarkCovidError, DataError, RequestError
-from darkcovid.recipe import Phantom, Training
+from darkcovid.recipe import Loss, Phantom, Training
 from darkcovid.training.callbacks import History, Recording
 from darkcovid.training.checkpoint import load_checkpoint
 from darkcovid.training.classify import fit_classifier, prepare_classifier
@@ -169,3 +169,12 @@ def test_bf16_trains_too(tiny_recipe, cohort, pixels):
     result = fit_classifier(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, compute)
     assert np.isfinite(result.probabilities).all()
     assert result.probabilities.sum(1) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_validation_loss_is_that_of_the_whole_set_whatever_the_batch_size(tiny_recipe, cohort, pixels, cpu):
+    training = tiny_recipe.training.model_copy(update={"epochs": 1, "loss": Loss(class_weights="balanced"), "batch_size": 5})
+    result = fit_classifier(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, cpu)
+    counts = np.bincount(cohort.labels[cohort.train])
+    weights = (1 / counts)[cohort.labels[cohort.valid]]
+    likely = result.probabilities[cohort.valid][np.arange(cohort.valid.sum()), cohort.labels[cohort.valid]]
+    assert result.fitted.history.rows[-1]["valid_loss"] == pytest.approx(-np.average(np.log(likely), weights=weights), rel=1e-4)

@@ -6,6 +6,7 @@ import torch
 
 from darkcovid.compute import pick_compute
 from darkcovid.errors import RequestError
+from darkcovid.evaluation.evaluate import averaged_views
 from darkcovid.evaluation.metrics import figure, score
 from darkcovid.recipe import Augmentation, Loss, Model, Optimiser, Plateau, Recipe
 from darkcovid.training.callbacks import History
@@ -178,14 +179,20 @@ def test_validation_is_of_the_average_where_there_is_one(tiny_recipe, cohort, pi
     assert not np.array_equal(plain.probabilities, result.probabilities)
 
 
-def test_augmented_views_are_averaged_with_the_plain_one(tiny_recipe, cohort, pixels, cpu):
+def test_augmented_views_stand_beside_the_plain_one_that_predict_shows(tiny_recipe, cohort, pixels, cpu):
     mirror = {"augment": Augmentation(flip=1.0)}
     one = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu)
     both = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1, tta=1), cohort, pixels, cpu)
     flipped = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu).probabilities
     objective = make_objective("softmax", Loss(), cohort.labels, 3, cpu.device)
     mirrored = probabilities(one.fitted.learner.model, pixels[:, :, ::-1], one.normaliser, objective, cpu)
-    np.testing.assert_allclose(both.probabilities, (flipped + mirrored) / 2, atol=1e-4)
+    np.testing.assert_allclose(both.averaged, (flipped + mirrored) / 2, atol=1e-4)
+    np.testing.assert_array_equal(both.probabilities, flipped)
+    np.testing.assert_array_equal(both.judge(pixels), both.probabilities)
+    assert one.averaged is None and averaged_views(cohort, None) == {}
+    valid = averaged_views(cohort, both.averaged)["tta"]["valid"]
+    right = both.averaged[cohort.valid].argmax(1) == cohort.labels[cohort.valid]
+    assert valid["accuracy"] == pytest.approx(right.mean())
 
 
 def test_phases_follow_one_another(tiny_recipe):

@@ -1,6 +1,8 @@
 """Checks 1 to 12: where do the images and labels come from, and what gives the class away before anything is trained?"""
 
-from darkcovid.evaluation.checks.listing import AUTHOR, CLOSE, FAIL, PASS, WARN, Answer, Evidence, audited, check
+from typing import Any
+
+from darkcovid.evaluation.checks.listing import AUTHOR, CLOSE, FAIL, PASS, STATED, WARN, Answer, Evidence, audited, check
 
 STRONG = 0.3  # Cramer's V from which a variable is said to go with the class
 
@@ -50,7 +52,9 @@ def _two_labels(e: Evidence) -> Answer:
 def _sources(e: Evidence) -> Answer:
     names = ("source", "patient_prefix", "license")
     telling = [
-        one for one in e.audit["confounding"] if one["variable"] in names and one["cramers_v"] >= STRONG and one["p"] < 0.05
+        one
+        for one in e.audit["confounding"]
+        if one["variable"] in names and one["cramers_v"] >= STRONG and one.get("p_holm", one["p"]) < 0.05
     ]
     if not telling:
         return PASS, "no source goes with a class"
@@ -65,20 +69,32 @@ def _sources(e: Evidence) -> Answer:
 @check(7, "data", "metadata alone")
 @audited
 def _metadata(e: Evidence) -> Answer:
-    return _beside(e, e.audit["metadata_alone"]["accuracy"], "metadata without any pixel")
+    return _beside(e, e.audit["metadata_alone"], "metadata without any pixel")
 
 
 @check(8, "data", "image statistics alone")
 @audited
 def _statistics(e: Evidence) -> Answer:
-    return _beside(e, e.audit["image_statistics_alone"]["accuracy"], "mean, spread, border and corners of the pixels")
+    return _beside(e, e.audit["image_statistics_alone"], "mean, spread, border and corners of the pixels")
 
 
-def _beside(e: Evidence, alone: float, what: str) -> Answer:
-    luck, words = e.audit["chance"], f"{what}: {alone:.3f}; the best arm {e.best:.3f}, guessing {e.audit['chance']:.3f}"
-    if alone >= e.best - CLOSE:
+def _beside(e: Evidence, baseline: dict[str, Any], what: str) -> Answer:
+    """A baseline that beats the majority class by its interval, against the best arm, which must do so too."""
+    alone, chance, (name, best) = baseline["accuracy"], e.audit["chance"], e.best
+    words = f"{what}: {alone:.3f}; the best arm {name} {best['accuracy']:.3f}, majority class {chance:.3f}"
+    if baseline.get("interval", [alone])[0] <= chance:
+        return PASS, f"{words}: no more than the majority class tells"
+    if best["intervals"]["accuracy"][0] <= majority(best):
+        return WARN, f"{words}: the arm itself does not beat the majority class"
+    if alone >= best["accuracy"] - CLOSE:
         return FAIL, words
-    return (WARN if alone > luck + CLOSE else PASS), words
+    return (WARN if alone > chance + CLOSE else PASS), words
+
+
+def majority(metrics: dict[str, Any]) -> float:
+    """Accuracy of the majority-class baseline on the images scored."""
+    support = [scores["support"] for scores in metrics["per_class"].values()]
+    return max(support) / max(1, sum(support))
 
 
 @check(9, "data", "ages and children")
@@ -104,13 +120,18 @@ def _missing(e: Evidence) -> Answer:
     return (PASS, "about the same in every class") if not uneven else (WARN, "missing more in some classes: " + "; ".join(uneven))
 
 
-@check(11, "data", "flow of images")
+@check(11, "data", "flow of images", declares=True)
 def _flow(e: Evidence) -> Answer:
     arm = next(iter(e.arms.values()))
     used = ", ".join(f"{count} {side}" for side, count in arm["images"].items())
-    return PASS, f"{sum(arm['images'].values())} used ({used}), {arm['bad_images']} unusable ones set aside"
+    words = f"{sum(arm['images'].values())} used ({used}), {arm['bad_images']} unusable ones excluded"
+    excluded = arm.get("excluded_by_label")
+    if not excluded:
+        return STATED, words
+    labels = ", ".join(f"{label or 'no label'} {count}" for label, count in excluded.items())
+    return STATED, f"{words}; of other labels: {labels}"
 
 
-@check(12, "data", "where each label comes from")
+@check(12, "data", "where each label comes from", declares=True)
 def _labels(e: Evidence) -> Answer:
     return AUTHOR, "say who labelled the images, from what, and how often two readers agreed"

@@ -1,16 +1,21 @@
-"""What a believable result must pass, one row each: pass, warn, fail, not run, or for the author to answer.
+"""What a believable result must pass, one row each, and what its author must declare.
 
-After Roberts et al. 2021, DeGrave et al. 2021, Maguolo and Nanni 2021, Garcia Santa Cruz et al. 2021, CLAIM, TRIPOD+AI and
-PROBAST+AI. Everything is read from a run folder's own files.
+A check can fail, or warn, and is counted; a declaration is information, for which nothing but "stated" and "needs the author" is
+possible, and is not. After Roberts et al. 2021, DeGrave et al. 2021, Maguolo and Nanni 2021, Garcia Santa Cruz et al. 2021,
+CLAIM, TRIPOD+AI and PROBAST+AI. Everything is read from a run folder's own files.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from darkcovid.errors import RequestError
+from darkcovid.evaluation.evaluate import headline
 from darkcovid.recipe import AUDIT
+from darkcovid.recipe.recipe import check_arms, validate
 
-PASS, WARN, FAIL, NOT_RUN, AUTHOR = "pass", "warn", "fail", "not run", "needs the author"
+PASS, WARN, FAIL, NOT_RUN, AUTHOR, STATED = "pass", "warn", "fail", "not run", "needs the author", "stated"
 CLOSE = 0.05  # a score without lungs that comes so near the model's own is too near
 
 
@@ -24,46 +29,76 @@ class Evidence:
     audit: dict[str, Any]
     environment: dict[str, Any]
 
-    @property
+    @cached_property
     def arms(self) -> dict[str, dict[str, Any]]:
         """The arms that were asked for."""
         return {name: arm for name, arm in self.comparison["arms"].items() if not name.startswith(AUDIT)}
+
+    @cached_property
+    def scored(self) -> dict[str, dict[str, Any]]:
+        """Their metrics of the set that the headline comes from, see `headline`."""
+        return {name: headline(arm) for name, arm in self.arms.items()}
+
+    @cached_property
+    def invalid(self) -> str:
+        """Why the recipe cannot be run again as it stands; '' where it can."""
+        try:
+            check_arms(validate(self.recipe, ""))
+        except RequestError as error:
+            return str(error)
+        return ""
+
+    @cached_property
+    def recipes(self) -> dict[str, dict[str, Any]]:
+        """Each arm's recipe with the keys that it replaces; where the recipe is not valid, or has no such arm, the whole one."""
+        resolved = {} if self.invalid else validate(self.recipe, "").arm_recipes()
+        plain = {name: recipe.model_dump(mode="json") for name, recipe in resolved.items()}
+        return {name: plain.get(name, self.recipe) for name in self.arms}
 
     def retrained(self, name: str) -> dict[str, Any] | None:
         """An arm of `audit: retrain`, None where there was none."""
         return self.comparison["arms"].get(f"{AUDIT}{name}")
 
     @property
-    def best(self) -> float:
-        """The highest accuracy of any arm."""
-        return max(arm["accuracy"] for arm in self.arms.values())
+    def best(self) -> tuple[str, dict[str, Any]]:
+        """The arm of the highest accuracy, and its metrics."""
+        return max(self.scored.items(), key=lambda item: item[1]["accuracy"])
+
+    def each(self, answer: Callable[[dict[str, Any]], str]) -> str:
+        """What an answer says of every arm's recipe, once where all arms agree, else by arm."""
+        said: dict[str, list[str]] = {}
+        for name, recipe in self.recipes.items():
+            said.setdefault(answer(recipe), []).append(name)
+        return next(iter(said)) if len(said) == 1 else "; ".join(f"{', '.join(names)}: {words}" for words, names in said.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """number, name: of the list; status: one of the five; words: what was found."""
+    """number, name: of the list; status: one of the six; words: what was found; declares: whether it is a declaration."""
 
     number: int
     group: str
     name: str
     status: str
     words: str
+    declares: bool = False
 
 
 Answer = tuple[str, str]
-_TABLE: list[tuple[int, str, str, Callable[[Evidence], Answer]]] = []
+_TABLE: list[tuple[int, str, str, bool, Callable[[Evidence], Answer]]] = []
 
 
 def run_checks(evidence: Evidence) -> list[Check]:
-    """Every check in order."""
+    """Every check and declaration in order."""
     return [
-        Check(number, group, name, *answer(evidence)) for number, group, name, answer in sorted(_TABLE, key=lambda row: row[0])
+        Check(number, group, name, *answer(evidence), declares)
+        for number, group, name, declares, answer in sorted(_TABLE, key=lambda row: row[0])
     ]
 
 
-def check(number: int, group: str, name: str):
+def check(number: int, group: str, name: str, declares: bool = False):
     def register(answer: Callable[[Evidence], Answer]):
-        _TABLE.append((number, group, name, answer))
+        _TABLE.append((number, group, name, declares, answer))
         return answer
 
     return register

@@ -1,28 +1,30 @@
 """Checks 26 to 34: was it scored as it should be, on whom, and how sure is it?"""
 
-from darkcovid.evaluation.checks.listing import AUTHOR, FAIL, PASS, WARN, Answer, Evidence, check
+from darkcovid.evaluation.checks.listing import AUTHOR, FAIL, PASS, STATED, WARN, Answer, Evidence, check
+from darkcovid.evaluation.pairs import ALPHA, holm
 
 FAR = 0.1  # a shown fall of balanced accuracy on images from elsewhere that is too far
 SMALL = 30  # images of a class, below which one of them moves its recall by much
+UNCALIBRATED = 0.1
 
 
-@check(26, "evaluation", "patient-level intervals")
+@check(26, "evaluation", "patient-level intervals", declares=True)
 def _intervals(e: Evidence) -> Answer:
-    return PASS, "95 %, by drawing patients anew 2,000 times"
+    return STATED, "95 %, exact binomial ones of an effective number of patients (Korn and Graubard 1998)"
 
 
-@check(27, "evaluation", "paired tests")
+@check(27, "evaluation", "paired tests", declares=True)
 def _paired(e: Evidence) -> Answer:
     pairs = e.comparison.get("pairs", [])
-    return PASS, "; ".join(pair["sentence"] for pair in pairs) if pairs else "one arm, nothing to compare"
+    return STATED, "; ".join(pair["sentence"] for pair in pairs) if pairs else "one arm, nothing to compare"
 
 
-@check(28, "evaluation", "more than accuracy")
+@check(28, "evaluation", "more than accuracy", declares=True)
 def _metrics(e: Evidence) -> Answer:
-    return PASS, "balanced accuracy, precision, recall, specificity, F1, AUROC, average precision, kappa, MCC of every arm"
+    return STATED, "balanced accuracy, precision, recall, specificity, F1, AUROC, average precision, kappa, MCC of every arm"
 
 
-@check(29, "evaluation", "predictive values")
+@check(29, "evaluation", "predictive values", declares=True)
 def _predictive(e: Evidence) -> Answer:
     return AUTHOR, "given at 1, 5 and 20 % prevalence in metrics.json; say which prevalence the intended use has"
 
@@ -30,32 +32,33 @@ def _predictive(e: Evidence) -> Answer:
 @check(30, "evaluation", "calibration")
 def _calibration(e: Evidence) -> Answer:
     words = ", ".join(
-        f"{name} {arm['ece']:.3f} ({arm['calibration']['ece_after']:.3f} after temperature scaling)"
-        for name, arm in e.arms.items()
+        f"{name} {arm['ece']:.3f} ({arm['calibration']['ece_after']:.3f} after temperature scaling, by "
+        f"{arm['calibration'].get('judged_by', 'the images that it was fitted to')})"
+        for name, arm in e.scored.items()
     )
-    return (WARN if any(arm["ece"] > 0.1 for arm in e.arms.values()) else PASS), f"calibration error: {words}"
+    off = any(arm["ece"] > UNCALIBRATED for arm in e.scored.values())
+    return (WARN if off else PASS), f"calibration error: {words}"
 
 
 @check(31, "evaluation", "subgroups")
 def _subgroups(e: Evidence) -> Answer:
-    arm = next(iter(e.arms.values()))
-    known = [group for group in arm["subgroups"] if group["value"] != "unknown" and group["accuracy"] is not None]
-    if not known:
-        return WARN, "sex, view and age are unknown, or every group has fewer than ten patients"
-    spread = {}
-    for group in known:
-        spread.setdefault(group["variable"], []).append(group["accuracy"])
-    uneven = [name for name, values in spread.items() if max(values) - min(values) > 0.1]
-    words = ", ".join(f"{group['variable']} {group['value']} {group['accuracy']:.2f} (n {group['images']})" for group in known)
-    return (WARN if uneven else PASS), words
+    tests = {(name, test["variable"]): test["p"] for name, arm in e.scored.items() for test in arm.get("subgroup_tests", [])}
+    if not tests:
+        return WARN, "no two groups by sex, view or age of ten patients each are known, so none could be compared"
+    corrected = holm(tests)
+    (name, variable), p = min(corrected.items(), key=lambda item: item[1])
+    groups = [group for group in e.scored[name]["subgroups"] if group["variable"] == variable and group["accuracy"] is not None]
+    words = ", ".join(f"{group['value']} {group['accuracy']:.2f} (n {group['patients']} patients)" for group in groups)
+    words = f"{name}, accuracy by {variable}: {words}; permutation of patients, p {p:.3g} after Holm's correction"
+    return (WARN if p < ALPHA else PASS), words
 
 
 @check(32, "evaluation", "an external set")
 def _external(e: Evidence) -> Answer:
     falls = [
-        (name, place, found["fall"]["balanced_accuracy"])
+        (name, place, metrics["fall"]["balanced_accuracy"])
         for name, arm in e.arms.items()
-        for place, found in arm.get("external", {}).items()
+        for place, metrics in arm.get("external", {}).items()
     ]
     if not falls:
         return AUTHOR, "none was scored; the field's best fall from above .95 to between .70 and .80 AUROC elsewhere"
@@ -68,15 +71,17 @@ def _external(e: Evidence) -> Answer:
     return (FAIL if any(fall["fall"] > FAR for fall in shown) else WARN if shown else PASS), f"balanced accuracy of {words}"
 
 
-@check(33, "evaluation", "worst confident errors")
+@check(33, "evaluation", "worst confident errors", declares=True)
 def _errors(e: Evidence) -> Answer:
     return AUTHOR, "look at the surest mistakes in plots/gradcam.png, and at predictions.csv"
 
 
 @check(34, "evaluation", "smallest class")
 def _smallest(e: Evidence) -> Answer:
-    arm = next(iter(e.arms.values()))
-    scored = arm.get("test", arm)["per_class"]
-    name, found = min(scored.items(), key=lambda item: item[1]["support"])
-    words = f"{name} has {found['support']} images among those scored: one is {1 / max(found['support'], 1):.1%} of its recall"
-    return (WARN if found["support"] < SMALL else PASS), words
+    arm = next(iter(e.scored.values()))
+    counts = arm.get("images_per_class") or {name: {"images": of["support"]} for name, of in arm["per_class"].items()}
+    name, count = min(counts.items(), key=lambda item: item[1]["images"])
+    of = f" of {count['patients']} patients" if "patients" in count else ""
+    one = 1 / max(count["images"], 1)
+    words = f"{name} has {count['images']} images{of} among those scored: one image is {one:.1%} of its recall"
+    return (WARN if min(count.values()) < SMALL else PASS), words

@@ -1,62 +1,97 @@
 """Checks 19 to 25: was the class read from the lungs?"""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from darkcovid.evaluation.checks.listing import AUTHOR, CLOSE, FAIL, NOT_RUN, PASS, WARN, Answer, Evidence, audited, check
+from darkcovid.evaluation.checks.listing import AUTHOR, CLOSE, FAIL, NOT_RUN, PASS, STATED, WARN, Answer, Evidence, audited, check
+from darkcovid.evaluation.skill import class_view, skills_left
+
+UNASKED = "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
 
 
-def _shortcuts(evidence: Evidence, view: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    for name, arm in evidence.arms.items():
-        audit = arm.get("shortcuts", {})
-        if view in audit:
-            yield name, audit, audit[view]
+MUCH, SOME = 0.5, 0.2  # shares of the skill that are left without lungs
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What an arm can still do with something hidden. whole: the share of its accuracy above the majority class's, None where it
+    has none; by_class: of each class with skill, `skills_left`; words: what was measured."""
+
+    whole: float | None
+    by_class: dict[str, float]
+    words: str
+
+    @property
+    def worst(self) -> float:
+        return max([self.whole or 0.0, *self.by_class.values()])
 
 
 @check(19, "shortcuts", "lungs erased")
 def _erased(e: Evidence) -> Answer:
-    arm, luck = e.retrained("no_lungs"), e.audit.get("chance")
-    if arm is not None and luck is not None:
-        reference = next(iter(e.arms.values()))["accuracy"]
-        left = _skill(arm["accuracy"], reference, luck)
-        words = f"trained again without lungs {arm['accuracy']:.3f}, with them {reference:.3f}, guessing {luck:.3f}"
-        return _judged(left), f"{words}: {left:.0%} of the skill above guessing needs no lungs"
-    found = [one for one in _shortcuts(e, "lungs_erased") if one[1]["skill_without_lungs"] is not None]
-    if not found:
-        return NOT_RUN, "the recipe's audit is not `shortcuts`, or no lungs were trusted"
-    name, audit, view = max(found, key=lambda one: one[1]["skill_without_lungs"])
-    left = audit["skill_without_lungs"]
-    words = (
-        f"{name}: {view['accuracy']:.3f} with the lungs erased, {audit['plain']['accuracy']:.3f} with them, "
-        f"guessing {audit['chance']:.3f}"
-    )
-    return _judged(left), f"{words}: {left:.0%} of the skill above guessing needs no lungs (not trained again)"
+    left = _left(e, "no_lungs", "lungs_erased", "the lungs erased")
+    return _judged(left) if left else (NOT_RUN, UNASKED)
 
 
-def _skill(without: float, reference: float, luck: float) -> float:
-    return max(0.0, (without - luck) / (reference - luck)) if reference > luck else 0.0
-
-
-def _judged(left: float) -> str:
-    return FAIL if left > 0.5 else WARN if left > 0.2 else PASS
-
-
-@check(20, "shortcuts", "lungs only")
+@check(20, "shortcuts", "lungs only", declares=True)
 def _only(e: Evidence) -> Answer:
-    arm = e.retrained("lungs_only")
-    if arm is not None:
-        return PASS, f"trained again on nothing but the lungs: {arm['accuracy']:.3f}"
-    return _listed(e, "lungs_only", "nothing but the lungs")
+    left = _left(e, "lungs_only", "lungs_only", "nothing but the lungs")
+    return (STATED, "; ".join(one.words for one in left)) if left else (NOT_RUN, UNASKED)
 
 
 @check(21, "shortcuts", "border only")
 def _border(e: Evidence) -> Answer:
-    return _suspicious(e, "border_only", "nothing but a border")
+    left = _left(e, "border_only", "border_only", "nothing but a strip of a tenth of the sides along the border")
+    return _judged(left) if left else (NOT_RUN, UNASKED)
 
 
 @check(22, "shortcuts", "a 16-px thumbnail only")
 def _thumbnail(e: Evidence) -> Answer:
-    return _suspicious(e, "thumbnail", "16 pixels a side")
+    left = _left(e, "thumbnail", "thumbnail", "16 pixels a side, on which coarse signs of the lungs can still be seen")
+    if not left:
+        return NOT_RUN, UNASKED
+    status, words = _judged(left)
+    return (WARN if status == FAIL else status), words
+
+
+def _left(e: Evidence, retrained: str, view: str, how: str) -> list[Left]:
+    """The first arm trained again where `audit: retrain` did that, else every arm as it is, asked without training again."""
+    arm, chance = e.retrained(retrained), e.audit.get("chance")
+    if arm is not None and chance is not None:
+        name, reference = next(iter(e.arms.items()))
+        words = f"{name} trained again on {how}: accuracy {arm['accuracy']:.3f}, as it was {reference['accuracy']:.3f}"
+        kept = arm.get("untrusted_lungs", 0) if retrained == "no_lungs" else 0
+        words += f", majority class {chance:.3f}"
+        words += f" ({kept} images whose lung mask is not trusted keep their lungs)" if kept else ""
+        views = class_view(reference), class_view(arm)
+        return [Left(_share(arm, reference, chance), skills_left(*views), words)]
+    return [
+        Left(
+            _share(audit[view], audit["plain"], audit["chance"]),
+            skills_left(audit["plain"], audit[view]),
+            f"{name} on {how}: accuracy {audit[view]['accuracy']:.3f}, as it was {audit['plain']['accuracy']:.3f}, majority "
+            f"class {audit['chance']:.3f} (not trained again, {audit['images']} images whose lung mask is trusted)",
+        )
+        for name, arm in e.arms.items()
+        if view in (audit := arm.get("shortcuts", {}))
+    ]
+
+
+def _share(hidden: dict[str, Any], plain: dict[str, Any], chance: float) -> float | None:
+    """Of the accuracy above the majority class's, what is left; 0 where its interval reaches that."""
+    left, full = hidden["accuracy"] - chance, plain["accuracy"] - chance
+    low = hidden.get("intervals", {}).get("accuracy", [hidden["accuracy"]])[0]
+    return (left / full if low > chance and left > 0 else 0.0) if full > 0 else None
+
+
+def _judged(left: list[Left]) -> Answer:
+    """By the arm of which most is left, whole or of one class."""
+    worst = max(left, key=lambda one: one.worst)
+    if worst.whole is None and not worst.by_class:
+        return PASS, f"{worst.words}: no skill that could be left"
+    shares = [] if worst.whole is None else [f"{worst.whole:.0%} of the accuracy above the majority class"]
+    shares += [f"{share:.0%} of the skill with {name}" for name, share in worst.by_class.items()]
+    status = FAIL if worst.worst > MUCH else WARN if worst.worst > SOME else PASS
+    return status, f"{worst.words}; left are {', '.join(shares)}"
 
 
 @check(23, "shortcuts", "the source from the same pixels")
@@ -99,23 +134,3 @@ def _gradcam(e: Evidence) -> Answer:
 
 def _percent(share: float | None) -> str:
     return "no map" if share is None else f"{share:.0%}"
-
-
-def _suspicious(e: Evidence, name: str, what: str) -> Answer:
-    """A view in which there should be little to see."""
-    arm, luck = e.retrained(name), e.audit.get("chance")
-    if arm is not None and luck is not None:
-        words = f"trained again on {what}: {arm['accuracy']:.3f}, guessing {luck:.3f}"
-        return (WARN if arm["intervals"]["accuracy"][0] > luck else PASS), words
-    found = list(_shortcuts(e, name))
-    status, words = _listed(e, name, what)
-    if any(view["accuracy"] > audit["chance"] + 0.1 for _, audit, view in found):
-        return WARN, words
-    return status, words
-
-
-def _listed(e: Evidence, view_name: str, what: str) -> Answer:
-    found = list(_shortcuts(e, view_name))
-    if not found:
-        return NOT_RUN, "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
-    return PASS, f"{what}: " + ", ".join(f"{name} {view['accuracy']:.3f}" for name, _, view in found)
