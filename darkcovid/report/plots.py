@@ -35,8 +35,8 @@ def class_colors(count: int) -> list[str]:
 
 
 def shown(classes: Sequence[str]) -> list[str]:
-    """The names of classes as the figure's fonts can draw them: as they are, or `class 2` for the second where a letter of it is in
-    no font, so that nothing is drawn as a box."""
+    """The names of classes as the figure's fonts can draw them: as they are, or `class 2` for the second where a letter of it is
+    in no font, so that nothing is drawn as a box."""
     glyphs = set().union(*(get_font(path).get_charmap() for path in _font_files()))
     return [
         name if all(ord(letter) in glyphs or letter == " " for letter in name) else f"class {number}"

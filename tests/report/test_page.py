@@ -1,10 +1,10 @@
 """The report of a small run, as a file and as a browser shows it."""
 
-import io
 import json
 import re
 import shutil
 import subprocess
+from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
@@ -50,24 +50,55 @@ def test_the_page_needs_nothing_from_outside(finished):
     assert "http" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.S)
 
 
+class Tables(HTMLParser):
+    """Every table of a page: its rows, each a list of its cells' texts."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tables, self.cell = [], None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.cell = ""
+
+    def handle_data(self, data):
+        if self.cell is not None:
+            self.cell += data
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append(self.cell.strip())
+            self.cell = None
+
+
+def frames(page):
+    """A page's tables, the first row of each as its heading."""
+    return [pd.DataFrame(rows, columns=head) for head, *rows in Tables(page).tables if all(len(row) == len(head) for row in rows)]
+
+
 def cells_that_differ(page, run):
-    """Cells of the arms' table and of the scores in full that are not what `metrics.json` of the column's, or heading's, arm says."""
-    arms_table, *others = pd.read_html(io.StringIO(page), flavor="lxml")
-    arms_table, differing = arms_table.set_index(arms_table.columns[0]), []
+    """Cells of the arms' table and of the scores in full that are not what the `metrics.json` of their arm says."""
+    arms_table, *others = frames(page)
+    arms_table, differing = arms_table.set_index(""), []
     scores = [table for table in others if list(table.columns[:3]) == ["class", "images", "precision"]]
     headings = re.findall(r"<h3>([^<]+)</h3>", page[page.index('id="scores"') : page.index('id="audits"')])
     for arm in ("unsegmented", "segmented"):
         metrics = json.loads((run / arm / "metrics.json").read_text())
         expected = {"accuracy": metrics["accuracy"], "balanced accuracy": metrics["balanced_accuracy"]}
         expected["AUROC, mean of classes"] = metrics["macro"]["roc_auc"]
-        differing += [(arm, row) for row, value in expected.items() if f"{float(arms_table.loc[row, arm]):.3f}" != f"{value:.3f}"]
+        differing += [(arm, row) for row, value in expected.items() if arms_table.loc[row, arm] != f"{value:.3f}"]
         table = scores[headings.index(arm)].set_index("class")
         for name, of_class in metrics["per_class"].items():
             for metric in ("precision", "recall", "specificity", "f1", "roc_auc"):
                 low, high = metrics["intervals"][f"{name}.{metric}"] or (None, None)
                 text = f"{of_class[metric]:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
                 differing += [(arm, name, metric)] if str(table.loc[name, metric.replace("_", " ")]) != text else []
-            differing += [(arm, name)] if table.loc[name, "images"] != of_class["support"] else []
+            differing += [(arm, name)] if table.loc[name, "images"] != str(of_class["support"]) else []
     return differing
 
 

@@ -58,7 +58,8 @@ def _left(e: Evidence, retrained: str, view: str, how: str) -> list[Left]:
     arm, chance = e.retrained(retrained), e.audit.get("chance")
     if arm is not None and chance is not None:
         name, reference = next(iter(e.arms.items()))
-        words = f"{name} trained again on {how}: accuracy {arm['accuracy']:.3f}, as it was {reference['accuracy']:.3f}"
+        again = "without lungs" if retrained == "no_lungs" else f"on {how}"
+        words = f"{name} trained again {again}: accuracy {arm['accuracy']:.3f}, as it was {reference['accuracy']:.3f}"
         kept = arm.get("untrusted_lungs", 0) if retrained == "no_lungs" else 0
         words += f", majority class {chance:.3f}"
         words += f" ({kept} images whose lung mask is not trusted keep their lungs)" if kept else ""
