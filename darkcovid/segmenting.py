@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from darkcovid.compute import Compute
-from darkcovid.data.images import FoundImage, open_image, png_name
+from darkcovid.data.images import FoundImage, open_image, png_names
 from darkcovid.data.intake import in_threads
 from darkcovid.data.pixels import mask_picture, resized, save_png
 from darkcovid.lungs.crop import crop_box
@@ -50,27 +50,31 @@ def segment_images(
 
     An image that cannot be read is a row with the reason, and no files.
     """
-    rows = []
+    rows, results = [], png_names([image.name for image in images])
     for start in range(0, len(images), BATCH):
-        rows += _segment_batch(images[start : start + BATCH], segmenter, compute, margin, folder)
+        block = slice(start, start + BATCH)
+        rows += _segment_batch(images[block], results[block], segmenter, compute, margin, folder)
         on_batch(len(rows))
     write_text(folder / "lungs.csv", pd.DataFrame([asdict(row) for row in rows]).to_csv(index=False))
     return rows
 
 
 def _segment_batch(
-    images: Sequence[FoundImage], segmenter: Segmenter, compute: Compute, margin: float, folder: Path
+    images: Sequence[FoundImage], results: Sequence[str], segmenter: Segmenter, compute: Compute, margin: float, folder: Path
 ) -> list[SegmentedImage]:
     opened = in_threads(open_image, images)
     sound = [image for image, fault in opened if fault is None]
     lungs = _lungs(sound, segmenter, compute)
-    work = [(named, image, fault, None if fault else next(lungs)) for named, (image, fault) in zip(images, opened, strict=True)]
+    work = [
+        (named, result, image, fault, None if fault else next(lungs))
+        for named, result, (image, fault) in zip(images, results, opened, strict=True)
+    ]
 
     def finish(item) -> SegmentedImage:
-        named, image, fault, found = item
+        named, result, image, fault, found = item
         if fault:
             return SegmentedImage(named.name, 0, 0, 0, 0, 0, 0, 0.0, False, fault)
-        return _write(named.name, image, found, margin, folder)
+        return _write(named.name, result, image, found, margin, folder)
 
     return in_threads(finish, work)
 
@@ -82,15 +86,15 @@ def _lungs(images: Sequence[Image.Image], segmenter: Segmenter, compute: Compute
     yield from find_lungs(pixels, segmenter, compute)
 
 
-def _write(name: str, image: Image.Image, found: Found, margin: float, folder: Path) -> SegmentedImage:
+def _write(name: str, result: str, image: Image.Image, found: Found, margin: float, folder: Path) -> SegmentedImage:
     mask, reason = found
     crop = crop_box(mask, reason, margin)
     height, width = image.height, image.width
     top, left, bottom, right = (round(share * side) for share, side in zip(crop, (height, width) * 2, strict=True))
     full_mask = mask_picture(mask).resize(image.size, Image.Resampling.BILINEAR)
     overlay = lung_overlay(image, [(mask, UNTRUSTED if reason else PREDICTED)], crop)
-    save_png(full_mask.point(lambda value: 255 * (value > 127)), folder / "masks" / png_name(name))
-    save_png(image.crop((left, top, right, bottom)), folder / "crops" / png_name(name))
-    save_png(overlay, folder / "overlays" / png_name(name))
+    save_png(full_mask.point(lambda value: 255 * (value > 127)), folder / "masks" / result)
+    save_png(image.crop((left, top, right, bottom)), folder / "crops" / result)
+    save_png(overlay, folder / "overlays" / result)
     area = float(mask.mean())
     return SegmentedImage(name, width, height, top, left, bottom, right, area, reason is None, reason or "")

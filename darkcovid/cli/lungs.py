@@ -30,7 +30,7 @@ def segment(
         from darkcovid.report.progress import counting
         from darkcovid.segmenting import segment_images
 
-        images = find_images(target, data_root)
+        images = find_images(target, data_root, lambda line: typer.echo(line, err=True))
         segmenter, compute = load_segmenter(weights), pick_compute(device)
         with counting("segmenting", len(images)) as show:
             return segment_images(images, segmenter, compute, margin, out, show)

@@ -32,7 +32,8 @@ def predict(
         from darkcovid.serving.answers import answer_images, write_csv
         from darkcovid.serving.predict import load_predictor
 
-        images, predictor = find_images(target, data_root), load_predictor(run, arm, device)
+        images = find_images(target, data_root, lambda line: typer.echo(line, err=True))
+        predictor = load_predictor(run, arm, device)
         typer.echo(f"asking {predictor.model.fit} of {predictor.model.run.name}", err=True)
         with counting("predicting", len(images)) as show:
             answers = answer_images(predictor, images, explain, show)

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from darkcovid.data.container import without_metadata
+from darkcovid.data.container import JPEG, PNG, without_metadata
 from darkcovid.data.dicom import dicom_grayscale, is_dicom
 from darkcovid.errors import DataError, one_line
 
@@ -42,6 +42,15 @@ def open_grayscale(path: str | Path) -> Image.Image:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or one_line(error)})") from None
+
+
+def looks_like_image(path: str | Path) -> bool:
+    """Whether a file begins as a PNG, JPEG or DICOM does, whatever it is called; false where it cannot be read."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(len(PNG)).startswith((PNG, JPEG)) or (file.seek(0) == 0 and is_dicom(file))
+    except OSError:
+        return False
 
 
 def bytes_grayscale(content: bytes, name: str, most_pixels: int = MAX_PIXELS) -> Image.Image:

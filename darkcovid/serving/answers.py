@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from darkcovid.data.images import FoundImage, open_image, png_name
+from darkcovid.data.images import FoundImage, open_image, png_names
 from darkcovid.data.intake import in_threads
 from darkcovid.data.pixels import save_png
 from darkcovid.paths import write_text
@@ -29,6 +29,7 @@ def answer_images(
     """An answer an image, in order: image, label, probabilities, lungs_trusted, warnings; the label of one that cannot be read
     is None, and its warning says why. explain: the folder for overlays, one PNG an image."""
     answers: list[dict[str, Any]] = []
+    overlays = dict(zip(images, png_names([image.name for image in images]), strict=True))
     for start in range(0, len(images), BATCH):
         block = images[start : start + BATCH]
         opened = in_threads(open_image, block)
@@ -37,7 +38,7 @@ def answer_images(
             prediction = None if fault else next(predictions)
             answers.append(_answer(named.name, prediction, fault))
             if explain is not None and prediction is not None:
-                save_png(explained(image, prediction.heat), explain / png_name(named.name))
+                save_png(explained(image, prediction.heat), explain / overlays[named])
         on_batch(len(answers))
     return answers
 
