@@ -14,6 +14,8 @@ LIBRARIES = ("captum", "fastai", "fastcore", "fastprogress", "fasttransform", "p
 DEPRECATIONS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 KNOWN = (
     (r"Setting (forward, )?backward hooks", UserWarning),  # captum, on every use
+    (r"Initializing zero-element tensors is a no-op", UserWarning),  # torch, of a network that is then refused
+    (r"PySpark does not yet fully support pandas", FutureWarning),
     (r".*pin_memory.* no accelerator is found", UserWarning),  # torch, where there is no GPU
 )
 
