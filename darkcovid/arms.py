@@ -181,6 +181,7 @@ def _write_ending(
         "classes": cohort.classes,
         "images": sides,
         "parameters": parameter_counts(fitted.learner.model)[0],
+        "excluded_by_label": cohort.excluded_by_label,
         "bad_images": len(cohort.bad),
         "bad": [{"image": bad.path, "reason": bad.reason} for bad in cohort.bad],
     }

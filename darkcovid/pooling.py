@@ -32,7 +32,11 @@ def pool_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
     each = {name: json.loads((path / "metrics.json").read_text()) for name, path in fits.items()}
     write_json(folder / "timing.json", _pooled_timing([json.loads((path / "timing.json").read_text()) for path in fits.values()]))
     first = next(iter(each.values()))
-    common = {key: first[key] for key in ("classes", "parameters", "bad_images", "bad", "untrusted_lungs") if key in first}
+    common = {
+        key: first[key]
+        for key in ("classes", "parameters", "excluded_by_label", "bad_images", "bad", "untrusted_lungs")
+        if key in first
+    }
     if task == "lung_segmentation":
         scores = [found for path in fits.values() for found in read_scores(path / "predictions.csv")]
         pooled, figures = summarise(scores), {name: _lung_figures(metrics) for name, metrics in each.items()}

@@ -1,7 +1,9 @@
 """A recipe's cohort: the manifest rows it selects, each one's class and side, and the files behind them."""
 
+import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +43,7 @@ class Cohort:
     sizes: np.ndarray
     bad: tuple[Bad, ...]
     manifest: Manifest
+    excluded_by_label: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -106,13 +109,39 @@ def classification_cohort(data: Data, cache_dir: Path) -> Cohort:
     """
     manifest, labels = chosen_rows(data, cache_dir)
     codes = labels.map({name: index for index, name in enumerate(data.classes)}).to_numpy(np.int64)
-    return assemble(manifest, data, codes, split_sides(manifest.rows, labels, data.split), data.classes, cache_dir)
+    cohort = assemble(manifest, data, codes, split_sides(manifest.rows, labels, data.split), data.classes, cache_dir)
+    return replace(cohort, excluded_by_label=excluded_by_label(selected(data, cache_dir), data))
+
+
+def excluded_by_label(manifest: Manifest, data: Data) -> dict[str, int]:
+    """How many rows are of no class of the recipe, by their label, the most first; '' is no label."""
+    labels = _wanted_labels(manifest, data)
+    counts = Counter(labels[~labels.isin(data.classes) & rows_where(manifest, data)].tolist())
+    return dict(counts.most_common())
+
+
+def check_label_spelling(labels: pd.Series, classes: Sequence[str], where: str) -> None:
+    """Raises RequestError: labels that differ from a class only in case, blanks, hyphens or underscores; they would leave the run
+    as if they were other labels."""
+    plain = {_plain(name): name for name in classes}
+    for label, count in Counter(labels.tolist()).most_common():
+        meant = plain.get(_plain(label))
+        if meant is not None and label not in classes:
+            raise RequestError(
+                f"{where}: {count} rows are labelled {label!r}, which is the class {meant!r} but for its spelling; "
+                "spell them alike in the manifest or in the recipe"
+            )
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"[\s_-]+", "", label).casefold()
 
 
 def chosen_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series]:
     """The manifest's rows that a recipe's `data` asks for, and their labels; no file is looked at. Raises RequestError: a
     class without images."""
     manifest = selected(data, cache_dir)
+    check_label_spelling(manifest.rows[data.label_column], data.classes, f"data.classes: {data.manifest}")
     labels = _wanted_labels(manifest, data)
     chosen = labels.isin(data.classes) & rows_where(manifest, data)
     for name in data.classes:

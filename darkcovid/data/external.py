@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from darkcovid.data.cohort import Cohort, assemble, rows_where, selected
+from darkcovid.data.cohort import Cohort, assemble, check_label_spelling, rows_where, selected
 from darkcovid.data.duplicates import SIZE, near_pairs
 from darkcovid.data.pixels import whole_pixels
 from darkcovid.data.sides import patient_groups
@@ -45,6 +45,7 @@ def _external_set(external: External, data: Data, cohort: Cohort, cache_dir: Pat
     name, asked = external.called, _as_data(external, data)
     manifest = selected(asked, cache_dir)
     translated = external.classes or {label: label for label in data.classes}
+    check_label_spelling(manifest.rows[external.label_column], list(translated), "labels")
     labels = manifest.rows[external.label_column].map(translated)
     known = np.zeros(len(labels), bool)
     if external.patients == "same":

@@ -3,6 +3,7 @@
 Whatever an audit asks is a sum over images, so an archive can be counted in parts, on any machine, with one answer.
 """
 
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ FOLDS = 5
 DIGITS = 3
 FEW = 20
 UNKNOWN = "nan"
+AGE = re.compile(r"(\d+(?:\.\d*)?)\s*(y|m|w|d|years?|months?|weeks?|days?)?", re.IGNORECASE)
+PER_YEAR = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
+MAX_AGE = 130.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +77,20 @@ def metadata(rows: pd.DataFrame) -> pd.DataFrame:
     table["patient_prefix"] = rows.patient_id.str.split("-").str[0].where(rows.patient_id.str.contains("-"), "")
     for name in ("view", "sex", "license", "source"):
         table[name] = rows[name]
-    for name in ("width", "height", "bytes", "age"):
+    for name in ("width", "height", "bytes"):
         table[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)
+    table["age"] = [parse_age(text) for text in rows.age]
     table["aspect"] = table.width / table.height
     table["bytes_per_pixel"] = table.bytes / (table.width * table.height)
     return table[[*CATEGORIES, *NUMBERS]]
+
+
+def parse_age(text: object) -> float:
+    """An age in years: a number of 0 to 130, or DICOM's Age String (PS3.5, 6.2: three digits and D, W, M or Y for days, weeks,
+    months or years); nan where it is neither."""
+    match = AGE.fullmatch(str(text).strip())
+    years = float(match[1]) / PER_YEAR[(match[2] or "y")[0].lower()] if match else float("nan")
+    return years if years <= MAX_AGE else float("nan")
 
 
 def varying(table: pd.DataFrame) -> pd.DataFrame:

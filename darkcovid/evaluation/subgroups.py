@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from darkcovid.data.facts import parse_age
 from darkcovid.evaluation.estimates import Interval, proportion
 from darkcovid.evaluation.intervals import codes_of
 
@@ -91,7 +92,7 @@ def _values(table: pd.DataFrame, variable: str) -> pd.Series:
 def age_bands(ages: pd.Series) -> pd.Series:
     """Ages in years as text to bands such as 40-59, '' where unknown."""
     names = [f"{low}-{high - 1}" if high < AGES[-1] else f"{low} and over" for low, high in pairwise(AGES)]
-    return pd.cut(pd.to_numeric(ages, errors="coerce"), AGES, right=False, labels=names).astype(object).fillna("")
+    return pd.cut(ages.map(parse_age), AGES, right=False, labels=names).astype(object).fillna("")
 
 
 def _subgroup(variable: str, value: str, rows: pd.DataFrame, right: np.ndarray) -> Subgroup:

@@ -10,6 +10,7 @@ from rich.progress import Progress as Bars
 
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
+from darkcovid.data.facts import parse_age
 from darkcovid.report.duration import duration
 from darkcovid.training.callbacks import History
 
@@ -29,6 +30,16 @@ class Progress:
         for side, of_class in counts.items():
             classes = ", ".join(f"{count} {label}" for label, count in of_class.items())
             self.stage(f"{names[side]}: {sum(of_class.values())} images ({classes})")
+        if cohort.excluded_by_label:
+            labels = [f"{count} {label or 'without a label'}" for label, count in cohort.excluded_by_label.items()]
+            shown = ", ".join(labels[:8]) + (f", {len(labels) - 8} more labels" if len(labels) > 8 else "")
+            self.stage(f"excluded, being of no class: {sum(cohort.excluded_by_label.values())} images ({shown})")
+        ages = cohort.rows.age[cohort.rows.age != ""]
+        unread = ages[ages.map(parse_age).isna()]
+        if len(unread):
+            self.stage(
+                f"ages: {len(unread)} of {len(ages)} cannot be read, such as {unread.iloc[0]!r}; give years, or 070Y, 018M"
+            )
         for bad in cohort.bad[:5]:
             self.stage(f"set aside: {bad.path} ({bad.reason})")
         if len(cohort.bad) > 5:

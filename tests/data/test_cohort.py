@@ -143,3 +143,28 @@ def test_the_size_of_every_image_is_known_and_follows_it(on_disk, tmp_path):
     assert cohort.sizes.tolist() == [list(Image.open(file).size) for file in cohort.files]
     assert cohort.sizes[2].tolist() == [31, 57]
     assert cohort.take(np.array([5, 2])).sizes.tolist() == [cohort.sizes[5].tolist(), [31, 57]]
+
+
+@pytest.mark.parametrize("spelling", ["COVID", "Covid", "co vid", "co-vid"])
+@pytest.mark.parametrize("classes", [("covid", "no_finding", "pneumonia"), ("covid", "rest")])
+def test_a_label_that_is_a_class_but_for_its_spelling_is_refused(phantom_data, cohort, cache_dir, tmp_path, spelling, classes):
+    rows = cohort.rows.copy()
+    covid = rows.index[rows.label == "covid"]
+    rows.loc[covid[::3], "label"] = spelling
+    manifest = tmp_path / "manifest.csv"
+    rows.to_csv(manifest, index=False)
+    data = phantom_data.model_copy(update={"manifest": str(manifest), "root": str(cohort.manifest.roots[0]), "classes": classes})
+    with pytest.raises(RequestError, match=f"{len(covid[::3])} rows are labelled '{spelling}', which is the class 'covid' but"):
+        classification_cohort(data, cache_dir)
+
+
+def test_rows_of_no_class_are_counted_by_their_label(phantom_data, cohort, cache_dir, tmp_path):
+    rows = cohort.rows.copy()
+    rows.loc[rows.index[rows.label == "pneumonia"], "label"] = "sars"
+    rows.loc[rows.index[rows.label == "covid"][:2], "label"] = ""
+    manifest = tmp_path / "manifest.csv"
+    rows.to_csv(manifest, index=False)
+    update = {"manifest": str(manifest), "root": str(cohort.manifest.roots[0]), "classes": ("covid", "no_finding")}
+    counted = classification_cohort(phantom_data.model_copy(update=update), cache_dir)
+    assert counted.excluded_by_label == {"sars": int((cohort.rows.label == "pneumonia").sum()), "": 2}
+    assert cohort.excluded_by_label == {}

@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from darkcovid.data.facts import TableFacts, count_values, facts_of, rounded, stands_for_patient
+from darkcovid.data.facts import TableFacts, count_values, facts_of, metadata, parse_age, rounded, stands_for_patient
 from darkcovid.data.manifest import OPTIONAL
+from darkcovid.evaluation.subgroups import age_bands
 
 
 @pytest.fixture
@@ -51,3 +52,23 @@ def test_what_is_drawn_does_not_depend_on_the_order(table):
     again = TableFacts(table.sample(frac=1, random_state=1)).some(40)
     pd.testing.assert_frame_equal(some, again)
     assert len(set(some.path)) == 40
+
+
+AGES = {
+    "70": 70, "45.5": 45.5, "070Y": 70, "018M": 1.5, "003W": 21 / 365.25, "012D": 12 / 365.25, " 45 years ": 45,
+    "8 months": 8 / 12,    "0": 0, "130": 130, "-1": None, "411": None, "": None, "adult": None, "070X": None, "nan": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", AGES)
+def test_ages_are_years_in_any_of_their_forms(text):
+    age = parse_age(text)
+    assert np.isnan(age) if AGES[text] is None else age == pytest.approx(AGES[text])
+
+
+def test_ages_in_dicoms_form_tell_what_plain_ones_tell(cohort):
+    ages = [{"covid": 70, "no_finding": 45, "pneumonia": 5}[cohort.classes[label]] for label in cohort.labels]
+    plain = metadata(cohort.rows.assign(age=[str(age) for age in ages])).age
+    dicom = metadata(cohort.rows.assign(age=[f"{age:03d}Y" for age in ages])).age
+    assert plain.tolist() == dicom.tolist() == [float(age) for age in ages]
+    assert age_bands(pd.Series(["070Y", "018M", "-1", "411"])).tolist() == [*age_bands(pd.Series(["70", "1.5"])), "", ""]
