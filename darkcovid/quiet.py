@@ -9,8 +9,10 @@ import os
 import sys
 import warnings
 
-LIBRARIES = ("captum", "fastai", "fastcore", "fastprogress", "fasttransform", "pandas", "plum", "segmentation_models_pytorch",
-             "timm", "torch", "torchvision")  # fmt: skip
+LIBRARIES = (
+    *("captum", "fastai", "fastcore", "fastprogress", "fasttransform", "pandas", "plum", "pyspark"),
+    *("segmentation_models_pytorch", "timm", "torch", "torchvision"),
+)
 DEPRECATIONS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 KNOWN = (
     (r"Setting (forward, )?backward hooks", UserWarning),  # captum, on every use

@@ -1,5 +1,6 @@
 """The manifest is the only list of images: a CSV or Parquet file, a row an image. Nothing walks folders behind its back."""
 
+import csv
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,6 +96,9 @@ def leaving(rows: pd.DataFrame) -> pd.Series:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
+    header = _header(path)
+    if header:
+        refuse_missing_columns(path, [name.strip() for name in header])  # before pandas, which is slow with many columns
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", encoding_errors="strict")
     except (ValueError, OSError) as error:
@@ -102,6 +106,15 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if not isinstance(rows.index, pd.RangeIndex):  # pandas takes what is too much for an index
         raise DataError(f"{path}: not a readable CSV manifest (its rows have more cells than its header)")
     return rows
+
+
+def _header(path: Path) -> list[str]:
+    """The cells of a CSV's first line; none where that cannot be read, which pandas then says."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return next(csv.reader(file), [])
+    except (ValueError, OSError, csv.Error):
+        return []
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
