@@ -25,7 +25,7 @@ class Steps(Callback):
 
     def after_loss(self):
         if self.training:
-            self.losses.append(float(self.loss))
+            self.losses.append(float(self.loss.detach()))
 
 
 def smooth_model(*_):
