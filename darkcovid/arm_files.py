@@ -15,6 +15,7 @@ from darkcovid.data.decode import open_grayscale
 from darkcovid.data.normalise import described
 from darkcovid.data.split import spread
 from darkcovid.evaluation.confounding import usual_statistics
+from darkcovid.fingerprint import cohort_table
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.paths import write_text
 from darkcovid.recipe import Recipe
@@ -30,16 +31,8 @@ MOST = 1000  # images of which the usual statistics are taken
 
 def write_split(folder: Path, cohort: Cohort, reasons: tuple[str | None, ...]) -> None:
     """`split.csv`: image, patient, label, side, why its lung mask was not trusted ('' where it was), and the file's SHA-256."""
-    table = pd.DataFrame(
-        {
-            "image": cohort.rows.path,
-            "patient": cohort.patients,
-            "label": [cohort.classes[label] for label in cohort.labels],
-            "side": cohort.side_names,
-            "lungs_untrusted": [reason or "" for reason in reasons],
-            "sha256": cohort.sha256,
-        }
-    )
+    table = cohort_table(cohort)
+    table.insert(4, "lungs_untrusted", [reason or "" for reason in reasons])
     write_text(folder / "split.csv", table.to_csv(index=False))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from darkcovid.compute import Compute
 from darkcovid.data.cohort import masked_cohort
 from darkcovid.data.decode import open_grayscale
-from darkcovid.data.images import png_name
+from darkcovid.data.images import png_names
 from darkcovid.data.pixels import save_png
 from darkcovid.evaluation.lungs import score_lungs, score_table, summarise
 from darkcovid.lungs.crop import crop_box
@@ -39,9 +39,9 @@ def evaluate_lungs(
     summary = summarise(scores) | {"bad_images": len(cohort.bad), "worst": [cohort.rows.path[row] for row in worst]}
     write_text(folder / "lungs.csv", score_table(cohort, scores).to_csv(index=False, float_format="%.6f"))
     write_json(folder / "summary.json", summary)
-    for row in worst:
+    for row, name in zip(worst, png_names(summary["worst"]), strict=True):
         drawn = PREDICTED if scores[row].untrusted is None else UNTRUSTED
         box = crop_box(predicted[row], scores[row].untrusted, margin)
         picture = lung_overlay(open_grayscale(cohort.files[row]), [(truth[row], TRUE), (predicted[row], drawn)], box)
-        save_png(picture, folder / "worst" / png_name(cohort.rows.path[row]))
+        save_png(picture, folder / "worst" / name)
     return summary

@@ -51,6 +51,7 @@ class RunDir:
                     write_text(resolved, recipe.to_yaml())
                 elif resolved.read_text(encoding="utf-8") != recipe.to_yaml():
                     raise RequestError(f"--into {path}: it holds a run of another recipe; give another folder")
+                run._drop_torn_event()
         except OSError as error:
             raise RequestError(f"--into {path}: cannot make a run folder there ({error.strerror})") from None
         return run

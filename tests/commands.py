@@ -6,12 +6,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 IMPORTED = ["darkcovid.cli", "darkcovid.runner", "darkcovid.segmenting", "darkcovid.serving.predict", "darkcovid.lr_find",
             "segmentation_models_pytorch", "captum.attr", "timm", "matplotlib.figure", "sklearn.ensemble"]  # fmt: skip
 
 
+@cache
 def processes():
     """A fork server with the package in memory. Its threads are one, or a forked child could wait for another's lock."""
     os.environ["OMP_NUM_THREADS"] = "1"

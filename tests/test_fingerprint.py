@@ -116,6 +116,17 @@ def test_fits_of_several_machines_have_one_cohort(manifest, folders, tmp_path):
         collect(RunDir(tmp_path / "shared"), recipe, ["base"], Watched())
 
 
+def test_half_a_line_of_events_ends_no_fit_of_a_shared_folder(manifest, folders, tmp_path):
+    recipe = load_recipe(RECIPES / "base.yaml", [*SETS, f"data.manifest={manifest}", "training.folds=2", "training.epochs=1"])
+    run_part(recipe, tmp_path / "shared", folders, Watched(), (), Part(fold=1))
+    events = tmp_path / "shared" / "events.jsonl"
+    whole = events.read_text()
+    events.write_text(whole[:-9])
+    run_part(recipe, tmp_path / "shared", folders, Watched(), (), Part(fold=2))
+    kept = whole.splitlines()[:-1]
+    assert [json.loads(line) for line in events.read_text().splitlines()][: len(kept)] == [json.loads(line) for line in kept]
+
+
 def test_external_sets_and_weights_are_part_of_what_is_resumed(manifest, folders, tmp_path):
     ward = tmp_path / "ward.csv"
     rows = pd.read_csv(manifest, dtype=str, keep_default_na=False)

@@ -107,17 +107,10 @@ def classification_cohort(data: Data, cache_dir: Path) -> Cohort:
 
     Raises RequestError: a class without images, an empty side; DataError: more than `data.max_bad` unusable files.
     """
-    manifest, labels = chosen_rows(data, cache_dir)
+    manifest, labels, excluded = chosen_rows(data, cache_dir)
     codes = labels.map({name: index for index, name in enumerate(data.classes)}).to_numpy(np.int64)
     cohort = assemble(manifest, data, codes, split_sides(manifest.rows, labels, data.split), data.classes, cache_dir)
-    return replace(cohort, excluded_by_label=excluded_by_label(selected(data, cache_dir), data))
-
-
-def excluded_by_label(manifest: Manifest, data: Data) -> dict[str, int]:
-    """How many rows are of no class of the recipe, by their label, the most first; '' is no label."""
-    labels = _wanted_labels(manifest, data)
-    counts = Counter(labels[~labels.isin(data.classes) & rows_where(manifest, data)].tolist())
-    return dict(counts.most_common())
+    return replace(cohort, excluded_by_label=excluded)
 
 
 def check_label_spelling(labels: pd.Series, classes: Sequence[str], where: str) -> None:
@@ -137,13 +130,14 @@ def _plain(label: str) -> str:
     return re.sub(r"[\s_-]+", "", label).casefold()
 
 
-def chosen_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series]:
-    """The manifest's rows that a recipe's `data` asks for, and their labels; no file is looked at. Raises RequestError: a
-    class without images."""
+def chosen_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series, dict[str, int]]:
+    """The manifest's rows that a recipe's `data` asks for, their labels, and how many rows are of no class, by label, the most
+    first ('' is no label); no file is looked at. Raises RequestError: a class without images, or but for its spelling."""
     manifest = selected(data, cache_dir)
     check_label_spelling(manifest.rows[data.label_column], data.classes, f"data.classes: {data.manifest}")
     labels = _wanted_labels(manifest, data)
-    chosen = labels.isin(data.classes) & rows_where(manifest, data)
+    of_a_class, kept = labels.isin(data.classes), rows_where(manifest, data)
+    chosen, excluded = of_a_class & kept, Counter(labels[~of_a_class & kept].tolist())
     for name in data.classes:
         if not (labels[chosen] == name).any():
             present = ", ".join(sorted(set(manifest.rows[data.label_column]) - {""})) or "none"
@@ -151,9 +145,9 @@ def chosen_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series]:
             raise RequestError(f"data.classes: no image is labelled {name!r}{filtered}; labels in the manifest: {present}")
     manifest, labels = manifest.select(chosen), labels[chosen].reset_index(drop=True)
     if data.per_class is not None:
-        kept = counted_split(image_names(manifest.rows), labels.tolist(), data.per_class, data.split.seed)
-        manifest, labels = manifest.select(pd.Series(kept)), labels[kept].reset_index(drop=True)
-    return manifest, labels
+        drawn = counted_split(image_names(manifest.rows), labels.tolist(), data.per_class, data.split.seed)
+        manifest, labels = manifest.select(pd.Series(drawn)), labels[drawn].reset_index(drop=True)
+    return manifest, labels, dict(excluded.most_common())
 
 
 def _wanted_labels(manifest: Manifest, data: Data) -> pd.Series:

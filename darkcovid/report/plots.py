@@ -1,6 +1,7 @@
 """Curves and matrices as PNG files, drawn without a screen."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,21 +38,25 @@ def class_colors(count: int) -> list[str]:
 def shown(classes: Sequence[str]) -> list[str]:
     """The names of classes as the figure's fonts can draw them: as they are, or `class 2` for the second where a letter of it is
     in no font, so that nothing is drawn as a box."""
-    glyphs = set().union(*(get_font(path).get_charmap() for path in _font_files()))
+    glyphs = _glyphs()
     return [
         name if all(ord(letter) in glyphs or letter == " " for letter in name) else f"class {number}"
         for number, name in enumerate(classes, 1)
     ]
 
 
+@cache
 def _families() -> list[str]:
     """The usual font first, then one font of every script that is installed."""
     installed = {entry.name for entry in fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in SCRIPTS if name in installed)]
 
 
-def _font_files() -> list[str]:
-    return [findfont(name, fallback_to_default=True) for name in _families()]
+@cache
+def _glyphs() -> frozenset[int]:
+    """The letters that one of these fonts has."""
+    fonts = [get_font(findfont(name, fallback_to_default=True)) for name in _families()]
+    return frozenset().union(*(font.get_charmap() for font in fonts))
 
 
 def plot_history(history: History, folder: Path) -> None:

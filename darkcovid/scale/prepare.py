@@ -60,7 +60,7 @@ def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callabl
             "seconds": perf_counter() - began,
         }
 
-    manifest, _ = chosen_rows(recipe.data, cache_dir)
+    manifest, *_ = chosen_rows(recipe.data, cache_dir)
     carry_out("intake", list(blocks_of(manifest.rows.path, manifest.rows.sha256)), roots=manifest.roots)
     cohort = classification_cohort(recipe.data, cache_dir)
     blocks = list(blocks_of(cohort.files, cohort.sha256, cohort.sizes))

@@ -19,7 +19,6 @@ from .attempts import SETS
 TIMED = {"timing.json", "comparison.json", "comparison.md", "comparison.png", "report.html", "status.json", "environment.json"}
 TIMED |= {
     "history.csv",
-    "history.png",
     "events.jsonl",
     "audit.json",
     "recipe.yaml",
