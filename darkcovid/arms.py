@@ -182,6 +182,7 @@ def _write_ending(
         "images": sides,
         "parameters": parameter_counts(fitted.learner.model)[0],
         "excluded_by_label": cohort.excluded_by_label,
+        "merged_patient_ids": cohort.manifest.merged_patients,
         "bad_images": len(cohort.bad),
         "bad": [{"image": bad.path, "reason": bad.reason} for bad in cohort.bad],
     }

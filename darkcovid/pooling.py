@@ -34,7 +34,7 @@ def pool_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
     first = next(iter(each.values()))
     common = {
         key: first[key]
-        for key in ("classes", "parameters", "excluded_by_label", "bad_images", "bad", "untrusted_lungs")
+        for key in ("classes", "parameters", "excluded_by_label", "merged_patient_ids", "bad_images", "bad", "untrusted_lungs")
         if key in first
     }
     if task == "lung_segmentation":

@@ -113,15 +113,15 @@ def classification_cohort(data: Data, cache_dir: Path) -> Cohort:
     return replace(cohort, excluded_by_label=excluded)
 
 
-def check_label_spelling(labels: pd.Series, classes: Sequence[str], where: str) -> None:
-    """Raises RequestError: labels that differ from a class only in case, blanks, hyphens or underscores; they would leave the run
-    as if they were other labels."""
-    plain = {_plain(name): name for name in classes}
-    for label, count in Counter(labels.tolist()).most_common():
-        meant = plain.get(_plain(label))
-        if meant is not None and label not in classes:
+def check_spelling(cells: pd.Series, names: Sequence[str], where: str, kind: str) -> None:
+    """Raises RequestError: cells that differ from one of the names only in case, blanks, hyphens or underscores; their rows would
+    leave the run as if something else were written there. kind: what a name is, a class or a value."""
+    plain = {_plain(name): name for name in names}
+    for cell, count in Counter(cells.tolist()).most_common():
+        meant = plain.get(_plain(cell))
+        if meant is not None and cell not in names:
             raise RequestError(
-                f"{where}: {count} rows are labelled {label!r}, which is the class {meant!r} but for its spelling; "
+                f"{where}: {count} rows say {cell!r}, which is the {kind} {meant!r} but for its spelling; "
                 "spell them alike in the manifest or in the recipe"
             )
 
@@ -134,7 +134,7 @@ def chosen_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series, dict[
     """The manifest's rows that a recipe's `data` asks for, their labels, and how many rows are of no class, by label, the most
     first ('' is no label); no file is looked at. Raises RequestError: a class without images, or but for its spelling."""
     manifest = selected(data, cache_dir)
-    check_label_spelling(manifest.rows[data.label_column], data.classes, f"data.classes: {data.manifest}")
+    check_spelling(manifest.rows[data.label_column], data.classes, f"data.classes: {data.manifest}", "class")
     labels = _wanted_labels(manifest, data)
     of_a_class, kept = labels.isin(data.classes), rows_where(manifest, data)
     chosen, excluded = of_a_class & kept, Counter(labels[~of_a_class & kept].tolist())
@@ -164,6 +164,7 @@ def rows_where(manifest: Manifest, data: Data) -> pd.Series:
     for column, values in data.where.items():
         if column not in manifest.rows:
             raise RequestError(f"data.where.{column}: the manifest has no such column{nearest(column, manifest.rows.columns)}")
+        check_spelling(manifest.rows[column], values, f"data.where.{column}", "value")
         chosen &= manifest.rows[column].isin(values)
     return chosen
 
@@ -216,7 +217,7 @@ def assemble(
     intakes = take_in(manifest, cache_dir)
     good = np.array([intake.fault is None for intake in intakes])
     bad = tuple(Bad(path, intake.fault) for path, intake in zip(manifest.rows.path, intakes, strict=True) if intake.fault)
-    _refuse_too_many(bad, len(intakes), data)
+    _refuse_too_many(bad, len(intakes), data, manifest)
     used: list[Intake] = [intake for intake in intakes if intake.fault is None]
     no_side_lacks_a_class(labels[good], valid[good], test[good], classes, data.split)
     return Cohort(
@@ -233,12 +234,15 @@ def assemble(
     )
 
 
-def _refuse_too_many(bad: tuple[Bad, ...], total: int, data: Data) -> None:
+def _refuse_too_many(bad: tuple[Bad, ...], total: int, data: Data, manifest: Manifest) -> None:
     if len(bad) <= data.max_bad * total:
         return
     first = bad[0]
     missing = sum(item.reason == "missing" for item in bad)
-    if missing:
+    renamed = manifest.in_other_case(first.path) if first.reason == "missing" else None
+    if renamed:
+        fix = f"{renamed.as_posix()} is there: capitals must be the same in the manifest"
+    elif missing:
         source = f" --dataset {data.dataset}" if data.dataset else ""
         fix = f"fetch them with `darkcovid data fetch {data.manifest}{source}`, or name their folder with --data-root"
     else:

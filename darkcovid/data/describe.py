@@ -29,6 +29,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
             "with_several_images": int((by_patient.size() > 1).sum()),
             "with_several_labels": int((labelled > 1).sum()),
             "images_without_patient": int((rows.patient_id == "").sum()),
+            "merged_ids": [list(spellings) for spellings in manifest.merged_patients],
         },
         "lung_masks": int((rows.lung_mask != "").sum()),
         "without_checksum": int((rows.sha256 == "").sum()),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from darkcovid.data.cohort import Cohort, assemble, check_label_spelling, rows_where, selected
+from darkcovid.data.cells import same_patient_key
+from darkcovid.data.cohort import Cohort, assemble, check_spelling, rows_where, selected
 from darkcovid.data.duplicates import SIZE, near_pairs
 from darkcovid.data.pixels import whole_pixels
 from darkcovid.data.sides import patient_groups
@@ -45,11 +46,11 @@ def _external_set(external: External, data: Data, cohort: Cohort, cache_dir: Pat
     name, asked = external.called, _as_data(external, data)
     manifest = selected(asked, cache_dir)
     translated = external.classes or {label: label for label in data.classes}
-    check_label_spelling(manifest.rows[external.label_column], list(translated), "labels")
+    check_spelling(manifest.rows[external.label_column], list(translated), "labels", "class")
     labels = manifest.rows[external.label_column].map(translated)
     known = np.zeros(len(labels), bool)
     if external.patients == "same":
-        known = patient_groups(manifest.rows).isin(set(cohort.patients)).to_numpy()
+        known = patient_groups(manifest.rows).map(same_patient_key).isin(set(cohort.patients.map(same_patient_key))).to_numpy()
     reasons = np.select([labels.isna(), ~rows_where(manifest, asked), known], [OTHER_LABEL, FILTERED, KNOWN_PATIENT], default="")
     keep = reasons == ""
     if not keep.any():

@@ -1,37 +1,53 @@
 """The manifest is the only list of images: a CSV or Parquet file, a row an image. Nothing walks folders behind its back."""
 
-import csv
 import os
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from darkcovid.data.cells import ROUNDED_BY_SPREADSHEET, column_names, one_spelling, plain_cells
+from darkcovid.data.csv_table import csv_form, read_csv
 from darkcovid.errors import DarkCovidError, DataError, RequestError, one_line
 from darkcovid.paths import user_cache_dir
 
 REQUIRED = ("path", "label", "patient_id")
 OPTIONAL = ("dataset", "etiology", "view", "sex", "age", "finding", "lung_mask", "width", "height",
             "bytes", "sha256", "url", "license", "source")  # fmt: skip
+COLUMNS_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """`rows`: one string-typed row an image, every column of REQUIRED and OPTIONAL present ('' where unknown).
-    `roots`: the folders in which a row's relative path is looked for, in order."""
+    `roots`: the folders in which a row's relative path is looked for, in order. `merged_patients`: spellings of patient ids in
+    the file that are taken as one patient, whose id is the first of them."""
 
     rows: pd.DataFrame
     roots: tuple[Path, ...]
+    merged_patients: tuple[tuple[str, ...], ...] = ()
 
     def locate(self, relative: str) -> Path | None:
-        """The first existing file called `relative` under `roots`; None when no root has it."""
-        candidates = (root / relative for root in self.roots)
-        return next((path for path in candidates if _is_file(path)), None)
+        """The first existing file called `relative` under `roots`, in either Unicode form; None when no root has it."""
+        names = dict.fromkeys((relative, unicodedata.normalize("NFD", relative)))
+        return next((root / name for root in self.roots for name in names if _is_file(root / name)), None)
+
+    def in_other_case(self, relative: str) -> Path | None:
+        """A file under `roots` whose path differs from `relative` in capitals alone."""
+        for root in self.roots:
+            here = [root]
+            for part in relative.split("/"):
+                here = [entry for folder in here if folder.is_dir() for entry in folder.iterdir() if _alike(entry.name, part)]
+            if here:
+                return here[0].relative_to(root)
+        return None
 
     def select(self, keep: pd.Series) -> "Manifest":
         """The rows where `keep` is true, in their order."""
-        return Manifest(self.rows[keep].reset_index(drop=True), self.roots)
+        return replace(self, rows=self.rows[keep].reset_index(drop=True))
 
     def of_dataset(self, name: str, asked_by: str) -> "Manifest":
         """The rows of one dataset. Raises RequestError, naming the key or option `asked_by`, when there are none."""
@@ -43,81 +59,83 @@ class Manifest:
 
 
 def read_manifest(path: str | Path, data_root: str | Path | None = None) -> Manifest:
-    """Read a manifest. Raises RequestError: no such file, a missing column, a path listed twice or leaving the data folder;
-    DataError: not a readable CSV or Parquet file; DarkCovidError: Parquet without pyarrow.
+    """Read a manifest. Raises RequestError: no such file, a missing or doubled column, a path listed twice or leaving the data
+    folder, a patient id that a spreadsheet has rounded; DataError: not a readable CSV or Parquet file; DarkCovidError: Parquet
+    without pyarrow.
 
     Files are looked for beside the manifest, under `data_root`, under DARKCOVID_DATA, then in the user's cache.
     """
     path = Path(path)
     if not path.is_file():
         raise RequestError(f"data.manifest: {path}: no such file; name a manifest with --manifest PATH, or use --data phantom")
-    rows = _read_parquet(path) if is_parquet(path) else _read_csv(path)
-    refuse_missing_columns(path, rows.columns)
+    rows, numbers = _read_parquet(path) if is_parquet(path) else _read_csv(path)
     rows = tidied(rows)
+    for row, fault in zip(numbers, faults(rows), strict=True):
+        if fault:
+            raise RequestError(f"{path}: row {row}: {fault}")
     twice = rows.duplicated(["dataset", "path"])
     if twice.any():
-        raise RequestError(f"{path}: row {twice.idxmax() + 2}: {rows.path[twice.idxmax()]!r} is listed twice; remove one row")
-    outside = leaving(rows)
-    if outside.any():
-        row = outside.idxmax()
-        raise RequestError(f"{path}: row {row + 2}: {rows.path[row]!r} must be a relative path inside the data folder")
+        raise RequestError(
+            f"{path}: row {numbers[twice.argmax()]}: {rows.path[twice.argmax()]!r} is listed twice; remove one row"
+        )
+    rows["patient_id"], merged = one_spelling(rows.patient_id)
     environment = os.environ.get("DARKCOVID_DATA")
     roots = [path.resolve().parent, data_root, environment, user_cache_dir() / "data"]
-    return Manifest(rows, tuple(Path(root) for root in roots if root))
+    return Manifest(rows, tuple(Path(root) for root in roots if root), tuple(merged))
 
 
 def is_manifest(path: Path) -> bool:
     """Whether a path is a manifest by its name."""
-    return path.suffix.lower() == ".csv" or is_parquet(path)
+    return path.suffix.lower() in (".csv", ".tsv") or is_parquet(path)
 
 
 def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def refuse_missing_columns(path: Path, columns: Sequence[str]) -> None:
-    missing = [column for column in REQUIRED if column not in columns]
+def checked_columns(path: Path, header: Sequence[str]) -> list[str]:
+    """The `column_names` of a table. Raises RequestError: one that a manifest needs is missing, or one is there twice."""
+    names = column_names(header, (*REQUIRED, *OPTIONAL))
+    missing = [column for column in REQUIRED if column not in names]
     if missing:
-        raise RequestError(f"{path}: column {missing[0]!r} is missing; a manifest needs {', '.join(REQUIRED)}")
+        there = f"; the header has {', '.join(names[:COLUMNS_SHOWN])}{', ...' if len(names) > COLUMNS_SHOWN else ''}"
+        raise RequestError(f"{path}: column {missing[0]!r} is missing; a manifest needs {', '.join(REQUIRED)}{there}")
+    for name, count in Counter(names).items():
+        if name and count > 1:
+            raise RequestError(f"{path}: column {name!r} is in the header {count} times; rename or remove all but one")
+    return names
 
 
 def tidied(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows as they were written, with every column of a manifest and no blanks around what a cell says."""
+    """Rows as they were written, with every column of a manifest and each cell in its plain form."""
     rows = rows.assign(**{column: "" for column in OPTIONAL if column not in rows.columns})
-    return rows.apply(lambda column: column.str.strip())
+    return plain_cells(rows)
 
 
-def leaving(rows: pd.DataFrame) -> pd.Series:
-    """(n,) bool: rows whose image or lung mask is not a relative path inside the data folder."""
-    outside = [
-        not path or _leaves_folder(path) or _leaves_folder(mask) for path, mask in zip(rows.path, rows.lung_mask, strict=True)
-    ]
-    return pd.Series(outside, index=rows.index, dtype=bool)
+def faults(rows: pd.DataFrame) -> list[str]:
+    """(n) reasons why a row cannot be used, '' for none: a path that is not inside the data folder, a rounded patient id."""
+    return [_fault(*cells) for cells in zip(rows.path, rows.lung_mask, rows.patient_id, strict=True)]
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    header = _header(path)
-    if header:
-        refuse_missing_columns(path, [name.strip() for name in header])  # before pandas, which is slow with many columns
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", encoding_errors="strict")
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: not a readable CSV manifest ({one_line(error)})") from None
-    if not isinstance(rows.index, pd.RangeIndex):  # pandas takes what is too much for an index
-        raise DataError(f"{path}: not a readable CSV manifest (its rows have more cells than its header)")
-    return rows
+def _fault(path: str, mask: str, patient: str) -> str:
+    if not path or _leaves_folder(path) or _leaves_folder(mask):
+        outside = mask if path and not _leaves_folder(path) else path
+        return f"{outside!r} must be a relative path inside the data folder"
+    if ROUNDED_BY_SPREADSHEET.fullmatch(patient):
+        return f"patient_id {patient!r} was rounded by a spreadsheet; export that column as text"
+    return ""
 
 
-def _header(path: Path) -> list[str]:
-    """The cells of a CSV's first line; none where that cannot be read, which pandas then says."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return next(csv.reader(file), [])
-    except (ValueError, OSError, csv.Error):
-        return []
+def _read_csv(path: Path) -> tuple[pd.DataFrame, Sequence[int]]:
+    """The rows of a CSV and the line on which each begins."""
+    form = csv_form(path)
+    names = checked_columns(path, form.header)
+    rows, lines = read_csv(path, form)
+    return _named(rows, names), lines
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path) -> tuple[pd.DataFrame, Sequence[int]]:
+    """The rows of a Parquet file and their numbers, from 1."""
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -125,10 +143,17 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise DarkCovidError(f"{path}: a Parquet manifest needs pyarrow; install `darkcovid[spark]`, or give a CSV") from None
     try:
         table = parquet.read_table(path)
-        texts = {name: table[name].cast(pa.string()).fill_null("").to_pylist() for name in table.column_names}
+        names = checked_columns(path, table.column_names)
+        texts = [column.cast(pa.string()).fill_null("").to_pylist() for column in table.columns]
     except (ValueError, OSError, NotImplementedError) as error:
         raise DataError(f"{path}: not a readable Parquet manifest ({one_line(error)[:200]})") from None
-    return pd.DataFrame(texts, dtype=str)
+    rows = pd.DataFrame(dict(enumerate(texts)), dtype=str)
+    return _named(rows, names), range(1, len(rows) + 1)
+
+
+def _named(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """The rows with those names of columns; a column without a name, as an exported index has, is left out."""
+    return rows.set_axis(names, axis=1).loc[:, [bool(name) for name in names]]
 
 
 def _is_file(path: Path) -> bool:
@@ -138,6 +163,10 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def _alike(name: str, other: str) -> bool:
+    return unicodedata.normalize("NFC", name).casefold() == other.casefold()
+
+
 def _leaves_folder(relative: str) -> bool:
-    parts = relative.replace("\\", "/").split("/")
-    return relative.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in relative
+    parts = relative.split("/")
+    return relative.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in relative

@@ -34,6 +34,7 @@ def description_lines(counts: dict[str, Any]) -> list[str]:
         f"patients: {patients['known']} known, {patients['with_several_images']} with several images, "
         f"{patients['with_several_labels']} with several labels; {patients['images_without_patient']} images without one"
     )
+    lines += [f"taken as one patient: {', '.join(spellings)}" for spellings in patients["merged_ids"][:SHOWN]]
     lines.append(f"lung masks: {counts['lung_masks']}; images without a recorded checksum: {counts['without_checksum']}")
     for column in ("view", "sex"):
         values = ", ".join(f"{value or 'unknown'} {count}" for value, count in counts["values"][column].items())

@@ -34,6 +34,11 @@ class Progress:
             labels = [f"{count} {label or 'without a label'}" for label, count in cohort.excluded_by_label.items()]
             shown = ", ".join(labels[:8]) + (f", {len(labels) - 8} more labels" if len(labels) > 8 else "")
             self.stage(f"excluded, being of no class: {sum(cohort.excluded_by_label.values())} images ({shown})")
+        merged = cohort.manifest.merged_patients
+        if merged:
+            self.stage(
+                f"patient ids: {len(merged)} are spelled in several ways, such as {' and '.join(merged[0])}; each is one patient"
+            )
         ages = cohort.rows.age[cohort.rows.age != ""]
         unread = ages[ages.map(parse_age).isna()]
         if len(unread):

@@ -1,14 +1,17 @@
 """A manifest's facts counted by Spark: what `data/facts.py` counts of a table in memory, of one that no machine need hold."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from darkcovid.data.cells import same_patient_key
+from darkcovid.data.csv_table import csv_form
 from darkcovid.data.facts import CATEGORIES, FEW, NUMBERS, Patients, count_values, draw_order, facts_of
-from darkcovid.data.manifest import is_parquet, leaving, refuse_missing_columns, tidied
-from darkcovid.errors import DataError, RequestError
+from darkcovid.data.manifest import checked_columns, faults, is_parquet, tidied
+from darkcovid.errors import DarkCovidError, DataError, RequestError
 from darkcovid.scale.spark import cause
 
 if TYPE_CHECKING:
@@ -86,33 +89,72 @@ class SparkFacts:
 
 
 def manifest_table(session: "SparkSession", path: Path) -> "DataFrame":
-    """A manifest's rows as Spark reads them: text, every column there, checked."""
-    from pyspark.sql import functions as f
-
+    """A manifest's rows as Spark reads them: text, every column there, checked, one spelling of each patient."""
     if not path.is_file() and not (is_parquet(path) and path.is_dir()):
         raise RequestError(f"{path}: no such file")
-    reader = session.read.option("header", True).option("multiLine", True).option("quote", '"').option("escape", '"')
+    with _java_in_one_line(path):
+        rows = _read(session, path)
+        for row in rows.groupBy("dataset", "path").count().where("count > 1").take(1):
+            raise RequestError(f"{path}: {row.path!r} is listed twice; remove one row")
+        for row in rows.mapInPandas(_faults, "fault string").take(1):
+            raise RequestError(f"{path}: {row.fault}")
+        return _with_one_spelling(rows)
+
+
+def _read(session: "SparkSession", path: Path) -> "DataFrame":
+    """The tidied rows. A row of more or fewer cells than the header ends the reading."""
+    from pyspark.sql import functions as f
+
+    if is_parquet(path):
+        rows = session.read.parquet(str(path.absolute()))
+        header = rows.columns
+    else:
+        form = csv_form(path)
+        if form.hint:
+            raise DataError(f"{path}: Spark cannot read below a first line such as 'sep=;'; remove that line")
+        settings = {"header": True, "multiLine": True, "quote": '"', "escape": '"', "sep": form.delimiter, "mode": "FAILFAST"}
+        rows = session.read.options(**settings, encoding=form.encoding.removesuffix("-sig")).csv(str(path.absolute()))
+        header = form.header
+    names = checked_columns(path, header)
+    rows = rows.toDF(*[name or f"unnamed {number}" for number, name in enumerate(names)])
+    rows = rows.select([f.coalesce(f.col(f"`{name}`").cast("string"), f.lit("")).alias(name) for name in names if name])
+    columns = tidied(pd.DataFrame(columns=rows.columns, dtype=str)).columns
+    return rows.mapInPandas(_tidy, ", ".join(f"`{name}` string" for name in columns))
+
+
+@contextmanager
+def _java_in_one_line(path: Path) -> Iterator[None]:
     try:
-        rows = session.read.parquet(str(path.absolute())) if is_parquet(path) else reader.csv(str(path.absolute()))
-        rows = rows.select([f.coalesce(f.col(f"`{name}`").cast("string"), f.lit("")).alias(name) for name in rows.columns])
+        yield
+    except DarkCovidError:
+        raise
     except Exception as error:  # noqa: BLE001 (whatever Java says)
         raise DataError(f"{path}: not a readable manifest ({cause(error)})") from None
-    refuse_missing_columns(path, rows.columns)
-    names = list(tidied(pd.DataFrame(columns=rows.columns, dtype=str)).columns)
-    rows = rows.mapInPandas(_tidy, ", ".join(f"`{name}` string" for name in names))
-    for row in rows.groupBy("dataset", "path").count().where("count > 1").take(1):
-        raise RequestError(f"{path}: {row.path!r} is listed twice; remove one row")
-    for row in rows.mapInPandas(_outside, "path string").take(1):
-        raise RequestError(f"{path}: {row.path!r} must be a relative path inside the data folder")
-    return rows
+
+
+def _with_one_spelling(rows: "DataFrame") -> "DataFrame":
+    """The rows with patient ids as `one_spelling` writes them."""
+    from pyspark.sql import functions as f
+
+    keyed = rows.select("patient_id").distinct().mapInPandas(_keyed, "patient_id string, same string")
+    several = keyed.groupBy("same").agg(f.collect_set("patient_id").alias("ids")).where("size(ids) > 1").collect()
+    spelling = {text: min(group.ids) for group in several for text in group.ids}
+    return rows.replace(spelling, subset=["patient_id"]) if spelling else rows
+
+
+def _keyed(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    return (_plain(table.assign(same=table.patient_id.map(same_patient_key))) for table in tables)
 
 
 def _tidy(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    return (_plain(tidied(table)) for table in tables)
+    for table in map(tidied, tables):
+        yield _plain(table[(table != "").any(axis=1)])
 
 
-def _outside(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    return (_plain(table.loc[leaving(table), ["path"]]) for table in tables)
+def _faults(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    for table in tables:
+        table = table.assign(fault=faults(table))
+        yield _plain(table.loc[table.fault != "", ["fault"]])
 
 
 def _facts(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:

@@ -154,7 +154,7 @@ def test_a_label_that_is_a_class_but_for_its_spelling_is_refused(phantom_data, c
     manifest = tmp_path / "manifest.csv"
     rows.to_csv(manifest, index=False)
     data = phantom_data.model_copy(update={"manifest": str(manifest), "root": str(cohort.manifest.roots[0]), "classes": classes})
-    with pytest.raises(RequestError, match=f"{len(covid[::3])} rows are labelled '{spelling}', which is the class 'covid' but"):
+    with pytest.raises(RequestError, match=f"{len(covid[::3])} rows say '{spelling}', which is the class 'covid' but"):
         classification_cohort(data, cache_dir)
 
 

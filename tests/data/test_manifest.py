@@ -1,7 +1,10 @@
+import unicodedata
+
 import pytest
 
 from darkcovid.data.describe import describe
 from darkcovid.data.manifest import read_manifest
+from darkcovid.data.sides import patient_groups
 from darkcovid.errors import DataError, RequestError
 
 HEADER = "dataset,path,label,patient_id\n"
@@ -36,12 +39,122 @@ def test_a_byte_order_mark_and_windows_lines_do_no_harm(write):
         (HEADER + "a,../x.png,covid,1\n", "row 2: '../x.png' must be a relative path"),
         (HEADER + "a,/etc/passwd,covid,1\n", "must be a relative path"),
         (HEADER + "a,C:\\x.png,covid,1\n", "must be a relative path"),
+        (HEADER + "a,x.png,covid,1\na,.\\x.png,covid,1\n", "row 3: 'x.png' is listed twice"),
+        (HEADER + "\n\na,x.png,covid,1\n,,,\na,./x.png,covid,1\n", "row 6: 'x.png' is listed twice"),
+        (HEADER + 'a,"x\ny.png",covid,1\n\na,../x.png,covid,1\n', "row 5: '../x.png' must be"),
+        (HEADER + "a,é.png,covid,1\na,e\u0301.png,covid,1\n", "row 3: 'é.png' is listed twice"),
+        (HEADER + "a,x.png,covid,1.23457E+11\n", "row 2: patient_id '1.23457E+11' was rounded by a spreadsheet"),
+        ("path,label,patient_id,lung_mask\nx.png,covid,1,..\\m.png\n", "row 2: '../m.png' must be a relative path"),
+        ("path,label,label ,patient_id\nx.png,covid,covid,1\n", "column 'label' is in the header 2 times"),
+        (
+            "image;finding;patientid\nx.png;covid;1\n",
+            "'path' is missing; a manifest needs path, label, patient_id; the header has image",
+        ),
     ],
 )
 def test_an_unusable_manifest_is_refused_with_the_row(write, text, words):
     with pytest.raises(RequestError) as caught:
         read_manifest(write(text))
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("blank", [" ", ""])
+def test_every_program_s_csv_is_read(write, encoding, delimiter, end, blank):
+    table = [["Path", "LABEL", "Patient ID", "dataset", "Notes"], ["images\\a.png", "covid", "1", "a", "où; ça, |"]]
+    lines = [delimiter.join(f'"{blank}{cell}{blank}"' for cell in row) for row in table]
+    for hint in ("", f"sep={delimiter}{end}"):
+        manifest = read_manifest(write(hint + end.join(lines) + end + end, encoding))
+        (row,) = manifest.rows.to_dict("records")
+        assert (row["path"], row["label"], row["patient_id"]) == ("images/a.png", "covid", "1")
+        assert row["Notes"] == "où; ça, |"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04 and so on", "an Excel workbook"),
+        (
+            HEADER.encode() + "a,é.png,covid,1\n".encode("latin-1"),
+            "not text in UTF-8 or UTF-16 .* byte 0xe9.*save it as 'CSV UTF-8'",
+        ),
+        (HEADER.encode() + b"a,x.png,covid\n", "row 2: 3 cells under a header of 4"),
+        (HEADER.encode() + b"a,x.png,covid,1,,2\n", "row 2: 6 cells under a header of 4"),
+        (HEADER.encode() + b'a,"x.png,covid,1\n', "not a readable CSV"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_the_cause(tmp_path, content, words):
+    path = tmp_path / "manifest.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        read_manifest(path)
+
+
+def test_empty_cells_beyond_the_header_and_columns_without_a_name_are_left_out(write):
+    rows = read_manifest(write(",path,label,patient_id,\n0,x.png,covid,1,,\n1,y.png,covid,2,,\n")).rows
+    assert rows.patient_id.tolist() == ["1", "2"] and "" not in rows
+
+
+def test_known_columns_keep_their_names_beside_others_like_them(write):
+    rows = read_manifest(write("path,Label,label,patient_id,My Column\nx.png,A,b,1,c\n")).rows
+    assert rows.label[0] == "b" and rows.Label[0] == "A" and rows["My Column"][0] == "c"
+
+
+@pytest.mark.parametrize(
+    ("ids", "patients"),
+    [
+        (["3", "3.0", "3.00", "03", "003", " 3 "], 1),
+        (["p1", "P1", "p1 ", "\u00a0p1", "Ｐ1"], 1),
+        (["Person  7", "person 7"], 1),
+        (["3", "30", "3.5", "3-0", "p3"], 5),
+        (["p1", "p01", "p1-2", "p12"], 4),
+        (["", "nan", "NaN", "None", "<NA>", "n/a", " "], 7),
+        (["0", "00", "000"], 1),
+    ],
+)
+def test_a_patient_is_one_however_the_id_is_spelled(write, ids, patients):
+    lines = [f"a,{number}.png,covid,{patient}\n" for number, patient in enumerate(ids)]
+    manifest = read_manifest(write(HEADER + "".join(lines)))
+    assert patient_groups(manifest.rows).nunique() == patients
+    backward = read_manifest(write(HEADER + "".join(reversed(lines))))
+    assert sorted(backward.rows.patient_id) == sorted(manifest.rows.patient_id)
+
+
+def test_merged_patient_ids_are_told(write):
+    manifest = read_manifest(
+        write(HEADER + "a,1.png,covid,p1\na,2.png,covid,P1\na,3.png,covid,p2\na,4.png,covid,3.0\na,5.png,covid,3\n")
+    )
+    assert manifest.merged_patients == (("P1", "p1"),)
+    assert describe(manifest)["patients"]["merged_ids"] == [["P1", "p1"]]
+    assert manifest.rows.patient_id.tolist() == ["P1", "P1", "p2", "3", "3"]
+
+
+def test_cells_are_written_in_one_way(write):
+    header = "path,label,patient_id,sex,view,age,sha256,lung_mask\n"
+    rows = read_manifest(write(header + "x.png,none,1,female,pa,nan,ABC,NaN\ny.png,b,2,M,AP Supine,41,,m\\y.png\n")).rows
+    assert rows.loc[0, ["label", "sex", "view", "age", "sha256", "lung_mask"]].tolist() == ["none", "F", "PA", "", "abc", ""]
+    assert rows.loc[1, ["sex", "view", "lung_mask"]].tolist() == ["M", "AP Supine", "m/y.png"]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_file_is_found_in_either_unicode_form(write, tmp_path, form):
+    name = "é/ü.png"
+    file = tmp_path / unicodedata.normalize(form, name)
+    file.parent.mkdir()
+    file.write_text("")
+    for written in ("NFC", "NFD"):
+        manifest = read_manifest(write(HEADER + f"a,{unicodedata.normalize(written, name)},covid,1\n"))
+        assert manifest.locate(manifest.rows.path[0]) == file
+
+
+def test_a_file_of_other_capitals_is_named(write, tmp_path):
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "Images" / "X.PNG").write_text("")
+    manifest = read_manifest(write(HEADER + "a,images/x.png,covid,1\n"))
+    assert manifest.in_other_case("images/x.png").as_posix() == "Images/X.PNG"
+    assert manifest.in_other_case("images/y.png") is None
 
 
 def test_what_is_no_csv_is_damaged_data(write, tmp_path):
@@ -75,6 +188,7 @@ def test_describe_counts_images_patients_and_what_repeats(write):
         "with_several_images": 1,
         "with_several_labels": 1,
         "images_without_patient": 1,
+        "merged_ids": [],
     }
     assert counts["present"] == 0
 

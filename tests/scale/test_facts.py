@@ -81,6 +81,27 @@ def test_what_is_refused_here_is_refused_there(session, manifest, change, words)
             audit()
 
 
+@pytest.mark.parametrize(("encoding", "delimiter"), [("utf-8-sig", ";"), ("utf-16", "\t")])
+def test_every_program_s_csv_has_the_same_audit(session, tmp_path, encoding, delimiter):
+    ids = ["3", "3.0", "03", "p1", "P1", "p1 ", "", "nan", "p2", "p3", "P2", "7"]
+    lines = ["Path,LABEL,Patient ID,Sex, dataset,"]
+    lines += [f"images\\{row}.png,{'ab'[row % 2]},{patient},{'mMfF'[row % 4]},é," for row, patient in enumerate(ids)]
+    lines[5:5] = ["", ",,,,,"]
+    path = tmp_path / "manifest.csv"
+    path.write_bytes("\n".join(lines).replace(",", delimiter).encode(encoding))
+    here = audit_manifest(read_manifest(path))
+    assert here["patients"]["total"] == 7
+    assert audit_facts(SparkFacts.of_manifest(session, path, "é")) == here
+
+
+def test_a_torn_csv_is_damaged_data(session, tmp_path):
+    path = tmp_path / "manifest.csv"
+    path.write_text("path,label,patient_id\na.png,a,1\nb.png,b\n")
+    for read in (read_manifest, lambda path: audit_facts(SparkFacts.of_manifest(session, path, None))):
+        with pytest.raises(DataError):
+            read(path)
+
+
 def test_what_is_no_parquet_is_damaged_data(session, tmp_path):
     path = tmp_path / "manifest.parquet"
     path.write_bytes(b"no such thing")
