@@ -36,7 +36,11 @@ def evaluate_lungs(
     predicted = found.masks.astype(bool)
     scores = score_lungs(predicted, found.reasons, truth, margin)
     worst = np.argsort([score.dice for score in scores], kind="stable")[:WORST].tolist()
-    summary = summarise(scores) | {"bad_images": len(cohort.bad), "worst": [cohort.rows.path[row] for row in worst]}
+    summary = summarise(scores) | {
+        "bad_images": len(cohort.bad),
+        "bad": [{"image": bad.path, "reason": bad.reason} for bad in cohort.bad],
+        "worst": [cohort.rows.path[row] for row in worst],
+    }
     write_text(folder / "lungs.csv", score_table(cohort, scores).to_csv(index=False, float_format="%.6f"))
     write_json(folder / "summary.json", summary)
     for row, name in zip(worst, png_names(summary["worst"]), strict=True):

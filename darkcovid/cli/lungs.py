@@ -69,7 +69,7 @@ def evaluate(
         from darkcovid.lungs.unet import load_segmenter
         from darkcovid.recipe import Data
 
-        data = Data(manifest=manifest, root=data_root, dataset=dataset)
+        data = Data(manifest=manifest, root=data_root, dataset=dataset, max_bad=1.0)
         return evaluate_lungs(data, load_segmenter(weights), pick_compute(device), margin, cache_folder(cache_dir), out)
 
     from darkcovid.report.data_tables import lung_lines

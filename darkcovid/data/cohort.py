@@ -235,14 +235,14 @@ def assemble(
 
 
 def _refuse_too_many(bad: tuple[Bad, ...], total: int, data: Data, manifest: Manifest) -> None:
-    if len(bad) <= data.max_bad * total:
+    if len(bad) <= data.max_bad * total and len(bad) < total:
         return
     first = bad[0]
     missing = sum(item.reason == "missing" for item in bad)
     renamed = manifest.in_other_case(first.path) if first.reason == "missing" else None
     if renamed:
         fix = f"{renamed.as_posix()} is there: capitals must be the same in the manifest"
-    elif missing:
+    elif first.reason == "missing":
         source = f" --dataset {data.dataset}" if data.dataset else ""
         fix = f"fetch them with `darkcovid data fetch {data.manifest}{source}`, or name their folder with --data-root"
     else:

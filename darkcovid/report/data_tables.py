@@ -101,4 +101,5 @@ def lung_lines(summary: dict[str, Any]) -> list[str]:
         f"lung kept by the crop: mean {kept['mean']:.3f}; at least 95 % kept on {kept['share_at_95']:.1%} of the images",
         f"box IoU {summary['box_iou_mean']:.3f}; crop area {summary['crop_area_mean']:.1%} of the image",
     ]
-    return [*lines, *(f"worst: {name}" for name in summary.get("worst", []))]
+    lines += [f"worst: {name}" for name in summary.get("worst", [])]
+    return [*lines, *(f"set aside: {bad['image']} ({bad['reason']})" for bad in summary.get("bad", [])[:SHOWN])]
