@@ -141,3 +141,17 @@ def test_one_process_alone_is_left_as_it_was():
     assert alone.main and alone.each("a") == ["a"] and alone.mains("a") == "a" and alone.total(tensor) is tensor
     alone.as_main_has([tensor])
     alone.wait()
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_gradients_of_several_types_are_sent_in_one_order(monkeypatch, turn):
+    """Processes that sum different tensors in one call get nonsense or wait for ever."""
+    types = [torch.float32, torch.bfloat16, torch.float64, torch.float16, torch.complex64]
+    parameters = [torch.nn.Parameter(torch.zeros(2, dtype=kind)) for kind in [*types[turn:], *types[:turn]] * 2]
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter) * 3
+    sent = []
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda flat: sent.append((flat.dtype, len(flat))))
+    Ranks(0, 3).average_gradients(parameters)
+    assert sent == [(kind, 4) for kind in sorted(types, key=str)]
+    assert all((parameter.grad == 1).all() for parameter in parameters)
