@@ -34,7 +34,7 @@ AT_ONCE = 128  # pairs registered together
 Pair = tuple[int, int]
 
 
-def sought() -> str:
+def looked_for() -> str:
     """A sentence that says which copies are looked for."""
     return f"Looked for copies that are {', '.join(ALTERATIONS[:-1])} or {ALTERATIONS[-1]}."
 

@@ -32,9 +32,9 @@ class Move(NamedTuple):
         return np.column_stack([turn, [self.across, self.down]]) * ([[-1], [1]] if self.mirrored else 1)
 
 
-TURNS = [*product((-5.0, -2.5, 0.0, 2.5, 5.0), (1.0, 0.95, 0.9))]
-SHIFTS = [shift for shift in product((-0.05, 0.0, 0.05), repeat=2) if any(shift)]
-PLACES = [*TURNS, *((0.0, 0.95, *shift) for shift in SHIFTS)]
+TURNS = tuple(product((-5.0, -2.5, 0.0, 2.5, 5.0), (1.0, 0.95, 0.9)))
+SHIFTS = tuple(shift for shift in product((-0.05, 0.0, 0.05), repeat=2) if any(shift))
+PLACES = (*TURNS, *((0.0, 0.95, *shift) for shift in SHIFTS))
 MOVES = tuple(Move(mirrored, *place) for mirrored in (False, True) for place in PLACES)
 STILL = MOVES.index(Move())
 

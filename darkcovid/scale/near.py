@@ -4,6 +4,7 @@ Every pair of shards is a task of its own, so the work is quadratic, needs no sh
 """
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from darkcovid.data.duplicates import Pair, pairs_between
 from darkcovid.data.lookalikes import Views
-from darkcovid.data.store import SHARD_ROWS, Sharded
+from darkcovid.data.store import Sharded
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
 def near_pairs_on_spark(session: "SparkSession", pixels: np.ndarray | Sharded) -> list[Pair]:
     """What `near_pairs` finds. pixels: (n, 128, 128) uint8 from the cache, which every worker can read."""
     shards = pixels.shards if isinstance(pixels, Sharded) else [pixels]
-    files = [str(shard.filename) for shard in shards]
+    files, starts = [str(shard.filename) for shard in shards], [0, *accumulate(map(len, shards))]
     numbers = [(one, other) for one in range(len(files)) for other in range(one, len(files))]
     tasks = session.createDataFrame(session.sparkContext.parallelize(numbers, len(numbers)), "one long, other long")
-    found = tasks.mapInPandas(_compare(files), "first long, later long").collect()
-    return sorted((int(row["first"]), int(row["later"])) for row in found)
+    rows = tasks.mapInPandas(_compare(files, starts), "first long, later long").collect()
+    return sorted((int(row["first"]), int(row["later"])) for row in rows)
 
 
-def _compare(files: list[str]) -> Any:
+def _compare(files: list[str], starts: list[int]) -> Any:
     def views(number: int) -> Views:
         return Views.of(np.load(files[number], mmap_mode="r"))
 
@@ -36,7 +37,7 @@ def _compare(files: list[str]) -> Any:
             for one, other in table.itertuples(index=False):
                 first = views(one)
                 pairs = pairs_between(first, first if other == one else views(other))
-                rows = [(one * SHARD_ROWS + a, other * SHARD_ROWS + b) for a, b in pairs]
+                rows = [(starts[one] + a, starts[other] + b) for a, b in pairs]
                 yield pd.DataFrame(rows, columns=["first", "later"], dtype=np.int64)
 
     return work
