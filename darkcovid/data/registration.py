@@ -19,7 +19,7 @@ LARGEST_STEP = 0.1  # of a parameter
 DAMPING = 1e-3
 SEEN = 0.6  # share of the one that must lie within the other
 ROUGHLY = 0.8  # correlation of small edges after the rough steps, below which a pair is given up
-CORRELATION = 0.78  # of texture after the fine steps, from which a pair is one image
+CORRELATION = 0.79  # of texture after the fine steps, from which a pair is one image
 
 
 def same_image(first: np.ndarray, other: np.ndarray, thumbs: tuple[np.ndarray, np.ndarray], move: np.ndarray) -> np.ndarray:
@@ -65,12 +65,13 @@ def registered(moving: Tensor, still: Tensor, move: Tensor, steps: int) -> Tenso
 def _step(layers: Tensor, still: Tensor, move: Tensor) -> Tensor:
     """(k, 2, 3), by which a Gauss-Newton step changes moves. layers: as `_with_slopes` gives them."""
     seen, inside = _sampled(layers, move)
-    now, length = _standardized(seen[:, 0], inside)
-    aim, _ = _standardized(still.flatten(1), inside)
-    aim = aim * torch.sign((now * aim * inside).sum(1, keepdim=True))
+    weight = inside * _fading(still.shape[-1])
+    now, length = _standardized(seen[:, 0], weight)
+    aim, _ = _standardized(still.flatten(1), weight)
+    aim = aim * torch.sign((now * aim * weight).sum(1, keepdim=True))
     slopes = seen[:, 1:] / length[:, None]
     jacobian = (slopes[:, :, None] * _coordinates(still.shape[-1])).flatten(1, 2)
-    weighted = jacobian * inside[:, None]
+    weighted = jacobian * weight[:, None]
     normal = weighted @ jacobian.mT
     damping = DAMPING * normal.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-6)
     step = torch.linalg.solve(normal + damping[:, None, None] * torch.eye(6), weighted @ (aim - now)[..., None])
