@@ -24,7 +24,7 @@ from darkcovid.recipe import Phantom
 
 DRAWING_VERSION = 3
 CLASSES = ("covid", "no_finding", "pneumonia")
-TISSUE = ((0.010, 0.03), (0.025, 0.035), (0.060, 0.03))  # sizes of grains, of a side, and their spread, of white
+TISSUE = ((0.010, 0.04), (0.025, 0.04), (0.060, 0.03))  # sizes of grains, of a side, and their spread, of white
 
 
 def phantom_manifest(phantom: Phantom, cache_dir: Path) -> Manifest:

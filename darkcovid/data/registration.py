@@ -34,7 +34,8 @@ def same_image(first: np.ndarray, other: np.ndarray, thumbs: tuple[np.ndarray, n
     small, small_aim = (torch.from_numpy(np.where(swap, *edges))[:, None] for edges in (thumbs[::-1], thumbs))
     rough = registered(small, small_aim, torch.from_numpy(np.where(swap, inverse(move), move)), ROUGH_STEPS)
     same = (correlations(small, small_aim, rough) >= ROUGHLY).numpy()
-    same[same] = texture_correlations(moving[same], still[same], rough[torch.from_numpy(same)]) >= CORRELATION
+    if same.any():
+        same[same] = texture_correlations(moving[same], still[same], rough[torch.from_numpy(same)]) >= CORRELATION
     return same
 
 

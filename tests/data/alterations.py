@@ -105,7 +105,7 @@ TOGETHER: dict[str, Alter] = {
     "mirrored, cropped 2 %": chained(ImageOps.mirror, cropped(0.02, 0.02, 0.02, 0.02)),
     "inverted, half": chained(ImageOps.invert, resized(0.5, 0.5)),
     "rotated 3, cropped 4 %": chained(rotated(3), cropped(0.04, 0.04, 0.04, 0.04)),
-    "framed, text, JPEG 20": chained(framed(0.1, 0), stamped("AP", False), recompressed(20)),
+    "stamped, framed, JPEG 20": chained(stamped("AP", False), framed(0.1, 0), recompressed(20)),
     "rotated -5, mirrored, darker": chained(rotated(-5), ImageOps.mirror, toned(gain=0.7)),
 }
 
