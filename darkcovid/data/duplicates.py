@@ -2,7 +2,7 @@
 
 All pairs are compared by low frequencies under some moves (`lookalikes`), and the few that pass are registered (`registration`):
 the order of copy detection, a cheap global descriptor and then a geometric check (Douze et al. 2009, "Evaluation of GIST
-descriptors for web-scale image search", section 3; Douze et al. 2021, "The 2021 Image Similarity Dataset and Challenge").
+descriptors for web-scale image search"; Douze et al. 2021, "The 2021 Image Similarity Dataset and Challenge").
 Whether a pair is found depends on its two images alone.
 """
 
@@ -71,7 +71,7 @@ def rules() -> dict[str, object]:
 def near_pairs(pixels: np.ndarray | Sharded) -> list[Pair]:
     """Pairs (first, later) of rows of (n, 128, 128) uint8 that are near copies, sorted.
 
-    Compares every pair, 2,048 rows with 2,048 at once, which takes some 0.5 GB.
+    Compares every pair, 2,048 rows with 2,048 at once, which takes up to 0.8 GB.
     """
     shards = [range(start, min(start + SHARD_ROWS, len(pixels))) for start in range(0, len(pixels), SHARD_ROWS)]
     pairs = []

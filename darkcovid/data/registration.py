@@ -1,7 +1,7 @@
 """Do two images show the same once one is moved onto the other? Affine registration, then the correlation of their texture.
 
 Gauss-Newton on six parameters brings one image's edges onto the other's (Lucas and Kanade 1981, "An iterative image registration
-technique with an application to stereo vision", section 4; Baker and Matthews 2004, "Lucas-Kanade 20 years on", section 2.1), at
+technique with an application to stereo vision", section 4; Baker and Matthews 2004, "Lucas-Kanade 20 years on", section 2), at
 mean 0 and length 1, so that it raises their correlation (Evangelidis and Psarakis 2008, "Parametric image alignment using
 enhanced correlation coefficient maximization"). Finer texture, which took no part, then says whether it is one image.
 """

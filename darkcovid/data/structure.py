@@ -2,7 +2,7 @@
 
 Gray levels say how an image was saved, edges what it shows. A band of frequencies (a difference of Gaussians; Marr and
 Hildreth 1980, "Theory of edge detection") is divided by its local spread (Jarrett et al. 2009, "What is the best multi-stage
-architecture for object recognition?", section 2.1, local contrast normalization), so brightness, contrast and gamma hardly
+architecture for object recognition?", section 2, local contrast normalization), so brightness, contrast and gamma hardly
 change it, and inverting an image only changes its sign.
 """
 
