@@ -95,7 +95,8 @@ def test_the_main_job_on_phantoms(folders):
         }  # fmt: skip
         plots = {path.name for path in (folder / "plots").iterdir()}
         curves = {"loss.png", "accuracy.png", "learning_rate.png", "roc.png", "precision_recall.png", "reliability.png"}
-        assert plots == curves | {"confusion_matrix.png", "gradcam.png"}
+        untrusted = {"untrusted_lungs.png"} if comparison["arms"][arm]["untrusted_lungs"] else set()
+        assert plots == curves | {"confusion_matrix.png", "gradcam.png"} | untrusted
         assert len(read_csv(folder / "history.csv")) == 2
         rows = read_csv(folder / "predictions.csv")
         valid = [row for row in rows if row["side"] == "valid"]

@@ -73,7 +73,7 @@ def _as_data(external: External, data: Data) -> Data:
 
 
 def _copies(cohort: Cohort, found: Cohort, cache_dir: Path) -> np.ndarray:
-    """(m,) bool: which of the found images are an image of the cohort, or almost."""
+    """(m,) bool: which of the found images are an image of the cohort, or a near copy of one."""
     pixels = [whole_pixels(one.files, one.sha256, SIZE, cache_dir).array for one in (cohort, found)]
     copied = np.isin(found.sha256, cohort.sha256)
     for first, other in near_pairs(np.concatenate(pixels)):

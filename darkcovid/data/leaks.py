@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.duplicates import Pair, near_duplicates
+from darkcovid.data.duplicates import Pair, looked_for, near_duplicates
 from darkcovid.data.facts import Facts, TableFacts, facts_of, identities
 from darkcovid.errors import RequestError
 
@@ -34,7 +34,7 @@ class Twins:
 class Leaks:
     """What was found in a cohort. patients: total, repeated (several images), on_both_sides, with_several_labels; exact,
     near: pairs of images that are the same picture; exact_across, near_across: those on two sides; relabelled: those whose
-    labels differ; unknown_patients: images without one."""
+    labels differ; unknown_patients: images without one; looked_for: which near copies, a sentence, empty where none were."""
 
     patients: dict[str, int]
     exact: list[tuple[str, str]]
@@ -44,6 +44,7 @@ class Leaks:
     relabelled: list[tuple[str, str]]
     straddling: list[str]
     unknown_patients: int
+    looked_for: str
 
     @property
     def across(self) -> int:
@@ -66,14 +67,16 @@ class Leaks:
                 "exact_across_sides": len(self.exact_across),
                 "near_across_sides": len(self.near_across),
                 "with_other_labels": len(self.relabelled),
+                "looked_for": self.looked_for,
                 "pairs": [list(pair) for pair in [*self.exact, *self.near]],
             },
             "leaks": self.leaks,
         }
 
 
-def find_leaks(facts: Facts, near: Sequence[Twins] = ()) -> Leaks:
-    """Look for leaks among images. near: those that are almost the same picture."""
+def find_leaks(facts: Facts, near: Sequence[Twins] | None = None) -> Leaks:
+    """Look for leaks among images. near: those that are near copies, None where none were looked for."""
+    sentence, near = "" if near is None else looked_for(), near or ()
     patients, exact = facts.patients(), exact_copies(facts.copies())
     return Leaks(
         patients={
@@ -89,6 +92,7 @@ def find_leaks(facts: Facts, near: Sequence[Twins] = ()) -> Leaks:
         relabelled=[pair.paths for pair in [*exact, *near] if pair.relabelled],
         straddling=list(patients.straddling),
         unknown_patients=patients.unknown,
+        looked_for=sentence,
     )
 
 

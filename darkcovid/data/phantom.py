@@ -1,5 +1,8 @@
 """A synthetic cohort with known truth: drawn radiographs, exact lung masks, patients, and a sign in the lungs.
 
+Each patient has an own build and own ribs, and each image own tissue, so that no two are near copies of one another
+(`darkcovid.data.duplicates`), as two radiographs of one person are not.
+
 Deterministic from its settings. It exists to test what the toolkit claims; it is used only when asked for by
 name (`manifest: phantom`), never in place of missing data.
 """
@@ -19,8 +22,9 @@ from darkcovid.data.pixels import mask_picture, save_png
 from darkcovid.paths import write_text
 from darkcovid.recipe import Phantom
 
-DRAWING_VERSION = 2
+DRAWING_VERSION = 3
 CLASSES = ("covid", "no_finding", "pneumonia")
+TISSUE = ((0.010, 0.04), (0.025, 0.04), (0.060, 0.03))  # sizes of grains, of a side, and their spread, of white
 
 
 def phantom_manifest(phantom: Phantom, cache_dir: Path) -> Manifest:
@@ -71,13 +75,20 @@ def _row(name: str, patient: int, label: str, hospital: str, size: int, file: Pa
 
 
 def draw_anatomy(random: np.random.RandomState) -> dict[str, float]:
-    """One patient's build, in units of half the image side."""
+    """One patient's build, in units of half the image side; `ribs` in radians per unit, `bend` and `slope` of a rib in units down
+    per unit across (squared, and plain), `smaller` the share by which the left lung is narrower."""
     return {
         "lung_width": random.uniform(0.30, 0.38),
         "lung_height": random.uniform(0.62, 0.78),
         "apart": random.uniform(0.38, 0.46),
         "down": random.uniform(-0.06, 0.06),
+        "smaller": random.uniform(0.0, 0.2),
         "heart": random.uniform(0.22, 0.32),
+        "heart_across": random.uniform(0.04, 0.20),
+        "heart_down": random.uniform(0.16, 0.34),
+        "ribs": random.uniform(20, 34),
+        "bend": random.uniform(0.2, 0.9),
+        "slope": random.uniform(-0.2, 0.4),
         "body": random.uniform(0.85, 1.05),
         "air": random.uniform(0.20, 0.34),
     }
@@ -97,11 +108,13 @@ def draw_radiograph(
     sharp = size / 256
     soft = gaussian_filter(lungs.astype(float), 2 * sharp)
     body = 1 / (1 + np.exp(((np.abs(x) / anatomy["body"]) ** 3 + np.clip(-y - 0.75, 0, None) * 2 - 0.95) * 14))
-    heart = np.exp(-((((x - 0.12) / anatomy["heart"]) ** 2 + ((y - 0.26) / 0.34) ** 2) ** 3))
+    heart = np.exp(-((((x - anatomy["heart_across"]) / anatomy["heart"]) ** 2 + ((y - anatomy["heart_down"]) / 0.34) ** 2) ** 3))
     spine = np.exp(-((x / 0.11) ** 4))
-    ribs = np.maximum(0, np.sin((y + 0.55 * x**2 + 0.1 * np.abs(x)) * 26 + random.uniform(0, 6))) ** 2 * body
+    along = y + anatomy["bend"] * x**2 + anatomy["slope"] * np.abs(x)
+    ribs = np.maximum(0, np.sin(along * anatomy["ribs"] + random.uniform(0, 6))) ** 2 * body
 
     picture = 0.62 * body - (0.62 - anatomy["air"]) * soft + 0.30 * heart * body + 0.16 * spine * body + 0.07 * ribs
+    picture += _tissue(size, random) * body
     picture += phantom.signal * _sign(label, x, y, right, left, anatomy, random) * soft
     picture = gaussian_filter(picture, 0.8 * sharp) + random.normal(0, 0.02, picture.shape)
     picture = random.uniform(0.85, 1.1) * picture + random.uniform(-0.03, 0.05)
@@ -111,10 +124,19 @@ def draw_radiograph(
     return (np.clip(picture, 0, 1) * 255).astype(np.uint8), lungs
 
 
+def _tissue(size: int, random: np.random.RandomState) -> np.ndarray:
+    """Cloudy noise of several grain sizes, (S, S), of mean about 0: vessels and soft parts of one image."""
+    cloud = np.zeros((size, size))
+    for grain, spread in TISSUE:
+        noise = gaussian_filter(random.normal(size=cloud.shape), grain * size, mode="wrap")
+        cloud += spread * noise / noise.std()
+    return cloud
+
+
 def _lung(x: np.ndarray, y: np.ndarray, anatomy: dict[str, float], side: int) -> np.ndarray:
     """A rounded lung field, narrow at its apex, cut by the dome of the diaphragm below."""
     height = (y - anatomy["down"]) / anatomy["lung_height"]
-    width = anatomy["lung_width"] * (1 - 0.30 * np.clip(-height, 0, 1))
+    width = anatomy["lung_width"] * (1 - anatomy["smaller"] * (side > 0)) * (1 - 0.30 * np.clip(-height, 0, 1))
     across = (x - side * anatomy["apart"] * (1 - 0.18 * np.clip(-height, 0, 1))) / width
     dome = 0.86 - 0.22 * np.exp(-((across * 1.2) ** 2)) - (0.06 if side < 0 else 0.0)
     return (np.abs(across) ** 2.6 + np.abs(height) ** 2.6 < 1) & (height < dome)

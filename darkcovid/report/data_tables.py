@@ -62,6 +62,7 @@ def audit_lines(found: dict[str, Any]) -> list[str]:
         f"LEAKS: {_straddling(found)}" if found["leaks"] else "no patient and no copy on two sides",
         f"copies: {copies['exact']} identical pairs, {copies['near']} almost identical, "
         f"{copies['with_other_labels']} with other labels",
+        *filter(None, [copies.get("looked_for")]),
         "",
         f"told apart without lungs (always guessing the largest class: {found['chance']:.3f}):",
         _told("all metadata together, no pixels", found["metadata_alone"]["accuracy"]),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def audit_cohort_on_spark(session: "SparkSession", cohort: Cohort, cache_dir: Path) -> dict[str, Any]:
-    """Near copies by hash bands; patients, copies and giveaways counted by Spark. Raises as `audit_cohort` does."""
+    """Near copies, patients, copies and giveaways, found and counted by Spark. Raises as `audit_cohort` does."""
     near = near_duplicates(cohort.files, cohort.sha256, cache_dir, lambda pixels: near_pairs_on_spark(session, pixels))
     facts = SparkFacts.of_table(session, cohort_facts(cohort))
     return audit_cohort(cohort, cache_dir, find_leaks(facts, near_copies(cohort, near)), lambda table: facts)

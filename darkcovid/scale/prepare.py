@@ -24,7 +24,7 @@ class Engine(Protocol):
         """Every block's work, each as soon as it is done."""
 
     def near_pairs(self, pixels: np.ndarray | Sharded) -> list[Pair]:
-        """The rows of (n, 64, 64) uint8 pixels that show almost the same picture."""
+        """The pairs of rows of (n, 128, 128) uint8 pixels that are near copies."""
 
 
 class Here:

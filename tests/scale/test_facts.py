@@ -11,7 +11,6 @@ from darkcovid.data.manifest import read_manifest
 from darkcovid.errors import DataError, RequestError
 from darkcovid.scale.audit import audit_cohort_on_spark
 from darkcovid.scale.facts import SparkFacts
-from darkcovid.scale.spark import start_spark
 
 from ..conftest import RECIPES
 
@@ -19,13 +18,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(shutil.which("java") is None, reason="no Java on this machine; Spark needs 17 or 21"),
 ]
-
-
-@pytest.fixture(scope="module")
-def session():
-    session = start_spark("local[2]", {"spark.sql.shuffle.partitions": "3"})
-    yield session
-    session.stop()
 
 
 @pytest.fixture

@@ -31,13 +31,12 @@ def _patients_apart(e: Evidence) -> Answer:
 @check(4, "data", "no copies across sides")
 @audited
 def _copies(e: Evidence) -> Answer:
-    exact, near = (e.audit["duplicates"][f"{kind}_across_sides"] for kind in ("exact", "near"))
+    copies = e.audit["duplicates"]
+    exact, near = (copies[f"{kind}_across_sides"] for kind in ("exact", "near"))
     if exact or near:
         return FAIL, f"{exact} identical and {near} almost identical pairs are on two sides"
-    return (
-        PASS,
-        f"none across sides ({e.audit['duplicates']['exact']} identical, {e.audit['duplicates']['near']} near pairs in all)",
-    )
+    none = f"none across sides ({copies['exact']} identical, {copies['near']} near pairs in all)"
+    return PASS, ". ".join(filter(None, [none, copies.get("looked_for")]))
 
 
 @check(5, "data", "patients with two labels")

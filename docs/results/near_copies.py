@@ -1,0 +1,35 @@
+"""Recall of near copies by alteration: python docs/results/near_copies.py FOLDER COUNT, from the root of the repository."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from darkcovid.data.duplicates import SIZE, near_pairs, pairs_between
+from darkcovid.data.lookalikes import Views
+from darkcovid.data.manifest import read_manifest
+from darkcovid.data.pixels import whole_picture
+from tests.data.alterations import COPIES, TOGETHER
+
+
+def main(folder: Path, count: int) -> None:
+    manifest = read_manifest(folder / "manifest.csv")
+    files, patients = [manifest.locate(path) for path in manifest.rows.path], manifest.rows.patient_id.tolist()
+    pixels = np.stack([whole_picture(Image.open(file).convert("L"), SIZE) for file in files])
+    pairs = near_pairs(pixels)
+    strangers = [(files[a].name, files[b].name) for a, b in pairs if patients[a] != patients[b]]
+    print(f"{len(files)} images, {len(pairs)} pairs, of different patients: {strangers}")
+    radiographs = Views.of(pixels)
+    chosen = np.random.RandomState(0).choice(len(files), count, replace=False)
+    for name, ways in (COPIES | {"two at once": TOGETHER}).items():
+        for way, alter in ways.items():
+            copies = np.stack([whole_picture(alter(Image.open(files[row]).convert("L")), SIZE) for row in chosen])
+            originals = sum(chosen[copy] == row for copy, row in pairs_between(Views.of(copies), radiographs))
+            print(f"{name}: {way}: {originals / count:.3f}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
