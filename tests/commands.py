@@ -40,6 +40,12 @@ def command(words: Sequence[str], folder: Path) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(words, process.exitcode, *texts)
 
 
+def error_of(done: subprocess.CompletedProcess) -> str:
+    """The one line in which a command said why it failed."""
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    return line
+
+
 def _main(words: list[str], folder: Path, environment: dict[str, str], outputs: list[Path]) -> None:
     os.chdir(folder)
     os.environ.clear()

@@ -13,6 +13,8 @@ from darkcovid.data.cohort import classification_cohort
 from darkcovid.data.pixels import whole_pixels
 from darkcovid.recipe import Data, Phantom, Recipe, Training
 
+from .commands import command
+
 REAL = Path(__file__).parents[1] / ".." / "shared" / "data"
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -28,6 +30,26 @@ def cache_dir(tmp_path_factory):
 def private_cache(cache_dir, monkeypatch):
     monkeypatch.setenv("DARKCOVID_CACHE", str(cache_dir))
     monkeypatch.delenv("DARKCOVID_DATA", raising=False)
+
+
+@pytest.fixture
+def darkcovid(tmp_path):
+    """Runs `darkcovid WORDS` in a folder of its own, and wants this exit code and no traceback."""
+
+    def call(*words, code=0):
+        done = command(words, tmp_path)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return call
+
+
+@pytest.fixture
+def folders(tmp_path, cache_dir):
+    from darkcovid.runner import Folders
+
+    return Folders(tmp_path / "runs", cache_dir)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from darkcovid.errors import RequestError
 from darkcovid.recipe import load_recipe
 
 from .conftest import RECIPES
-from .test_cli import SMALL, darkcovid  # noqa: F401 (a fixture)
+from .test_cli import SMALL
 
 
 def test_a_recipe_without_a_crop_arm_cannot_be_benched(tmp_path):
@@ -18,7 +18,7 @@ def test_a_recipe_without_a_crop_arm_cannot_be_benched(tmp_path):
 
 
 @pytest.mark.slow
-def test_bench_gives_three_contenders_and_two_ratios(darkcovid, tmp_path):  # noqa: F811
+def test_bench_gives_three_contenders_and_two_ratios(darkcovid, tmp_path):
     plot = tmp_path / "bars.png"
     result = json.loads(darkcovid("bench", RECIPES / "segmented.yaml", *SMALL, "--repeats", 1, "--plot", plot, "--json").stdout)
     for label in ("stock", "whole", "crop"):

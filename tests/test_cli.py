@@ -7,29 +7,12 @@ import sys
 import pytest
 from PIL import Image
 
-from .commands import command
+from .commands import error_of
 from .conftest import RECIPES
 
 SMALL = ["--data", "phantom", "--set", "data.phantom.patients=18", "--set", "data.phantom.image_size=64"]
 SMALL += ["--set", "data.image_size=64", "--set", "training.epochs=1", "--set", "training.batch_size=8"]
 SMALL += ["--set", "data.split.valid=0.3", "--set", "lungs.crop_size=32"]
-
-
-@pytest.fixture
-def darkcovid(tmp_path):
-    def call(*words, code=0):
-        done = command(words, tmp_path)
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    return call
-
-
-def error_of(done):
-    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 def test_help_never_imports_torch():

@@ -9,11 +9,10 @@ from darkcovid import doctor
 from darkcovid.data.store import stored_array
 
 from .conftest import RECIPES
-from .test_cli import darkcovid  # noqa: F401 (a fixture)
 
 
 @pytest.mark.slow
-def test_a_sound_machine(darkcovid, tmp_path):  # noqa: F811
+def test_a_sound_machine(darkcovid, tmp_path):
     done = darkcovid("doctor", "--cache-dir", tmp_path / "cache", "--manifest", RECIPES.parent / "data_manifest.csv", "--json")
     found = {one["about"]: one for one in json.loads(done.stdout)}
     assert [found[name]["state"] for name in ("libraries", "device", "cache", "lung segmenter", "self-test")] == ["ok"] * 5
@@ -23,7 +22,7 @@ def test_a_sound_machine(darkcovid, tmp_path):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_manifest_that_is_not_there_fails(darkcovid, tmp_path):  # noqa: F811
+def test_a_manifest_that_is_not_there_fails(darkcovid, tmp_path):
     done = darkcovid("doctor", "--no-self-test", "--manifest", "absent.csv", "--cache-dir", tmp_path, code=1)
     assert "FAIL  data: data.manifest: absent.csv: no such file" in done.stdout
     assert "self-test" not in done.stdout

@@ -8,7 +8,7 @@ from darkcovid.recipe import load_recipe
 from darkcovid.runner import run
 
 from .conftest import RECIPES
-from .test_runner import Watched, folders  # noqa: F401 (a fixture)
+from .test_runner import Watched
 
 FEW = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24", "data.phantom.image_size=64"]
 FEW += ["training.epochs=1", "training.batch_size=8", "data.split.valid=0.25"]
@@ -39,7 +39,7 @@ def overrides(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
-def test_one_epoch(path, folders):  # noqa: F811
+def test_one_epoch(path, folders):
     recipe = load_recipe(path, overrides(path))
     comparison = run(recipe, folders, Watched())
     assert comparison["arms"].keys() == recipe.arm_recipes().keys()

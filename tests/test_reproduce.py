@@ -12,12 +12,11 @@ from darkcovid.reproduce import changed_environment, compare_fits, largest_diffe
 from darkcovid.runner import Folders, run
 
 from .conftest import RECIPES
-from .test_cli import darkcovid  # noqa: F401 (a fixture)
 from .test_runner import SETS
 
 
 @pytest.mark.slow
-def test_a_run_comes_out_again_and_what_was_changed_in_it_is_found(tmp_path, cache_dir, darkcovid):  # noqa: F811
+def test_a_run_comes_out_again_and_what_was_changed_in_it_is_found(tmp_path, cache_dir, darkcovid):
     recipe = load_recipe(RECIPES / "segmented.yaml", [*SETS, "training.precision=fp32", "training.folds=2", "audit=none"])
     folders = Folders(tmp_path / "runs", cache_dir)
     run(recipe, folders, silent(), ["small"])

@@ -18,7 +18,7 @@ from darkcovid.lungs.unet import build_unet, save_segmenter
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import Progress
 from darkcovid.rundir import RunDir
-from darkcovid.runner import Folders, run
+from darkcovid.runner import run
 
 from .conftest import RECIPES
 
@@ -43,11 +43,6 @@ class Watched(Progress):
         super().stage(text)
         if self.stop_at and text.startswith(self.stop_at):
             raise KeyboardInterrupt
-
-
-@pytest.fixture
-def folders(tmp_path, cache_dir):
-    return Folders(tmp_path / "runs", cache_dir)
 
 
 def read_csv(path):

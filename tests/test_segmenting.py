@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .test_cli import darkcovid, error_of  # noqa: F401 (a fixture)
+from .commands import error_of
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def folder(tmp_path, cohort):
     return folder
 
 
-def test_a_folder_becomes_masks_crops_overlays_and_a_table(darkcovid, folder, tmp_path):  # noqa: F811
+def test_a_folder_becomes_masks_crops_overlays_and_a_table(darkcovid, folder, tmp_path):
     rows = json.loads(darkcovid("segment", folder, "--out", "found", "--json").stdout)
     assert [row["image"] for row in rows] == ["black.png", "broken.png", "deep/two.jpg", "one.png", "tiny.png"]
     by_name = {row["image"]: row for row in rows}
@@ -48,7 +48,7 @@ def test_a_folder_becomes_masks_crops_overlays_and_a_table(darkcovid, folder, tm
         assert max(Image.open(found / "overlays" / result).size) == 512
 
 
-def test_a_huge_image_is_segmented_and_one_beyond_all_bounds_is_refused(darkcovid, cohort, tmp_path):  # noqa: F811
+def test_a_huge_image_is_segmented_and_one_beyond_all_bounds_is_refused(darkcovid, cohort, tmp_path):
     Image.open(cohort.files[0]).resize((8000, 6000), Image.Resampling.NEAREST).save(tmp_path / "huge.jpg", quality=50)
     Image.new("L", (12_000, 10_000)).save(tmp_path / "bomb.png")
     huge = json.loads(darkcovid("segment", "huge.jpg", "--json").stdout)[0]
@@ -56,7 +56,7 @@ def test_a_huge_image_is_segmented_and_one_beyond_all_bounds_is_refused(darkcovi
     assert "12000x10000 pixels, more than" in error_of(darkcovid("segment", "bomb.png", code=3))
 
 
-def test_one_image_one_manifest_and_what_is_wrong(darkcovid, folder, cohort, tmp_path):  # noqa: F811
+def test_one_image_one_manifest_and_what_is_wrong(darkcovid, folder, cohort, tmp_path):
     said = darkcovid("segment", folder / "one.png", "--out", "one").stdout
     assert said.startswith("1 images, ")
     manifest = cohort.files[0].parents[1] / "manifest.csv"
@@ -67,7 +67,7 @@ def test_one_image_one_manifest_and_what_is_wrong(darkcovid, folder, cohort, tmp
     assert "no PNG, JPEG or DICOM image in it" in error_of(darkcovid("segment", "empty", code=2))
 
 
-def test_evaluating_on_phantoms_whose_lungs_are_known(darkcovid, cohort, tmp_path):  # noqa: F811
+def test_evaluating_on_phantoms_whose_lungs_are_known(darkcovid, cohort, tmp_path):
     manifest = cohort.files[0].parents[1] / "manifest.csv"
     summary = json.loads(darkcovid("lungs", "evaluate", "--manifest", manifest, "--out", "scores", "--json").stdout)
     assert summary["images"] == len(cohort)
@@ -82,6 +82,6 @@ def test_evaluating_on_phantoms_whose_lungs_are_known(darkcovid, cohort, tmp_pat
     assert json.loads((tmp_path / "scores" / "summary.json").read_text()) == summary
 
 
-def test_evaluating_without_masks_is_refused(darkcovid, tmp_path):  # noqa: F811
+def test_evaluating_without_masks_is_refused(darkcovid, tmp_path):
     (tmp_path / "m.csv").write_text("path,label,patient_id\na.png,covid,1\n")
     assert "no row has a lung_mask" in error_of(darkcovid("lungs", "evaluate", "--manifest", "m.csv", code=2))

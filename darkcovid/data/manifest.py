@@ -17,7 +17,7 @@ from darkcovid.paths import user_cache_dir
 REQUIRED = ("path", "label", "patient_id")
 OPTIONAL = ("dataset", "etiology", "view", "sex", "age", "finding", "lung_mask", "width", "height",
             "bytes", "sha256", "url", "license", "source")  # fmt: skip
-COLUMNS_SHOWN = 8
+COLUMNS_SHOWN, LETTERS_SHOWN = 8, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +98,14 @@ def checked_columns(path: Path, header: Sequence[str]) -> list[str]:
     names = column_names(header, (*REQUIRED, *OPTIONAL))
     missing = [column for column in REQUIRED if column not in names]
     if missing:
-        there = f"; the header has {', '.join(names[:COLUMNS_SHOWN])}{', ...' if len(names) > COLUMNS_SHOWN else ''}"
+        shown = [one_line(name)[:LETTERS_SHOWN] for name in names[:COLUMNS_SHOWN]]
+        there = f"; the header has {', '.join(shown)}{', ...' if len(names) > COLUMNS_SHOWN else ''}"
         raise RequestError(f"{path}: column {missing[0]!r} is missing; a manifest needs {', '.join(REQUIRED)}{there}")
     for name, count in Counter(names).items():
         if name and count > 1:
-            raise RequestError(f"{path}: column {name!r} is in the header {count} times; rename or remove all but one")
+            raise RequestError(
+                f"{path}: column {name[:LETTERS_SHOWN]!r} is in the header {count} times; rename or remove all but one"
+            )
     return names
 
 

@@ -6,11 +6,9 @@ import json
 import re
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
-from functools import partial
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote
 
 import filelock
@@ -24,35 +22,12 @@ from darkcovid.data.manifest import Manifest
 from darkcovid.errors import RequestError
 from darkcovid.report.fetching import FetchProgress
 
+from .conftest import serving
+
 PIXELS = bytes(range(256)) * 2000
 SHA = hashlib.sha256(PIXELS).hexdigest()
 THIRD = len(PIXELS) // 3 + 1
 QUICK = Manners(seconds=0.5, pause=0.01)
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    def handle_error(self, *_):  # a client that hangs up on a server that misbehaves
-        pass
-
-
-def serving(handler):
-    server = Server(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
-
-
-@pytest.fixture
-def address(tmp_path):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "x.png").write_bytes(b"pixels")
-    server = serving(partial(Quiet, directory=tmp_path / "site"))
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
 
 
 class Wicked(BaseHTTPRequestHandler):

@@ -13,8 +13,6 @@ from darkcovid.data.lung_polygons import fetch_lungs, rasterise, read_outlines
 from darkcovid.data.manifest import read_manifest
 from darkcovid.errors import DarkCovidError, DataError
 
-from .test_fetch import address  # noqa: F401 (a fixture)
-
 
 def ring(left, top, right, bottom):
     return [{"x": x, "y": y} for x, y in ((left, top), (right, top), (right, bottom), (left, bottom))]
@@ -27,7 +25,7 @@ def annotation(name, *polygons):
 
 
 @pytest.fixture
-def archive(tmp_path, address):  # noqa: F811
+def archive(tmp_path, address):
     path = tmp_path / "site" / "outlines.zip"
     with zipfile.ZipFile(path, "w") as files:
         two = annotation("x.png", [ring(10, 10, 39, 69)], [ring(60, 10, 89, 69), ring(70, 30, 79, 49)])
@@ -60,7 +58,7 @@ def test_outlines_become_masks_and_a_manifest_to_train_on(tmp_path, archive):
     assert (np.asarray(mask) > 0).sum() == 4 * (2 * 30 * 60 - 10 * 20)
 
 
-def test_another_file_than_the_recorded_one_is_refused(tmp_path, archive, address):  # noqa: F811
+def test_another_file_than_the_recorded_one_is_refused(tmp_path, archive, address):
     manifest = tmp_path / "m.csv"
     manifest.write_text("path,label,patient_id\nx.png,covid,1\n")
     with pytest.raises(DarkCovidError, match="could not be fetched"):

@@ -155,14 +155,16 @@ MANIFESTS = {
     "another drive": HEADER + "a,C:\\x.png,covid,1,,,,\n",
     "a mask outside": HEADER + "a,x.png,covid,1,,,,../m.png\n",
     "formulas": HEADER + "a,x.png,=1+1,@x,,-3,+4,\n",
-    "too many cells": HEADER + "a,x.png,covid,1,,,,,,,,,\n",
+    "empty cells beyond the header": HEADER + "a,x.png,covid,1,,,,,,,,,\n",
+    "too many cells": HEADER + "a,x.png,covid,1,,,,,,,,,z\n",
     "too few cells": HEADER + "a,x.png\n",
     "columns twice": "path,label,patient_id,path,label\na,b,c,d,e\n",
     "wide": ",".join(f"c{i}" for i in range(20_000)) + "\n",
     "no path": HEADER + "a,,covid,1,,,,\n",
 }
 REFUSED = {"no columns", "missing column", "an open quote", "the same path twice", "up and out", "absolute", "another drive"}
-REFUSED |= {"too many cells", "a mask outside", "wide", "NUL", "no path"}
+REFUSED |= {"too many cells", "too few cells", "columns twice", "a mask outside", "wide", "NUL", "no path"}
+REFUSED |= {"a cell of a million characters", "a label of a million characters"}
 
 
 @pytest.mark.parametrize("name", MANIFESTS)

@@ -7,7 +7,7 @@ import pytest
 
 from darkcovid.recipe import Part
 
-from ..test_cli import darkcovid, error_of  # noqa: F401 (a fixture)
+from ..commands import error_of
 from ..test_runner import SETS
 
 RECIPE = "name: parts\ndata: {manifest: phantom}\naudit: data\narms: {one: {}, two: {model: {head: gap}}}\n"
@@ -33,7 +33,7 @@ def test_which_fits_a_part_has():
 
 
 @pytest.mark.slow
-def test_parts_and_jobs_give_what_one_process_gives(darkcovid, recipe, tmp_path):  # noqa: F811
+def test_parts_and_jobs_give_what_one_process_gives(darkcovid, recipe, tmp_path):
     whole = json.loads(darkcovid("run", recipe, *WORDS, "--runs-dir", tmp_path / "whole", "--json").stdout)
     shared = tmp_path / "shared"
     for arm, fold in (("two", 2), ("one", 1), ("two", 1)):
@@ -56,7 +56,7 @@ def test_parts_and_jobs_give_what_one_process_gives(darkcovid, recipe, tmp_path)
         pd.testing.assert_frame_equal(pd.read_csv(path), pd.read_csv(two / path.relative_to(one)), atol=1e-4)
 
 
-def test_contradictions_are_refused(darkcovid, recipe, tmp_path):  # noqa: F811
+def test_contradictions_are_refused(darkcovid, recipe, tmp_path):
     assert "name it with --into DIR" in error_of(darkcovid("run", recipe, "--fold", 1, code=2))
     assert "leave --jobs and --resume out" in error_of(darkcovid("run", recipe, "--into", tmp_path / "x", "--jobs", 2, code=2))
     said = error_of(darkcovid("run", recipe, *WORDS, "--into", tmp_path / "x", "--fold", 3, code=2))

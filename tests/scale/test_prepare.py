@@ -19,8 +19,8 @@ from darkcovid.runner import Folders, run
 from darkcovid.scale.prepare import Here, prepare_recipe
 from darkcovid.scale.spark import settings_of
 
+from ..commands import error_of
 from ..conftest import RECIPES
-from ..test_cli import darkcovid, error_of  # noqa: F401 (a fixture)
 
 SETS = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=40", "data.phantom.image_size=96"]
 SETS += ["data.image_size=96", "lungs.crop_size=64", "training.precision=fp32", "training.device=cpu"]
@@ -178,7 +178,7 @@ def is_worker(process):
         return False
 
 
-def test_wrong_requests(darkcovid, cache):  # noqa: F811
+def test_wrong_requests(darkcovid, cache):
     recipe = RECIPES / "segmented.yaml"
     assert "there is local and spark" in error_of(darkcovid("data", "prepare", recipe, "--engine", "dask", code=2))
     lungs = RECIPES / "lung_unet.yaml"

@@ -25,8 +25,8 @@ from pydicom.uid import JPEG2000Lossless
 from darkcovid.serving.app import Limits, make_app
 from darkcovid.serving.predict import Prediction
 
+from ..commands import error_of
 from ..data.test_dicom import dataset, written
-from ..test_cli import darkcovid, error_of  # noqa: F401 (a fixture)
 from .conftest import served, serving
 
 TIMEOUT = 60
@@ -385,7 +385,7 @@ def test_what_was_accepted_is_answered_after_sigterm(fitted_run, radiographs):
         assert process.wait(TIMEOUT) in (0, -signal.SIGTERM)
 
 
-def test_wrong_requests_of_the_command(darkcovid, fitted_run, tmp_path):  # noqa: F811
+def test_wrong_requests_of_the_command(darkcovid, fitted_run, tmp_path):
     arm = fitted_run / "segmented"
     assert "a model called 'segmented' is served already" in error_of(darkcovid("serve", arm, arm, "--port", 0, code=2))
     assert "cannot be a model's name" in error_of(darkcovid("serve", f"a b={arm}", "--port", 0, code=2))

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from ..commands import error_of
 from ..conftest import RECIPES
 from ..data.test_dicom import dataset, written
-from ..test_cli import darkcovid, error_of  # noqa: F401 (a fixture)
 
 BAD = ("empty.png", "text.png", "cut.png", "cut.jpg", "huge.png", "none.dcm", "cut.dcm", "folder.png", "dangling.png")
 FIT = ["data.dataset=null", "data.image_size=64", "data.max_bad=0.5", "training.epochs=1", "training.batch_size=8"]
@@ -67,7 +67,7 @@ def _side(manifest):
 
 
 @pytest.mark.parametrize("target", ["", "manifest.csv"])
-def test_predict_answers_for_the_good_ones(darkcovid, mixed, fitted_run, target):  # noqa: F811
+def test_predict_answers_for_the_good_ones(darkcovid, mixed, fitted_run, target):
     done = darkcovid("predict", fitted_run, mixed / target, "--arm", "small", "--json")
     answers = {one["image"]: one for one in json.loads(done.stdout)}
     unread = {name for name, one in answers.items() if one["label"] is None}
@@ -76,19 +76,19 @@ def test_predict_answers_for_the_good_ones(darkcovid, mixed, fitted_run, target)
 
 
 @pytest.mark.parametrize("target", ["", "manifest.csv"])
-def test_segment_does_the_good_ones(darkcovid, mixed, target):  # noqa: F811
+def test_segment_does_the_good_ones(darkcovid, mixed, target):
     rows = {one["image"]: one for one in json.loads(darkcovid("segment", mixed / target, "--json").stdout)}
     unread = {name for name, one in rows.items() if one["width"] == 0}
     assert unread == set(BAD) - ({"folder.png"} if not target else set())
 
 
-def test_verify_names_them_all(darkcovid, mixed):  # noqa: F811
+def test_verify_names_them_all(darkcovid, mixed):
     found = json.loads(darkcovid("data", "verify", mixed / "manifest.csv", "--json", code=3).stdout)
     assert {path for path, _ in found["faults"]} == set(BAD)
     assert darkcovid("data", "describe", mixed / "manifest.csv").stdout
 
 
-def test_a_run_leaves_them_out_and_says_so(darkcovid, mixed, tmp_path):  # noqa: F811
+def test_a_run_leaves_them_out_and_says_so(darkcovid, mixed, tmp_path):
     manifest = ("--manifest", mixed / "manifest.csv")
     done = darkcovid("run", RECIPES / "base.yaml", *manifest, *SETS, "--runs-dir", tmp_path / "runs")
     assert f"set aside: {BAD[0]} (" in done.stderr
@@ -102,18 +102,18 @@ def test_a_run_leaves_them_out_and_says_so(darkcovid, mixed, tmp_path):  # noqa:
     [("data", "audit"), ("data", "preview"), ("data", "prepare"), ("lr-find",)],
     ids=lambda words: "-".join(words),
 )
-def test_other_commands_go_on(darkcovid, mixed, words):  # noqa: F811
+def test_other_commands_go_on(darkcovid, mixed, words):
     darkcovid(*words, RECIPES / "base.yaml", "--manifest", mixed / "manifest.csv", *SETS)
 
 
-def test_lungs_are_judged_on_the_good_ones(darkcovid, mixed):  # noqa: F811
+def test_lungs_are_judged_on_the_good_ones(darkcovid, mixed):
     done = darkcovid("lungs", "evaluate", "--manifest", mixed / "manifest.csv", "--json")
     found = json.loads(done.stdout)
     assert found["images"] == len(list(mixed.glob("images/*")))
     assert {one["image"] for one in found["bad"]} == set(BAD)
 
 
-def test_bad_ones_alone_are_refused(darkcovid, mixed, fitted_run, tmp_path):  # noqa: F811
+def test_bad_ones_alone_are_refused(darkcovid, mixed, fitted_run, tmp_path):
     rows = pd.read_csv(mixed / "manifest.csv", dtype=str, keep_default_na=False)
     alone = tmp_path / "alone.csv"
     rows[rows.path.isin(BAD)].to_csv(alone, index=False)

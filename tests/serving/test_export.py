@@ -11,7 +11,7 @@ from darkcovid.serving.export import export_model
 from darkcovid.serving.predict import load_predictor
 from darkcovid.training.objective import class_probabilities
 
-from ..test_cli import darkcovid, error_of  # noqa: F401 (a fixture)
+from ..commands import error_of
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_onnx_says_what_the_network_says(predictor, pixels, tmp_path):
 
 
 @pytest.mark.slow
-def test_torch_s_own_file_too_through_the_command(darkcovid, fitted_run, predictor, pixels, tmp_path):  # noqa: F811
+def test_torch_s_own_file_too_through_the_command(darkcovid, fitted_run, predictor, pixels, tmp_path):
     words = ["export", fitted_run, "--arm", "segmented", "--format", "torch", "--out", tmp_path, "--json"]
     about = json.loads(darkcovid(*words).stdout)
     loaded = torch.export.load(tmp_path / about["classifier"]["file"]).module()

@@ -13,7 +13,7 @@ from darkcovid.lungs.crop import Frame
 from darkcovid.serving.fitted import load_fitted
 from darkcovid.serving.predict import load_predictor
 
-from ..test_cli import darkcovid, error_of  # noqa: F401 (a fixture)
+from ..commands import error_of
 
 
 @pytest.mark.slow
@@ -92,7 +92,7 @@ def test_a_run_that_cannot_be_used_says_why(fitted_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_on_a_folder(darkcovid, fitted_run, phantom_files, tmp_path):  # noqa: F811
+def test_the_command_on_a_folder(darkcovid, fitted_run, phantom_files, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     shutil.copy(next(iter(phantom_files.values())), folder / "a.png")

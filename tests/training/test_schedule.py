@@ -144,7 +144,7 @@ def test_of_losses_the_lower_is_the_better():
 
 @pytest.mark.parametrize("monitor", ["f1", "brier", "log_loss"])
 def test_the_epoch_best_by_any_figure_is_kept(tiny_recipe, cohort, pixels, cpu, monitor):
-    recipe = changed(tiny_recipe, keep="best", monitor=monitor, epochs=4)
+    recipe = changed(tiny_recipe, keep="best", monitor=monitor, epochs=6, lr=0.01)
     result = fit_classifier(recipe, cohort, pixels, cpu)
     kept = score(cohort.labels[cohort.valid], result.probabilities[cohort.valid], cohort.classes)
     column = [row[monitor] for row in result.fitted.history.rows]
