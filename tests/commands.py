@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-IMPORTED = ["darkcovid.cli", "darkcovid.runner", "darkcovid.segmenting", "darkcovid.serving.predict", "darkcovid.lr_find",
+IMPORTED = ["darkcovid.cli", "darkcovid.experiment.runner", "darkcovid.inference.segment_files", "darkcovid.inference.predictor",
+            "darkcovid.experiment.lr_find",
             "segmentation_models_pytorch", "captum.attr", "timm", "matplotlib.figure", "sklearn.ensemble"]  # fmt: skip
 
 

@@ -8,9 +8,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: OpenMP thre
 import pytest
 import torch
 
-from darkcovid.compute import Compute
-from darkcovid.data.cohort import classification_cohort
-from darkcovid.data.pixels import whole_pixels
+from darkcovid.core.device import Device
+from darkcovid.data.cohort import load_classification_cohort
+from darkcovid.data.resize import cached_whole_images
 from darkcovid.recipe import Data, Phantom, Recipe, Training
 
 from .commands import command
@@ -47,9 +47,9 @@ def darkcovid(tmp_path):
 
 @pytest.fixture
 def folders(tmp_path, cache_dir):
-    from darkcovid.runner import Folders
+    from darkcovid.experiment.runner import RunPaths
 
-    return Folders(tmp_path / "runs", cache_dir)
+    return RunPaths(tmp_path / "runs", cache_dir)
 
 
 @pytest.fixture
@@ -59,12 +59,12 @@ def phantom_data():
 
 @pytest.fixture
 def cohort(phantom_data, cache_dir):
-    return classification_cohort(phantom_data, cache_dir)
+    return load_classification_cohort(phantom_data, cache_dir)
 
 
 @pytest.fixture
 def pixels(cohort, cache_dir):
-    return whole_pixels(cohort.files, cohort.sha256, (64, 64), cache_dir).array
+    return cached_whole_images(cohort.files, cohort.sha256, (64, 64), cache_dir).array
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def tiny_recipe(phantom_data):
 
 @pytest.fixture
 def cpu():
-    return Compute(torch.device("cpu"), "fp32")
+    return Device(torch.device("cpu"), "fp32")
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ import typer
 from darkcovid import __version__
 from darkcovid.cli.data import data_app
 from darkcovid.cli.doctor import doctor
-from darkcovid.cli.finished import compare, report, reproduce
 from darkcovid.cli.lungs import lungs_app, segment
 from darkcovid.cli.models import models_app
-from darkcovid.cli.runs import bench, collect, lr_find, run
+from darkcovid.cli.results import compare, report, reproduce
 from darkcovid.cli.serving import export, predict, serve
-from darkcovid.errors import DarkCovidError, one_line
+from darkcovid.cli.train import bench, collect, lr_find, run
+from darkcovid.core.errors import DarkCovidError, one_line
 
 app = typer.Typer(
     name="darkcovid",

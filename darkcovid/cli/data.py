@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from darkcovid.cli.common import cache_folder, emit, load, manifest_rows, spark_session, with_fastai
+from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, manifest_rows, print_result, run_heavy, spark_session
 from darkcovid.cli.options import (
     CacheDir,
     DataOption,
@@ -21,7 +21,7 @@ from darkcovid.cli.options import (
     Sets,
     SparkConf,
 )
-from darkcovid.errors import DataError
+from darkcovid.core.errors import DataError
 
 data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
 
@@ -30,20 +30,20 @@ data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args
 def describe(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset = None, json_: Json = False) -> None:
     """Count a manifest's images and patients by class, and what is known about them."""
     from darkcovid.data.describe import describe as count
-    from darkcovid.report.data_tables import description_lines
+    from darkcovid.report.console import description_lines
 
     counts = count(manifest_rows(manifest, data_root, dataset))
-    emit(counts, json_, lambda: typer.echo("\n".join(description_lines(counts))))
+    print_result(counts, json_, lambda: typer.echo("\n".join(description_lines(counts))))
 
 
 @data_app.command()
 def verify(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset = None, json_: Json = False) -> None:
     """Check every file of a manifest: present, unchanged, decodable, of the recorded size. Exit code 3 if one is not."""
     from darkcovid.data.verify import verify as check
-    from darkcovid.report.data_tables import verification_lines
+    from darkcovid.report.console import verification_lines
 
     found = check(manifest_rows(manifest, data_root, dataset))
-    emit(found, json_, lambda: typer.echo("\n".join(verification_lines(found))))
+    print_result(found, json_, lambda: typer.echo("\n".join(verification_lines(found))))
     if found.faults:
         raise typer.Exit(3)
 
@@ -65,35 +65,35 @@ def audit(
     """Look for leaked patients, copied images, and what gives the class away without lungs. Of a manifest, no image is
     needed; of a recipe, its split and its images are looked at too."""
     from darkcovid.data.manifest import is_manifest
-    from darkcovid.report.data_tables import audit_lines
+    from darkcovid.report.console import audit_lines
 
     if is_manifest(target):
         found = _audit_manifest(target, data_root, dataset, spark_session(engine, master, spark_conf))
     else:
-        resolved = load(target, sets, manifest, data, data_root)
+        resolved = load_recipe_from_options(target, sets, manifest, data, data_root)
 
         def work():
-            from darkcovid.audit import audit_cohort
-            from darkcovid.data.cohort import classification_cohort
+            from darkcovid.audit.data_audit import audit_cohort
+            from darkcovid.data.cohort import load_classification_cohort
 
             cache, session = cache_folder(cache_dir).absolute(), spark_session(engine, master, spark_conf)
-            cohort = classification_cohort(resolved.data, cache)
+            cohort = load_classification_cohort(resolved.data, cache)
             if session is None:
                 return audit_cohort(cohort, cache)
             from darkcovid.scale.audit import audit_cohort_on_spark
 
             return audit_cohort_on_spark(session, cohort, cache)
 
-        found = with_fastai(work)
-    emit(found, json_, lambda: typer.echo("\n".join(audit_lines(found))))
+        found = run_heavy(work)
+    print_result(found, json_, lambda: typer.echo("\n".join(audit_lines(found))))
 
 
 def _audit_manifest(path: Path, data_root: str | None, dataset: str | None, session) -> dict[str, Any]:
-    from darkcovid.audit import audit_facts, audit_manifest
+    from darkcovid.audit.data_audit import audit_facts, audit_manifest
 
     if session is None:
         return audit_manifest(manifest_rows(path, data_root, dataset))
-    from darkcovid.scale.facts import SparkFacts
+    from darkcovid.scale.metadata import SparkFacts
 
     return audit_facts(SparkFacts.of_manifest(session, path, dataset))
 
@@ -112,17 +112,17 @@ def prepare(
     cache_dir: CacheDir = None,
 ) -> None:
     """Fill the cache with what a recipe's arms need: images verified, decoded, segmented, cropped and resized."""
-    resolved = load(recipe, sets, manifest, data, data_root)
+    resolved = load_recipe_from_options(recipe, sets, manifest, data, data_root)
 
     def work() -> dict[str, Any]:
-        from darkcovid.scale.prepare import Here, prepare_recipe
+        from darkcovid.scale.prepare import LocalEngine, prepare_recipe
         from darkcovid.scale.spark import SparkEngine
 
         session = spark_session(engine, master, spark_conf)
-        chosen = Here() if session is None else SparkEngine(session)
+        chosen = LocalEngine() if session is None else SparkEngine(session)
         return prepare_recipe(resolved, cache_folder(cache_dir).absolute(), chosen, lambda text: typer.echo(text, err=True))
 
-    found = with_fastai(work)
+    found = run_heavy(work)
 
     def show() -> None:
         for stage, one in found["stages"].items():
@@ -130,7 +130,7 @@ def prepare(
             typer.echo(f"{stage:12} {one['seconds']:8.1f} s{made}")
         typer.echo(f"{found['images']} images are ready, {found['bad_images']} cannot be used; {found['seconds']:.1f} s in all")
 
-    emit(found, json_, show)
+    print_result(found, json_, show)
 
 
 @data_app.command()
@@ -147,15 +147,15 @@ def preview(
     cache_dir: CacheDir = None,
 ) -> None:
     """Write a contact sheet of a recipe's training images, plain and augmented."""
-    resolved = load(recipe, sets, manifest, data, data_root)
+    resolved = load_recipe_from_options(recipe, sets, manifest, data, data_root)
 
     def work():
-        from darkcovid.preview import preview as draw
+        from darkcovid.experiment.preview import preview as draw
 
         return draw(resolved, arm, cache_folder(cache_dir), each_class, out)
 
-    drawn = with_fastai(work)
-    emit(drawn, json_, lambda: typer.echo(f"{len(drawn['images'])} training images of {drawn['arm']}: {drawn['plot']}"))
+    drawn = run_heavy(work)
+    print_result(drawn, json_, lambda: typer.echo(f"{len(drawn['images'])} training images of {drawn['arm']}: {drawn['plot']}"))
 
 
 @data_app.command()
@@ -174,14 +174,14 @@ def fetch(
     if str(manifest) == "lungs":
         _fetch_lungs(manifest_rows(images, data_root, dataset), to, json_)
         return
-    from darkcovid.data.fetch import fetch as download
-    from darkcovid.report.data_tables import fetch_lines
-    from darkcovid.report.fetching import FetchProgress
+    from darkcovid.data.download.fetch import fetch as download
+    from darkcovid.report.console import fetch_lines
+    from darkcovid.report.download_progress import FetchProgress
 
     with FetchProgress().watching() as watcher:
         fetched = download(manifest_rows(manifest, data_root, dataset), to, watcher)
     found = [] if to is None else [f"commands find them with --data-root {to}"]
-    emit([asdict(one) for one in fetched], json_, lambda: typer.echo("\n".join([*fetch_lines(fetched), *found])))
+    print_result([asdict(one) for one in fetched], json_, lambda: typer.echo("\n".join([*fetch_lines(fetched), *found])))
     failed = [one for one in fetched if one.fault]
     if failed:
         raise DataError(
@@ -191,8 +191,8 @@ def fetch(
 
 
 def _fetch_lungs(images, to: Path | None, json_: bool) -> None:
-    from darkcovid.data.lung_polygons import fetch_lungs
-    from darkcovid.paths import user_cache_dir
+    from darkcovid.core.io import user_cache_dir
+    from darkcovid.data.download.v7_lung_masks import fetch_lungs
 
     done = fetch_lungs(images, to or user_cache_dir() / "data")
 
@@ -200,4 +200,4 @@ def _fetch_lungs(images, to: Path | None, json_: bool) -> None:
         typer.echo(f"{done.masks} lung masks drawn, {done.unmatched} outlines of images that the manifest does not list")
         typer.echo(f"train on them with: darkcovid run recipes/lung_unet.yaml --manifest {done.manifest}")
 
-    emit(asdict(done), json_, show)
+    print_result(asdict(done), json_, show)

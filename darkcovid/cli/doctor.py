@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from darkcovid.cli.common import cache_folder, emit, with_fastai
+from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
 from darkcovid.cli.options import CacheDir, DataRoot, Json
 
 MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
@@ -24,10 +24,10 @@ def doctor(
     listed = manifest or (Path("data_manifest.csv") if Path("data_manifest.csv").is_file() else None)
 
     def work() -> list:
-        from darkcovid.doctor import examine
+        from darkcovid.experiment.doctor import run_diagnostics
 
         findings = []
-        for one in examine(cache_folder(cache_dir), listed, data_root, self_test):
+        for one in run_diagnostics(cache_folder(cache_dir), listed, data_root, self_test):
             findings.append(one)
             if not json_:
                 typer.echo(f"{MARKS[one.state]}  {one.about}: {one.words}")
@@ -35,7 +35,7 @@ def doctor(
                     typer.echo(f"      {one.advice}")
         return findings
 
-    findings = with_fastai(work)
-    emit([asdict(one) for one in findings], json_, lambda: None)
+    findings = run_heavy(work)
+    print_result([asdict(one) for one in findings], json_, lambda: None)
     if any(one.state == "fail" for one in findings):
         raise typer.Exit(1)

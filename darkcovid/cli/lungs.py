@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from darkcovid.cli.common import cache_folder, emit, with_fastai
+from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
 from darkcovid.cli.options import CacheDir, DataRoot, Dataset, Device, Json, Margin, Weights
-from darkcovid.errors import DataError
+from darkcovid.core.errors import DataError
 
 lungs_app = typer.Typer(help="Judge a lung segmenter.", no_args_is_help=True)
 
@@ -24,18 +24,18 @@ def segment(
     """Find lungs: masks, crops, overlays and a table with each box, the lung area, and whether it can be trusted."""
 
     def work() -> list[Any]:
-        from darkcovid.compute import pick_compute
-        from darkcovid.data.images import find_images
+        from darkcovid.core.device import get_device
+        from darkcovid.inference.image_files import find_images
+        from darkcovid.inference.segment_files import segment_images
         from darkcovid.lungs.unet import load_segmenter
-        from darkcovid.report.progress import counting
-        from darkcovid.segmenting import segment_images
+        from darkcovid.report.progress import progress_bar
 
         images = find_images(target, data_root, lambda line: typer.echo(line, err=True))
-        segmenter, compute = load_segmenter(weights), pick_compute(device)
-        with counting("segmenting", len(images)) as show:
+        segmenter, compute = load_segmenter(weights), get_device(device)
+        with progress_bar("segmenting", len(images)) as show:
             return segment_images(images, segmenter, compute, margin, out, show)
 
-    rows = with_fastai(work)
+    rows = run_heavy(work)
     doubtful = [row for row in rows if not row.trusted]
 
     def show_doubtful() -> None:
@@ -44,7 +44,7 @@ def segment(
             typer.echo(f"not trusted: {row.image}: {row.reason}")
         typer.echo(f"masks, crops, overlays and lungs.csv are in {out}")
 
-    emit(rows, json_, show_doubtful)
+    print_result(rows, json_, show_doubtful)
     if all(row.width == 0 for row in rows):
         raise DataError(f"{target}: no image could be read; the first is {rows[0].image} ({rows[0].reason})")
 
@@ -64,15 +64,15 @@ def evaluate(
     """Score a lung segmenter, and the crops it makes, against lung masks that people drew (`phantom`: exact ones)."""
 
     def work() -> dict[str, Any]:
-        from darkcovid.compute import pick_compute
-        from darkcovid.lung_evaluation import evaluate_lungs
+        from darkcovid.core.device import get_device
+        from darkcovid.inference.evaluate_lungs import evaluate_lungs
         from darkcovid.lungs.unet import load_segmenter
         from darkcovid.recipe import Data
 
         data = Data(manifest=manifest, root=data_root, dataset=dataset, max_bad=1.0)
-        return evaluate_lungs(data, load_segmenter(weights), pick_compute(device), margin, cache_folder(cache_dir), out)
+        return evaluate_lungs(data, load_segmenter(weights), get_device(device), margin, cache_folder(cache_dir), out)
 
-    from darkcovid.report.data_tables import lung_lines
+    from darkcovid.report.console import lung_lines
 
-    summary = with_fastai(work)
-    emit(summary, json_, lambda: typer.echo("\n".join([*lung_lines(summary), f"every image and the worst are in {out}"])))
+    summary = run_heavy(work)
+    print_result(summary, json_, lambda: typer.echo("\n".join([*lung_lines(summary), f"every image and the worst are in {out}"])))

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from darkcovid.cli.common import emit, with_fastai
+from darkcovid.cli.helpers import print_result, run_heavy
 from darkcovid.cli.options import Json
 
 models_app = typer.Typer(help="List the networks, or show one.", invoke_without_command=True)
@@ -15,12 +15,12 @@ def list_models(context: typer.Context, json_: Json = False) -> None:
     if context.invoked_subcommand is None:
 
         def work() -> list[dict[str, Any]]:
-            from darkcovid.model_summary import table
+            from darkcovid.models.summary import model_table
 
-            return table()
+            return model_table()
 
-        rows = with_fastai(work)
-        emit(rows, json_, lambda: _show_table(rows))
+        rows = run_heavy(work)
+        print_result(rows, json_, lambda: _show_table(rows))
 
 
 @models_app.command()
@@ -34,11 +34,11 @@ def show(
     """A network's layers, output shapes and parameters."""
 
     def work() -> dict[str, Any]:
-        from darkcovid.model_summary import summarise
+        from darkcovid.models.summary import summarize_model
 
-        return summarise(name, classes, size, head)
+        return summarize_model(name, classes, size, head)
 
-    summary = with_fastai(work)
+    summary = run_heavy(work)
 
     def show_layers() -> None:
         widest = max(len(layer["name"]) for layer in summary["layers"])
@@ -50,7 +50,7 @@ def show(
             f"{summary['multiply_adds'] / 1e6:,.0f} million multiply-adds"
         )
 
-    emit(summary, json_, show_layers)
+    print_result(summary, json_, show_layers)
 
 
 def _show_table(rows: list[dict[str, Any]]) -> None:

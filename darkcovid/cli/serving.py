@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from darkcovid.cli.common import emit, with_fastai
+from darkcovid.cli.helpers import print_result, run_heavy
 from darkcovid.cli.options import DataRoot, Device, Json
-from darkcovid.errors import DarkCovidError, DataError, RequestError, one_line
+from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an arm's folder in it.")]
 Arm = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the best on its validation side by default.")]
@@ -27,22 +27,22 @@ def predict(
     """Ask a fitted model what it sees in images. Research software, never a diagnosis."""
 
     def work() -> list[dict[str, Any]]:
-        from darkcovid.data.images import find_images
-        from darkcovid.report.progress import counting
-        from darkcovid.serving.answers import answer_images, write_csv
-        from darkcovid.serving.predict import load_predictor
+        from darkcovid.inference.image_files import find_images
+        from darkcovid.inference.predict_files import predict_images, write_csv
+        from darkcovid.inference.predictor import load_predictor
+        from darkcovid.report.progress import progress_bar
 
         images = find_images(target, data_root, lambda line: typer.echo(line, err=True))
         predictor = load_predictor(run, arm, device)
         typer.echo(f"asking {predictor.model.fit} of {predictor.model.run.name}", err=True)
-        with counting("predicting", len(images)) as show:
-            answers = answer_images(predictor, images, explain, show)
+        with progress_bar("predicting", len(images)) as show:
+            answers = predict_images(predictor, images, explain, show)
         if csv is not None:
             write_csv(answers, csv)
         return answers
 
-    answers = with_fastai(work)
-    emit(answers, json_, lambda: _show(answers))
+    answers = run_heavy(work)
+    print_result(answers, json_, lambda: _show(answers))
     if not any(answer["label"] for answer in answers):
         raise DataError(f"{target}: no image could be read; the first is {answers[0]['image']} ({answers[0]['warnings'][0]})")
 
@@ -56,23 +56,23 @@ def export(
 ) -> None:
     """Write a fitted model, and its lung U-Net, as single files for other programs."""
     if form not in ("onnx", "torch"):
-        raise RequestError(f"--format {form}: there is onnx and torch")
+        raise UsageError(f"--format {form}: there is onnx and torch")
 
     def work() -> dict[str, Any]:
-        from darkcovid.serving.export import export_model
-        from darkcovid.serving.predict import load_predictor
+        from darkcovid.inference.export import export_model
+        from darkcovid.inference.predictor import load_predictor
 
         predictor = load_predictor(run, arm, "cpu")
         return export_model(predictor.model, predictor.segmenter, form, out)
 
-    about = with_fastai(work)
+    about = run_heavy(work)
 
     def show() -> None:
         for key in ("classifier", "lungs"):
             typer.echo(f"{out / about[key]['file']}: differs from the network by at most {about[key]['largest_difference']:.0e}")
         typer.echo(f"{about['sidecar']}: classes, sizes, crop policy, checksums")
 
-    emit(about, json_, show)
+    print_result(about, json_, show)
 
 
 def serve(
@@ -94,27 +94,27 @@ def serve(
             raise DarkCovidError(f"serve needs {error.name}; install `darkcovid[serve]`") from None
         serve_runs(runs, arm, Address(host, port), read_token(token_file), device, lambda text: typer.echo(text, err=True))
 
-    with_fastai(work)
+    run_heavy(work)
 
 
 def read_token(path: Path | None) -> str | None:
-    """The token in a file, or in DARKCOVID_TOKEN. Raises RequestError: not readable, or empty."""
+    """The token in a file, or in DARKCOVID_TOKEN. Raises UsageError: not readable, or empty."""
     if path is None:
         return os.environ.get("DARKCOVID_TOKEN") or None
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
-        raise RequestError(f"--token-file {path}: cannot be read ({one_line(error)})") from None
+        raise UsageError(f"--token-file {path}: cannot be read ({one_line(error)})") from None
     if not token:
-        raise RequestError(f"--token-file {path}: it is empty; put a long random word into it")
+        raise UsageError(f"--token-file {path}: it is empty; put a long random word into it")
     return token
 
 
 def _show(answers: list[dict[str, Any]]) -> None:
     from rich.console import Console
 
-    from darkcovid.report.tables import RESEARCH_ONLY, answer_table
+    from darkcovid.report.tables import RESEARCH_ONLY, prediction_table
 
     console = Console(highlight=False)
-    console.print(answer_table(answers))
+    console.print(prediction_table(answers))
     console.print(RESEARCH_ONLY, markup=False)

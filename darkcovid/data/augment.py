@@ -11,7 +11,7 @@ from fastai.torch_core import TensorImage, TensorMask
 from fasttransform import ItemTransform
 from torch.nn import functional
 
-from darkcovid.data.artefacts import burn_in, shade, whiten_lungs
+from darkcovid.data.artifacts import burn_in_text, illumination_gradient, simulate_consolidation
 from darkcovid.recipe import Augmentation
 
 CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
@@ -40,22 +40,22 @@ class Augment(ItemTransform):
     def _alter(self, images: torch.Tensor, masks: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         wanted = self.wanted
         if wanted.trivial:
-            return trivially_altered(images), masks
-        matrices = draw_homographies(len(images), images.shape[-2:], wanted).to(images.device)
+            return trivial_augment(images), masks
+        matrices = sample_homographies(len(images), images.shape[-2:], wanted).to(images.device)
         grid = homography_grid(matrices, images.shape[-2:])
         seen = functional.grid_sample(images, grid, padding_mode=wanted.padding, align_corners=True)
         if masks is not None:
             masks = _moved_masks(masks, grid, wanted.padding)
-            seen = whiten_lungs(seen, masks, wanted.white_lungs)
+            seen = simulate_consolidation(seen, masks, wanted.white_lungs)
         if wanted.light:
-            seen = lit(seen, *draw_lighting(len(images), wanted))
+            seen = apply_lighting(seen, *sample_lighting(len(images), wanted))
         if wanted.channel_shift:
-            added = _between(len(images), -wanted.channel_shift / 255, wanted.channel_shift / 255).to(seen.device)
+            added = _uniform(len(images), -wanted.channel_shift / 255, wanted.channel_shift / 255).to(seen.device)
             seen = seen.add_(added.view(-1, 1, 1, 1)).clamp_(0, 1)
-        return burn_in(shade(erased(seen, wanted.erase), wanted.shade), wanted.text), masks
+        return burn_in_text(illumination_gradient(random_erasing(seen, wanted.erase), wanted.shade), wanted.text), masks
 
 
-def trivially_altered(images: torch.Tensor) -> torch.Tensor:
+def trivial_augment(images: torch.Tensor) -> torch.Tensor:
     """TrivialAugment Wide (Müller and Hutter 2021), torchvision's: one random operation at a random strength an image."""
     from torchvision.transforms.v2 import TrivialAugmentWide
 
@@ -63,26 +63,26 @@ def trivially_altered(images: torch.Tensor) -> torch.Tensor:
     return torch.stack([TrivialAugmentWide()(image) for image in levels]).to(images.dtype) / 255
 
 
-def draw_homographies(count: int, size: tuple[int, int], wanted: Augmentation) -> torch.Tensor:
+def sample_homographies(count: int, size: tuple[int, int], wanted: Augmentation) -> torch.Tensor:
     """(count, 3, 3): each maps an output pixel's (x, y, 1) in -1..1 to where its value comes from."""
     signs = [1 - 2 * (torch.rand(count) < share).float() for share in (wanted.flip, wanted.flip_vertical)]
-    degrees = _sometimes(_between(count, -wanted.rotate, wanted.rotate), wanted.p_affine, 0.0)
-    zoom = _sometimes(_between(count, *wanted.zoom), wanted.p_affine, 1.0)
-    centre = _between((count, 2), -1, 1)
-    matrix = rotation(degrees, size) @ zooming(zoom, centre)
+    degrees = _with_probability(_uniform(count, -wanted.rotate, wanted.rotate), wanted.p_affine, 0.0)
+    zoom = _with_probability(_uniform(count, *wanted.zoom), wanted.p_affine, 1.0)
+    centre = _uniform((count, 2), -1, 1)
+    matrix = rotation_matrix(degrees, size) @ zoom_matrix(zoom, centre)
     if wanted.shift or wanted.shear or wanted.span != (1.0, 1.0):
         matrix = matrix @ _shift_shear_span(count, size, wanted)
     if wanted.warp_by == "side":
-        magnitudes = _sometimes(_between((count, 4), -wanted.warp, wanted.warp), wanted.p_affine, 0.0)
-        return matrix @ warping_sides(magnitudes) @ _scaled(*signs)
-    tilt = [_sometimes(_between(count, -wanted.warp, wanted.warp), wanted.p_affine, 0.0) for _ in range(2)]
-    return warping(*tilt) @ matrix @ _scaled(*signs)
+        magnitudes = _with_probability(_uniform((count, 4), -wanted.warp, wanted.warp), wanted.p_affine, 0.0)
+        return matrix @ perspective_matrix_by_side(magnitudes) @ _scaled(*signs)
+    tilt = [_with_probability(_uniform(count, -wanted.warp, wanted.warp), wanted.p_affine, 0.0) for _ in range(2)]
+    return perspective_matrix(*tilt) @ matrix @ _scaled(*signs)
 
 
 def _shift_shear_span(count: int, size: tuple[int, int], wanted: Augmentation) -> torch.Tensor:
-    shifts = [_sometimes(_between(count, -wanted.shift, wanted.shift), wanted.p_affine, 0.0) for _ in range(2)]
-    angle = _sometimes(_between(count, -wanted.shear, wanted.shear), wanted.p_affine, 0.0) * math.pi / 180
-    spans = [_sometimes(_between(count, *wanted.span), wanted.p_affine, 1.0) for _ in range(2)]
+    shifts = [_with_probability(_uniform(count, -wanted.shift, wanted.shift), wanted.p_affine, 0.0) for _ in range(2)]
+    angle = _with_probability(_uniform(count, -wanted.shear, wanted.shear), wanted.p_affine, 0.0) * math.pi / 180
+    spans = [_with_probability(_uniform(count, *wanted.span), wanted.p_affine, 1.0) for _ in range(2)]
     matrix = torch.eye(3).repeat(count, 1, 1)
     matrix[:, 0, 1] = -angle.sin() * (size[0] - 1) / (size[1] - 1)
     matrix[:, 1, 1] = angle.cos()
@@ -95,7 +95,7 @@ def _moved_masks(masks: torch.Tensor, grid: torch.Tensor, padding: str) -> torch
     return moved[:, 0].to(masks.dtype)
 
 
-def rotation(degrees: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def rotation_matrix(degrees: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """(b,) degrees to (b, 3, 3), a true rotation also where height and width differ."""
     height, width = size
     angle = degrees * math.pi / 180
@@ -107,7 +107,7 @@ def rotation(degrees: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     return matrix
 
 
-def zooming(zoom: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+def zoom_matrix(zoom: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
     """(b,) magnifications about (b, 2) centres in -1..1 to (b, 3, 3)."""
     matrix = torch.eye(3).repeat(len(zoom), 1, 1)
     matrix[:, 0, 0] = matrix[:, 1, 1] = 1 / zoom
@@ -115,14 +115,14 @@ def zooming(zoom: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
     return matrix
 
 
-def warping(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def perspective_matrix(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Symmetric perspective warp, fastai v2's: (b,) tilts about both axes to (b, 3, 3)."""
     dx = torch.stack([-y, y, y, -y], 1)
     dy = torch.stack([-x, x, x, -x], 1)
     return _onto_corners(CORNERS + torch.stack([dx, dy], 2))
 
 
-def warping_sides(magnitudes: torch.Tensor) -> torch.Tensor:
+def perspective_matrix_by_side(magnitudes: torch.Tensor) -> torch.Tensor:
     """Symmetric perspective warp, fastai v1's: (b, 4) magnitudes, by which the right, left, bottom and top side of the frame
     grow at both ends, to (b, 3, 3)."""
     right, left, bottom, top = magnitudes.T
@@ -159,37 +159,37 @@ def homography_grid(matrices: torch.Tensor, size: tuple[int, int]) -> torch.Tens
     return grid
 
 
-def draw_lighting(count: int, wanted: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
+def sample_lighting(count: int, wanted: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
     """(count,) brightness, 0.5 for none, and (count,) contrast, 1 for none."""
-    brightness = _sometimes(_between(count, 0.5 * (1 - wanted.light), 0.5 * (1 + wanted.light)), wanted.p_light, 0.5)
-    log_contrast = _between(count, math.log(1 - wanted.light), -math.log(1 - wanted.light))
-    return brightness, _sometimes(log_contrast, wanted.p_light, 0.0).exp()
+    brightness = _with_probability(_uniform(count, 0.5 * (1 - wanted.light), 0.5 * (1 + wanted.light)), wanted.p_light, 0.5)
+    log_contrast = _uniform(count, math.log(1 - wanted.light), -math.log(1 - wanted.light))
+    return brightness, _with_probability(log_contrast, wanted.p_light, 0.0).exp()
 
 
-def lit(images: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:
+def apply_lighting(images: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:
     """Brightness added and contrast multiplied on the logit scale, so that nothing leaves 0..1 (fastai's lighting)."""
     added, factor = (value.to(images.device).view(-1, 1, 1, 1) for value in (torch.logit(brightness), contrast))
     return images.logit(1e-7).add_(added).mul_(factor).sigmoid_()
 
 
-def erased(images: torch.Tensor, probability: float) -> torch.Tensor:
+def random_erasing(images: torch.Tensor, probability: float) -> torch.Tensor:
     """With `probability`, one to three rectangles of an image, each up to a tenth of it, are replaced by noise."""
     if not probability:
         return images
     height, width = images.shape[-2:]
     for index in torch.nonzero(torch.rand(len(images)) < probability).flatten().tolist():
         for _ in range(int(torch.randint(1, 4, ()))):
-            tall, wide = (int(side * float(_between(1, 0.05, 0.32))) for side in (height, width))
+            tall, wide = (int(side * float(_uniform(1, 0.05, 0.32))) for side in (height, width))
             top, left = int(torch.randint(0, height - tall, ())), int(torch.randint(0, width - wide, ()))
             images[index, :, top : top + tall, left : left + wide].uniform_()
     return images
 
 
-def _between(count: int | tuple[int, ...], low: float, high: float) -> torch.Tensor:
+def _uniform(count: int | tuple[int, ...], low: float, high: float) -> torch.Tensor:
     return torch.rand(count) * (high - low) + low
 
 
-def _sometimes(values: torch.Tensor, probability: float, otherwise: float) -> torch.Tensor:
+def _with_probability(values: torch.Tensor, probability: float, otherwise: float) -> torch.Tensor:
     happens = torch.rand(len(values)) < probability
     return torch.where(happens.view(-1, *[1] * (values.dim() - 1)), values, torch.tensor(otherwise))
 

@@ -9,18 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from darkcovid.data.intake import Intake, take_in
+from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.phantom import phantom_manifest
-from darkcovid.data.sides import image_names, no_side_lacks_a_class, patient_groups, split_sides
-from darkcovid.data.split import counted_split
-from darkcovid.errors import DataError, RequestError
+from darkcovid.data.sides import assign_splits, check_all_classes_present, image_ids, patient_groups
+from darkcovid.data.split import n_per_class_split
+from darkcovid.data.validate import FileCheck, validate_files
 from darkcovid.recipe import PHANTOM, REST, Data
-from darkcovid.recipe.faults import nearest
+from darkcovid.recipe.errors import suggest_name
 
 
 @dataclass(frozen=True, slots=True)
-class Bad:
+class ExcludedImage:
     """An image that was set aside, and why."""
 
     path: str
@@ -41,7 +41,7 @@ class Cohort:
     files: tuple[Path, ...]
     sha256: tuple[str, ...]
     sizes: np.ndarray
-    bad: tuple[Bad, ...]
+    bad: tuple[ExcludedImage, ...]
     manifest: Manifest
     excluded_by_label: dict[str, int] = field(default_factory=dict)
 
@@ -102,25 +102,25 @@ def open_manifest(data: Data, cache_dir: Path) -> Manifest:
     return read_manifest(data.manifest, data.root)
 
 
-def classification_cohort(data: Data, cache_dir: Path) -> Cohort:
+def load_classification_cohort(data: Data, cache_dir: Path) -> Cohort:
     """Rows of the recipe's dataset whose label is one of its classes, split, with unusable files set aside.
 
-    Raises RequestError: a class without images, an empty side; DataError: more than `data.max_bad` unusable files.
+    Raises UsageError: a class without images, an empty side; DataError: more than `data.max_bad` unusable files.
     """
-    manifest, labels, excluded = chosen_rows(data, cache_dir)
+    manifest, labels, excluded = select_rows(data, cache_dir)
     codes = labels.map({name: index for index, name in enumerate(data.classes)}).to_numpy(np.int64)
-    cohort = assemble(manifest, data, codes, split_sides(manifest.rows, labels, data.split), data.classes, cache_dir)
+    cohort = build_cohort(manifest, data, codes, assign_splits(manifest.rows, labels, data.split), data.classes, cache_dir)
     return replace(cohort, excluded_by_label=excluded)
 
 
 def check_spelling(cells: pd.Series, names: Sequence[str], where: str, kind: str) -> None:
-    """Raises RequestError: cells that differ from one of the names only in case, blanks, hyphens or underscores; their rows would
+    """Raises UsageError: cells that differ from one of the names only in case, blanks, hyphens or underscores; their rows would
     leave the run as if something else were written there. kind: what a name is, a class or a value."""
     plain = {_plain(name): name for name in names}
     for cell, count in Counter(cells.tolist()).most_common():
         meant = plain.get(_plain(cell))
         if meant is not None and cell not in names:
-            raise RequestError(
+            raise UsageError(
                 f"{where}: {count} rows say {cell!r}, which is the {kind} {meant!r} but for its spelling; "
                 "spell them alike in the manifest or in the recipe"
             )
@@ -130,27 +130,27 @@ def _plain(label: str) -> str:
     return re.sub(r"[\s_-]+", "", label).casefold()
 
 
-def chosen_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series, dict[str, int]]:
+def select_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series, dict[str, int]]:
     """The manifest's rows that a recipe's `data` asks for, their labels, and how many rows are of no class, by label, the most
-    first ('' is no label); no file is looked at. Raises RequestError: a class without images, or but for its spelling."""
-    manifest = selected(data, cache_dir)
+    first ('' is no label); no file is looked at. Raises UsageError: a class without images, or but for its spelling."""
+    manifest = select_dataset(data, cache_dir)
     check_spelling(manifest.rows[data.label_column], data.classes, f"data.classes: {data.manifest}", "class")
-    labels = _wanted_labels(manifest, data)
-    of_a_class, kept = labels.isin(data.classes), rows_where(manifest, data)
+    labels = _class_labels(manifest, data)
+    of_a_class, kept = labels.isin(data.classes), filter_rows(manifest, data)
     chosen, excluded = of_a_class & kept, Counter(labels[~of_a_class & kept].tolist())
     for name in data.classes:
         if not (labels[chosen] == name).any():
             present = ", ".join(sorted(set(manifest.rows[data.label_column]) - {""})) or "none"
             filtered = f" where {dict(data.where)}" if data.where else ""
-            raise RequestError(f"data.classes: no image is labelled {name!r}{filtered}; labels in the manifest: {present}")
+            raise UsageError(f"data.classes: no image is labelled {name!r}{filtered}; labels in the manifest: {present}")
     manifest, labels = manifest.select(chosen), labels[chosen].reset_index(drop=True)
     if data.per_class is not None:
-        drawn = counted_split(image_names(manifest.rows), labels.tolist(), data.per_class, data.split.seed)
+        drawn = n_per_class_split(image_ids(manifest.rows), labels.tolist(), data.per_class, data.split.seed)
         manifest, labels = manifest.select(pd.Series(drawn)), labels[drawn].reset_index(drop=True)
     return manifest, labels, dict(excluded.most_common())
 
 
-def _wanted_labels(manifest: Manifest, data: Data) -> pd.Series:
+def _class_labels(manifest: Manifest, data: Data) -> pd.Series:
     """Each row's label; with the class `rest`, every label that is no other class becomes it."""
     labels = manifest.rows[data.label_column]
     if REST not in data.classes:
@@ -158,51 +158,51 @@ def _wanted_labels(manifest: Manifest, data: Data) -> pd.Series:
     return labels.where(labels.isin(data.classes) | (labels == ""), REST)
 
 
-def rows_where(manifest: Manifest, data: Data) -> pd.Series:
+def filter_rows(manifest: Manifest, data: Data) -> pd.Series:
     """Rows whose columns hold one of the values that `data.where` wants."""
     chosen = pd.Series(True, index=manifest.rows.index)
     for column, values in data.where.items():
         if column not in manifest.rows:
-            raise RequestError(f"data.where.{column}: the manifest has no such column{nearest(column, manifest.rows.columns)}")
+            raise UsageError(f"data.where.{column}: the manifest has no such column{suggest_name(column, manifest.rows.columns)}")
         check_spelling(manifest.rows[column], values, f"data.where.{column}", "value")
         chosen &= manifest.rows[column].isin(values)
     return chosen
 
 
-def lung_mask_cohort(data: Data, cache_dir: Path) -> Cohort:
+def load_segmentation_cohort(data: Data, cache_dir: Path) -> Cohort:
     """Rows that have a human (or exact phantom) lung mask, split by patient; labels are all 0.
 
-    Raises RequestError: no row has a mask; DataError: too many unusable files.
+    Raises UsageError: no row has a mask; DataError: too many unusable files.
     """
     manifest = _with_masks(data, cache_dir)
     same = pd.Series(["lungs"] * len(manifest.rows))
-    sides = split_sides(manifest.rows, same, data.split)
-    return assemble(manifest, data, np.zeros(len(same), np.int64), sides, ("lungs",), cache_dir)
+    sides = assign_splits(manifest.rows, same, data.split)
+    return build_cohort(manifest, data, np.zeros(len(same), np.int64), sides, ("lungs",), cache_dir)
 
 
-def masked_cohort(data: Data, cache_dir: Path) -> Cohort:
-    """Every row that has a lung mask, all of them on the validation side; labels are all 0. Raises as `lung_mask_cohort`."""
+def load_mask_evaluation_cohort(data: Data, cache_dir: Path) -> Cohort:
+    """Every row that has a lung mask, all of them in the validation set, with label 0. Raises as `load_segmentation_cohort`."""
     manifest = _with_masks(data, cache_dir)
     count = len(manifest.rows)
     sides = np.ones(count, bool), np.zeros(count, bool)
-    return assemble(manifest, data, np.zeros(count, np.int64), sides, (), cache_dir)
+    return build_cohort(manifest, data, np.zeros(count, np.int64), sides, (), cache_dir)
 
 
 def _with_masks(data: Data, cache_dir: Path) -> Manifest:
-    manifest = selected(data, cache_dir)
+    manifest = select_dataset(data, cache_dir)
     manifest = manifest.select(manifest.rows.lung_mask != "")
     if manifest.rows.empty:
-        raise RequestError(f"data.manifest: {data.manifest}: no row has a lung_mask, so there are no true lungs to go by")
+        raise UsageError(f"data.manifest: {data.manifest}: no row has a lung_mask, so there are no true lungs to go by")
     return manifest
 
 
-def selected(data: Data, cache_dir: Path) -> Manifest:
-    """The rows of the dataset that a recipe's `data` names. Raises RequestError when there are none."""
+def select_dataset(data: Data, cache_dir: Path) -> Manifest:
+    """The rows of the dataset that a recipe's `data` names. Raises UsageError when there are none."""
     manifest = open_manifest(data, cache_dir)
     return manifest if data.dataset is None else manifest.of_dataset(data.dataset, "data.dataset")
 
 
-def assemble(
+def build_cohort(
     manifest: Manifest,
     data: Data,
     labels: np.ndarray,
@@ -211,15 +211,17 @@ def assemble(
     cache_dir: Path,
 ) -> Cohort:
     """The manifest's usable images. labels: (n) classes; sides: (n) bool, validation and test; classes: those of which every
-    side needs some. Raises RequestError where one lacks any, DataError for more than `data.max_bad` unusable files."""
+    side needs some. Raises UsageError where one lacks any, DataError for more than `data.max_bad` unusable files."""
     valid, test = sides
-    no_side_lacks_a_class(labels, valid, test, classes, data.split)
-    intakes = take_in(manifest, cache_dir)
+    check_all_classes_present(labels, valid, test, classes, data.split)
+    intakes = validate_files(manifest, cache_dir)
     good = np.array([intake.fault is None for intake in intakes])
-    bad = tuple(Bad(path, intake.fault) for path, intake in zip(manifest.rows.path, intakes, strict=True) if intake.fault)
-    _refuse_too_many(bad, len(intakes), data, manifest)
-    used: list[Intake] = [intake for intake in intakes if intake.fault is None]
-    no_side_lacks_a_class(labels[good], valid[good], test[good], classes, data.split)
+    bad = tuple(
+        ExcludedImage(path, intake.fault) for path, intake in zip(manifest.rows.path, intakes, strict=True) if intake.fault
+    )
+    _check_excluded_fraction(bad, len(intakes), data, manifest)
+    used: list[FileCheck] = [intake for intake in intakes if intake.fault is None]
+    check_all_classes_present(labels[good], valid[good], test[good], classes, data.split)
     return Cohort(
         rows=manifest.rows[good].reset_index(drop=True),
         classes=classes,
@@ -234,7 +236,7 @@ def assemble(
     )
 
 
-def _refuse_too_many(bad: tuple[Bad, ...], total: int, data: Data, manifest: Manifest) -> None:
+def _check_excluded_fraction(bad: tuple[ExcludedImage, ...], total: int, data: Data, manifest: Manifest) -> None:
     if len(bad) <= data.max_bad * total and len(bad) < total:
         return
     first = bad[0]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from darkcovid.errors import DataError, one_line
+from darkcovid.core.errors import DataError, one_line
 
 DELIMITERS = ",;\t|"
 EXCEL_HINT = "sep="

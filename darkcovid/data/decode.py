@@ -7,14 +7,13 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from darkcovid.core.errors import DataError, one_line
 from darkcovid.data.container import JPEG, PNG, without_metadata
-from darkcovid.data.dicom import dicom_grayscale, is_dicom
-from darkcovid.errors import DataError, one_line
+from darkcovid.data.dicom import is_dicom, load_dicom_grayscale
 
 FORMATS = ("PNG", "JPEG")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".dcm", ".dicom")
 MAX_PIXELS = 100_000_000
-DECODER_VERSION = 2  # goes up when any file's pixels change or another file can be read: what was cached before is made anew
 ORIENTATION = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -27,12 +26,12 @@ UPRIGHT = {
 }
 
 
-def open_grayscale(path: str | Path) -> Image.Image:
+def load_grayscale(path: str | Path) -> Image.Image:
     """Decode one radiograph to a Pillow image of mode `L` (uint8, 0 black to 255 white), upright by its EXIF tag.
 
     16-bit grayscale keeps its upper 8 bits; one that holds no value above 4095 is taken as 12-bit, none above
     255 as 8-bit. Color goes through ITU-R 601 luma; transparent pixels show black. Metadata other than the orientation do
-    not matter, damaged or not. DICOM: see `dicom_grayscale`.
+    not matter, damaged or not. DICOM: see `load_dicom_grayscale`.
     Raises DataError: not a PNG, JPEG or DICOM, truncated, damaged, or more than `MAX_PIXELS` pixels.
     """
     try:
@@ -53,16 +52,16 @@ def looks_like_image(path: str | Path) -> bool:
         return False
 
 
-def bytes_grayscale(content: bytes, name: str, most_pixels: int = MAX_PIXELS) -> Image.Image:
+def load_grayscale_bytes(content: bytes, name: str, most_pixels: int = MAX_PIXELS) -> Image.Image:
     """The same of a file's bytes; `name` is what an error calls it."""
     return _decoded(io.BytesIO(content), name, most_pixels)
 
 
 def _decoded(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
     if is_dicom(file):
-        return dicom_grayscale(file, name, most_pixels)
+        return load_dicom_grayscale(file, name, most_pixels)
     try:
-        return _picture(file, name, most_pixels)
+        return _to_gray_image(file, name, most_pixels)
     except DataError:
         raise
     except Exception as error:  # noqa: BLE001 (a damaged file fails in many ways, and metadata do so in more)
@@ -70,7 +69,7 @@ def _decoded(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
     file.seek(0)
     for content in without_metadata(file.read()):
         try:
-            return _picture(io.BytesIO(content), name, most_pixels)
+            return _to_gray_image(io.BytesIO(content), name, most_pixels)
         except Exception:  # noqa: BLE001
             continue
     if isinstance(cause, UnidentifiedImageError):
@@ -78,7 +77,7 @@ def _decoded(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
     raise DataError(f"{name}: cannot be decoded ({one_line(cause) or type(cause).__name__})")
 
 
-def _picture(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
+def _to_gray_image(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
     with Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > most_pixels:
             raise DataError(f"{name}: {image.width}x{image.height} pixels, more than the {most_pixels:,} allowed")
@@ -97,9 +96,9 @@ def _orientation(image: Image.Image) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def decode_grayscale(path: str | Path) -> np.ndarray:
-    """The pixels of `open_grayscale`: (height, width) uint8. Raises DataError."""
-    return np.asarray(open_grayscale(path))
+def load_grayscale_array(path: str | Path) -> np.ndarray:
+    """The pixels of `load_grayscale`: (height, width) uint8. Raises DataError."""
+    return np.asarray(load_grayscale(path))
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
@@ -108,14 +107,14 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
         gray = np.asarray(image.convert("L") if image.mode == "1" else image)
         if isinstance(transparent, int):
             gray = np.where(gray == transparent, 0, gray)
-        return Image.fromarray(gray if gray.dtype == np.uint8 else _narrow(gray))
+        return Image.fromarray(gray if gray.dtype == np.uint8 else _to_uint8(gray))
     if "A" in image.mode or transparent is not None:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), rgba).convert("L")
     return image.convert("RGB").convert("L")
 
 
-def _narrow(pixels: np.ndarray) -> np.ndarray:
+def _to_uint8(pixels: np.ndarray) -> np.ndarray:
     brightest = int(pixels.max(initial=0))
     shift = 0 if brightest <= 255 else 4 if brightest <= 4095 else 8
     return (np.clip(pixels, 0, 65535).astype(np.uint16) >> shift).astype(np.uint8)

@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from darkcovid.data.gray import eight_bits, lookup_table, rendered
-from darkcovid.errors import DataError, one_line
+from darkcovid.core.errors import DataError, one_line
+from darkcovid.data.gray import lookup_table, render, to_8_bit
 
 PREAMBLE, MAGIC = 128, b"DICM"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-MOST_INFLATED = 1 << 29
+MAX_INFLATED_BYTES = 1 << 29
 REQUIRED = ("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored")
 GRAY, PALETTE = ("MONOCHROME1", "MONOCHROME2"), "PALETTE COLOR"
 PLUGINS = ("gdcm", "pylibjpeg-openjpeg")
@@ -39,7 +39,7 @@ def _begins_data_set(head: bytes) -> bool:
     return False
 
 
-def dicom_grayscale(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
+def load_dicom_grayscale(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
     """A single-frame DICOM as a Pillow image of mode `L`: gray as `gray.rendered` does, palettes looked up, color through luma.
 
     Raises DataError: no pixels, several frames, more than `most_pixels`, a compression for which no plugin is there, a kind of
@@ -56,7 +56,7 @@ def dicom_grayscale(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
             _drop_empty(dataset)
             _check_fit(dataset, name, most_pixels)
             _name_syntax(dataset, name)
-            return Image.fromarray(_shown(dataset, name))
+            return Image.fromarray(_render(dataset, name))
     except DataError:
         raise
     except Exception as error:  # noqa: BLE001 (a damaged file fails in many ways, none of which is ours)
@@ -105,7 +105,7 @@ def _name_syntax(dataset: Any, name: str) -> None:
     dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
 
 
-def _shown(dataset: Any, name: str) -> np.ndarray:
+def _render(dataset: Any, name: str) -> np.ndarray:
     """(height, width) uint8."""
     from pydicom.pixels import get_decoder
 
@@ -113,11 +113,11 @@ def _shown(dataset: Any, name: str) -> np.ndarray:
     stored, pixels = get_decoder(syntax).as_array(dataset)
     kind = str(pixels["photometric_interpretation"])  # of the array: YBR has become RGB
     if kind in GRAY and stored.ndim == 2:
-        return rendered(stored, dataset, syntax.is_little_endian)
+        return render(stored, dataset, syntax.is_little_endian)
     if kind == PALETTE and stored.ndim == 2:
         return _luma(_looked_up(stored, dataset, syntax.is_little_endian))
     if kind == "RGB" and stored.ndim == 3 and stored.shape[2] == 3:
-        return _luma(eight_bits(stored / (2.0 ** int(dataset.BitsStored) - 1)))
+        return _luma(to_8_bit(stored / (2.0 ** int(dataset.BitsStored) - 1)))
     samples = 1 if stored.ndim == 2 else stored.shape[-1]
     raise DataError(f"{name}: a DICOM of {kind} with {samples} value(s) per pixel, which cannot be shown as gray")
 
@@ -142,7 +142,7 @@ def _looked_up(stored: np.ndarray, dataset: Any, little_endian: bool) -> np.ndar
         color = apply_color_lut(stored.astype(np.int64), dataset).astype(np.int64)
         brightest = int(color.max(initial=0))
     wide = brightest > 255  # entries of 8 bits are often declared, or stored, as 16
-    return eight_bits(color / (65535 if wide else 255))
+    return to_8_bit(color / (65535 if wide else 255))
 
 
 def _check_inflation(file: BinaryIO, name: str) -> None:
@@ -153,9 +153,9 @@ def _check_inflation(file: BinaryIO, name: str) -> None:
     meta = read_dataset(file, is_implicit_VR=False, is_little_endian=True, stop_when=lambda tag, kind, length: tag >> 16 != 2)
     if meta.get("TransferSyntaxUID") == DEFLATED:
         inflating = zlib.decompressobj(-zlib.MAX_WBITS)
-        inflating.decompress(file.read(), MOST_INFLATED)
+        inflating.decompress(file.read(), MAX_INFLATED_BYTES)
         if inflating.unconsumed_tail:
-            raise DataError(f"{name}: a deflated DICOM that unpacks to more than {MOST_INFLATED >> 20} MB")
+            raise DataError(f"{name}: a deflated DICOM that unpacks to more than {MAX_INFLATED_BYTES >> 20} MB")
     file.seek(0)
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from darkcovid.data.cells import same_patient_key
-from darkcovid.data.cohort import Cohort, assemble, check_spelling, rows_where, selected
-from darkcovid.data.duplicates import SIZE, near_pairs
-from darkcovid.data.pixels import whole_pixels
+from darkcovid.core.errors import DarkCovidError, UsageError
+from darkcovid.data.cells import patient_key
+from darkcovid.data.cohort import Cohort, build_cohort, check_spelling, filter_rows, select_dataset
+from darkcovid.data.near_duplicates.search import SIZE, find_near_duplicates
+from darkcovid.data.resize import cached_whole_images
 from darkcovid.data.sides import patient_groups
-from darkcovid.errors import DarkCovidError, RequestError
 from darkcovid.recipe import Data, External
 
 OTHER_LABEL = "a label that is no class here"
@@ -32,7 +32,7 @@ class ExternalSet:
 
 
 def external_sets(data: Data, cohort: Cohort, cache_dir: Path) -> list[ExternalSet]:
-    """The sets of `data.external`. Raises RequestError: nothing in one is left to score; DataError: too many unusable files."""
+    """The sets of `data.external`. Raises UsageError: nothing in one is left to score; DataError: too many unusable files."""
     found = []
     for external in data.external:
         try:
@@ -44,20 +44,20 @@ def external_sets(data: Data, cohort: Cohort, cache_dir: Path) -> list[ExternalS
 
 def _external_set(external: External, data: Data, cohort: Cohort, cache_dir: Path) -> ExternalSet:
     name, asked = external.called, _as_data(external, data)
-    manifest = selected(asked, cache_dir)
+    manifest = select_dataset(asked, cache_dir)
     translated = external.classes or {label: label for label in data.classes}
     check_spelling(manifest.rows[external.label_column], list(translated), "labels", "class")
     labels = manifest.rows[external.label_column].map(translated)
     known = np.zeros(len(labels), bool)
     if external.patients == "same":
-        known = patient_groups(manifest.rows).map(same_patient_key).isin(set(cohort.patients.map(same_patient_key))).to_numpy()
-    reasons = np.select([labels.isna(), ~rows_where(manifest, asked), known], [OTHER_LABEL, FILTERED, KNOWN_PATIENT], default="")
+        known = patient_groups(manifest.rows).map(patient_key).isin(set(cohort.patients.map(patient_key))).to_numpy()
+    reasons = np.select([labels.isna(), ~filter_rows(manifest, asked), known], [OTHER_LABEL, FILTERED, KNOWN_PATIENT], default="")
     keep = reasons == ""
     if not keep.any():
         raise _nothing_left(Counter(reasons.tolist()))
     codes = labels[keep].map({label: code for code, label in enumerate(data.classes)}).to_numpy(np.int64)
     sides = np.zeros(len(codes), bool), np.ones(len(codes), bool)
-    found = assemble(manifest.select(keep), asked, codes, sides, (), cache_dir)
+    found = build_cohort(manifest.select(keep), asked, codes, sides, (), cache_dir)
     copied = _copies(cohort, found, cache_dir)
     left_out = Counter(reasons[~keep].tolist()) | Counter({COPY: int(copied.sum())})
     if copied.all():
@@ -74,17 +74,17 @@ def _as_data(external: External, data: Data) -> Data:
 
 def _copies(cohort: Cohort, found: Cohort, cache_dir: Path) -> np.ndarray:
     """(m,) bool: which of the found images are an image of the cohort, or a near copy of one."""
-    pixels = [whole_pixels(one.files, one.sha256, SIZE, cache_dir).array for one in (cohort, found)]
+    pixels = [cached_whole_images(one.files, one.sha256, SIZE, cache_dir).array for one in (cohort, found)]
     copied = np.isin(found.sha256, cohort.sha256)
-    for first, other in near_pairs(np.concatenate(pixels)):
+    for first, other in find_near_duplicates(np.concatenate(pixels)):
         if first < len(cohort) <= other:
             copied[other - len(cohort)] = True
     return copied
 
 
-def _nothing_left(reasons: dict[str, int]) -> RequestError:
+def _nothing_left(reasons: dict[str, int]) -> UsageError:
     words = ", ".join(f"{count} images: {reason}" for reason, count in reasons.items() if count)
-    return RequestError(
+    return UsageError(
         f"no image is left to score ({words}); "
         "map its labels with `classes`, or say `patients: other` if its patient ids number other people"
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-LEAST_BITS = 8
+MIN_BITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Table:
     def white(self) -> int:
         """The brightest value of as many bits as the entries use. What the descriptor declares is often the size of their
         storage (Agfa), of which cornerstone takes no notice either."""
-        return 2 ** max(LEAST_BITS, int(self.values.max()).bit_length()) - 1
+        return 2 ** max(MIN_BITS, int(self.values.max()).bit_length()) - 1
 
 
-def rendered(stored: np.ndarray, dataset: Any, little_endian: bool) -> np.ndarray:
+def render(stored: np.ndarray, dataset: Any, little_endian: bool) -> np.ndarray:
     """(h, w) stored integers of a MONOCHROME1 or MONOCHROME2 image to (h, w) uint8, 0 black to 255 white. Padding is black.
 
     The VOI LUT comes before the window; without either the values that occur, padding left out, span black to white. Raises
@@ -46,14 +46,14 @@ def rendered(stored: np.ndarray, dataset: Any, little_endian: bool) -> np.ndarra
     if shades is None:
         seen = values[~padding]
         shades = (values - seen.min()) / max(float(seen.max() - seen.min()), 1e-9)
-    picture = eight_bits(shades)
+    picture = to_8_bit(shades)
     if text(dataset, "PhotometricInterpretation") == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE":
         picture = 255 - picture
     picture[padding] = 0
     return picture
 
 
-def eight_bits(shades: np.ndarray) -> np.ndarray:
+def to_8_bit(shades: np.ndarray) -> np.ndarray:
     """0..1 to uint8, clipped."""
     return (np.clip(shades, 0, 1) * 255).round().astype(np.uint8)
 

@@ -14,18 +14,18 @@ from fastai.torch_core import TensorImage, TensorImageBW, TensorMask
 from fasttransform import DisplayedTransform
 from torch import nn
 
-from darkcovid import ranks
+from darkcovid.core import distributed as ranks
+from darkcovid.core.array_cache import drop_pages
+from darkcovid.core.device import add_channel_dim
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.pixels import as_channels
-from darkcovid.data.store import release
 from darkcovid.recipe import Augmentation
 
 RESIDENT_SHARE = 0.5
 RELEASE_EVERY = 64  # batches whose pages stay in memory
 
 
-class Normalise(DisplayedTransform):
+class NormalizeBatch(DisplayedTransform):
     """The normaliser as a batch transform; runs last, on the device."""
 
     order = 99
@@ -46,7 +46,7 @@ class ArrayLoader(TfmdDL):
     """
 
     def __init__(self, dataset, *, inputs=None, targets=None, **kwargs):
-        self.inputs, self.targets, self.ranks = inputs, targets, ranks.current()
+        self.inputs, self.targets, self.ranks = inputs, targets, ranks.get_distributed()
         self.batches: list[np.ndarray] = []
         super().__init__(dataset, **kwargs | {"num_workers": 0})
 
@@ -62,7 +62,7 @@ class ArrayLoader(TfmdDL):
                 self.batches.append(rows[mine])
                 yield self._batch(rows[mine])
             if number % RELEASE_EVERY == 0:
-                release(self.inputs)
+                drop_pages(self.inputs)
 
     def do_item(self, s: int | None):
         return int(self.dataset.items[s or 0])
@@ -74,7 +74,7 @@ class ArrayLoader(TfmdDL):
         targets = _gather(self.targets, rows)
         if targets.ndim > 1:
             targets = TensorMask(targets.long())
-        return TensorImageBW(as_channels(_gather(self.inputs, rows))), targets
+        return TensorImageBW(add_channel_dim(_gather(self.inputs, rows))), targets
 
 
 def _gather(array: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:
@@ -101,7 +101,7 @@ def array_loaders(
     dropped when there is a whole one. oversample: images of rarer classes come several times an epoch.
     """
     augmenting = [] if augmentation is None else [Augment(augmentation)]
-    transforms = [IntToFloatTensor(div_mask=1), *augmenting, Normalise(normaliser, device)]
+    transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normaliser, device)]
     return _loaders(cohort, pixels, targets, transforms, batch_size, device, oversample)
 
 
@@ -125,11 +125,11 @@ def _loaders(
     targets = cohort.labels if categories else targets
     train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
     if oversample:
-        train = balanced(train, cohort.labels[train])
+        train = oversample_rows(train, cohort.labels[train])
     target_block = CategoryBlock(vocab=list(cohort.classes), sort=False) if categories else TransformBlock()
     block = DataBlock(
         blocks=(TransformBlock(), target_block),
-        get_x=lambda row: TensorImageBW(as_channels(_gather(inputs, np.array([row])))[0]),
+        get_x=lambda row: TensorImageBW(add_channel_dim(_gather(inputs, np.array([row])))[0]),
         get_y=(lambda row: cohort.classes[targets[row]])
         if categories
         else (lambda row: torch.from_numpy(np.array(targets[row]))),
@@ -149,7 +149,7 @@ def _loaders(
     )
 
 
-def balanced(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def oversample_rows(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """`rows` of rarer classes repeated, in turn, until every class has as many as the largest: (m,) int.
 
     rows, labels: (n,) int.

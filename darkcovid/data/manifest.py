@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from darkcovid.data.cells import ROUNDED_BY_SPREADSHEET, column_names, one_spelling, plain_cells
+from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
+from darkcovid.core.io import user_cache_dir
+from darkcovid.data.cells import ROUNDED_BY_SPREADSHEET, normalize_cells, normalize_column_names, unify_patient_ids
 from darkcovid.data.csv_table import csv_form, read_csv
-from darkcovid.errors import DarkCovidError, DataError, RequestError, one_line
-from darkcovid.paths import user_cache_dir
 
 REQUIRED = ("path", "label", "patient_id")
 OPTIONAL = ("dataset", "etiology", "view", "sex", "age", "finding", "lung_mask", "width", "height",
@@ -40,7 +40,9 @@ class Manifest:
         for root in self.roots:
             here = [root]
             for part in relative.split("/"):
-                here = [entry for folder in here if folder.is_dir() for entry in folder.iterdir() if _alike(entry.name, part)]
+                here = [
+                    entry for folder in here if folder.is_dir() for entry in folder.iterdir() if _same_but_case(entry.name, part)
+                ]
             if here:
                 return here[0].relative_to(root)
         return None
@@ -50,16 +52,16 @@ class Manifest:
         return replace(self, rows=self.rows[keep].reset_index(drop=True))
 
     def of_dataset(self, name: str, asked_by: str) -> "Manifest":
-        """The rows of one dataset. Raises RequestError, naming the key or option `asked_by`, when there are none."""
+        """The rows of one dataset. Raises UsageError, naming the key or option `asked_by`, when there are none."""
         chosen = self.select(self.rows.dataset == name)
         if chosen.rows.empty:
             present = ", ".join(sorted(set(self.rows.dataset) - {""})) or "none"
-            raise RequestError(f"{asked_by}: no row belongs to {name!r}; datasets in the manifest: {present}")
+            raise UsageError(f"{asked_by}: no row belongs to {name!r}; datasets in the manifest: {present}")
         return chosen
 
 
 def read_manifest(path: str | Path, data_root: str | Path | None = None) -> Manifest:
-    """Read a manifest. Raises RequestError: no such file, a missing or doubled column, a path listed twice or leaving the data
+    """Read a manifest. Raises UsageError: no such file, a missing or doubled column, a path listed twice or leaving the data
     folder, a patient id that a spreadsheet has rounded; DataError: not a readable CSV or Parquet file; DarkCovidError: Parquet
     without pyarrow.
 
@@ -67,18 +69,16 @@ def read_manifest(path: str | Path, data_root: str | Path | None = None) -> Mani
     """
     path = Path(path)
     if not path.is_file():
-        raise RequestError(f"data.manifest: {path}: no such file; name a manifest with --manifest PATH, or use --data phantom")
+        raise UsageError(f"data.manifest: {path}: no such file; name a manifest with --manifest PATH, or use --data phantom")
     rows, numbers = _read_parquet(path) if is_parquet(path) else _read_csv(path)
-    rows = tidied(rows)
-    for row, fault in zip(numbers, faults(rows), strict=True):
+    rows = normalize_rows(rows)
+    for row, fault in zip(numbers, row_errors(rows), strict=True):
         if fault:
-            raise RequestError(f"{path}: row {row}: {fault}")
+            raise UsageError(f"{path}: row {row}: {fault}")
     twice = rows.duplicated(["dataset", "path"])
     if twice.any():
-        raise RequestError(
-            f"{path}: row {numbers[twice.argmax()]}: {rows.path[twice.argmax()]!r} is listed twice; remove one row"
-        )
-    rows["patient_id"], merged = one_spelling(rows.patient_id)
+        raise UsageError(f"{path}: row {numbers[twice.argmax()]}: {rows.path[twice.argmax()]!r} is listed twice; remove one row")
+    rows["patient_id"], merged = unify_patient_ids(rows.patient_id)
     environment = os.environ.get("DARKCOVID_DATA")
     roots = [path.resolve().parent, data_root, environment, user_cache_dir() / "data"]
     return Manifest(rows, tuple(Path(root) for root in roots if root), tuple(merged))
@@ -93,36 +93,36 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def checked_columns(path: Path, header: Sequence[str]) -> list[str]:
-    """The `column_names` of a table. Raises RequestError: one that a manifest needs is missing, or one is there twice."""
-    names = column_names(header, (*REQUIRED, *OPTIONAL))
+def check_columns(path: Path, header: Sequence[str]) -> list[str]:
+    """A table's column names, normalized. Raises UsageError: a required column is missing, or one occurs twice."""
+    names = normalize_column_names(header, (*REQUIRED, *OPTIONAL))
     missing = [column for column in REQUIRED if column not in names]
     if missing:
         shown = [one_line(name)[:LETTERS_SHOWN] for name in names[:COLUMNS_SHOWN]]
         there = f"; the header has {', '.join(shown)}{', ...' if len(names) > COLUMNS_SHOWN else ''}"
-        raise RequestError(f"{path}: column {missing[0]!r} is missing; a manifest needs {', '.join(REQUIRED)}{there}")
+        raise UsageError(f"{path}: column {missing[0]!r} is missing; a manifest needs {', '.join(REQUIRED)}{there}")
     for name, count in Counter(names).items():
         if name and count > 1:
-            raise RequestError(
+            raise UsageError(
                 f"{path}: column {name[:LETTERS_SHOWN]!r} is in the header {count} times; rename or remove all but one"
             )
     return names
 
 
-def tidied(rows: pd.DataFrame) -> pd.DataFrame:
+def normalize_rows(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows as they were written, with every column of a manifest and each cell in its plain form."""
     rows = rows.assign(**{column: "" for column in OPTIONAL if column not in rows.columns})
-    return plain_cells(rows)
+    return normalize_cells(rows)
 
 
-def faults(rows: pd.DataFrame) -> list[str]:
+def row_errors(rows: pd.DataFrame) -> list[str]:
     """(n) reasons why a row cannot be used, '' for none: a path that is not inside the data folder, a rounded patient id."""
     return [_fault(*cells) for cells in zip(rows.path, rows.lung_mask, rows.patient_id, strict=True)]
 
 
 def _fault(path: str, mask: str, patient: str) -> str:
-    if not path or _leaves_folder(path) or _leaves_folder(mask):
-        outside = mask if path and not _leaves_folder(path) else path
+    if not path or _is_outside(path) or _is_outside(mask):
+        outside = mask if path and not _is_outside(path) else path
         return f"{outside!r} must be a relative path inside the data folder"
     if ROUNDED_BY_SPREADSHEET.fullmatch(patient):
         return f"patient_id {patient!r} was rounded by a spreadsheet; export that column as text"
@@ -132,7 +132,7 @@ def _fault(path: str, mask: str, patient: str) -> str:
 def _read_csv(path: Path) -> tuple[pd.DataFrame, Sequence[int]]:
     """The rows of a CSV and the line on which each begins."""
     form = csv_form(path)
-    names = checked_columns(path, form.header)
+    names = check_columns(path, form.header)
     rows, lines = read_csv(path, form)
     return _named(rows, names), lines
 
@@ -146,7 +146,7 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, Sequence[int]]:
         raise DarkCovidError(f"{path}: a Parquet manifest needs pyarrow; install `darkcovid[spark]`, or give a CSV") from None
     try:
         table = parquet.read_table(path)
-        names = checked_columns(path, table.column_names)
+        names = check_columns(path, table.column_names)
         texts = [column.cast(pa.string()).fill_null("").to_pylist() for column in table.columns]
     except (ValueError, OSError, NotImplementedError) as error:
         raise DataError(f"{path}: not a readable Parquet manifest ({one_line(error)[:200]})") from None
@@ -166,10 +166,10 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _alike(name: str, other: str) -> bool:
+def _same_but_case(name: str, other: str) -> bool:
     return unicodedata.normalize("NFC", name).casefold() == other.casefold()
 
 
-def _leaves_folder(relative: str) -> bool:
+def _is_outside(relative: str) -> bool:
     parts = relative.split("/")
     return relative.startswith("/") or ".." in parts or ":" in parts[0] or "\0" in relative

@@ -1,7 +1,7 @@
 """A synthetic cohort with known truth: drawn radiographs, exact lung masks, patients, and a sign in the lungs.
 
 Each patient has an own build and own ribs, and each image own tissue, so that no two are near copies of one another
-(`darkcovid.data.duplicates`), as two radiographs of one person are not.
+(`darkcovid.data.near_duplicates.search`), as two radiographs of one person are not.
 
 Deterministic from its settings. It exists to test what the toolkit claims; it is used only when asked for by
 name (`manifest: phantom`), never in place of missing data.
@@ -17,9 +17,9 @@ import pandas as pd
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from darkcovid.core.io import save_png, write_text
 from darkcovid.data.manifest import Manifest, read_manifest
-from darkcovid.data.pixels import mask_picture, save_png
-from darkcovid.paths import write_text
+from darkcovid.data.resize import mask_to_image
 from darkcovid.recipe import Phantom
 
 DRAWING_VERSION = 3
@@ -51,7 +51,7 @@ def _draw_cohort(phantom: Phantom, folder: Path) -> None:
             pixels, lungs = draw_radiograph(anatomy, label, phantom, random)
             name = f"{patient:05d}-{visit}.png"
             save_png(Image.fromarray(pixels), folder / "images" / name)
-            save_png(mask_picture(lungs), folder / "lung_masks" / name)
+            save_png(mask_to_image(lungs), folder / "lung_masks" / name)
             rows.append(_row(name, patient, label, hospital, phantom.image_size, folder / "images" / name))
     write_text(folder / "manifest.csv", pd.DataFrame(rows).to_csv(index=False))
 
@@ -115,7 +115,7 @@ def draw_radiograph(
 
     picture = 0.62 * body - (0.62 - anatomy["air"]) * soft + 0.30 * heart * body + 0.16 * spine * body + 0.07 * ribs
     picture += _tissue(size, random) * body
-    picture += phantom.signal * _sign(label, x, y, right, left, anatomy, random) * soft
+    picture += phantom.signal * _lesion_map(label, x, y, right, left, anatomy, random) * soft
     picture = gaussian_filter(picture, 0.8 * sharp) + random.normal(0, 0.02, picture.shape)
     picture = random.uniform(0.85, 1.1) * picture + random.uniform(-0.03, 0.05)
     if label == "covid" and random.uniform() < phantom.shortcut:
@@ -142,7 +142,7 @@ def _lung(x: np.ndarray, y: np.ndarray, anatomy: dict[str, float], side: int) ->
     return (np.abs(across) ** 2.6 + np.abs(height) ** 2.6 < 1) & (height < dome)
 
 
-def _sign(
+def _lesion_map(
     label: str,
     x: np.ndarray,
     y: np.ndarray,
@@ -158,13 +158,13 @@ def _sign(
         for side in (-1, 1):
             for _ in range(random.randint(2, 5)):
                 middle = side * (anatomy["apart"] + random.uniform(0.04, 0.20)), random.uniform(-0.05, 0.40)
-                shadow = np.maximum(shadow, 0.45 * _blob(x, y, middle, random.uniform(0.08, 0.15)))
+                shadow = np.maximum(shadow, 0.45 * _gaussian_blob(x, y, middle, random.uniform(0.08, 0.15)))
     elif label == "pneumonia":
         side = random.choice([-1, 1])
         middle = side * (anatomy["apart"] + random.uniform(-0.10, 0.05)), random.uniform(-0.25, 0.30)
-        shadow = 0.60 * _blob(x, y, middle, random.uniform(0.16, 0.24)) * (right if side < 0 else left)
+        shadow = 0.60 * _gaussian_blob(x, y, middle, random.uniform(0.16, 0.24)) * (right if side < 0 else left)
     return shadow
 
 
-def _blob(x: np.ndarray, y: np.ndarray, middle: tuple[float, float], radius: float) -> np.ndarray:
+def _gaussian_blob(x: np.ndarray, y: np.ndarray, middle: tuple[float, float], radius: float) -> np.ndarray:
     return np.exp(-(((x - middle[0]) ** 2 + (y - middle[1]) ** 2) / radius**2))

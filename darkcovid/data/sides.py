@@ -3,17 +3,17 @@
 import numpy as np
 import pandas as pd
 
+from darkcovid.core.errors import UsageError
 from darkcovid.data.split import (
-    counted_split,
+    n_per_class_split,
+    per_class_targets,
     random_folds,
-    shares,
     stratified_group_folds,
     stratified_group_split,
     stratified_random_split,
 )
-from darkcovid.errors import RequestError
 from darkcovid.recipe import Split
-from darkcovid.recipe.faults import nearest
+from darkcovid.recipe.errors import suggest_name
 
 TEST_SEED = 1_000_003
 
@@ -23,18 +23,18 @@ def patient_groups(rows: pd.DataFrame) -> pd.Series:
     return rows.patient_id.where(rows.patient_id != "", "unknown:" + rows.path)
 
 
-def split_sides(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tuple[np.ndarray, np.ndarray]:
+def assign_splits(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tuple[np.ndarray, np.ndarray]:
     """(n,) bool twice, true on the validation and on the test side, by the recipe's split."""
     if split.method == "by_column":
-        return _sides_of_column(rows, split.column)
-    test = _test_side(rows, labels, split)
+        return _splits_of_column(rows, split.column)
+    test = _test_mask(rows, labels, split)
     valid = np.zeros(len(rows), bool)
-    valid[~test] = _valid_side(rows[~test], labels[~test], split)
+    valid[~test] = _validation_mask(rows[~test], labels[~test], split)
     return valid, test
 
 
-def _valid_side(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.ndarray:
-    patients, names = patient_groups(rows).tolist(), image_names(rows)
+def _validation_mask(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.ndarray:
+    patients, names = patient_groups(rows).tolist(), image_ids(rows)
     strata = labels.tolist() if split.method != "random" else ["all"] * len(rows)
     if split.folds is not None:
         grouped = split.method == "stratified_group"
@@ -43,53 +43,53 @@ def _valid_side(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.ndarr
         )
         return folds == split.fold - 1
     if split.method == "stratified_group":
-        return stratified_group_split(strata, patients, shares(strata, split.valid), split.seed)
+        return stratified_group_split(strata, patients, per_class_targets(strata, split.valid), split.seed)
     return stratified_random_split(names, strata, split.valid, split.seed)
 
 
-def _test_side(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.ndarray:
+def _test_mask(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.ndarray:
     """Drawn with a seed of its own, so that it does not follow the validation side's order."""
     if split.test is None:
         return np.zeros(len(rows), bool)
     strata, seed = labels.tolist(), split.seed + TEST_SEED
     counted = isinstance(split.test, int)
     if split.method == "stratified_group":
-        wanted = dict.fromkeys(strata, float(split.test)) if counted else shares(strata, split.test)
+        wanted = dict.fromkeys(strata, float(split.test)) if counted else per_class_targets(strata, split.test)
         return stratified_group_split(strata, patient_groups(rows).tolist(), wanted, seed)
     if counted:
-        return counted_split(image_names(rows), strata, split.test, seed)
-    return stratified_random_split(image_names(rows), strata, split.test, seed)
+        return n_per_class_split(image_ids(rows), strata, split.test, seed)
+    return stratified_random_split(image_ids(rows), strata, split.test, seed)
 
 
-def _sides_of_column(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
+def _splits_of_column(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, np.ndarray]:
     if column not in rows:
-        raise RequestError(f"data.split.column: the manifest has no column {column!r}{nearest(column, rows.columns)}")
+        raise UsageError(f"data.split.column: the manifest has no column {column!r}{suggest_name(column, rows.columns)}")
     unknown = sorted(set(rows[column]) - {"train", "valid", "test"})
     if unknown:
-        raise RequestError(f"data.split.column: {column} holds {unknown[0]!r}; only train, valid and test are sides")
+        raise UsageError(f"data.split.column: {column} holds {unknown[0]!r}; only train, valid and test are sides")
     return (rows[column] == "valid").to_numpy(), (rows[column] == "test").to_numpy()
 
 
-def image_names(rows: pd.DataFrame) -> list[str]:
+def image_ids(rows: pd.DataFrame) -> list[str]:
     """(n) name of each image, the same on every machine."""
     return (rows.dataset + "/" + rows.path).tolist()
 
 
-def no_side_lacks_a_class(
+def check_all_classes_present(
     labels: np.ndarray, valid: np.ndarray, test: np.ndarray, classes: tuple[str, ...], split: Split
 ) -> None:
-    """Raises RequestError when a class has no image on a side that needs some."""
+    """Raises UsageError when a class has no image on a side that needs some."""
     sides = {"training": ~(valid | test), "validation": valid} | ({"test": test} if split.test is not None else {})
     for index, name in enumerate(classes):
         for side, where in sides.items():
             if not (labels[where] == index).any():
-                raise RequestError(
-                    f"data.split: {_described(split)} leaves no image of {name!r} on the {side} side; "
+                raise UsageError(
+                    f"data.split: {_describe_split(split)} leaves no image of {name!r} on the {side} side; "
                     "use another share, seed or number of folds, or more images"
                 )
 
 
-def _described(split: Split) -> str:
+def _describe_split(split: Split) -> str:
     if split.method == "by_column":
         return f"the column {split.column}"
     how = f"fold {split.fold} of {split.folds}" if split.folds else f"valid={split.valid}"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def hash_order(names: Sequence[str], seed: int) -> list[str]:
+def hash_shuffle(names: Sequence[str], seed: int) -> list[str]:
     """The distinct `names` in a pseudo-random order that depends on `seed` and the names alone."""
     return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
@@ -20,7 +20,7 @@ def random_split(names: Sequence[str], valid: float, seed: int) -> np.ndarray:
 
     names: (n,) distinct names, such as the images' paths.
     """
-    chosen = set(hash_order(names, seed)[: half_up(valid * len(names))])
+    chosen = set(hash_shuffle(names, seed)[: round_half_up(valid * len(names))])
     return np.array([name in chosen for name in names], bool)
 
 
@@ -33,12 +33,12 @@ def stratified_random_split(names: Sequence[str], labels: Sequence[str], valid: 
     return side
 
 
-def half_up(number: float) -> int:
+def round_half_up(number: float) -> int:
     """Rounded to the nearest whole number, halves upwards, as most splits are cut (130 images at 3:1 give 33 and 97)."""
     return int(number + 0.5)
 
 
-def shares(labels: Sequence[str], share: float) -> dict[str, float]:
+def per_class_targets(labels: Sequence[str], share: float) -> dict[str, float]:
     """How many images of each class are `share` of it."""
     return {label: share * count for label, count in Counter(labels).items()}
 
@@ -56,7 +56,7 @@ def stratified_group_split(labels: Sequence[str], groups: Sequence[str], wanted:
         return sum(((missing[label] - taken * counts[label]) / wanted[label]) ** 2 for label in counts)
 
     chosen = set()
-    for group in hash_order(groups, seed):
+    for group in hash_shuffle(groups, seed):
         counts = members[group]
         if distance(counts, 1) < distance(counts, 0):
             chosen.add(group)
@@ -65,12 +65,12 @@ def stratified_group_split(labels: Sequence[str], groups: Sequence[str], wanted:
     return np.array([group in chosen for group in groups], bool)
 
 
-def counted_split(names: Sequence[str], labels: Sequence[str], count: int, seed: int) -> np.ndarray:
+def n_per_class_split(names: Sequence[str], labels: Sequence[str], count: int, seed: int) -> np.ndarray:
     """`count` images of each class, drawn by their names: (n,) bool, true for them."""
     side = np.zeros(len(names), bool)
     for label in set(labels):
         rows = {name: row for row, (name, other) in enumerate(zip(names, labels, strict=True)) if other == label}
-        side[[rows[name] for name in hash_order(list(rows), seed)[:count]]] = True
+        side[[rows[name] for name in hash_shuffle(list(rows), seed)[:count]]] = True
     return side
 
 
@@ -78,7 +78,7 @@ def random_folds(names: Sequence[str], labels: Sequence[str], folds: int, seed: 
     """Deal images to `folds` folds by their names, class after class: (n,) int in 0..folds-1. With one label for all it is
     a plain random cross-validation."""
     label_of = dict(zip(names, labels, strict=True))
-    order = sorted(hash_order(names, seed), key=lambda name: label_of[name])
+    order = sorted(hash_shuffle(names, seed), key=lambda name: label_of[name])
     chosen = {name: place % folds for place, name in enumerate(order)}
     return np.array([chosen[name] for name in names])
 
@@ -92,7 +92,7 @@ def stratified_group_folds(labels: Sequence[str], groups: Sequence[str], folds: 
     members = _classes_by_group(labels, groups)
     held = [Counter() for _ in range(folds)]
     chosen = {}
-    for group in hash_order(groups, seed):
+    for group in hash_shuffle(groups, seed):
         chosen[group] = min(range(folds), key=lambda fold: (sum(held[fold][label] for label in members[group]), fold))
         held[chosen[group]].update(members[group])
     return np.array([chosen[group] for group in groups])
@@ -106,7 +106,7 @@ def _classes_by_group(labels: Sequence[str], groups: Sequence[str]) -> dict[str,
     return members
 
 
-def spread(rows: np.ndarray, most: int) -> np.ndarray:
+def evenly_spaced(rows: np.ndarray, most: int) -> np.ndarray:
     """`rows`, or `most` of them, evenly spread over their order."""
     if len(rows) <= most:
         return rows

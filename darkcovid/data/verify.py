@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from darkcovid.data.intake import in_threads, inspect
+from darkcovid.core.threads import map_in_threads
 from darkcovid.data.manifest import Manifest
+from darkcovid.data.validate import check_file
 
 
 @dataclass(frozen=True)
-class Verification:
+class VerificationResult:
     """images: rows looked at; verified: sound, with a recorded checksum that agrees; unverified: sound, no checksum
     recorded; faults: (path, what is wrong) of the others."""
 
@@ -17,14 +18,14 @@ class Verification:
     faults: list[tuple[str, str]]
 
 
-def verify(manifest: Manifest) -> Verification:
+def verify(manifest: Manifest) -> VerificationResult:
     """Read, hash and decode every image and lung mask of the manifest, whatever was remembered of them."""
     rows = manifest.rows
-    answers = in_threads(lambda row: _fault(manifest, row), rows.to_dict("records"))
+    answers = map_in_threads(lambda row: _fault(manifest, row), rows.to_dict("records"))
     faults = [(path, fault) for path, fault in zip(rows.path, answers, strict=True) if fault]
     sound = [fault is None for fault in answers]
     recorded = (rows.sha256 != "").tolist()
-    return Verification(
+    return VerificationResult(
         images=len(rows),
         verified=sum(ok and known for ok, known in zip(sound, recorded, strict=True)),
         unverified=[path for path, ok, known in zip(rows.path, sound, recorded, strict=True) if ok and not known],
@@ -33,7 +34,7 @@ def verify(manifest: Manifest) -> Verification:
 
 
 def _fault(manifest: Manifest, row: dict[str, str]) -> str | None:
-    intake = inspect(manifest.locate(row["path"]), row["sha256"])
+    intake = check_file(manifest.locate(row["path"]), row["sha256"])
     if intake.fault:
         return intake.fault
     recorded = {"width": intake.width, "height": intake.height, "bytes": intake.file.stat().st_size}
@@ -46,7 +47,7 @@ def _fault(manifest: Manifest, row: dict[str, str]) -> str | None:
 def _mask_fault(manifest: Manifest, path: str, size: tuple[int, int]) -> str | None:
     if not path:
         return None
-    intake = inspect(manifest.locate(path), "")
+    intake = check_file(manifest.locate(path), "")
     if intake.fault:
         return f"lung mask {path}: {intake.fault}"
     if (intake.width, intake.height) != size:

@@ -6,20 +6,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from darkcovid.evaluation.calibration import (
-    calibration_error,
+from darkcovid.evaluation.external import ScoredSet, performance_drop
+from darkcovid.evaluation.subgroups import subgroup_metrics, subgroup_tests
+from darkcovid.metrics.calibration import (
+    apply_temperature,
     cross_fitted,
+    expected_calibration_error,
     fit_temperature,
     negative_log_likelihood,
     reliability,
-    with_temperature,
 )
-from darkcovid.evaluation.cross_fitting import patient_parts
-from darkcovid.evaluation.falls import Scored, falls
-from darkcovid.evaluation.intervals import scored
-from darkcovid.evaluation.metrics import score
-from darkcovid.evaluation.operating import OperatingPoint, cross_fitted_points, point_at
-from darkcovid.evaluation.subgroups import subgroup_tests, subgroups
+from darkcovid.metrics.classification import classification_metrics
+from darkcovid.metrics.cross_fitting import patient_parts
+from darkcovid.metrics.intervals import metrics_with_intervals
+from darkcovid.metrics.thresholds import OperatingPoint, cross_fitted_points, operating_point
 
 EXTERNAL = "external:"
 
@@ -42,18 +42,18 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     points = {
         name: cross_fitted_points(valid.labels == code, valid.probabilities[:, code], parts) for name, code in codes.items()
     }
-    cooled = {side: with_temperature(of.probabilities, temperature) for side, of in sets.items()}
+    cooled = {side: apply_temperature(of.probabilities, temperature) for side, of in sets.items()}
     cooled["valid"] = cross_fitted(valid.labels, valid.probabilities, parts)
     metrics = {}
     for side, table in tables.items():
         of = sets[side]
         metrics[side] = (
-            scored(of.labels, of.probabilities, classes, of.patients, of.fits)
+            metrics_with_intervals(of.labels, of.probabilities, classes, of.patients, of.fits)
             | _counted(table, classes)
             | {
                 "calibration": _calibration(of, cooled[side], temperature, side),
                 "operating_points": _points(of, points, codes, side),
-                "subgroups": [asdict(group) for group in subgroups(table, of.right)],
+                "subgroups": [asdict(group) for group in subgroup_metrics(table, of.right)],
                 "subgroup_tests": subgroup_tests(table, of.right),
             }
         )
@@ -65,7 +65,7 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
         | {
             "images": int(tables[side].image.nunique()),
             "patients": int(tables[side].patient.nunique()),
-            "fall": falls(sets[inside], sets[side], classes),
+            "fall": performance_drop(sets[inside], sets[side], classes),
         }
         for side in list(metrics)
         if side.startswith(EXTERNAL)
@@ -84,7 +84,7 @@ def averaged_views(cohort: Any, averaged: np.ndarray | None) -> dict[str, Any]:
         return {}
     names = ("accuracy", "balanced_accuracy", "log_loss")
     sets = {
-        side: score(cohort.labels[where], averaged[where], cohort.classes).as_dict()
+        side: classification_metrics(cohort.labels[where], averaged[where], cohort.classes).as_dict()
         for side, where in cohort.sides.items()
         if side != "train"
     }
@@ -97,11 +97,11 @@ def headline(metrics: dict[str, Any]) -> dict[str, Any]:
     return metrics | metrics.get("test", {})
 
 
-def _scored(table: pd.DataFrame, classes: list[str]) -> Scored:
+def _scored(table: pd.DataFrame, classes: list[str]) -> ScoredSet:
     codes = {name: code for code, name in enumerate(classes)}
     probabilities = table[[f"probability_{name}" for name in classes]].to_numpy(float)
     fits = table.fit.to_numpy() if "fit" in table else None
-    return Scored(table.label.map(codes).to_numpy(int), probabilities, table.patient.to_numpy(), fits)
+    return ScoredSet(table.label.map(codes).to_numpy(int), probabilities, table.patient.to_numpy(), fits)
 
 
 def _counted(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def _counted(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
 
 
 def _points(
-    of: Scored, points: dict[str, list[OperatingPoint]], codes: dict[str, int], side: str
+    of: ScoredSet, points: dict[str, list[OperatingPoint]], codes: dict[str, int], side: str
 ) -> dict[str, list[dict[str, Any]]]:
     """Those of the validation set as they are, and what its thresholds do to another set; nothing of a class that is all of it
     or none."""
@@ -125,7 +125,7 @@ def _points(
         return {name: [asdict(point) for point in chosen] for name, chosen in points.items()}
     return {
         name: [
-            asdict(point_at(of.labels == code, of.probabilities[:, code], point.threshold, point.wanted_sensitivity))
+            asdict(operating_point(of.labels == code, of.probabilities[:, code], point.threshold, point.wanted_sensitivity))
             for point in points[name]
             if 0 < (of.labels == code).sum() < len(of.labels)
         ]
@@ -133,12 +133,12 @@ def _points(
     }
 
 
-def _calibration(of: Scored, cooled: np.ndarray, temperature: float, side: str) -> dict[str, Any]:
+def _calibration(of: ScoredSet, cooled: np.ndarray, temperature: float, side: str) -> dict[str, Any]:
     return {
         "bins": [asdict(part) for part in reliability(of.labels, of.probabilities)],
         "temperature": temperature,
         "fitted_on": "valid",
         "judged_by": "cross-fitting over patients" if side == "valid" else "images that it was not fitted to",
-        "ece_after": calibration_error(of.labels, cooled),
+        "ece_after": expected_calibration_error(of.labels, cooled),
         "log_loss_after": negative_log_likelihood(of.labels, cooled),
     }

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from darkcovid.data.facts import parse_age
-from darkcovid.evaluation.estimates import Interval, proportion
-from darkcovid.evaluation.intervals import codes_of
+from darkcovid.data.cells import parse_age
+from darkcovid.metrics.estimates import Interval, proportion
+from darkcovid.metrics.intervals import codes_of
 
-LEAST = 10
+MIN_SUBGROUP_PATIENTS = 10
 AGES = [0, 18, 40, 60, 75, 200]
 VARIABLES = ("sex", "view", "age")
 UNKNOWN = "unknown"
@@ -36,7 +36,7 @@ class Subgroup:
     interval: Interval | None
 
 
-def subgroups(table: pd.DataFrame, right: np.ndarray) -> list[Subgroup]:
+def subgroup_metrics(table: pd.DataFrame, right: np.ndarray) -> list[Subgroup]:
     """Of every value of sex, view and age band that the table's images have, unknown ones as a group of their own.
 
     table: (n) rows with image, patient, sex, view, age as text; right: (n,) bool.
@@ -61,7 +61,7 @@ def subgroup_tests(table: pd.DataFrame, right: np.ndarray) -> list[dict[str, Any
         first = values.groupby(table.patient.to_numpy()).transform("first")
         rows = ((values == first) & (values != UNKNOWN)).to_numpy()
         large = table.patient[rows].groupby(values[rows]).nunique()
-        names = sorted(large.index[large >= LEAST])
+        names = sorted(large.index[large >= MIN_SUBGROUP_PATIENTS])
         rows = rows & values.isin(names).to_numpy()
         if len(names) > 1:
             tests.append(
@@ -97,7 +97,7 @@ def age_bands(ages: pd.Series) -> pd.Series:
 
 def _subgroup(variable: str, value: str, rows: pd.DataFrame, right: np.ndarray) -> Subgroup:
     images, patients = int(rows.image.nunique()), int(rows.patient.nunique())
-    if patients < LEAST:
+    if patients < MIN_SUBGROUP_PATIENTS:
         return Subgroup(variable, value, images, patients, None, None)
     accuracy = proportion(right, np.ones(len(right), bool), codes_of(rows.patient, len(right)))
     return Subgroup(variable, value, images, patients, accuracy.value, accuracy.interval)

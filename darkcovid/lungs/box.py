@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darkcovid.data.pixels import FractionBox, Size
+from darkcovid.data.resize import FractionBox, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,6 @@ def lung_box(mask: np.ndarray, margin: float = 0.05) -> Box:
     return tight.widened(margin).clipped(mask.shape)
 
 
-def whole_box(shape: Size) -> Box:
+def full_image_box(shape: Size) -> Box:
     """The box of a whole image of `shape`."""
     return Box(0, 0, *shape)

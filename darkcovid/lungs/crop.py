@@ -9,11 +9,11 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
+from darkcovid.core.array_cache import CachedArray, cached_sharded_array
+from darkcovid.core.threads import map_in_threads
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.decode import open_grayscale
-from darkcovid.data.intake import in_threads
-from darkcovid.data.pixels import WHOLE, FractionBox, Size, fitted_box, mask_picture, resized
-from darkcovid.data.store import Stored, stored_rows
+from darkcovid.data.decode import load_grayscale
+from darkcovid.data.resize import FULL_IMAGE, FractionBox, Size, letterbox_box, mask_to_image, resize
 from darkcovid.lungs.box import lung_box
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.recipe import Lungs
@@ -24,7 +24,7 @@ MULTIPLE = 32
 def crop_box(mask: np.ndarray, reason: str | None, margin: float) -> FractionBox:
     """The box around both lungs as fractions of the image's sides; the whole image where the (h, w) mask is not trusted,
     that is, where there is a `reason`."""
-    return WHOLE if reason else lung_box(mask.astype(bool), margin).fractions(mask.shape)
+    return FULL_IMAGE if reason else lung_box(mask.astype(bool), margin).fractions(mask.shape)
 
 
 def crop_boxes(found: LungMasks, margin: float) -> list[FractionBox]:
@@ -32,7 +32,7 @@ def crop_boxes(found: LungMasks, margin: float) -> list[FractionBox]:
     return [crop_box(mask, reason, margin) for mask, reason in zip(found.masks, found.reasons, strict=True)]
 
 
-def expanded(box: FractionBox, aspect: float) -> FractionBox:
+def expand_to_aspect(box: FractionBox, aspect: float) -> FractionBox:
     """`box` grown in one direction about its middle, and moved back inside the image, until its width is `aspect` times
     its height or it spans the image. aspect: in units of the image's own sides."""
     top, left, bottom, right = box
@@ -49,7 +49,7 @@ def _grown(low: float, high: float, length: float) -> tuple[float, float]:
     return start, start + length
 
 
-def input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> Size:
+def crop_input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> Size:
     """The one (height, width) in pixels to which every crop of an arm is brought.
 
     `crop_size` decides when given. Else, with `keep_lung_scale`, the median box as large as it was in the whole
@@ -68,16 +68,18 @@ def input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> 
     return height, width
 
 
-def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cache_dir: Path, letterbox: bool = False) -> Stored:
+def cached_lung_inputs(
+    cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cache_dir: Path, letterbox: bool = False
+) -> CachedArray:
     """The cohort's inputs by the recipe's lung mode: (n, *size) uint8, or (n, 2, *size) with a thumbnail, from the cache or
     made now. letterbox: whether whole images, thumbnails too, keep their aspect.
 
     An image whose mask is not trusted keeps all its pixels in every mode.
     """
-    view = LungView(found, lungs, size, letterbox)
+    view = LungCropTransform(found, lungs, size, letterbox)
 
     def draw(picture: np.ndarray, index: int) -> None:
-        picture[:] = view.picture(index, open_grayscale(cohort.files[index]))
+        picture[:] = view.picture(index, load_grayscale(cohort.files[index]))
 
     policy = lungs.model_dump(mode="json", include={"mode", "margin", "fill", "thumbnail"}) | {
         "aspect": [view.frame.aspect, view.whole.aspect]
@@ -86,7 +88,7 @@ def lung_pixels(cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cach
 
 
 @dataclass(frozen=True)
-class LungView:
+class LungCropTransform:
     """How an arm with these `lungs` sees images whose lungs were `found`, at `size` (height, width)."""
 
     found: LungMasks
@@ -95,27 +97,29 @@ class LungView:
     letterbox: bool
 
     @cached_property
-    def frame(self) -> "Frame":
-        return lung_frame(self.found, self.lungs, self.size, self.letterbox)
+    def frame(self) -> "CropTransform":
+        return lung_crop_transform(self.found, self.lungs, self.size, self.letterbox)
 
     @cached_property
-    def whole(self) -> "Frame":
-        return whole_frame(len(self.found.masks), self.size, self.letterbox)
+    def whole(self) -> "CropTransform":
+        return whole_image_transform(len(self.found.masks), self.size, self.letterbox)
 
     def picture(self, index: int, image: Image.Image) -> np.ndarray:
         """What the network gets of a gray image: (h, w) uint8, or (2, h, w) with a thumbnail."""
         lungs, shown = self.lungs, self.frame.picture(index, image)
         if lungs.mode != "crop" and self.found.reasons[index] is None:
-            inside = self.frame.mask(index, _widened(self.found.masks[index], lungs), image.size)
+            inside = self.frame.mask(index, _dilate(self.found.masks[index], lungs), image.size)
             shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
         return np.stack([shown, self.whole.picture(index, image)]) if lungs.thumbnail else shown
 
 
-def lung_areas(cohort: Cohort, found: LungMasks, lungs: Lungs | None, size: Size, letterbox: bool, cache_dir: Path) -> Stored:
-    """Where the lungs are in the inputs that `lung_pixels`, or with None whole images, give: their shape, 1 inside the lungs
-    and 0 outside, from the cache or made now. An untrusted mask is drawn as it is."""
-    whole = whole_frame(len(cohort), size, letterbox)
-    frame = whole if lungs is None else lung_frame(found, lungs, size, letterbox)
+def cached_lung_regions(
+    cohort: Cohort, found: LungMasks, lungs: Lungs | None, size: Size, letterbox: bool, cache_dir: Path
+) -> CachedArray:
+    """Where the lungs are in the inputs that `cached_lung_inputs`, or with None whole images, give: their shape, 1 inside the
+    lungs and 0 outside, from the cache or made now. An untrusted mask is drawn as it is."""
+    whole = whole_image_transform(len(cohort), size, letterbox)
+    frame = whole if lungs is None else lung_crop_transform(found, lungs, size, letterbox)
 
     def draw(picture: np.ndarray, index: int) -> None:
         mask, image_size = found.masks[index], tuple(cohort.sizes[index])
@@ -129,7 +133,7 @@ def lung_areas(cohort: Cohort, found: LungMasks, lungs: Lungs | None, size: Size
 
 
 @dataclass(frozen=True)
-class Frame:
+class CropTransform:
     """Which box of each image an arm sees, and by which of `lungs.aspect` it is brought to `size` (height, width)."""
 
     boxes: Sequence[FractionBox]
@@ -138,14 +142,14 @@ class Frame:
 
     def picture(self, index: int, image: Image.Image) -> np.ndarray:
         """What is seen of a gray image: (h, w) uint8."""
-        return np.array(resized(image, self.size, self._box(index, image.size), self.aspect != "squash"))
+        return np.array(resize(image, self.size, self._box(index, image.size), self.aspect != "squash"))
 
     def mask(self, index: int, mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
         """Where a mask of the whole image, (h, w) of 0 and 1, is in that picture: (h, w) bool. image_size: (width, height)."""
-        drawn, keep_aspect = mask_picture(mask), self.aspect != "squash"
+        drawn, keep_aspect = mask_to_image(mask), self.aspect != "squash"
         if keep_aspect:
             drawn = drawn.resize(image_size, Image.Resampling.BILINEAR)
-        return resized(drawn, self.size, self._box(index, image_size), keep_aspect) > 127
+        return resize(drawn, self.size, self._box(index, image_size), keep_aspect) > 127
 
     def over_image(self, index: int, seen: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
         """The way back: a map of the picture, (h, w) float, laid over the image it was taken from, 0 where nothing of it was
@@ -154,7 +158,7 @@ class Frame:
         top, left, bottom, right = self._box(index, image_size)
         rows, columns = (round(top * height), round(bottom * height)), (round(left * width), round(right * width))
         if self.aspect != "squash":
-            down, across, tall, wide = fitted_box((bottom - top) * height, (right - left) * width, self.size)
+            down, across, tall, wide = letterbox_box((bottom - top) * height, (right - left) * width, self.size)
             seen = seen[down : down + tall, across : across + wide]
         large = Image.fromarray(seen.astype(np.float32)).resize(
             (max(1, columns[1] - columns[0]), max(1, rows[1] - rows[0])), Image.Resampling.BILINEAR
@@ -166,36 +170,36 @@ class Frame:
 
     def _box(self, index: int, image_size: tuple[int, int]) -> FractionBox:
         box, (width, height) = self.boxes[index], image_size
-        if self.aspect == "expand" and box != WHOLE:
-            return expanded(box, self.size[1] / self.size[0] * height / width)
+        if self.aspect == "expand" and box != FULL_IMAGE:
+            return expand_to_aspect(box, self.size[1] / self.size[0] * height / width)
         return box
 
 
-def lung_frame(found: LungMasks, lungs: Lungs, size: Size, letterbox: bool) -> Frame:
+def lung_crop_transform(found: LungMasks, lungs: Lungs, size: Size, letterbox: bool) -> CropTransform:
     """What an arm with these `lungs` sees of each image."""
     if lungs.mode in ("crop", "crop_mask"):
-        return Frame(crop_boxes(found, lungs.margin), size, lungs.aspect)
-    return whole_frame(len(found.masks), size, letterbox)
+        return CropTransform(crop_boxes(found, lungs.margin), size, lungs.aspect)
+    return whole_image_transform(len(found.masks), size, letterbox)
 
 
-def whole_frame(count: int, size: Size, letterbox: bool) -> Frame:
+def whole_image_transform(count: int, size: Size, letterbox: bool) -> CropTransform:
     """Whole images, squashed or letterboxed."""
-    return Frame([WHOLE] * count, size, "pad" if letterbox else "squash")
+    return CropTransform([FULL_IMAGE] * count, size, "pad" if letterbox else "squash")
 
 
 def _stored(
     kind: str, cohort: Cohort, found: LungMasks, size: Size, lungs: Lungs | None, policy: dict, draw: Callable, cache_dir: Path
-) -> Stored:
+) -> CachedArray:
     shape = (2, *size) if lungs is not None and lungs.thumbnail else size
     made_from = [f"{sha256} {digest}" for sha256, digest in zip(cohort.sha256, found.digests, strict=True)]
 
     def fill(array: np.ndarray, rows: range) -> None:
-        in_threads(lambda index: draw(array[index - rows.start], index), rows)
+        map_in_threads(lambda index: draw(array[index - rows.start], index), rows)
 
-    return stored_rows(cache_dir / "pixels", made_from, shape, fill, kind=kind, size=list(size), policy=policy)
+    return cached_sharded_array(cache_dir / "pixels", made_from, shape, fill, kind=kind, size=list(size), policy=policy)
 
 
-def _widened(mask: np.ndarray, lungs: Lungs) -> np.ndarray:
+def _dilate(mask: np.ndarray, lungs: Lungs) -> np.ndarray:
     """To erase lungs (`outside`) their mask is widened by `margin` of the image's side, so that their edge does not betray
     what was inside."""
     if lungs.mode != "outside":

@@ -12,7 +12,7 @@ def mask_dice(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1))
 
 
-def iou_of_dice(dice: np.ndarray) -> np.ndarray:
+def dice_to_iou(dice: np.ndarray) -> np.ndarray:
     """Intersection over union, which is a function of Dice: (n,) in 0..1."""
     return dice / (2 - dice)
 
@@ -25,6 +25,6 @@ def box_iou(first: Box, second: Box) -> float:
     return shared / (first.area + second.area - shared)
 
 
-def kept_share(mask: np.ndarray, box: Box) -> float:
+def fraction_inside(mask: np.ndarray, box: Box) -> float:
     """Share of a mask's pixels that lie inside `box`, in 0..1. mask: (h, w) bool, not empty."""
     return float(mask[box.top : box.bottom, box.left : box.right].sum() / mask.sum())

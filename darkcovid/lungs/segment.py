@@ -9,18 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darkcovid.compute import Compute, forward
+from darkcovid.core.array_cache import cached_sharded_array
+from darkcovid.core.device import Device, predict_batches
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.pixels import whole_pixels
-from darkcovid.data.store import stored_rows
+from darkcovid.data.resize import cached_whole_images
 from darkcovid.lungs.overlap import mask_dice
-from darkcovid.lungs.trust import clean_mask, why_untrusted
+from darkcovid.lungs.quality import postprocess_mask, rejection_reason
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
 
 RULES = 4  # counts changes of cleaning and trust, so that no older mask is recalled
 
 
-class Found(NamedTuple):
+class LungMask(NamedTuple):
     """The cleaned mask of one picture, (256, 256) bool, and why it is not trusted, None where it is."""
 
     mask: np.ndarray
@@ -50,31 +50,31 @@ class LungMasks:
         return [hashlib.blake2b(bytes([trusted]) + mask.tobytes(), digest_size=16).hexdigest() for mask, trusted in pairs]
 
 
-def find_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Compute) -> Iterator[Found]:
+def segment_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> Iterator[LungMask]:
     """The lungs in each of (n, 256, 256) uint8 pixels, in order, from the mean of what the network sees in the picture
     and in its mirror image. How far the two agree tells whether to trust it."""
     network, normaliser = segmenter.network, segmenter.normaliser
-    views = zip(*(forward(network, seen, normaliser, compute) for seen in (pixels, pixels[:, :, ::-1])), strict=True)
+    views = zip(*(predict_batches(network, seen, normaliser, compute) for seen in (pixels, pixels[:, :, ::-1])), strict=True)
     images = iter(pixels)
     for logits, mirrored in views:
         straight, mirrored = logits[:, 0], mirrored[:, 0].flip(-1)
         agreement = mask_dice((straight > 0).numpy(), (mirrored > 0).numpy())
         for raw, agreed in zip((straight + mirrored > 0).numpy(), agreement, strict=True):
-            mask = clean_mask(raw)
-            yield Found(mask, why_untrusted(next(images), mask, float(agreed)))
+            mask = postprocess_mask(raw)
+            yield LungMask(mask, rejection_reason(next(images), mask, float(agreed)))
 
 
-def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Compute, cache_dir: Path) -> LungMasks:
+def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Device, cache_dir: Path) -> LungMasks:
     """Find the lungs of every image of the cohort, or recall them from the cache."""
 
     def fill(masks: np.ndarray, rows: range) -> list[str | None]:
         part, reasons = slice(rows.start, rows.stop), []
-        pixels = whole_pixels(cohort.files[part], cohort.sha256[part], INPUT_SIZE, cache_dir).array
-        for index, found in enumerate(find_lungs(pixels, segmenter, compute)):
+        pixels = cached_whole_images(cohort.files[part], cohort.sha256[part], INPUT_SIZE, cache_dir).array
+        for index, found in enumerate(segment_lungs(pixels, segmenter, compute)):
             masks[index] = found.mask
             reasons.append(found.reason)
         return reasons
 
     about = {"kind": "lungs", "segmenter": segmenter.version, "precision": compute.precision, "rules": RULES}
-    stored = stored_rows(cache_dir / "masks", cohort.sha256, INPUT_SIZE, fill, **about)
+    stored = cached_sharded_array(cache_dir / "masks", cohort.sha256, INPUT_SIZE, fill, **about)
     return LungMasks(stored.array, tuple(stored.notes), segmenter.version, stored.seconds, stored.fresh)

@@ -10,9 +10,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from darkcovid.data.normalise import Fixed
-from darkcovid.errors import DataError, one_line
-from darkcovid.tensors import write_tensors
+from darkcovid.core.errors import DataError, one_line
+from darkcovid.core.safetensors_io import write_safetensors
+from darkcovid.data.normalize import Normalize
 
 INPUT_SIZE = (256, 256)
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.safetensors"
@@ -24,7 +24,7 @@ class Segmenter:
     weights file."""
 
     network: nn.Module
-    normaliser: Fixed
+    normaliser: Normalize
     version: str
 
 
@@ -51,11 +51,11 @@ def build_unet() -> nn.Module:
         return unet
 
 
-def save_segmenter(network: nn.Module, normaliser: Fixed, path: Path) -> None:
+def save_segmenter(network: nn.Module, normaliser: Normalize, path: Path) -> None:
     """Write weights in half precision (about 4 MB) with the standardisation they were trained on."""
     scale = {"mean": float(normaliser.mean), "std": float(normaliser.std)}
     weights = network.state_dict()
-    write_tensors(path, {name: one.half() if one.is_floating_point() else one for name, one in weights.items()}, scale)
+    write_safetensors(path, {name: one.half() if one.is_floating_point() else one for name, one in weights.items()}, scale)
 
 
 def load_segmenter(path: str | Path | None = None) -> Segmenter:
@@ -68,7 +68,7 @@ def load_segmenter(path: str | Path | None = None) -> Segmenter:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         network = build_unet()
         network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
-        normaliser = Fixed(float(scale["mean"]), float(scale["std"]))
+        normaliser = Normalize(float(scale["mean"]), float(scale["std"]))
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = one_line(error)[:200]
         raise DataError(
@@ -78,7 +78,7 @@ def load_segmenter(path: str | Path | None = None) -> Segmenter:
     return Segmenter(network, normaliser, version)
 
 
-def dice_and_bce(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+def dice_bce_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     """Mean over images of (1 - soft Dice) plus binary cross entropy. logits: (b, 1, h, w); masks: (b, h, w) of 0 and 1."""
     logits, masks = logits[:, 0].float(), masks.float()
     probabilities = logits.sigmoid()

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from darkcovid.models.registry import Architecture, Size, register
+from darkcovid.models.registry import Architecture, Size, register_model
 
 INTEGERS = {torch.bfloat16: torch.int16, torch.float32: torch.int32, torch.float64: torch.int64}
 
 
-class FirstOfMax(torch.autograd.Function):
+class FirstMaxPool2d(torch.autograd.Function):
     """(b, 4, c, h, w) to the (b, c, h, w) maximum over the four; the gradient goes to the first that reaches it, as in
     MaxPool2d."""
 
@@ -29,14 +29,14 @@ class FirstOfMax(torch.autograd.Function):
         phases, upper, lower = ctx.saved_tensors
         result, whole = torch.empty_like(phases), INTEGERS[phases.dtype]
         parts, arriving = result.view(whole), gradient.contiguous().view(whole)
-        to_lower = arriving & _below(upper, lower)
+        to_lower = arriving & _less_than_mask(upper, lower)
         for pair, there in ((0, arriving ^ to_lower), (2, to_lower)):
-            torch.bitwise_and(there, _below(phases[:, pair], phases[:, pair + 1]), out=parts[:, pair + 1])
+            torch.bitwise_and(there, _less_than_mask(phases[:, pair], phases[:, pair + 1]), out=parts[:, pair + 1])
             torch.bitwise_xor(there, parts[:, pair + 1], out=parts[:, pair])
         return result
 
 
-def _below(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+def _less_than_mask(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """All bits set where first < second, none elsewhere: the sign of the difference, spread by an arithmetic shift. On a CPU
     this and bitwise operations are several times faster than comparing and multiplying."""
     whole = INTEGERS[first.dtype]
@@ -69,11 +69,11 @@ class Stem(nn.Module):
         shifted = torch.cat([functional.pad(weight, (j, 1 - j, i, 1 - i)) for i in (0, 1) for j in (0, 1)])
         shifted = shifted.reshape(-1).view(shifted.shape)  # plain strides, so that whole planes come out
         phases = functional.conv2d(x, shifted, stride=2, padding=1).contiguous().view(4 * b, 8, h // 2, w // 2)
-        pooled = FirstOfMax.apply(self.norm(phases).view(b, 4, 8, h // 2, w // 2))
+        pooled = FirstMaxPool2d.apply(self.norm(phases).view(b, 4, 8, h // 2, w // 2))
         return self.act(pooled.contiguous(memory_format=torch.channels_last))
 
 
-def conv(ni: int, nf: int, k: int = 3, pool: bool = False) -> nn.Sequential:
+def conv_block(ni: int, nf: int, k: int = 3, pool: bool = False) -> nn.Sequential:
     """Convolution without bias, padding 1 whatever `k` is, BatchNorm, LeakyReLU(0.1); `pool` halves the map before the
     LeakyReLU, which keeps order, so that the result is the same as after it."""
     pooling = [nn.MaxPool2d(2)] if pool else []
@@ -82,12 +82,12 @@ def conv(ni: int, nf: int, k: int = 3, pool: bool = False) -> nn.Sequential:
     )
 
 
-def triple(ni: int, nf: int, pool: bool = False) -> nn.Sequential:
+def triple_conv(ni: int, nf: int, pool: bool = False) -> nn.Sequential:
     """3x3 to `nf`, 1x1 back to `ni` (whose padding grows the map by 2), 3x3 to `nf`."""
-    return nn.Sequential(conv(ni, nf), conv(nf, ni, k=1), conv(ni, nf, pool=pool))
+    return nn.Sequential(conv_block(ni, nf), conv_block(nf, ni, k=1), conv_block(ni, nf, pool=pool))
 
 
-def final_map(side: int) -> int:
+def final_feature_size(side: int) -> int:
     """Side of the last feature map for an input side: 13 at 256 px. Each 1x1 convolution has grown it by 2."""
     for _ in range(2):
         side //= 2
@@ -106,41 +106,52 @@ class DarkCovidNet(nn.Sequential):
     def __init__(self, classes: int, size: Size, head: str = "faithful"):
         super().__init__(
             Stem(),
-            conv(8, 16, pool=True),
-            triple(16, 32, pool=True),
-            triple(32, 64, pool=True),
-            triple(64, 128, pool=True),
-            *ending(classes, size, head),
+            conv_block(8, 16, pool=True),
+            triple_conv(16, 32, pool=True),
+            triple_conv(32, 64, pool=True),
+            triple_conv(64, 128, pool=True),
+            *classifier_head(classes, size, head),
         )
 
 
-def ending(classes: int, size: Size, head: str) -> list[nn.Module]:
+def classifier_head(classes: int, size: Size, head: str) -> list[nn.Module]:
     """The layers after the last pooling: (b, 128, h, w) to (b, classes) logits."""
     last = nn.Conv2d(256, classes, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(last.weight)
     if head == "gap":
         pooling, features = nn.AdaptiveAvgPool2d(1), classes
     else:
-        pooling, features = nn.Identity(), classes * final_map(size[0]) * final_map(size[1])
+        pooling, features = nn.Identity(), classes * final_feature_size(size[0]) * final_feature_size(size[1])
     block = nn.Sequential(last, nn.ReLU(), nn.BatchNorm2d(classes))
-    layers = [triple(128, 256), conv(256, 128, k=1), conv(128, 256), block]
+    layers = [triple_conv(128, 256), conv_block(256, 128, k=1), conv_block(128, 256), block]
     return [*layers, pooling, nn.Flatten(), nn.Linear(features, classes)]
 
 
-def published(classes: int, size: Size, head: str = "faithful") -> nn.Sequential:
+def darkcovidnet_reference(classes: int, size: Size, head: str = "faithful") -> nn.Sequential:
     """The same network for (b, 3, h, w), every layer where its authors put it: what `DarkCovidNet` is timed against."""
     pool = nn.MaxPool2d(2, 2)
-    layers = [conv(3, 8), pool, conv(8, 16), pool, triple(16, 32), pool, triple(32, 64), pool, triple(64, 128), pool]
-    return nn.Sequential(*layers, *ending(classes, size, head))
+    layers = [
+        conv_block(3, 8),
+        pool,
+        conv_block(8, 16),
+        pool,
+        triple_conv(16, 32),
+        pool,
+        triple_conv(32, 64),
+        pool,
+        triple_conv(64, 128),
+        pool,
+    ]
+    return nn.Sequential(*layers, *classifier_head(classes, size, head))
 
 
-register(
+register_model(
     Architecture(
         name="darkcovidnet",
         source="Ozturk et al. 2020, Computers in Biology and Medicine 121, 103792",
         default_size=256,
         heads=("faithful", "gap"),
         build=lambda model, outputs, size: DarkCovidNet(outputs, size, model.head or "faithful"),
-        published=lambda model, outputs, size: published(outputs, size, model.head or "faithful"),
+        published=lambda model, outputs, size: darkcovidnet_reference(outputs, size, model.head or "faithful"),
     )
 )

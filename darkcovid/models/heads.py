@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 from torch import nn
 
-from darkcovid.models.initial import as_keras
+from darkcovid.models.init import init_keras_
 from darkcovid.recipe import Model
 
 Head = Callable[[int, tuple[int, int], Model, int], nn.Module]
 
 
-def dense(features: int, model: Model, outputs: int, hidden: int, dropout: float) -> list[nn.Module]:
+def mlp(features: int, model: Model, outputs: int, hidden: int, dropout: float) -> list[nn.Module]:
     """Linear, ReLU, dropout, Linear; without the first two when `hidden` is 0. The recipe's own figures come first."""
     hidden = hidden if model.hidden is None else model.hidden
     dropout = dropout if model.dropout is None else model.dropout
@@ -21,18 +21,18 @@ def dense(features: int, model: Model, outputs: int, hidden: int, dropout: float
 
 def avgpool_dense(channels: int, size: tuple[int, int], model: Model, outputs: int) -> nn.Module:
     """Global average pooling, then dense layers (system F)."""
-    return as_keras(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *dense(channels, model, outputs, 0, 0.0)))
+    return init_keras_(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), *mlp(channels, model, outputs, 0, 0.0)))
 
 
 def avgpool4_dense(channels: int, size: tuple[int, int], model: Model, outputs: int) -> nn.Module:
     """Average pooling over 4x4 windows, flattened, dense 64, dropout 0.5 (system C, experiment 4)."""
     features = channels * (size[0] // 4) * (size[1] // 4)
-    return as_keras(nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), *dense(features, model, outputs, 64, 0.5)))
+    return init_keras_(nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), *mlp(features, model, outputs, 64, 0.5)))
 
 
 def flatten_dense(channels: int, size: tuple[int, int], model: Model, outputs: int) -> nn.Module:
     """The map flattened, dense 256 (system E)."""
-    return as_keras(nn.Sequential(nn.Flatten(), *dense(channels * size[0] * size[1], model, outputs, 256, 0.0)))
+    return init_keras_(nn.Sequential(nn.Flatten(), *mlp(channels * size[0] * size[1], model, outputs, 256, 0.0)))
 
 
 def concat_pool(channels: int, size: tuple[int, int], model: Model, outputs: int) -> nn.Module:

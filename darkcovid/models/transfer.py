@@ -13,21 +13,21 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from darkcovid.errors import DataError, RequestError, one_line
-from darkcovid.models.channels import to_channels
+from darkcovid.core.errors import DataError, UsageError, one_line
 from darkcovid.models.heads import HEADS
-from darkcovid.models.registry import TIMM, Architecture, Size, register, register_family
-from darkcovid.models.weights import strictly
+from darkcovid.models.input_channels import to_channels
+from darkcovid.models.registry import TIMM, Architecture, Size, register_model, register_prefix
+from darkcovid.models.weights import load_state_dict_strict
 from darkcovid.recipe import Model
 
-Cut = Callable[[nn.Module], nn.Module]
+FeatureExtractor = Callable[[nn.Module], nn.Module]
 DEFAULT_HEAD = "concat-pool"
 
 
-class Transfer(nn.Module):
+class TransferClassifier(nn.Module):
     """`body` then `head`: (b, 1 to 3, h, w) normalised pixels to (b, outputs) logits."""
 
-    def __init__(self, body: "Body", head: nn.Module, imagenet: Callable[[], dict[str, torch.Tensor]]):
+    def __init__(self, body: "Backbone", head: nn.Module, imagenet: Callable[[], dict[str, torch.Tensor]]):
         super().__init__()
         self.body, self.head = body, head
         self._imagenet = imagenet
@@ -44,11 +44,11 @@ class Transfer(nn.Module):
         self.body.load(tensors, where)
 
 
-class Body(nn.Module):
+class Backbone(nn.Module):
     """The part of a library's network that ends in a feature map, and how that library names its weights. A gray picture is
     repeated in three channels unless `channels` is 1. `classifier`: how the names of the part left out begin."""
 
-    def __init__(self, network: nn.Module, cut: Cut, channels: int, classifier: tuple[str, ...]):
+    def __init__(self, network: nn.Module, cut: FeatureExtractor, channels: int, classifier: tuple[str, ...]):
         super().__init__()
         self.layers, self.channels = cut(network), channels
         theirs = {id(value): name for name, value in network.state_dict(keep_vars=True).items()}
@@ -65,30 +65,30 @@ class Body(nn.Module):
         theirs = self._names.get(first)
         if theirs in wanted and wanted[theirs].shape[1] == 3 and own.shape[1] == 1:
             wanted[theirs] = wanted[theirs].sum(1, keepdim=True)
-        strictly(self.layers, wanted, where, self._names)
+        load_state_dict_strict(self.layers, wanted, where, self._names)
 
 
 @dataclass(frozen=True)
-class Source:
+class BackboneSource:
     """A library's network: how to make it with fresh weights, where its feature map ends, how the names of what follows
     begin, and where its ImageNet weights come from."""
 
     make: Callable[[Size], nn.Module]
-    cut: Cut
+    cut: FeatureExtractor
     classifier: tuple[str, ...]
     imagenet: Callable[[Size], dict[str, torch.Tensor]]
 
-    def build(self, model: Model, outputs: int, size: Size) -> Transfer:
+    def build(self, model: Model, outputs: int, size: Size) -> TransferClassifier:
         network = self.make(size)
         channels = 1 if model.grayscale else 3
         if model.grayscale:
-            take_one_channel(network)
-        body = Body(network, self.cut, channels, self.classifier)
-        head = HEADS[model.head or DEFAULT_HEAD](*feature_map(body, size), model, outputs)
-        return Transfer(body, head, lambda: self.imagenet(size))
+            to_grayscale_input(network)
+        body = Backbone(network, self.cut, channels, self.classifier)
+        head = HEADS[model.head or DEFAULT_HEAD](*feature_shape(body, size), model, outputs)
+        return TransferClassifier(body, head, lambda: self.imagenet(size))
 
 
-def feature_map(body: Body, size: Size) -> tuple[int, Size]:
+def feature_shape(body: Backbone, size: Size) -> tuple[int, Size]:
     """(channels, (height, width)) of what a body gives for inputs of `size`."""
     device = next(body.parameters()).device
     training = body.training
@@ -98,7 +98,7 @@ def feature_map(body: Body, size: Size) -> tuple[int, Size]:
     return shape[1], (shape[2], shape[3])
 
 
-def take_one_channel(network: nn.Module) -> None:
+def to_grayscale_input(network: nn.Module) -> None:
     """Replace the first convolution by one for a single channel, its weights summed over three: the same outputs for a
     gray picture at a third of the work."""
     for parent in network.modules():
@@ -117,7 +117,7 @@ def features(network: nn.Module) -> nn.Module:
     return network.features
 
 
-def without_last(count: int) -> Cut:
+def drop_last_children(count: int) -> FeatureExtractor:
     """The children of a network but for the last `count`, in a row."""
     return lambda network: nn.Sequential(*list(network.children())[:-count])
 
@@ -140,49 +140,51 @@ def vgg16(size: Size) -> nn.Module:
     return network
 
 
-def of_torchvision(name: str, cut: Cut, classifier: tuple[str, ...], make: Callable | None = None, **options) -> Source:
+def torchvision_source(
+    name: str, cut: FeatureExtractor, classifier: tuple[str, ...], make: Callable | None = None, **options
+) -> BackboneSource:
     def fresh(size: Size) -> nn.Module:
         from torchvision.models import get_model
 
         return get_model(name, weights=None, **options)
 
-    return Source(make or fresh, cut, classifier, lambda size: _torchvision_weights(name))
+    return BackboneSource(make or fresh, cut, classifier, lambda size: _torchvision_weights(name))
 
 
-RESNET, CLASSIFIER = (without_last(2), ("fc.",)), ("classifier.",)
-INCEPTION = of_torchvision("inception_v3", without_last(3), ("fc.", "AuxLogits."), aux_logits=False, init_weights=False)
-TORCHVISION: dict[str, tuple[Source, int, str]] = {
-    "vgg16": (of_torchvision("vgg16", features, CLASSIFIER, vgg16), 224, "Simonyan and Zisserman 2015"),
-    "resnet18": (of_torchvision("resnet18", *RESNET), 224, "He et al. 2016"),
-    "resnet34": (of_torchvision("resnet34", *RESNET), 224, "He et al. 2016"),
-    "resnet50": (of_torchvision("resnet50", *RESNET), 224, "He et al. 2016"),
-    "densenet121": (of_torchvision("densenet121", densenet_features, CLASSIFIER), 224, "Huang et al. 2017"),
+RESNET, CLASSIFIER = (drop_last_children(2), ("fc.",)), ("classifier.",)
+INCEPTION = torchvision_source("inception_v3", drop_last_children(3), ("fc.", "AuxLogits."), aux_logits=False, init_weights=False)
+TORCHVISION: dict[str, tuple[BackboneSource, int, str]] = {
+    "vgg16": (torchvision_source("vgg16", features, CLASSIFIER, vgg16), 224, "Simonyan and Zisserman 2015"),
+    "resnet18": (torchvision_source("resnet18", *RESNET), 224, "He et al. 2016"),
+    "resnet34": (torchvision_source("resnet34", *RESNET), 224, "He et al. 2016"),
+    "resnet50": (torchvision_source("resnet50", *RESNET), 224, "He et al. 2016"),
+    "densenet121": (torchvision_source("densenet121", densenet_features, CLASSIFIER), 224, "Huang et al. 2017"),
     "inception_v3": (INCEPTION, 299, "Szegedy et al. 2016"),
-    "efficientnet_b0": (of_torchvision("efficientnet_b0", features, CLASSIFIER), 224, "Tan and Le 2019"),
-    "convnext_tiny": (of_torchvision("convnext_tiny", features, CLASSIFIER), 224, "Liu et al. 2022"),
+    "efficientnet_b0": (torchvision_source("efficientnet_b0", features, CLASSIFIER), 224, "Tan and Le 2019"),
+    "convnext_tiny": (torchvision_source("convnext_tiny", features, CLASSIFIER), 224, "Liu et al. 2022"),
 }
 
 
-def of_timm(name: str) -> Architecture:
-    """The architecture `timm/<name>`. Raises RequestError, with the nearest names, when timm has no such network."""
+def timm_architecture(name: str) -> Architecture:
+    """The architecture `timm/<name>`. Raises UsageError, with the nearest names, when timm has no such network."""
     import timm
 
     short = name.removeprefix(TIMM)
     if not timm.is_model(short):
         close = difflib.get_close_matches(short, timm.list_models(), n=3, cutoff=0.4)
-        raise RequestError(f"model.arch: timm has no network called {short!r}; nearest: {', '.join(close) or 'none'}")
+        raise UsageError(f"model.arch: timm has no network called {short!r}; nearest: {', '.join(close) or 'none'}")
     known = timm.get_pretrained_cfg(short)
 
     def make(size: Size, pretrained: bool = False) -> nn.Module:
         sized = {"img_size": size} if known is not None and known.fixed_input_size else {}
         return timm.create_model(short, pretrained=pretrained, num_classes=0, global_pool="", **sized)
 
-    source = Source(make, TokensAsMap, (), lambda size: _timm_weights(short, lambda: make(size, pretrained=True)))
+    source = BackboneSource(make, TokensToFeatureMap, (), lambda size: _timm_weights(short, lambda: make(size, pretrained=True)))
     side = known.input_size[-1] if known is not None else 224
     return Architecture(name, "timm", side, tuple(HEADS), source.build, pretrained=True)
 
 
-class TokensAsMap(nn.Module):
+class TokensToFeatureMap(nn.Module):
     """timm's unpooled features as (b, c, h, w): tokens become a column, and channels that come last are moved forward."""
 
     def __init__(self, network: nn.Module):
@@ -206,7 +208,7 @@ def _torchvision_weights(name: str) -> dict[str, torch.Tensor]:
     try:
         return torch.hub.load_state_dict_from_url(chosen.url, map_location="cpu", progress=False, weights_only=True)
     except Exception as error:  # noqa: BLE001 (a network fails in many ways)
-        raise _not_to_be_had(name, error, f"{Path(chosen.url).name} belongs into {file.parent}") from None
+        raise _unavailable(name, error, f"{Path(chosen.url).name} belongs into {file.parent}") from None
 
 
 def _timm_weights(short: str, make: Callable[[], nn.Module]) -> dict[str, torch.Tensor]:
@@ -221,10 +223,10 @@ def _timm_weights(short: str, make: Callable[[], nn.Module]) -> dict[str, torch.
         known = timm.get_pretrained_cfg(short)
         source = (known.hf_hub_id if known is not None else None) or short
         where = f"model.safetensors of {source} belongs into {HF_HUB_CACHE}, as huggingface_hub lays it out"
-        raise _not_to_be_had(f"{TIMM}{short}", error, where) from None
+        raise _unavailable(f"{TIMM}{short}", error, where) from None
 
 
-def _not_to_be_had(name: str, error: Exception, where: str) -> DataError:
+def _unavailable(name: str, error: Exception, where: str) -> DataError:
     return DataError(
         f"model.weights: the ImageNet weights of {name} are not in the cache and could not be fetched "
         f"({one_line(error)[:100]}); {where}; or use model.weights=none or a .safetensors or .pth file"
@@ -232,5 +234,5 @@ def _not_to_be_had(name: str, error: Exception, where: str) -> DataError:
 
 
 for _name, (_source, _size, _authors) in TORCHVISION.items():
-    register(Architecture(_name, f"{_authors}; torchvision", _size, tuple(HEADS), _source.build, pretrained=True))
-register_family(TIMM, of_timm)
+    register_model(Architecture(_name, f"{_authors}; torchvision", _size, tuple(HEADS), _source.build, pretrained=True))
+register_prefix(TIMM, timm_architecture)

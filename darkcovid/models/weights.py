@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from darkcovid.errors import DataError, RequestError, one_line
+from darkcovid.core.errors import DataError, UsageError, one_line
 from darkcovid.recipe import Model
 
 SHOWN = 3
@@ -19,25 +19,27 @@ SHOWN = 3
 def load_weights(network: nn.Module, model: Model, pretrained: bool) -> None:
     """Put the weights that `model.weights` names into a network.
 
-    Raises RequestError: ImageNet weights of a network that has none; DataError: a file that is not there, not readable or
+    Raises UsageError: ImageNet weights of a network that has none; DataError: a file that is not there, not readable or
     of another network, or ImageNet weights that cannot be fetched.
     """
     if model.weights == "none":
         return
     if model.weights == "imagenet":
         if not pretrained:
-            raise RequestError(f"model.weights: there are no ImageNet weights for {model.arch}; use none, or name a file")
+            raise UsageError(f"model.weights: there are no ImageNet weights for {model.arch}; use none, or name a file")
         network.load_imagenet()
         return
-    tensors = {name: value for name, value in read_tensors(Path(model.weights)).items() if not name.startswith("normaliser.")}
+    tensors = {
+        name: value for name, value in load_state_dict_file(Path(model.weights)).items() if not name.startswith("normaliser.")
+    }
     body = getattr(network, "load_body", None)
     if body is not None and not any(name.startswith(("body.", "head.")) for name in tensors):
         body(tensors, model.weights)
         return
-    strictly(network, tensors, model.weights)
+    load_state_dict_strict(network, tensors, model.weights)
 
 
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+def load_state_dict_file(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a .safetensors or .pth file, by name. Raises DataError: absent, damaged, or not a mapping of them."""
     try:
         if path.suffix == ".safetensors":
@@ -56,7 +58,9 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def strictly(network: nn.Module, tensors: dict[str, torch.Tensor], where: str, names: dict[str, str] | None = None) -> None:
+def load_state_dict_strict(
+    network: nn.Module, tensors: dict[str, torch.Tensor], where: str, names: dict[str, str] | None = None
+) -> None:
     """Load `tensors`, all of them and nothing less. names: how each of the network's own is called in `tensors`.
 
     Raises DataError that tells what is missing, unknown or misshapen.

@@ -5,8 +5,8 @@ package never sees YAML.
 """
 
 from darkcovid.recipe.augmentation import AUGMENTATIONS, Augmentation
-from darkcovid.recipe.reading import load_recipe
-from darkcovid.recipe.recipe import AUDIT, Part, Recipe, merge
+from darkcovid.recipe.loader import load_recipe
+from darkcovid.recipe.recipe import AUDIT, FitSelector, Recipe, deep_merge
 from darkcovid.recipe.sections import (
     PHANTOM,
     REST,
@@ -16,7 +16,7 @@ from darkcovid.recipe.sections import (
     Loss,
     Lungs,
     Model,
-    Optimiser,
+    Optimizer,
     Phantom,
     Plateau,
     Progressive,
@@ -33,17 +33,17 @@ __all__ = [
     "Augmentation",
     "Data",
     "External",
+    "FitSelector",
     "Loss",
     "Lungs",
     "Model",
-    "Optimiser",
-    "Part",
+    "Optimizer",
     "Phantom",
     "Plateau",
     "Progressive",
     "Recipe",
     "Split",
     "Training",
+    "deep_merge",
     "load_recipe",
-    "merge",
 ]

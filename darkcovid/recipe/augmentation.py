@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from darkcovid.recipe.strict import Strict
+from darkcovid.recipe.base import StrictModel
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[Annotated[float, Field(gt=0.05, le=20)], Annotated[float, Field(gt=0.05, le=20)]]
 
 
-class Augmentation(Strict):
+class Augmentation(StrictModel):
     """One set. flip, flip_vertical: probabilities. rotate: degrees either way; shift: greatest share of the sides; shear:
     greatest angle in degrees; zoom: least and greatest magnification; span: least and greatest share of the picture that
     is seen, each axis by itself; warp: greatest perspective tilt; these happen with `p_affine`. warp_by: `axis`, a tilt about

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from darkcovid.errors import RequestError
-from darkcovid.recipe.faults import first_fault, nearest
+from darkcovid.core.errors import UsageError
+from darkcovid.recipe.base import StrictModel
+from darkcovid.recipe.errors import format_first_error, suggest_name
 from darkcovid.recipe.sections import NAME, SAME_PIXELS, Data, Lungs, Model, Training
-from darkcovid.recipe.strict import Strict
 
 MAY_DIFFER = {
     *("image_size", "letterbox", "augment", "normalise", "oversample"),
@@ -28,14 +28,14 @@ RETRAINED: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FitSelector:
     """Some of an arm's fits: those of one fold, of one seed, or of both."""
 
     fold: int | None = None
     seed: int | None = None
 
     @classmethod
-    def of(cls, fit: str) -> "Part":
+    def of(cls, fit: str) -> "FitSelector":
         """The part that is the fit of this name alone."""
         words = [word for word in fit.split("-") if word]
         numbers = {kind: int(word.removeprefix(kind)) for word in words for kind in ("fold", "seed") if word.startswith(kind)}
@@ -53,7 +53,7 @@ class Part:
         return fold if self.seed is None else fold | {f"seed{self.seed}"}
 
 
-class Recipe(Strict):
+class Recipe(StrictModel):
     """One validated recipe. `audit`: `data` looks for leaks and giveaways in the images; `shortcuts` also asks each fitted
     classifier how it does without lungs; `retrain` also trains the first arm's network anew on whole images without lungs,
     on the lungs, on a border, on 16 pixels a side, and on shuffled labels, for `audit_share` of the epochs. `published`:
@@ -97,10 +97,10 @@ class Recipe(Strict):
         return self.audit in ("shortcuts", "retrain")
 
     def arm_recipe(self, arm: str) -> "Recipe":
-        """The whole recipe of one arm, itself without arms. Raises `RequestError` with the key path when it is invalid."""
+        """The whole recipe of one arm, itself without arms. Raises `UsageError` with the key path when it is invalid."""
         plain = self.model_dump(mode="json", exclude={"arms"})
         for path, value in self.arms[arm].items():
-            plain = merge(plain, nested(path, value))
+            plain = deep_merge(plain, from_dotted_key(path, value))
         return validate(plain, where=f"arms.{arm}.")
 
     def arm_recipes(self) -> dict[str, "Recipe"]:
@@ -113,7 +113,7 @@ class Recipe(Strict):
         plain = first.model_dump(mode="json", exclude={"arms"})
         short = {"training": {"epochs": max(1, round(self.audit_share * first.training.epochs))}, "audit": "data"}
         return {
-            f"{AUDIT}{name}": validate(merge(merge(plain, change), short), where=f"audit.{name}.")
+            f"{AUDIT}{name}": validate(deep_merge(deep_merge(plain, change), short), where=f"audit.{name}.")
             for name, change in RETRAINED.items()
         }
 
@@ -147,42 +147,42 @@ class Recipe(Strict):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def merge(base: Any, change: Any) -> Any:
+def deep_merge(base: Any, change: Any) -> Any:
     """`base` with `change` laid over it: mappings are merged key by key, anything else is replaced."""
     if not (isinstance(base, dict) and isinstance(change, dict)):
         return change
-    return {**base, **{key: merge(base.get(key), value) for key, value in change.items()}}
+    return {**base, **{key: deep_merge(base.get(key), value) for key, value in change.items()}}
 
 
-def nested(path: str, value: Any) -> dict:
+def from_dotted_key(path: str, value: Any) -> dict:
     for key in reversed(path.split(".")):
         value = {key: value}
     return value
 
 
 def validate(plain: dict, where: str) -> Recipe:
-    """A mapping as a Recipe. Raises RequestError with the path of the first key that is wrong, after `where`."""
+    """A mapping as a Recipe. Raises UsageError with the path of the first key that is wrong, after `where`."""
     try:
         return Recipe.model_validate_json(json.dumps(plain, default=str))
     except ValidationError as error:
-        raise RequestError(where + first_fault(error, Recipe)) from None
+        raise UsageError(where + format_first_error(error, Recipe)) from None
 
 
-def check_arms(recipe: Recipe) -> None:
-    """Raises RequestError when arms differ in what they must share, or borrow a size that is not there."""
+def check_arms_comparable(recipe: Recipe) -> None:
+    """Raises UsageError when arms differ in what they must share, or borrow a size that is not there."""
     arms = recipe.arm_recipes()
     for name, arm in arms.items():
         for key in sorted(set(Data.model_fields) - MAY_DIFFER):
             if getattr(arm.data, key) != getattr(recipe.data, key):
-                raise RequestError(
+                raise UsageError(
                     f"arms.{name}.data.{key}: arms of one recipe share it, or their figures could not be compared; "
                     "write a second recipe and use `darkcovid compare --force`"
                 )
         for key in ("folds", "seeds"):
             if getattr(arm.training, key) != getattr(recipe.training, key):
-                raise RequestError(f"arms.{name}.training.{key}: arms of one recipe share it; write a second recipe")
+                raise UsageError(f"arms.{name}.training.{key}: arms of one recipe share it; write a second recipe")
         if arm.task != recipe.task:
-            raise RequestError(f"arms.{name}.task: arms of one recipe share it; write a second recipe")
+            raise UsageError(f"arms.{name}.task: arms of one recipe share it; write a second recipe")
         if isinstance(arm.data.image_size, str):
             _check_borrowed_size(f"arms.{name}.data.image_size" if recipe.arms else "data.image_size", name, arms)
 
@@ -191,6 +191,6 @@ def _check_borrowed_size(key: str, name: str, arms: dict[str, Recipe]) -> None:
     lender = arms[name].data.image_size.removeprefix(SAME_PIXELS)
     others = [other for other in arms if other != name]
     if lender not in others:
-        raise RequestError(f"{key}: no other arm is called {lender!r}{nearest(lender, others)}")
+        raise UsageError(f"{key}: no other arm is called {lender!r}{suggest_name(lender, others)}")
     if isinstance(arms[lender].data.image_size, str):
-        raise RequestError(f"{key}: {lender!r} takes its own size from another arm; name one with a size of its own")
+        raise UsageError(f"{key}: {lender!r} takes its own size from another arm; name one with a size of its own")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from darkcovid.recipe.augmentation import AUGMENTATIONS, Augmentation
-from darkcovid.recipe.strict import Strict
+from darkcovid.recipe.base import StrictModel
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PHANTOM = "phantom"
@@ -19,7 +19,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class Split(Strict):
+class Split(StrictModel):
     """How patients or images are divided. `valid`: share on the validation side; `test`: share, or number of images of
     each class, held out before anything else and used for nothing but the last score; with `folds`, fold number `fold`
     (from 1) is the validation side; `by_column` takes the side of each image (train, valid, test) from the column
@@ -42,7 +42,7 @@ class Split(Strict):
         return self
 
 
-class Phantom(Strict):
+class Phantom(StrictModel):
     """The synthetic cohort of `manifest: phantom`; see `darkcovid.data.phantom`."""
 
     patients: int = Field(120, ge=6, le=100_000)
@@ -52,7 +52,7 @@ class Phantom(Strict):
     seed: int = Field(7, ge=0)
 
 
-class External(Strict):
+class External(StrictModel):
     """A test set from elsewhere, scored once by every fitted classifier. `classes`: what its labels are called here; labels
     that it does not name are left out, and without it they are called as the recipe's classes are. Images of the cohort's
     patients, and copies of its images, are left out; `patients: other` says that its ids number other people. `manifest`,
@@ -76,7 +76,7 @@ class External(Strict):
         return self.name or self.dataset or stem
 
 
-class Data(Strict):
+class Data(StrictModel):
     """Which images, which labels, which side, which pixels. `where`: column to the values kept; `per_class`: at most so
     many images of each class, drawn by the split's seed; the class `rest` is every other label; `oversample`: images of
     rare classes are repeated in training until classes are equal. `normalise`: by the training side's mean and standard
@@ -149,7 +149,7 @@ class Data(Strict):
         return AUGMENTATIONS.get(self.augment) if isinstance(self.augment, str) else self.augment
 
 
-class Lungs(Strict):
+class Lungs(StrictModel):
     """What the lung mask is used for. `crop`: the box around both lungs, widened by `margin` of its sides.
     `mask`: everything outside the lungs becomes `fill`. `crop_mask`: both. `outside`: the lungs become `fill`.
     A crop is brought to the input's shape by `aspect`: `expand`: the box takes in more of the image until it has that
@@ -172,7 +172,7 @@ class Lungs(Strict):
         return self
 
 
-class Model(Strict):
+class Model(StrictModel):
     """Which network. `arch`: a name of `darkcovid models`, or `timm/<name>`; `head`: the ending, where the network lets it
     be chosen; `hidden`: units of the head's dense layer, `dropout` before its output, both None for the network's own.
     `weights`: `imagenet`, `none`, or a .safetensors or .pth file; `grayscale`: the first convolution takes one channel,
@@ -187,7 +187,7 @@ class Model(Strict):
     outputs: Literal["softmax", "sigmoid"] = "softmax"
 
 
-class Optimiser(Strict):
+class Optimizer(StrictModel):
     """`decay_all`: weight decay reaches BatchNorm and biases too."""
 
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
@@ -197,7 +197,7 @@ class Optimiser(Strict):
     decay_all: bool = False
 
 
-class Loss(Strict):
+class Loss(StrictModel):
     """`class_weights`: `balanced` gives each class the same say; `focal`: gamma of the focal loss (Lin et al. 2017), 0 for
     plain cross entropy; `smoothing`: label smoothing."""
 
@@ -212,14 +212,14 @@ class Loss(Strict):
         return self
 
 
-class Plateau(Strict):
+class Plateau(StrictModel):
     """The rate is multiplied by `factor` when the validation `metric` has not improved for `patience` epochs."""
 
     patience: int = Field(5, ge=1)
     factor: float = Field(0.1, gt=0, lt=1)
 
 
-class Progressive(Strict):
+class Progressive(StrictModel):
     """Training pictures grow from `start` of their sides to all of them, which they have from `until` of the epochs on."""
 
     start: Share = 0.5
@@ -232,7 +232,7 @@ Monitor = Literal[
 ]  # fmt: skip
 
 
-class Training(Strict):
+class Training(StrictModel):
     """How the network is fitted. `folds`: cross-validation, every fold in turn; `seeds`: a fit for each. `schedule`:
     `one_cycle`, `flat_cos`, `constant`, `exponential` (the rate times `decay` each epoch) or `fine_tune` (`freeze_epochs`
     with the backbone frozen, then all of it with lower rates for the earlier layers). `frozen`: the backbone never trains;
@@ -259,7 +259,7 @@ class Training(Strict):
     stop_after: int | None = Field(None, ge=1)
     keep: Literal["last", "best"] = "last"
     monitor: Monitor | None = None
-    optimiser: Optimiser = Optimiser()
+    optimiser: Optimizer = Optimizer()
     weight_decay: float = Field(1.0e-2, ge=0)
     loss: Loss = Loss()
     ema: float | None = Field(None, gt=0, lt=1)

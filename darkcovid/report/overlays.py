@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from scipy.ndimage import binary_erosion
 
-from darkcovid.data.pixels import FractionBox, mask_picture
+from darkcovid.data.resize import FractionBox, mask_to_image
 
 PREDICTED, TRUE, UNTRUSTED, CROP = "#33BBEE", "#EE7733", "#CC3311", "#EECC66"
 LONG_SIDE = 512
@@ -23,7 +23,7 @@ def lung_overlay(image: Image.Image, outlines: Iterable[tuple[np.ndarray, str]],
     size = tuple(max(1, round(side * scale)) for side in image.size)
     picture = np.asarray(image.resize(size, Image.Resampling.BILINEAR).convert("RGB")).copy()
     for mask, colour in outlines:
-        picture[outline(mask, size)] = Image.new("RGB", (1, 1), colour).getpixel((0, 0))
+        picture[mask_outline(mask, size)] = Image.new("RGB", (1, 1), colour).getpixel((0, 0))
     drawn = Image.fromarray(picture)
     if crop is not None:
         top, left, bottom, right = crop
@@ -32,7 +32,7 @@ def lung_overlay(image: Image.Image, outlines: Iterable[tuple[np.ndarray, str]],
     return drawn
 
 
-def heat_overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
+def heatmap_overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
     """A gray picture, (h, w) uint8, under a map of the same size, not negative: the hotter, the more orange. RGB."""
     share = (heat / max(float(heat.max()), 1e-9))[..., None] * HEAT
     gray = np.repeat(pixels[..., None], 3, 2).astype(np.float32)
@@ -40,7 +40,7 @@ def heat_overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
     return Image.fromarray((gray * (1 - share) + warm * share).round().astype(np.uint8))
 
 
-def gallery(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int = 4, side: int = 256) -> Image.Image:
+def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int = 4, side: int = 256) -> Image.Image:
     """Pictures side by side, each fitted into a square of `side` pixels over its caption: an RGB image."""
     rows, font = math.ceil(len(pictures) / columns), ImageFont.load_default(13)
     sheet = Image.new("RGB", (min(columns, len(pictures)) * side, rows * (side + CAPTION)), "white")
@@ -54,8 +54,18 @@ def gallery(pictures: Sequence[Image.Image], captions: Sequence[str], columns: i
     return sheet
 
 
-def outline(mask: np.ndarray, size: tuple[int, int], width: int = 2) -> np.ndarray:
+def mask_outline(mask: np.ndarray, size: tuple[int, int], width: int = 2) -> np.ndarray:
     """The inner edge of a mask, `width` pixels wide, at (width, height) `size`: (height, width) bool."""
-    large = mask_picture(mask).resize(size, Image.Resampling.BILINEAR)
+    large = mask_to_image(mask).resize(size, Image.Resampling.BILINEAR)
     filled = np.asarray(large) > 127
     return filled & ~binary_erosion(filled, iterations=width)
+
+
+def downscale(image: Image.Image, heat: np.ndarray, long_side: int) -> tuple[Image.Image, np.ndarray]:
+    """An image and its heat map, (height, width), at most `long_side` pixels on the longer side."""
+    scale = min(1.0, long_side / max(image.size))
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return (
+        image.resize(size, Image.Resampling.BILINEAR),
+        np.asarray(Image.fromarray(heat).resize(size, Image.Resampling.BILINEAR)),
+    )

@@ -13,8 +13,8 @@ from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.text import Text
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from darkcovid.core.io import atomic_path
 from darkcovid.evaluation.evaluate import headline
-from darkcovid.paths import atomic_path
 from darkcovid.training.callbacks import History
 
 TRAIN, VALID = "#4477AA", "#EE6677"

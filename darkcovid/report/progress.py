@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from darkcovid.data.cells import parse_age
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
-from darkcovid.data.facts import parse_age
 from darkcovid.report.duration import duration
 from darkcovid.training.callbacks import History
 
@@ -78,13 +78,13 @@ class Progress:
             bars.update(task, completed=epochs)
 
 
-def silent() -> Progress:
+def null_progress() -> Progress:
     """Says nothing: of several processes that fit together, one speaks."""
     return Progress(Console(quiet=True))
 
 
 @contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, nothing in a log; yields what takes the number done so far."""
     console = Console(stderr=True)
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]

@@ -28,7 +28,7 @@ def comparison_rows(comparison: dict[str, Any]) -> Rows:
         ("training (min)", [_minutes(arm["train_seconds"]) for arm in arms]),
         ("s / epoch", [f"{arm['epoch_seconds']:.1f}" for arm in arms]),
         ("images / s", [f"{arm['train_images_per_second']:.0f}" for arm in arms]),
-        ("speed-up per epoch", [_times(arm.get("speedup")) for arm in arms]),
+        ("speed-up per epoch", [_ratio(arm.get("speedup")) for arm in arms]),
         ("peak memory (GB)", [_gigabytes(arm["peak_host_bytes"]) for arm in arms]),
     ]
     if any(arm["peak_device_bytes"] for arm in arms):
@@ -75,7 +75,7 @@ def comparison_markdown(comparison: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *notes, notice(comparison), ""])
 
 
-def answer_table(answers: Sequence[dict[str, Any]]) -> Table:
+def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:
     """What a fitted model said of images, a row each: the class, every class's probability, and what to doubt."""
     classes = next((list(one["probabilities"]) for one in answers if one["probabilities"]), [])
     table = Table(box=None, pad_edge=False)
@@ -114,43 +114,43 @@ def _score_rows(arms: list[dict[str, Any]]) -> Rows:
     rows: Rows = []
     if any("accuracy" in arm for arm in arms):
         rows += [
-            ("accuracy", [_share(arm.get("accuracy")) for arm in arms]),
-            ("  95 % interval", [_span(arm.get("intervals", {}).get("accuracy")) for arm in arms]),
-            ("balanced accuracy", [_share(arm.get("balanced_accuracy")) for arm in arms]),
+            ("accuracy", [_fraction(arm.get("accuracy")) for arm in arms]),
+            ("  95 % interval", [_ci(arm.get("intervals", {}).get("accuracy")) for arm in arms]),
+            ("balanced accuracy", [_fraction(arm.get("balanced_accuracy")) for arm in arms]),
         ]
         classes = dict.fromkeys(name for arm in arms for name in arm.get("per_class", {}))
         for name in classes:
             scores = [arm.get("per_class", {}).get(name) for arm in arms]
             rows.append((f"{name} P/R/F1", [_prf(score) for score in scores]))
         if any("macro" in arm for arm in arms):
-            rows.append(("AUROC, mean of classes", [_share(arm.get("macro", {}).get("roc_auc")) for arm in arms]))
+            rows.append(("AUROC, mean of classes", [_fraction(arm.get("macro", {}).get("roc_auc")) for arm in arms]))
         if any("tta" in arm for arm in arms):
             averaged = [arm.get("tta", {}).get("valid", {}).get("accuracy") for arm in arms]
-            rows.append(("  accuracy, mean of augmented views", [_share(value) for value in averaged]))
+            rows.append(("  accuracy, mean of augmented views", [_fraction(value) for value in averaged]))
         audits = [arm.get("shortcuts", {}) for arm in arms]
         if any("plain" in audit for audit in audits):
             for view in ("lungs_erased", "lungs_only", "border_only", "thumbnail"):
-                rows.append((f"  {view.replace('_', ' ')}", [_share(audit.get(view, {}).get("accuracy")) for audit in audits]))
+                rows.append((f"  {view.replace('_', ' ')}", [_fraction(audit.get(view, {}).get("accuracy")) for audit in audits]))
         if any("test" in arm for arm in arms):
             tests = [arm.get("test", {}) for arm in arms]
             rows += [
-                ("test accuracy", [_share(test.get("accuracy")) for test in tests]),
-                ("  test 95 % interval", [_span(test.get("intervals", {}).get("accuracy")) for test in tests]),
-                ("test balanced accuracy", [_share(test.get("balanced_accuracy")) for test in tests]),
-                ("test AUROC, mean of classes", [_share(test.get("macro", {}).get("roc_auc")) for test in tests]),
+                ("test accuracy", [_fraction(test.get("accuracy")) for test in tests]),
+                ("  test 95 % interval", [_ci(test.get("intervals", {}).get("accuracy")) for test in tests]),
+                ("test balanced accuracy", [_fraction(test.get("balanced_accuracy")) for test in tests]),
+                ("test AUROC, mean of classes", [_fraction(test.get("macro", {}).get("roc_auc")) for test in tests]),
             ]
             rows += [(f"test {name} P/R/F1", [_prf(test.get("per_class", {}).get(name)) for test in tests]) for name in classes]
         for place in dict.fromkeys(place for arm in arms for place in arm.get("external", {})):
             falls = [arm.get("external", {}).get(place, {}).get("fall", {}).get("balanced_accuracy", {}) for arm in arms]
-            rows.append((f"{place}, balanced", [_share(fall.get("outside")) for fall in falls]))
-            rows.append(("  inside, same classes", [_share(fall.get("inside")) for fall in falls]))
+            rows.append((f"{place}, balanced", [_fraction(fall.get("outside")) for fall in falls]))
+            rows.append(("  inside, same classes", [_fraction(fall.get("inside")) for fall in falls]))
         rows.append(("untrusted lungs", [str(arm.get("untrusted_lungs", "-")) for arm in arms]))
     if any("dice" in arm for arm in arms):
-        rows += [(f"Dice, {key}", [_share(arm.get("dice", {}).get(key)) for arm in arms]) for key in ("mean", "p5", "min")]
+        rows += [(f"Dice, {key}", [_fraction(arm.get("dice", {}).get(key)) for arm in arms]) for key in ("mean", "p5", "min")]
         rows += [
-            ("box IoU", [_share(arm.get("box_iou_mean")) for arm in arms]),
-            ("lung kept by the crop", [_share(arm.get("lung_kept", {}).get("mean")) for arm in arms]),
-            ("crop area", [_share(arm.get("crop_area_mean")) for arm in arms]),
+            ("box IoU", [_fraction(arm.get("box_iou_mean")) for arm in arms]),
+            ("lung kept by the crop", [_fraction(arm.get("lung_kept", {}).get("mean")) for arm in arms]),
+            ("crop area", [_fraction(arm.get("crop_area_mean")) for arm in arms]),
             ("untrusted lungs", [str(arm.get("untrusted", "-")) for arm in arms]),
         ]
     return [*rows, ("bad images", [str(arm["bad_images"]) for arm in arms])]
@@ -160,7 +160,7 @@ def _minutes(seconds: float | None) -> str:
     return "-" if not seconds else f"{seconds / 60:.2f}"
 
 
-def _times(ratio: float | None) -> str:
+def _ratio(ratio: float | None) -> str:
     return "-" if ratio is None else f"{ratio:.2f}x"
 
 
@@ -173,11 +173,11 @@ def _energy(arm: dict[str, Any]) -> float | None:
     return sum(counted) / 3600 if counted else None
 
 
-def _share(value: float | None) -> str:
+def _fraction(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _span(interval: list[float] | None) -> str:
+def _ci(interval: list[float] | None) -> str:
     return "-" if interval is None else "-".join(f"{bound:.3f}".removeprefix("0") for bound in interval)
 
 

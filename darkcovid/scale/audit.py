@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkcovid.audit import audit_cohort
+from darkcovid.audit.data_audit import audit_cohort
+from darkcovid.audit.leakage import cohort_facts, find_leaks, near_duplicate_pairs
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.duplicates import near_duplicates
-from darkcovid.data.leaks import cohort_facts, find_leaks, near_copies
-from darkcovid.scale.facts import SparkFacts
-from darkcovid.scale.near import near_pairs_on_spark
+from darkcovid.data.near_duplicates.search import cached_near_duplicates
+from darkcovid.scale.metadata import SparkFacts
+from darkcovid.scale.near_duplicates import near_pairs_on_spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -16,6 +16,6 @@ if TYPE_CHECKING:
 
 def audit_cohort_on_spark(session: "SparkSession", cohort: Cohort, cache_dir: Path) -> dict[str, Any]:
     """Near copies, patients, copies and giveaways, found and counted by Spark. Raises as `audit_cohort` does."""
-    near = near_duplicates(cohort.files, cohort.sha256, cache_dir, lambda pixels: near_pairs_on_spark(session, pixels))
+    near = cached_near_duplicates(cohort.files, cohort.sha256, cache_dir, lambda pixels: near_pairs_on_spark(session, pixels))
     facts = SparkFacts.of_table(session, cohort_facts(cohort))
-    return audit_cohort(cohort, cache_dir, find_leaks(facts, near_copies(cohort, near)), lambda table: facts)
+    return audit_cohort(cohort, cache_dir, find_leaks(facts, near_duplicate_pairs(cohort, near)), lambda table: facts)

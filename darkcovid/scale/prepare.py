@@ -7,51 +7,51 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from darkcovid.compute import pick_compute
-from darkcovid.data.cohort import chosen_rows, classification_cohort
-from darkcovid.data.duplicates import Pair, near_duplicates, near_pairs
-from darkcovid.data.store import Sharded
-from darkcovid.errors import RequestError
-from darkcovid.inputs import InputMaker
+from darkcovid.core.array_cache import ShardedArray
+from darkcovid.core.device import get_device
+from darkcovid.core.errors import UsageError
+from darkcovid.data.cohort import load_classification_cohort, select_rows
+from darkcovid.data.near_duplicates.search import Pair, cached_near_duplicates, find_near_duplicates
+from darkcovid.experiment.inputs import InputBuilder
 from darkcovid.recipe import Recipe
-from darkcovid.scale.blocks import Block, Done, Job, Stage, blocks_of, lung_weights, make_block, segmenter_of
+from darkcovid.scale.shards import Shard, ShardJob, ShardResult, Stage, get_segmenter, iter_shards, lung_weights, process_shard
 
 
 class Engine(Protocol):
     """Who does the work."""
 
-    def do(self, job: Job, blocks: Sequence[Block]) -> Iterable[Done]:
+    def do(self, job: ShardJob, blocks: Sequence[Shard]) -> Iterable[ShardResult]:
         """Every block's work, each as soon as it is done."""
 
-    def near_pairs(self, pixels: np.ndarray | Sharded) -> list[Pair]:
+    def near_pairs(self, pixels: np.ndarray | ShardedArray) -> list[Pair]:
         """The pairs of rows of (n, 128, 128) uint8 pixels that are near copies."""
 
 
-class Here:
+class LocalEngine:
     """This process, block after block."""
 
-    def do(self, job: Job, blocks: Sequence[Block]) -> Iterable[Done]:
-        return (make_block(job, block) for block in blocks)
+    def do(self, job: ShardJob, blocks: Sequence[Shard]) -> Iterable[ShardResult]:
+        return (process_shard(job, block) for block in blocks)
 
-    def near_pairs(self, pixels: np.ndarray | Sharded) -> list[Pair]:
-        return near_pairs(pixels)
+    def near_pairs(self, pixels: np.ndarray | ShardedArray) -> list[Pair]:
+        return find_near_duplicates(pixels)
 
 
 def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callable[[str], None]) -> dict[str, Any]:
     """Fill the cache with what a recipe's arms need. Returns images, bad_images, image_size, seconds, and of each stage
     blocks, how many of them had shards to make (None where none are kept), and seconds.
 
-    Raises RequestError: not a recipe of classifiers; and as `classification_cohort` does, once all images were looked at.
+    Raises UsageError: not a recipe of classifiers; and as `load_classification_cohort` does, once all images were looked at.
     """
     if recipe.task != "classification":
-        raise RequestError(f"task: {recipe.task} has nothing to prepare; it reads its masks at once")
+        raise UsageError(f"task: {recipe.task} has nothing to prepare; it reads its masks at once")
     started, stages = perf_counter(), {}
 
-    def carry_out(stage: Stage, blocks: Sequence[Block], **more: Any) -> None:
+    def carry_out(stage: Stage, blocks: Sequence[Shard], **more: Any) -> None:
         say(f"{stage}: {sum(len(block.names) for block in blocks)} images in {len(blocks)} blocks")
         began = perf_counter()
         done = []
-        for one in engine.do(Job(stage, recipe, cache_dir, **more), blocks):
+        for one in engine.do(ShardJob(stage, recipe, cache_dir, **more), blocks):
             done.append(one)
             say(f"{stage}: {len(done)}/{len(blocks)} blocks, {one.images} images in {one.seconds:.1f} s")
         stages[stage] = {
@@ -60,11 +60,11 @@ def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callabl
             "seconds": perf_counter() - began,
         }
 
-    manifest, *_ = chosen_rows(recipe.data, cache_dir)
-    carry_out("intake", list(blocks_of(manifest.rows.path, manifest.rows.sha256)), roots=manifest.roots)
-    cohort = classification_cohort(recipe.data, cache_dir)
-    blocks = list(blocks_of(cohort.files, cohort.sha256, cohort.sizes))
-    maker = InputMaker(recipe, cohort, pick_compute(recipe.training.device), cache_dir, segmenter_of)
+    manifest, *_ = select_rows(recipe.data, cache_dir)
+    carry_out("intake", list(iter_shards(manifest.rows.path, manifest.rows.sha256)), roots=manifest.roots)
+    cohort = load_classification_cohort(recipe.data, cache_dir)
+    blocks = list(iter_shards(cohort.files, cohort.sha256, cohort.sizes))
+    maker = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir, get_segmenter)
     if lung_weights(recipe):
         carry_out("lungs", blocks)
     sizes = tuple((arm, maker.size(arm)) for arm in maker.arms)
@@ -72,7 +72,7 @@ def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callabl
     if recipe.audit != "none":
         say("near copies")
         began = perf_counter()
-        near_duplicates(cohort.files, cohort.sha256, cache_dir, engine.near_pairs)
+        cached_near_duplicates(cohort.files, cohort.sha256, cache_dir, engine.near_pairs)
         stages["near copies"] = {"blocks": len(blocks), "blocks_made": None, "seconds": perf_counter() - began}
     return {
         "images": len(cohort),

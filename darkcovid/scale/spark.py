@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from darkcovid.data.duplicates import Pair
-from darkcovid.data.store import Sharded
-from darkcovid.errors import DarkCovidError, RequestError, one_line
-from darkcovid.scale.blocks import Block, Done, Job, make_block
-from darkcovid.scale.near import near_pairs_on_spark
+from darkcovid.core.array_cache import ShardedArray
+from darkcovid.core.errors import DarkCovidError, UsageError, one_line
+from darkcovid.data.near_duplicates.search import Pair
+from darkcovid.scale.near_duplicates import near_pairs_on_spark
+from darkcovid.scale.shards import Shard, ShardJob, ShardResult, process_shard
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -33,7 +33,7 @@ class SparkEngine:
 
     session: "SparkSession"
 
-    def do(self, job: Job, blocks: Sequence[Block]) -> Iterable[Done]:
+    def do(self, job: ShardJob, blocks: Sequence[Shard]) -> Iterable[ShardResult]:
         if not blocks:
             return []
         rows = [(block.number, list(block.names), list(block.sha256), list(map(list, block.sizes))) for block in blocks]
@@ -42,14 +42,14 @@ class SparkEngine:
         try:
             done = table.mapInPandas(_work_of(job), SCHEMA).collect()
         except Exception as error:  # noqa: BLE001 (Spark wraps whatever happened on a worker)
-            raise DarkCovidError(f"spark: {job.stage} failed: {cause(error)}; run it again, what is done is kept") from None
-        return sorted((Done(**row.asDict()) for row in done), key=lambda one: one.number)
+            raise DarkCovidError(f"spark: {job.stage} failed: {root_cause(error)}; run it again, what is done is kept") from None
+        return sorted((ShardResult(**row.asDict()) for row in done), key=lambda one: one.number)
 
-    def near_pairs(self, pixels: np.ndarray | Sharded) -> list[Pair]:
+    def near_pairs(self, pixels: np.ndarray | ShardedArray) -> list[Pair]:
         try:
             return near_pairs_on_spark(self.session, pixels)
         except Exception as error:  # noqa: BLE001
-            raise DarkCovidError(f"spark: looking for near copies failed: {cause(error)}") from None
+            raise DarkCovidError(f"spark: looking for near copies failed: {root_cause(error)}") from None
 
 
 def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSession":
@@ -77,40 +77,40 @@ def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSessio
     try:
         session = SparkSession.builder.config(conf=conf).getOrCreate()
     except Exception as error:  # noqa: BLE001 (whatever Java says)
-        raise DarkCovidError(f"spark does not start: {cause(error)}; Spark 4 needs Java 17 or 21") from None
+        raise DarkCovidError(f"spark does not start: {root_cause(error)}; Spark 4 needs Java 17 or 21") from None
     session.sparkContext.setLogLevel("ERROR")
     return session
 
 
-def settings_of(words: Sequence[str]) -> dict[str, str]:
-    """KEY=VALUE words as a mapping. Raises RequestError."""
+def parse_conf(words: Sequence[str]) -> dict[str, str]:
+    """KEY=VALUE words as a mapping. Raises UsageError."""
     for word in words:
         if "=" not in word:
-            raise RequestError(f"--spark-conf {word}: give KEY=VALUE, such as spark.executor.memory=8g")
+            raise UsageError(f"--spark-conf {word}: give KEY=VALUE, such as spark.executor.memory=8g")
     return dict(word.split("=", 1) for word in words)
 
 
-def _work_of(job: Job) -> Any:
+def _work_of(job: ShardJob) -> Any:
     def work(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         import torch
 
-        from darkcovid.quiet import silence_known_warnings
+        from darkcovid.core.warnings import silence_known_warnings
 
         silence_known_warnings()
         torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         for table in tables:
-            done = [astuple(make_block(job, _block(row))) for row in table.itertuples(index=False)]
-            yield pd.DataFrame(done, columns=[field.name for field in fields(Done)])
+            done = [astuple(process_shard(job, _block(row))) for row in table.itertuples(index=False)]
+            yield pd.DataFrame(done, columns=[field.name for field in fields(ShardResult)])
 
     return work
 
 
-def _block(row: Any) -> Block:
+def _block(row: Any) -> Shard:
     sizes = tuple((int(width), int(height)) for width, height in row.sizes)
-    return Block(int(row.number), tuple(row.names), tuple(row.sha256), sizes)
+    return Shard(int(row.number), tuple(row.names), tuple(row.sha256), sizes)
 
 
-def cause(error: Exception) -> str:
+def root_cause(error: Exception) -> str:
     """The line of Spark's message that tells the most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if "Error" in line or "Exception" in line]

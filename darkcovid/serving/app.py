@@ -19,12 +19,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 from darkcovid import __version__
-from darkcovid.serving import description
-from darkcovid.serving.batching import Batcher, QueueFull
-from darkcovid.serving.bodies import Asked, Fault, pictures_of_files, pictures_of_json, read_form
-from darkcovid.serving.card import model_card
-from darkcovid.serving.pictures import shown
-from darkcovid.serving.predict import Prediction, Predictor
+from darkcovid.inference.model_card import model_card
+from darkcovid.inference.predictor import Prediction, Predictor
+from darkcovid.serving import openapi as description
+from darkcovid.serving.batching import DynamicBatcher, QueueFull
+from darkcovid.serving.layers import explanation_layers
+from darkcovid.serving.requests import HTTPError, PredictRequest, decode_files, decode_json, read_form
 
 BUSY = {"Retry-After": str(QueueFull.retry_after)}
 HEADERS = {
@@ -59,7 +59,7 @@ class Service:
 
     def __init__(self, predictors: dict[str, Predictor], limits: Limits):
         self.predictors, self.limits = predictors, limits
-        self.batchers: dict[str, Batcher] = {}
+        self.batchers: dict[str, DynamicBatcher] = {}
         self.held = 0
         self.registry = CollectorRegistry()
         self.requests = Counter("darkcovid_requests", "Requests", ["route", "status"], registry=self.registry)
@@ -70,19 +70,19 @@ class Service:
     async def open(self) -> None:
         self.decoding = asyncio.Semaphore(self.limits.decoding)
         for name, predictor in self.predictors.items():
-            self.batchers[name] = Batcher(predictor, self.limits.waiting, self.limits.batch)
+            self.batchers[name] = DynamicBatcher(predictor, self.limits.waiting, self.limits.batch)
             self.waiting.labels(name).set_function(lambda name=name: self.batchers[name].waiting)
 
     async def close(self) -> None:
         for batcher in self.batchers.values():
             await batcher.close()
 
-    def batcher(self, name: str) -> Batcher:
+    def batcher(self, name: str) -> DynamicBatcher:
         if name not in self.batchers:
-            raise Fault(404, f"no model is called {name[:64]!r}; there are: {', '.join(self.batchers)}")
+            raise HTTPError(404, f"no model is called {name[:64]!r}; there are: {', '.join(self.batchers)}")
         return self.batchers[name]
 
-    async def predict(self, name: str, request: Request, explain: bool) -> tuple[Asked, list[Prediction]]:
+    async def predict(self, name: str, request: Request, explain: bool) -> tuple[PredictRequest, list[Prediction]]:
         """The pictures of a request and what the model says of them. Raises Fault."""
         batcher = self.batcher(name)
         try:
@@ -90,32 +90,32 @@ class Service:
                 asked = await self._pictures(request)
                 predictions = await batcher.ask(asked.images, explain)
         except QueueFull:
-            raise Fault(429, f"{name} has as much waiting as it can hold; try again in a second", BUSY) from None
+            raise HTTPError(429, f"{name} has as much waiting as it can hold; try again in a second", BUSY) from None
         except TimeoutError:
-            raise Fault(
+            raise HTTPError(
                 504, f"no answer within {self.limits.answer_seconds:g} s; send fewer images, or try later", BUSY
             ) from None
         self.images.labels(name).inc(len(asked.images))
         return asked, predictions
 
-    async def _pictures(self, request: Request) -> Asked:
+    async def _pictures(self, request: Request) -> PredictRequest:
         kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-        held = _Held(self)
+        held = _BodyBudget(self)
         try:
             body = await held.read(request)
             if kind == "multipart/form-data":
-                read = partial(pictures_of_files, await read_form(request.headers, body))
+                read = partial(decode_files, await read_form(request.headers, body))
             elif kind in IMAGE_TYPES:
-                read = partial(pictures_of_files, [("body", body)])
+                read = partial(decode_files, [("body", body)])
             else:
-                read = partial(pictures_of_json, body)
+                read = partial(decode_json, body)
             async with self.decoding:
                 return await asyncio.to_thread(read)
         finally:
             held.release()
 
 
-class _Held:
+class _BodyBudget:
     """The bytes of one body, counted among all that the service holds."""
 
     def __init__(self, service: Service):
@@ -133,9 +133,9 @@ class _Held:
                     self._count(len(part))
                     parts.append(part)
         except ClientDisconnect:
-            raise Fault(400, "the body ended early") from None
+            raise HTTPError(400, "the body ended early") from None
         except TimeoutError:
-            raise Fault(408, f"the body did not arrive within {limits.body_seconds:g} s", {"Connection": "close"}) from None
+            raise HTTPError(408, f"the body did not arrive within {limits.body_seconds:g} s", {"Connection": "close"}) from None
         return b"".join(parts)
 
     def release(self) -> None:
@@ -148,13 +148,13 @@ class _Held:
         if self.bytes > self.service.limits.body_bytes:
             raise self._too_large()
         if self.service.held > self.service.limits.all_bodies_bytes:
-            raise Fault(503, "too many uploads at once; try again in a second", BUSY)
+            raise HTTPError(503, "too many uploads at once; try again in a second", BUSY)
 
-    def _too_large(self) -> Fault:
-        return Fault(413, f"the body is larger than the {self.service.limits.body_bytes >> 20} MB allowed")
+    def _too_large(self) -> HTTPError:
+        return HTTPError(413, f"the body is larger than the {self.service.limits.body_bytes >> 20} MB allowed")
 
 
-def make_app(
+def create_app(
     predictors: dict[str, Predictor], limits: Limits | None = None, token: str | None = None, hosts: tuple[str, ...] = ("*",)
 ) -> FastAPI:
     """The ASGI application. predictors: by the name under which each is served; token: a bearer token that every request but
@@ -180,39 +180,39 @@ def make_app(
     described = app.openapi
     app.openapi = lambda: description.without_validation(described())
 
-    @app.get("/v1/models", openapi_extra=description.answers(description.MODELS))
+    @app.get("/v1/models", openapi_extra=description.response_schema(description.MODELS))
     async def models() -> Response:
         """The models served."""
         return _json({"models": [_about(name, one) for name, one in service.predictors.items()]})
 
-    @app.get("/v1/models/{name}", openapi_extra=description.answers(description.STATUS, 404))
+    @app.get("/v1/models/{name}", openapi_extra=description.response_schema(description.STATUS, 404))
     async def status(name: str) -> Response:
         """Whether a model is ready, as TensorFlow Serving says it."""
         service.batcher(name)
         ready = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
         return _json({"model_version_status": [ready]})
 
-    @app.get("/v1/models/{name}/card", openapi_extra=description.answers({"type": "object"}, 404))
+    @app.get("/v1/models/{name}/card", openapi_extra=description.response_schema({"type": "object"}, 404))
     async def card(name: str) -> Response:
         """The model card: what it was trained on, what it scored, and what it must not be used for."""
         service.batcher(name)
         return _json(model_card(service.predictors[name].model))
 
-    @app.post("/v1/models/{name}:predict", openapi_extra=description.asks(description.PREDICTIONS))
+    @app.post("/v1/models/{name}:predict", openapi_extra=description.request_schema(description.PREDICTIONS))
     async def predict(name: str, request: Request) -> Response:
         """Each image's probabilities, in the order of the model's classes."""
         asked, predictions = await service.predict(name, request, explain=False)
         rows = [list(one.probabilities.values()) for one in predictions]
         return _json({"outputs" if asked.columns else "predictions": rows})
 
-    @app.post("/v1/models/{name}:explain", openapi_extra=description.asks(description.EXPLANATIONS))
+    @app.post("/v1/models/{name}:explain", openapi_extra=description.request_schema(description.EXPLANATIONS))
     async def explain(name: str, request: Request) -> Response:
         """Each image's probabilities, doubts, lungs, and where the network looked (Grad-CAM), as PNG pictures in base64."""
         asked, predictions = await service.predict(name, request, explain=True)
         pairs = list(zip(asked.images, predictions, strict=True))
-        return _json({"explanations": await asyncio.to_thread(lambda: [shown(*pair) for pair in pairs])})
+        return _json({"explanations": await asyncio.to_thread(lambda: [explanation_layers(*pair) for pair in pairs])})
 
-    @app.get("/healthz", openapi_extra=description.answers({"type": "object"}))
+    @app.get("/healthz", openapi_extra=description.response_schema({"type": "object"}))
     async def health() -> Response:
         """Whether the service runs."""
         return _json({"status": "ok"})
@@ -228,8 +228,8 @@ def make_app(
     for page, kind in PAGE.items():
         app.add_api_route(f"/{page}", _static(page or "index.html", kind), include_in_schema=False)
 
-    @app.exception_handler(Fault)
-    async def fault(request: Request, error: Fault) -> Response:
+    @app.exception_handler(HTTPError)
+    async def fault(request: Request, error: HTTPError) -> Response:
         return _json({"error": error.words}, error.status, error.headers)
 
     @app.exception_handler(HTTPException)
@@ -243,7 +243,7 @@ def make_app(
     @app.middleware("http")
     async def around(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         started = time.perf_counter()
-        if token and request.url.path not in OPEN_TO_ALL and not _carries(request, token):
+        if token and request.url.path not in OPEN_TO_ALL and not _is_authorized(request, token):
             response = _json({"error": "send the token as `Authorization: Bearer ...`"}, 401, {"WWW-Authenticate": "Bearer"})
         else:
             response = await answer(request)
@@ -258,7 +258,7 @@ def make_app(
     return app
 
 
-def _carries(request: Request, token: str) -> bool:
+def _is_authorized(request: Request, token: str) -> bool:
     given = request.headers.get("authorization", "").encode()
     return hmac.compare_digest(given, f"Bearer {token}".encode())
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from darkcovid.serving.predict import Prediction
+from darkcovid.inference.predictor import Prediction
 
 Work = Callable[[Sequence[Image.Image], bool], list[Prediction]]
 
@@ -20,20 +20,20 @@ class QueueFull(Exception):
 
 
 @dataclass
-class _Waiting:
+class _PendingImage:
     image: Image.Image
     explain: bool
     answer: asyncio.Future = field(repr=False)
 
 
-class Batcher:
+class DynamicBatcher:
     """Hands images to `work` in batches of at most `most_at_once`, in the order in which they came. At most `most_waiting`
     images, and `most_pixels` pixels, wait at any time. To be made and used inside one event loop."""
 
     def __init__(self, work: Work, most_waiting: int = 128, most_at_once: int = 16, most_pixels: int = 400_000_000):
         self.most_waiting, self.most_at_once, self.most_pixels = most_waiting, most_at_once, most_pixels
         self._work = work
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_PendingImage] = deque()
         self._pixels = 0
         self._arrived = asyncio.Event()
         self._closing = False
@@ -52,7 +52,7 @@ class Batcher:
         if self._closing or too_many or (self._queue and self._pixels + pixels > self.most_pixels):
             raise QueueFull
         loop = asyncio.get_running_loop()
-        entries = [_Waiting(image, explain, loop.create_future()) for image in images]
+        entries = [_PendingImage(image, explain, loop.create_future()) for image in images]
         self._queue.extend(entries)
         self._pixels += pixels
         self._arrived.set()
@@ -91,9 +91,9 @@ class Batcher:
                 if not entry.answer.done():
                     entry.answer.set_result(answer)
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self) -> list[_PendingImage]:
         """The next images that want the same, those whose asker has gone left out."""
-        batch: list[_Waiting] = []
+        batch: list[_PendingImage] = []
         while self._queue and len(batch) < self.most_at_once:
             if batch and self._queue[0].explain != batch[0].explain:
                 break

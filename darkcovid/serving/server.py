@@ -13,10 +13,10 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from darkcovid.errors import RequestError, one_line
+from darkcovid.core.errors import UsageError, one_line
+from darkcovid.inference.predictor import Predictor, load_predictor
 from darkcovid.recipe.sections import NAME
-from darkcovid.serving.app import make_app
-from darkcovid.serving.predict import Predictor, load_predictor
+from darkcovid.serving.app import create_app
 
 HEADER_SECONDS = 10
 GRACE_SECONDS = 60
@@ -24,7 +24,7 @@ FILES = 65_536
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-class PatientProtocol(H11Protocol):
+class HeaderTimeoutProtocol(H11Protocol):
     """Closes a connection whose request line and headers have not arrived after ten seconds."""
 
     _patience: asyncio.TimerHandle | None = None
@@ -76,16 +76,16 @@ def serve_runs(
 ) -> None:
     """Serve run folders, each given as its path or as NAME=PATH, until SIGINT or SIGTERM.
 
-    Raises RequestError: two models of one name, an address that cannot be had; and as `load_predictor` does.
+    Raises UsageError: two models of one name, an address that cannot be had; and as `load_predictor` does.
     """
     predictors: dict[str, Predictor] = {}
-    for name, path in map(_named, runs):
+    for name, path in map(_parse_model_spec, runs):
         predictor = load_predictor(path, arm, device)
         name = name or predictor.model.recipe.name
         if name in predictors:
-            raise RequestError(f"{path}: a model called {name!r} is served already; give another name, as in NAME={path}")
+            raise UsageError(f"{path}: a model called {name!r} is served already; give another name, as in NAME={path}")
         predictors[name] = predictor
-    listening = _listen(address)
+    listening = _bind(address)
     port = listening.getsockname()[1]
     for name, predictor in predictors.items():
         say(f"{name}: {predictor.model.fit} of {predictor.model.run}")
@@ -93,25 +93,25 @@ def serve_runs(
     if not address.loopback and token is None:
         say("warning: other machines can reach it, and no token is asked for; see --token-file")
     hosts = (*LOOPBACK, "[::1]") if address.loopback else ("*",)
-    serve_app(make_app(predictors, token=token, hosts=hosts), listening)
+    serve_app(create_app(predictors, token=token, hosts=hosts), listening)
 
 
-def _named(given: str) -> tuple[str | None, Path]:
+def _parse_model_spec(given: str) -> tuple[str | None, Path]:
     name, equals, path = given.partition("=")
     if equals and not Path(given).exists():
         if not re.match(NAME, name):
-            raise RequestError(f"{given}: {name!r} cannot be a model's name; use letters, digits, dots, dashes and underscores")
+            raise UsageError(f"{given}: {name!r} cannot be a model's name; use letters, digits, dots, dashes and underscores")
         return name, Path(path)
     return None, Path(given)
 
 
-def _listen(address: Address) -> socket.socket:
+def _bind(address: Address) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         return socket.create_server((address.host, address.port), family=family, backlog=2048)
     except (OSError, UnicodeError) as error:
         words = getattr(error, "strerror", None) or one_line(error)
-        raise RequestError(f"--host {address.host} --port {address.port}: cannot listen there ({words})") from None
+        raise UsageError(f"--host {address.host} --port {address.port}: cannot listen there ({words})") from None
 
 
 def serve_app(app: FastAPI, listening: socket.socket) -> None:
@@ -123,7 +123,7 @@ def serve_app(app: FastAPI, listening: socket.socket) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, FILES)), hard))
     config = uvicorn.Config(
         app,
-        http=PatientProtocol,
+        http=HeaderTimeoutProtocol,
         ws="none",
         log_level="warning",
         access_log=False,

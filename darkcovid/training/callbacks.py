@@ -7,27 +7,27 @@ from dataclasses import dataclass, field
 import torch
 from fastai.callback.core import Callback
 
-from darkcovid.compute import Compute
-from darkcovid.errors import DarkCovidError
-from darkcovid.ranks import current
-from darkcovid.training.objective import batch_weight
+from darkcovid.core.device import Device
+from darkcovid.core.distributed import get_distributed
+from darkcovid.core.errors import DarkCovidError
+from darkcovid.training.loss import batch_weight
 
-ScoreItems = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+ScoreTuple = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class Direct(Callback):
+class PlainErrorsCallback(Callback):
     """A callback whose errors arrive as they were raised: fastai rewrites them, and loses an OSError's number and words."""
 
     def __call__(self, event_name: str):
         return getattr(self, event_name, _nothing)()
 
 
-class Autocast(Direct):
+class Autocast(PlainErrorsCallback):
     """Forward and loss in the compute's precision; predictions come out in float32. fastai's own is CUDA only."""
 
     order = 10
 
-    def __init__(self, compute: Compute):
+    def __init__(self, compute: Device):
         self.compute = compute
 
     def before_batch(self):
@@ -58,7 +58,7 @@ class History:
         return sum(row[column] for row in self.rows)
 
 
-class Recording(Direct):
+class MetricsRecorder(PlainErrorsCallback):
     """Fills a `History`. `score` gives each validation item a number whose mean is the epoch's metric; `names`: of all images,
     to name those of a batch."""
 
@@ -67,15 +67,15 @@ class Recording(Direct):
     def __init__(
         self,
         history: History,
-        compute: Compute,
+        compute: Device,
         metric: str,
-        score: ScoreItems,
+        score: ScoreTuple,
         clock: Callable[[], float] = time.perf_counter,
         names: Sequence[str] = (),
     ):
         self.history, self.compute, self.metric, self.score, self.clock = history, compute, metric, score, clock
         self.names = names
-        self.ranks = current()
+        self.ranks = get_distributed()
 
     def before_train(self):
         self.losses = []
@@ -162,7 +162,7 @@ class Recording(Direct):
         return float(self.loss_sum) / (float(self.weight) or 1.0)
 
 
-class EachEpoch(Direct):
+class EpochEndCallback(PlainErrorsCallback):
     """Calls `then(learner)` after every epoch that was really run, once its history row is written."""
 
     order = 60

@@ -16,9 +16,9 @@ import torch
 from fastai.learner import Learner
 from safetensors import SafetensorError, safe_open
 
-from darkcovid.errors import DataError, one_line
-from darkcovid.ranks import current
-from darkcovid.tensors import write_tensors
+from darkcovid.core.distributed import get_distributed
+from darkcovid.core.errors import DataError, one_line
+from darkcovid.core.safetensors_io import write_safetensors
 from darkcovid.training.callbacks import History
 
 
@@ -30,7 +30,7 @@ def rng_state(learner: Learner) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         "loader": learner.dls.train.rng.getstate(),
         "numpy": [name, keys.tolist(), position, has_gauss, gauss],
     }
-    tensors = {f"torch{_of(rank)}": state for rank, state in enumerate(current().each(torch.get_rng_state()))}
+    tensors = {f"torch{_of(rank)}": state for rank, state in enumerate(get_distributed().each(torch.get_rng_state()))}
     if torch.cuda.is_available():
         tensors |= {f"cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     return plain, tensors
@@ -46,14 +46,14 @@ def set_rng_state(learner: Learner, plain: dict[str, Any], tensors: dict[str, to
     learner.dls.train.rng.setstate(_as_tuples(plain["loader"]))
     name, keys, *rest = plain["numpy"]
     np.random.set_state((name, np.array(keys, np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(tensors[f"torch{_of(current().rank)}"])
+    torch.set_rng_state(tensors[f"torch{_of(get_distributed().rank)}"])
     cuda = [tensors[name] for name in sorted(tensors) if name.startswith("cuda.")]
     if cuda and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(cuda)
 
 
 @dataclass(frozen=True)
-class Saved:
+class CheckpointState:
     """What a checkpoint hands back beside the learner's state: the history so far, JSON-able notes, and named copies of the
     weights."""
 
@@ -65,7 +65,7 @@ class Saved:
 def save_checkpoint(
     path: Path, learner: Learner, history: History, notes: dict[str, Any], kept: dict[str, dict[str, torch.Tensor]]
 ) -> None:
-    """Write the learner's whole state after an epoch, and what `Saved` holds; of several processes, the main one does."""
+    """Write the learner's state after an epoch, and what `CheckpointState` holds; of several processes, the main one writes."""
     plain_rng, rng_tensors = rng_state(learner)
     tensors = {f"model.{name}": value for name, value in learner.model.state_dict().items()}
     tensors |= {f"rng.{name}": value for name, value in rng_tensors.items()}
@@ -83,12 +83,12 @@ def save_checkpoint(
         "notes": notes,
         "kept": list(kept),
     }
-    if not current().main:
+    if not get_distributed().main:
         return
-    write_tensors(path, tensors, about)
+    write_safetensors(path, tensors, about)
 
 
-def load_checkpoint(path: Path, learner: Learner, freeze_for: Callable[[int], None] = lambda done: None) -> Saved:
+def load_checkpoint(path: Path, learner: Learner, freeze_for: Callable[[int], None] = lambda done: None) -> CheckpointState:
     """Put a saved state back into a learner whose optimiser exists. `freeze_for(done)` is called before that with the
     number of epochs done, to bring the learner's frozen layers into the state of the last of them.
 
@@ -110,7 +110,7 @@ def load_checkpoint(path: Path, learner: Learner, freeze_for: Callable[[int], No
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = one_line(error)[:200]
         raise DataError(f"{path}: not a usable checkpoint ({reason}); start again without --resume") from None
-    return Saved(History(**about["history"]), about["notes"], kept)
+    return CheckpointState(History(**about["history"]), about["notes"], kept)
 
 
 def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -2,26 +2,26 @@
 
 from torch import nn
 
-from darkcovid.compute import Compute
-from darkcovid.training.callbacks import Direct
+from darkcovid.core.device import Device
+from darkcovid.training.callbacks import PlainErrorsCallback
 
 
-class Compiled(Direct):
+class TorchCompileCallback(PlainErrorsCallback):
     """The network is compiled while it is fitted and plain again afterwards, for whoever looks into its layers. Its weights and
     their names stay as they are."""
 
     order = -90
 
-    def __init__(self, compute: Compute):
+    def __init__(self, compute: Device):
         self.mode = "reduce-overhead" if compute.device.type == "cuda" else "default"
 
     def before_fit(self):
         self.model.compile(mode=self.mode)
 
     def after_fit(self):
-        plain(self.model)
+        uncompile(self.model)
 
 
-def plain(network: nn.Module) -> None:
+def uncompile(network: nn.Module) -> None:
     """Undo `Module.compile`, for which torch has no public way."""
     network._compiled_call_impl = None

@@ -4,15 +4,15 @@ from collections.abc import Callable
 
 import torch
 
-from darkcovid.ranks import current
-from darkcovid.training.callbacks import Direct, History
+from darkcovid.core.distributed import get_distributed
+from darkcovid.training.callbacks import History, PlainErrorsCallback
 
 LOWER_IS_BETTER = ("loss", "brier", "log_loss", "ece")
 
-WholeSide = Callable[[torch.Tensor, torch.Tensor], float]
+ValidationMetric = Callable[[torch.Tensor, torch.Tensor], float]
 
 
-def merits(history: History, monitor: str | None) -> list[float]:
+def monitored_values(history: History, monitor: str | None) -> list[float]:
     """Each epoch's `monitor` of the validation side, turned so that greater is better; None: the task's own metric."""
     if not history.rows:
         return []
@@ -21,13 +21,13 @@ def merits(history: History, monitor: str | None) -> list[float]:
     return [sign * row[column] for row in history.rows]
 
 
-class Monitored(Direct):
+class MonitorMetricCallback(PlainErrorsCallback):
     """Adds a figure of the whole validation side, which no mean over images gives, to each epoch's row. `figure`: of all
     (n, outputs) logits and (n,) labels on the CPU."""
 
     order = -10  # once `Recording` has written the row, before anything asks for it
 
-    def __init__(self, history: History, monitor: str, figure: WholeSide):
+    def __init__(self, history: History, monitor: str, figure: ValidationMetric):
         self.history, self.monitor, self.figure = history, monitor, figure
 
     def before_validate(self):
@@ -38,6 +38,6 @@ class Monitored(Direct):
             self.seen.append((self.pred.detach().float().cpu(), torch.Tensor(self.yb[0]).cpu()))
 
     def after_validate(self):
-        everyones = [pair for seen in current().each(self.seen) for pair in seen]
+        everyones = [pair for seen in get_distributed().each(self.seen) for pair in seen]
         logits, labels = (torch.cat(part) for part in zip(*everyones, strict=True))
         self.history.rows[-1][self.monitor] = self.figure(logits, labels)

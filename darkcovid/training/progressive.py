@@ -4,14 +4,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from darkcovid.errors import RequestError
+from darkcovid.core.errors import UsageError
 from darkcovid.recipe import Progressive, Training
-from darkcovid.training.callbacks import Direct, History
+from darkcovid.training.callbacks import History, PlainErrorsCallback
 
 MULTIPLE = 32
 
 
-def size_in_epoch(size: tuple[int, int], progressive: Progressive, epoch: int, epochs: int) -> tuple[int, int]:
+def image_size_at_epoch(size: tuple[int, int], progressive: Progressive, epoch: int, epochs: int) -> tuple[int, int]:
     """(height, width) of training pictures in `epoch`, counted from 0, of `epochs`: sides grow evenly from `start` of `size`
     to all of it, which they have from `until` of the epochs on. Sides are multiples of 32."""
     share = progressive.start + (1 - progressive.start) * min(1.0, epoch / (progressive.until * epochs))
@@ -21,7 +21,7 @@ def size_in_epoch(size: tuple[int, int], progressive: Progressive, epoch: int, e
     return min(height, size[0]), min(width, size[1])
 
 
-class Growing(Direct):
+class ProgressiveResizing(PlainErrorsCallback):
     """Shrinks each training batch to its epoch's size, after augmentation."""
 
     order = 12
@@ -33,22 +33,22 @@ class Growing(Direct):
         if not self.training:
             return
         pictures = self.xb[0]
-        size = size_in_epoch(tuple(pictures.shape[-2:]), self.progressive, len(self.history.rows), self.epochs)
+        size = image_size_at_epoch(tuple(pictures.shape[-2:]), self.progressive, len(self.history.rows), self.epochs)
         if size != tuple(pictures.shape[-2:]):
             self.learn.xb = (functional.interpolate(pictures, size, mode="area"),)
 
 
-def refuse_one_size(network: nn.Module, channels: int, size: tuple[int, int], training: Training) -> None:
-    """Raises RequestError when sizes are to grow and the network takes one size only."""
+def check_supports_any_size(network: nn.Module, channels: int, size: tuple[int, int], training: Training) -> None:
+    """Raises UsageError when sizes are to grow and the network takes one size only."""
     if training.progressive is None:
         return
-    small = size_in_epoch(size, training.progressive, 0, training.epochs)
+    small = image_size_at_epoch(size, training.progressive, 0, training.epochs)
     trained = network.training
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, channels, *small))
     except RuntimeError:
-        raise RequestError(
+        raise UsageError(
             f"training.progressive: this network takes pictures of {size[0]}x{size[1]} only, not of {small[0]}x{small[1]}; "
             "choose a head that pools, such as model.head=gap for darkcovidnet"
         ) from None

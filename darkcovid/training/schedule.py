@@ -18,12 +18,12 @@ from fastai.callback.training import BnFreeze
 from fastai.learner import Learner
 from torch import nn
 
-from darkcovid.errors import RequestError
+from darkcovid.core.errors import UsageError
 from darkcovid.recipe import Training
-from darkcovid.training.callbacks import Direct, History
-from darkcovid.training.monitor import merits
+from darkcovid.training.callbacks import History, PlainErrorsCallback
+from darkcovid.training.monitor import monitored_values
 
-LOWER_LAYERS = 100  # how many times lower the earliest layers' rate is, once all train: fastai's fine_tune
+BACKBONE_LR_DIVISOR = 100  # how many times lower the earliest layers' rate is, once all train: fastai's fine_tune
 FLAT = 0.75
 BY_EPOCH = ("constant", "exponential")
 
@@ -51,7 +51,7 @@ def phases(training: Training) -> list[Phase]:
     rest = training.epochs - training.unfreeze_after
     return [
         _plain(training, 0, training.unfreeze_after, True, training.lr),
-        _plain(training, training.unfreeze_after, rest, False, slice(training.lr / LOWER_LAYERS, training.lr)),
+        _plain(training, training.unfreeze_after, rest, False, slice(training.lr / BACKBONE_LR_DIVISOR, training.lr)),
     ]
 
 
@@ -59,36 +59,36 @@ def total_epochs(training: Training) -> int:
     return phases(training)[-1].end
 
 
-def refuse_to_freeze_nothing(network: nn.Module, training: Training) -> None:
-    """Raises RequestError when a backbone is to be frozen and there is none."""
+def check_has_backbone(network: nn.Module, training: Training) -> None:
+    """Raises UsageError when a backbone is to be frozen and there is none."""
     if any(phase.frozen for phase in phases(training)) and not hasattr(network, "body"):
-        raise RequestError("training: this network has no backbone to freeze; leave out frozen, unfreeze_after, fine_tune")
+        raise UsageError("training: this network has no backbone to freeze; leave out frozen, unfreeze_after, fine_tune")
 
 
-def freeze(learner: Learner, training: Training, phase: Phase) -> None:
+def apply_freezing(learner: Learner, training: Training, phase: Phase) -> None:
     """Let the parts train that train in `phase`; the optimiser's memory is cleared, as fastai does."""
     if len(phases(training)) > 1 or phase.frozen:
         learner.freeze_to(-1 if phase.frozen else 0)
 
 
-def follow(learner: Learner, training: Training, phase: Phase, callbacks: list, history: History) -> None:
+def run_phase(learner: Learner, training: Training, phase: Phase, callbacks: list, history: History) -> None:
     """Run what is left of a phase."""
-    extra = [StopWhenStale(history, training)]
+    extra = [EarlyStopping(history, training)]
     if training.frozen:
         extra.append(BnFreeze())
     if training.schedule in BY_EPOCH:
-        extra.append(RateByEpoch(history, training))
+        extra.append(EpochLRScheduler(history, training))
     phase.run(learner, [*callbacks, *extra], len(history.rows) - phase.before)
 
 
-def rate_factor(history: History, training: Training) -> float:
+def lr_multiplier(history: History, training: Training) -> float:
     """What the rate of the next epoch is multiplied by: `decay` for each epoch done (`exponential`), `plateau.factor` for
     each time `monitor` had not improved for `plateau.patience` epochs."""
     factor = training.decay ** len(history.rows) if training.schedule == "exponential" else 1.0
     if training.plateau is None:
         return factor
     best, waited = -np.inf, 0
-    for value in merits(history, training.monitor):
+    for value in monitored_values(history, training.monitor):
         improved = value > best
         best, waited = max(best, value), 0 if improved else waited + 1
         if waited == training.plateau.patience:
@@ -96,15 +96,15 @@ def rate_factor(history: History, training: Training) -> float:
     return factor
 
 
-def stale(history: History, training: Training) -> bool:
+def should_stop_early(history: History, training: Training) -> bool:
     """Whether the best epoch by `monitor` is `stop_after` epochs old or older."""
     if training.stop_after is None or not history.rows:
         return False
-    values = merits(history, training.monitor)
+    values = monitored_values(history, training.monitor)
     return len(values) - 1 - int(np.argmax(values)) >= training.stop_after
 
 
-class RateByEpoch(Direct):
+class EpochLRScheduler(PlainErrorsCallback):
     """Sets each epoch's rate from the history so far."""
 
     def __init__(self, history: History, training: Training):
@@ -114,12 +114,12 @@ class RateByEpoch(Direct):
         self.peaks = [group["lr"] for group in self.opt.hypers]
 
     def before_train(self):
-        factor = rate_factor(self.history, self.training)
+        factor = lr_multiplier(self.history, self.training)
         for group, peak in zip(self.opt.hypers, self.peaks, strict=True):
             group["lr"] = peak * factor
 
 
-class StopWhenStale(Direct):
+class EarlyStopping(PlainErrorsCallback):
     """Early stopping, after everything else has seen the epoch."""
 
     order = 70
@@ -128,7 +128,7 @@ class StopWhenStale(Direct):
         self.history, self.asked = history, training
 
     def after_epoch(self):
-        if stale(self.history, self.asked):
+        if should_stop_early(self.history, self.asked):
             raise CancelFitException
 
 
@@ -165,7 +165,7 @@ def _one_cycle_all(training: Training) -> Phase:
     half = training.lr / 2
 
     def run(learner: Learner, callbacks: list, start: int) -> None:
-        rates = slice(half / LOWER_LAYERS, half)
+        rates = slice(half / BACKBONE_LR_DIVISOR, half)
         learner.fit_one_cycle(training.epochs, rates, pct_start=0.3, div=5.0, cbs=callbacks, start_epoch=start)
 
     return Phase(training.freeze_epochs, training.epochs, False, run)

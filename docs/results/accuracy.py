@@ -11,8 +11,8 @@ from pathlib import Path
 from fastai.callback.core import Callback
 from fastai.torch_core import set_seed
 
-from darkcovid.bench import STOCK, trainer, whole_and_crop
-from darkcovid.quiet import silence_known_warnings
+from darkcovid.core.warnings import silence_known_warnings
+from darkcovid.experiment.benchmark import STOCK, trainer, whole_and_crop
 from darkcovid.recipe import load_recipe
 
 

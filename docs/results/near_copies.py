@@ -8,10 +8,10 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from darkcovid.data.duplicates import SIZE, near_pairs, pairs_between
-from darkcovid.data.lookalikes import Views
 from darkcovid.data.manifest import read_manifest
-from darkcovid.data.pixels import whole_picture
+from darkcovid.data.near_duplicates.candidates import Views
+from darkcovid.data.near_duplicates.search import SIZE, near_pairs, pairs_between
+from darkcovid.data.resize import whole_picture
 from tests.data.alterations import COPIES, TOGETHER
 
 

@@ -9,15 +9,15 @@ from torch.nn import functional
 
 from darkcovid.data.augment import (
     Augment,
-    draw_homographies,
-    draw_lighting,
-    erased,
+    apply_lighting,
     homography_grid,
-    lit,
-    rotation,
-    warping,
-    warping_sides,
-    zooming,
+    perspective_matrix,
+    perspective_matrix_by_side,
+    random_erasing,
+    rotation_matrix,
+    sample_homographies,
+    sample_lighting,
+    zoom_matrix,
 )
 from darkcovid.recipe import AUGMENTATIONS, Augmentation
 
@@ -36,13 +36,13 @@ def twice(value):
 @pytest.mark.parametrize(
     ("matrices", "theirs"),
     [
-        (rotation(twice(10.0), (48, 48)), lambda image: image.rotate(draw=10, p=1.0, align_corners=True)),
+        (rotation_matrix(twice(10.0), (48, 48)), lambda image: image.rotate(draw=10, p=1.0, align_corners=True)),
         (
-            zooming(twice(1.2), torch.tensor([[0.4, -0.6]] * 2)),
+            zoom_matrix(twice(1.2), torch.tensor([[0.4, -0.6]] * 2)),
             lambda image: image.zoom(draw=1.2, draw_x=0.7, draw_y=0.2, p=1.0, align_corners=True),
         ),
         (
-            warping(twice(0.15), twice(-0.1)),
+            perspective_matrix(twice(0.15), twice(-0.1)),
             lambda image: image.warp(draw_x=0.15, draw_y=-0.1, p=1.0, align_corners=True),
         ),
     ],
@@ -55,9 +55,9 @@ def test_each_movement_is_fastais(matrices, theirs):
 def test_lighting_is_fastais():
     brightness, contrast = torch.tensor([0.6, 0.4]), torch.tensor([1.25, 0.8])
     bright = TensorImage(IMAGES.clone()).brightness(draw=lambda x: brightness, p=1.0)
-    torch.testing.assert_close(lit(IMAGES, brightness, torch.ones(2)), torch.Tensor(bright), atol=1e-5, rtol=0)
+    torch.testing.assert_close(apply_lighting(IMAGES, brightness, torch.ones(2)), torch.Tensor(bright), atol=1e-5, rtol=0)
     clear = TensorImage(IMAGES.clone()).contrast(draw=lambda x: contrast, p=1.0)
-    torch.testing.assert_close(lit(IMAGES, twice(0.5), contrast), torch.Tensor(clear), atol=1e-5, rtol=0)
+    torch.testing.assert_close(apply_lighting(IMAGES, twice(0.5), contrast), torch.Tensor(clear), atol=1e-5, rtol=0)
 
 
 def test_a_rotation_of_a_wide_image_does_not_shear_it():
@@ -65,20 +65,20 @@ def test_a_rotation_of_a_wide_image_does_not_shear_it():
     square[..., 15:26, 20] = 1
     wide[..., 15:26, 40] = 1
     degrees = torch.tensor([30.0])
-    turned = moved(rotation(degrees, (41, 81)), wide)[..., 20:61]
-    torch.testing.assert_close(turned, moved(rotation(degrees, (41, 41)), square), atol=1e-4, rtol=0)
+    turned = moved(rotation_matrix(degrees, (41, 81)), wide)[..., 20:61]
+    torch.testing.assert_close(turned, moved(rotation_matrix(degrees, (41, 41)), square), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["fastai_default", "strong"])
 def test_draws_stay_in_their_ranges_and_spare_their_share(name):
     preset = AUGMENTATIONS[name]
     torch.manual_seed(0)
-    brightness, contrast = draw_lighting(4000, preset)
+    brightness, contrast = sample_lighting(4000, preset)
     assert 0.5 * (1 - preset.light) <= brightness.min() < brightness.max() <= 0.5 * (1 + preset.light)
     assert 1 - preset.light <= contrast.min() + 1e-6
     assert contrast.max() <= 1 / (1 - preset.light) + 1e-6
     assert (brightness == 0.5).float().mean() == pytest.approx(1 - preset.p_light, abs=0.03)
-    matrices = draw_homographies(4000, (48, 48), preset)
+    matrices = sample_homographies(4000, (48, 48), preset)
     mirrored = (torch.linalg.det(matrices) < 0).float().mean()
     assert mirrored == pytest.approx(preset.flip, abs=0.03)
 
@@ -97,11 +97,11 @@ def symmetric_warp_of_v1(magnitudes):
 
 def test_the_warp_of_fastai_v1_moves_each_side_by_itself_and_all_or_none():
     magnitudes = torch.tensor([[0.2, -0.1, 0.05, 0.15], [-0.2, 0.2, -0.2, 0.2]], dtype=torch.float64)
-    for matrix, drawn in zip(warping_sides(magnitudes.float()).numpy(), magnitudes.tolist(), strict=True):
+    for matrix, drawn in zip(perspective_matrix_by_side(magnitudes.float()).numpy(), magnitudes.tolist(), strict=True):
         np.testing.assert_allclose(matrix, symmetric_warp_of_v1(drawn), atol=1e-5)
     torch.manual_seed(0)
     preset = AUGMENTATIONS["fastai_v1"].model_copy(update={"flip": 0.0, "rotate": 0.0, "zoom": (1.0, 1.0)})
-    matrices = draw_homographies(4000, (48, 48), preset)
+    matrices = sample_homographies(4000, (48, 48), preset)
     corners = torch.tensor([[-1.0, -1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, 1]])
     moved = torch.linalg.solve(matrices, corners.T.expand(4000, 3, 4)).mT  # where the frame's corners come to lie
     moved = moved[..., :2] / moved[..., 2:]
@@ -115,30 +115,30 @@ def test_the_warp_of_fastai_v1_moves_each_side_by_itself_and_all_or_none():
     assert correlations.abs().max() < 0.06
     areas = (2 + drawn[warped][:, :2].sum(1)) * (2 + drawn[warped][:, 2:].sum(1)) / 4
     assert 0.66 < areas.min() < 0.82 and 1.2 < areas.max() < 1.44
-    order = draw_homographies(500, (48, 48), AUGMENTATIONS["fastai_v1"].model_copy(update={"p_affine": 1.0, "flip": 0.0}))
+    order = sample_homographies(500, (48, 48), AUGMENTATIONS["fastai_v1"].model_copy(update={"p_affine": 1.0, "flip": 0.0}))
     assert (order[:, 2, :2].abs() > 0).any(1).all()
 
 
 def test_erasing_replaces_patches_of_some_images_and_of_none_when_not_asked():
     images = torch.full((200, 1, 32, 32), 2.0)
     torch.manual_seed(0)
-    touched = (erased(images.clone(), 0.3) != 2.0).flatten(1).any(1).float().mean()
+    touched = (random_erasing(images.clone(), 0.3) != 2.0).flatten(1).any(1).float().mean()
     assert touched == pytest.approx(0.3, abs=0.1)
-    assert erased(images, 0.0) is images
+    assert random_erasing(images, 0.0) is images
 
 
 def test_keras_shifts_spans_and_shears_stay_in_their_ranges():
     """What is seen of the picture: spans 0.5 to 1.5 of it along each axis by itself, moved by up to 0.15 of its sides."""
     torch.manual_seed(0)
     wanted = AUGMENTATIONS["basic_cnn_first"].model_copy(update={"rotate": 0.0, "flip": 0.0})
-    matrices = draw_homographies(4000, (48, 48), wanted)
+    matrices = sample_homographies(4000, (48, 48), wanted)
     across, down = matrices[:, 0, 0], matrices[:, 1, 1]
     for span in (across, down):
         assert 0.5 <= span.min() < 0.51
         assert 1.49 < span.max() <= 1.5
     assert abs(torch.corrcoef(torch.stack([across, down]))[0, 1]) < 0.1
     assert matrices[:, :2, 2].abs().max() <= 0.3 + 1e-6
-    sheared = draw_homographies(1000, (48, 48), AUGMENTATIONS["three_layer_cnn"].model_copy(update={"span": (1.0, 1.0)}))
+    sheared = sample_homographies(1000, (48, 48), AUGMENTATIONS["three_layer_cnn"].model_copy(update={"span": (1.0, 1.0)}))
     assert 0 < sheared[:, 0, 1].abs().max() <= 0.2 * 3.1416 / 180 + 1e-6
 
 

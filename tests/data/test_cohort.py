@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkcovid.data.cohort import classification_cohort, lung_mask_cohort
+from darkcovid.core.errors import DataError, UsageError
+from darkcovid.data.cohort import load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.phantom import phantom_manifest
 from darkcovid.data.verify import verify
-from darkcovid.errors import DataError, RequestError
 from darkcovid.recipe import Data, Phantom, Split
 
 from ..conftest import SMALL
@@ -27,32 +27,32 @@ def test_sides_share_no_patient_and_labels_follow_the_classes(cohort):
 
 
 def test_classes_select_rows_and_give_the_order(phantom_data, cache_dir):
-    binary = classification_cohort(phantom_data.model_copy(update={"classes": ("no_finding", "covid")}), cache_dir)
+    binary = load_classification_cohort(phantom_data.model_copy(update={"classes": ("no_finding", "covid")}), cache_dir)
     assert set(binary.rows.label) == {"covid", "no_finding"}
     assert (binary.labels == (binary.rows.label == "covid")).all()
 
 
 def test_a_class_without_images_and_an_unknown_dataset_are_refused(phantom_data, cache_dir):
-    with pytest.raises(RequestError, match=r"data\.classes: no image is labelled 'flu'; labels in the manifest: covid"):
-        classification_cohort(phantom_data.model_copy(update={"classes": ("covid", "flu")}), cache_dir)
-    with pytest.raises(RequestError, match=r"data\.dataset: no row belongs to 'nih'; datasets in the manifest: phantom"):
-        classification_cohort(phantom_data.model_copy(update={"dataset": "nih"}), cache_dir)
+    with pytest.raises(UsageError, match=r"data\.classes: no image is labelled 'flu'; labels in the manifest: covid"):
+        load_classification_cohort(phantom_data.model_copy(update={"classes": ("covid", "flu")}), cache_dir)
+    with pytest.raises(UsageError, match=r"data\.dataset: no row belongs to 'nih'; datasets in the manifest: phantom"):
+        load_classification_cohort(phantom_data.model_copy(update={"dataset": "nih"}), cache_dir)
 
 
 @pytest.mark.parametrize(("share", "side"), [(0.001, "validation"), (0.999, "training")])
 def test_a_split_that_leaves_a_side_empty_is_refused(phantom_data, cache_dir, share, side):
     split = Split(method="stratified_random", valid=share)
-    with pytest.raises(RequestError, match=rf"data\.split: .* on the {side} side"):
-        classification_cohort(phantom_data.model_copy(update={"split": split}), cache_dir)
+    with pytest.raises(UsageError, match=rf"data\.split: .* on the {side} side"):
+        load_classification_cohort(phantom_data.model_copy(update={"split": split}), cache_dir)
 
 
 def test_one_bad_image_is_set_aside_with_its_reason_and_the_others_keep_their_sides(on_disk, tmp_path):
     folder, manifest, data = on_disk
     data = data.model_copy(update={"max_bad": 0.05})
-    before = classification_cohort(data, tmp_path)
+    before = load_classification_cohort(data, tmp_path)
     broken = manifest.rows.path[3]
     (folder / broken).write_bytes(b"not an image")
-    after = classification_cohort(data, tmp_path)
+    after = load_classification_cohort(data, tmp_path)
     assert [(bad.path, bad.reason) for bad in after.bad] == [(broken, "its checksum is not the manifest's")]
     assert after.rows.path.tolist() == [path for path in before.rows.path if path != broken]
     np.testing.assert_array_equal(after.valid, np.delete(before.valid, 3))
@@ -62,7 +62,7 @@ def test_more_bad_images_than_allowed_stop_the_run(on_disk, tmp_path):
     folder, manifest, data = on_disk
     (folder / manifest.rows.path[0]).write_bytes(b"")
     with pytest.raises(DataError, match=r"1 of \d+ images cannot be used \(0 missing\).*raise data\.max_bad"):
-        classification_cohort(data, tmp_path)
+        load_classification_cohort(data, tmp_path)
 
 
 def test_missing_files_are_named_with_the_command_that_fetches_them(on_disk, tmp_path):
@@ -70,28 +70,28 @@ def test_missing_files_are_named_with_the_command_that_fetches_them(on_disk, tmp
     for path in manifest.rows.path:
         (folder / path).unlink()
     with pytest.raises(DataError, match=rf"{manifest.rows.path[0]} \(missing\); fetch them with `darkcovid data fetch"):
-        classification_cohort(data, tmp_path)
+        load_classification_cohort(data, tmp_path)
 
 
 def test_a_file_without_a_recorded_checksum_is_used(on_disk, tmp_path):
     folder, manifest, data = on_disk
     manifest.rows.assign(sha256="").to_csv(folder / "manifest.csv", index=False)
-    assert classification_cohort(data, tmp_path).bad == ()
+    assert load_classification_cohort(data, tmp_path).bad == ()
 
 
 def test_patients_that_are_not_known_are_groups_of_their_own(on_disk, tmp_path):
     folder, manifest, data = on_disk
     manifest.rows.assign(patient_id="").to_csv(folder / "manifest.csv", index=False)
-    cohort = classification_cohort(data, tmp_path)
+    cohort = load_classification_cohort(data, tmp_path)
     assert cohort.patients.nunique() == len(cohort)
 
 
 def test_a_lung_mask_cohort_needs_masks(on_disk, tmp_path):
     folder, manifest, data = on_disk
-    assert len(lung_mask_cohort(data, tmp_path)) == len(manifest.rows)
+    assert len(load_segmentation_cohort(data, tmp_path)) == len(manifest.rows)
     manifest.rows.assign(lung_mask="").to_csv(folder / "manifest.csv", index=False)
-    with pytest.raises(RequestError, match="no row has a lung_mask"):
-        lung_mask_cohort(data, tmp_path)
+    with pytest.raises(UsageError, match="no row has a lung_mask"):
+        load_segmentation_cohort(data, tmp_path)
 
 
 def test_verify_finds_every_kind_of_fault(on_disk):
@@ -116,7 +116,7 @@ def test_verify_finds_every_kind_of_fault(on_disk):
 
 @pytest.mark.real_data
 def test_the_real_cohort_splits_by_patient_as_counted_once(real_data, cache_dir):
-    cohort = classification_cohort(Data(manifest=str(real_data / "ozturk512" / "manifest.csv")), cache_dir)
+    cohort = load_classification_cohort(Data(manifest=str(real_data / "ozturk512" / "manifest.csv")), cache_dir)
     assert len(cohort) == 1124
     assert cohort.counts() == {
         "train": {"covid": 99, "no_finding": 398, "pneumonia": 399},
@@ -130,7 +130,7 @@ def test_the_folds_of_a_cohort_cover_it_without_overlap(cache_dir):
     sides = []
     for fold in (1, 2, 3):
         split = data.split.model_copy(update={"folds": 3, "fold": fold})
-        sides.append(lung_mask_cohort(data.model_copy(update={"split": split}), cache_dir).valid)
+        sides.append(load_segmentation_cohort(data.model_copy(update={"split": split}), cache_dir).valid)
     assert (np.sum(sides, axis=0) == 1).all()
 
 
@@ -139,7 +139,7 @@ def test_the_size_of_every_image_is_known_and_follows_it(on_disk, tmp_path):
     Image.new("L", (31, 57)).save(folder / manifest.rows.path[2])
     rows = manifest.rows.assign(sha256="")
     rows.to_csv(folder / "manifest.csv", index=False)
-    cohort = classification_cohort(data, tmp_path)
+    cohort = load_classification_cohort(data, tmp_path)
     assert cohort.sizes.tolist() == [list(Image.open(file).size) for file in cohort.files]
     assert cohort.sizes[2].tolist() == [31, 57]
     assert cohort.take(np.array([5, 2])).sizes.tolist() == [cohort.sizes[5].tolist(), [31, 57]]
@@ -154,8 +154,8 @@ def test_a_label_that_is_a_class_but_for_its_spelling_is_refused(phantom_data, c
     manifest = tmp_path / "manifest.csv"
     rows.to_csv(manifest, index=False)
     data = phantom_data.model_copy(update={"manifest": str(manifest), "root": str(cohort.manifest.roots[0]), "classes": classes})
-    with pytest.raises(RequestError, match=f"{len(covid[::3])} rows say '{spelling}', which is the class 'covid' but"):
-        classification_cohort(data, cache_dir)
+    with pytest.raises(UsageError, match=f"{len(covid[::3])} rows say '{spelling}', which is the class 'covid' but"):
+        load_classification_cohort(data, cache_dir)
 
 
 def test_rows_of_no_class_are_counted_by_their_label(phantom_data, cohort, cache_dir, tmp_path):
@@ -165,6 +165,6 @@ def test_rows_of_no_class_are_counted_by_their_label(phantom_data, cohort, cache
     manifest = tmp_path / "manifest.csv"
     rows.to_csv(manifest, index=False)
     update = {"manifest": str(manifest), "root": str(cohort.manifest.roots[0]), "classes": ("covid", "no_finding")}
-    counted = classification_cohort(phantom_data.model_copy(update=update), cache_dir)
+    counted = load_classification_cohort(phantom_data.model_copy(update=update), cache_dir)
     assert counted.excluded_by_label == {"sars": int((cohort.rows.label == "pneumonia").sum()), "": 2}
     assert cohort.excluded_by_label == {}

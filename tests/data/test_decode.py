@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkcovid.data.decode import decode_grayscale
-from darkcovid.errors import DataError
+from darkcovid.core.errors import DataError
+from darkcovid.data.decode import load_grayscale_array
 
 RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
 
@@ -11,7 +11,7 @@ RAMP = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (48, 1))
 def saved(tmp_path, image, name="image.png", **options):
     path = tmp_path / name
     image.save(path, **options)
-    return decode_grayscale(path)
+    return load_grayscale_array(path)
 
 
 def test_eight_bit_grayscale_png_is_returned_as_it_is(tmp_path):
@@ -76,15 +76,15 @@ def test_a_truncated_file_is_refused(tmp_path, name, keep):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
     with pytest.raises(DataError, match=r"image\.(png|jpg)"):
-        decode_grayscale(path)
+        load_grayscale_array(path)
 
 
 def test_other_formats_and_missing_files_are_refused_by_name(tmp_path):
     Image.fromarray(RAMP).save(tmp_path / "a.png", format="BMP")
     with pytest.raises(DataError, match="not a PNG, JPEG or DICOM"):
-        decode_grayscale(tmp_path / "a.png")
+        load_grayscale_array(tmp_path / "a.png")
     with pytest.raises(DataError, match="no such file"):
-        decode_grayscale(tmp_path / "b.png")
+        load_grayscale_array(tmp_path / "b.png")
 
 
 def test_an_image_beyond_the_pixel_cap_is_refused_before_it_is_decoded(tmp_path, monkeypatch):

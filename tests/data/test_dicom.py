@@ -17,9 +17,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from darkcovid.data.decode import bytes_grayscale
-from darkcovid.data.images import find_images, open_image
-from darkcovid.errors import DataError
+from darkcovid.core.errors import DataError
+from darkcovid.data.decode import load_grayscale_bytes
+from darkcovid.inference.image_files import find_images, open_image
 
 STORED = np.linspace(0, 4095, 48 * 64).reshape(48, 64).round().astype(np.uint16)
 
@@ -50,7 +50,7 @@ def written(made):
 
 
 def shown(made):
-    return np.asarray(bytes_grayscale(written(made), "x.dcm"))
+    return np.asarray(load_grayscale_bytes(written(made), "x.dcm"))
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_what_says_too_little_is_refused_with_the_cause_and_without_advice(tags,
     for name, value in tags.items():
         setattr(made, name, value)
     with pytest.raises(DataError, match=words) as refusal:
-        bytes_grayscale(written(made), "x.dcm")
+        load_grayscale_bytes(written(made), "x.dcm")
     assert "install" not in str(refusal.value)
 
 
@@ -278,12 +278,12 @@ def test_neither_preamble_nor_syntax_is_needed_where_pixels_are_plain(syntax):
     # fault 20
     right = (STORED / 4095 * 255).round()
     content = written(dataset(syntax=syntax))
-    np.testing.assert_array_equal(np.asarray(bytes_grayscale(content[132:], "IM1")), right)
+    np.testing.assert_array_equal(np.asarray(load_grayscale_bytes(content[132:], "IM1")), right)
     with_meta, bare = pydicom.dcmread(io.BytesIO(content)), io.BytesIO()
     with_meta.file_meta = FileMetaDataset()
     little, implicit = syntax != ExplicitVRBigEndian, syntax == ImplicitVRLittleEndian
     pydicom.dcmwrite(bare, with_meta, little_endian=little, implicit_vr=implicit, enforce_file_format=False)
-    np.testing.assert_array_equal(np.asarray(bytes_grayscale(bare.getvalue(), "IM1")), right)
+    np.testing.assert_array_equal(np.asarray(load_grayscale_bytes(bare.getvalue(), "IM1")), right)
 
 
 def test_compressed_pixels_without_a_syntax_are_refused():
@@ -292,7 +292,7 @@ def test_compressed_pixels_without_a_syntax_are_refused():
     content = written(made)
     nameless = content.replace(b"UI\x14\x001.2.840.10008.1.2.5\0", b"UI\x14\x00" + b"\0" * 20)
     with pytest.raises(DataError, match="a DICOM without TransferSyntaxUID, and its pixels are compressed"):
-        bytes_grayscale(nameless, "x.dcm")
+        load_grayscale_bytes(nameless, "x.dcm")
 
 
 def test_a_missing_decoder_is_named_where_one_is_missing(monkeypatch):
@@ -302,7 +302,7 @@ def test_a_missing_decoder_is_named_where_one_is_missing(monkeypatch):
     monkeypatch.setattr(decoder, "_available", {})
     monkeypatch.setattr(decoder, "_unavailable", {"gdcm": ("gdcm>=3.0.10",)})
     with pytest.raises(DataError, match=r"a decoder is missing: install `darkcovid\[dicom\]`"):
-        bytes_grayscale(written(made), "x.dcm")
+        load_grayscale_bytes(written(made), "x.dcm")
 
 
 def test_colour_goes_through_luma():
@@ -332,22 +332,22 @@ def test_a_lookup_table_spans_the_bits_that_its_entries_use():
 )
 def test_what_cannot_be_shown_is_refused(change, words):
     with pytest.raises(DataError, match=words):
-        bytes_grayscale(written(dataset(**change)), "x.dcm")
+        load_grayscale_bytes(written(dataset(**change)), "x.dcm")
 
 
 def test_no_pixels_and_no_file():
     empty = dataset()
     del empty.PixelData
     with pytest.raises(DataError, match=r"x\.dcm: a DICOM without pixels"):
-        bytes_grayscale(written(empty), "x.dcm")
+        load_grayscale_bytes(written(empty), "x.dcm")
     with pytest.raises(DataError, match=r"x\.dcm: this DICOM cannot be decoded"):
-        bytes_grayscale(written(dataset())[:-20], "x.dcm")
+        load_grayscale_bytes(written(dataset())[:-20], "x.dcm")
 
 
 def test_a_deflated_bomb_is_refused(monkeypatch):
-    monkeypatch.setattr("darkcovid.data.dicom.MOST_INFLATED", 1000)
+    monkeypatch.setattr("darkcovid.data.dicom.MAX_INFLATED_BYTES", 1000)
     with pytest.raises(DataError, match="unpacks to more than"):
-        bytes_grayscale(written(dataset(syntax=DeflatedExplicitVRLittleEndian)), "x.dcm")
+        load_grayscale_bytes(written(dataset(syntax=DeflatedExplicitVRLittleEndian)), "x.dcm")
 
 
 def test_folders_hold_dicom_too(tmp_path):

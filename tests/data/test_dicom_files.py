@@ -6,8 +6,8 @@ import numpy as np
 import pydicom
 import pytest
 
-from darkcovid.data.decode import decode_grayscale, open_grayscale
-from darkcovid.errors import DataError
+from darkcovid.core.errors import DataError
+from darkcovid.data.decode import load_grayscale, load_grayscale_array
 
 FOLDER = Path(pydicom.__path__[0]) / "data"
 REFUSED = {
@@ -72,14 +72,14 @@ def test_a_bundled_file_is_right_or_refused_with_the_cause(path):
     if cause is None and not (pixels and size):
         cause = "without pixels|not a PNG, JPEG or DICOM image"
     if cause is None:
-        np.testing.assert_allclose(decode_grayscale(path), rendered(path), atol=1.2)
+        np.testing.assert_allclose(load_grayscale_array(path), rendered(path), atol=1.2)
         return
     with pytest.raises(DataError, match=cause) as refusal:
-        open_grayscale(path)
+        load_grayscale(path)
     assert "darkcovid[dicom]" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(("plain", "other", "most"), SAME)
 def test_the_same_picture_is_the_same_gray_however_it_is_stored(plain, other, most):
-    first, second = (decode_grayscale(FOLDER / "test_files" / name).astype(int) for name in (plain, other))
+    first, second = (load_grayscale_array(FOLDER / "test_files" / name).astype(int) for name in (plain, other))
     assert np.abs(first - second).max() <= most

@@ -2,9 +2,9 @@
 
 import pytest
 
+from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.cohort import open_manifest
 from darkcovid.data.external import COPY, FILTERED, KNOWN_PATIENT, OTHER_LABEL, external_sets
-from darkcovid.errors import DataError, RequestError
 from darkcovid.recipe import Data, External, Phantom
 
 ELSEWHERE = Phantom(patients=18, image_size=64, seed=99)
@@ -60,13 +60,13 @@ def test_what_the_cohort_has_seen_is_left_out(phantom_data, cohort, cache_dir, t
     copies = phantom_data.model_copy(
         update={"external": (External(manifest="phantom", phantom=phantom_data.phantom, patients="other"),)}
     )
-    with pytest.raises(RequestError, match=rf"data.external: phantom: no image is left .*{len(cohort)} images: {COPY}"):
+    with pytest.raises(UsageError, match=rf"data.external: phantom: no image is left .*{len(cohort)} images: {COPY}"):
         external_sets(copies, cohort, cache_dir)
 
 
 def test_other_peoples_numbers_are_not_the_cohorts_patients(phantom_data, cohort, cache_dir):
     same = phantom_data.model_copy(update={"external": (External(manifest="phantom", phantom=ELSEWHERE),)})
-    with pytest.raises(RequestError, match="patients: other"):
+    with pytest.raises(UsageError, match="patients: other"):
         external_sets(same, cohort, cache_dir)
     other = same.model_copy(update={"external": (same.external[0].model_copy(update={"patients": "other"}),)})
     (found,) = external_sets(other, cohort, cache_dir)
@@ -78,7 +78,7 @@ def test_a_missing_file_or_column_is_named_with_its_set(phantom_data, cohort, ca
     with pytest.raises(DataError, match=r"data.external: hospital: .*missing"):
         external_sets(data, cohort, cache_dir)
     data = hospital(phantom_data, cache_dir, tmp_path, where={"vew": ("PA",)})
-    with pytest.raises(RequestError, match=r"data.external: hospital: data.where.vew"):
+    with pytest.raises(UsageError, match=r"data.external: hospital: data.where.vew"):
         external_sets(data, cohort, cache_dir)
 
 

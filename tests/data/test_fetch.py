@@ -16,18 +16,26 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from darkcovid.data.download import BLOCK, Manners, Refused, Wanted, download, is_local, refuse_redirect
-from darkcovid.data.fetch import Watcher, fetch
+from darkcovid.core.errors import UsageError
+from darkcovid.data.download.fetch import DownloadListener, fetch
+from darkcovid.data.download.http import (
+    BLOCK_BYTES,
+    DownloadError,
+    DownloadPolicy,
+    RemoteFile,
+    check_redirect,
+    download,
+    is_local,
+)
 from darkcovid.data.manifest import Manifest
-from darkcovid.errors import RequestError
-from darkcovid.report.fetching import FetchProgress
+from darkcovid.report.download_progress import FetchProgress
 
 from .conftest import serving
 
 PIXELS = bytes(range(256)) * 2000
 SHA = hashlib.sha256(PIXELS).hexdigest()
 THIRD = len(PIXELS) // 3 + 1
-QUICK = Manners(seconds=0.5, pause=0.01)
+QUICK = DownloadPolicy(seconds=0.5, pause=0.01)
 
 
 class Wicked(BaseHTTPRequestHandler):
@@ -143,7 +151,7 @@ def wicked():
 def get(wicked, tmp_path):
     def get(way, sha256=SHA, length=None, manners=QUICK):
         came = []
-        wanted = Wanted(f"{wicked.address}/{way}", tmp_path / "data" / "x.png", sha256, length)
+        wanted = RemoteFile(f"{wicked.address}/{way}", tmp_path / "data" / "x.png", sha256, length)
         size = download(wanted, manners, came.append)
         assert size == sum(came) == len(wanted.target.read_bytes())
         assert [path.name for path in wanted.target.parent.iterdir()] == ["x.png"]
@@ -157,7 +165,7 @@ def test_it_comes_whole_whatever_the_server_does_on_the_way(get, wicked, way):
     assert get(way) == PIXELS
     starts = [int(asked.removeprefix("bytes=").rstrip("-")) for _, asked in wicked.seen if asked]
     if way == "drops":  # less than a block of each try is lost
-        assert all(0 <= (number + 1) * THIRD - start < 2 * (number + 1) * BLOCK for number, start in enumerate(starts))
+        assert all(0 <= (number + 1) * THIRD - start < 2 * (number + 1) * BLOCK_BYTES for number, start in enumerate(starts))
         assert len(starts) in (2, 3)
     if way == "stalls":
         assert 0 < starts[0] < starts[1] <= 40_000
@@ -175,33 +183,33 @@ def test_it_comes_whole_whatever_the_server_does_on_the_way(get, wicked, way):
     ],
 )
 def test_what_cannot_be_had_is_told_and_not_kept(get, wicked, tmp_path, way, words, requests):
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(DownloadError, match=words):
         get(way)
     assert len(wicked.seen) == requests
     assert not (tmp_path / "data" / "x.png").exists()
 
 
 def test_a_length_that_is_known_is_held_to(get, tmp_path):
-    with pytest.raises(Refused, match="longer than 100000 bytes, its length in the manifest"):
+    with pytest.raises(DownloadError, match="longer than 100000 bytes, its length in the manifest"):
         get("good", length=100_000)
-    with pytest.raises(Refused, match="broke off after 512000 of 600000 bytes"):
+    with pytest.raises(DownloadError, match="broke off after 512000 of 600000 bytes"):
         get("good", sha256="", length=600_000)
-    with pytest.raises(Refused, match="longer than 1000000 bytes, the most that is taken"):
+    with pytest.raises(DownloadError, match="longer than 1000000 bytes, the most that is taken"):
         get("endless", sha256="", manners=replace(QUICK, most_bytes=1_000_000))
     assert not (tmp_path / "data" / "x.png").exists()
 
 
 def test_a_later_call_goes_on_where_an_earlier_one_broke_off(get, wicked):
-    with pytest.raises(Refused):
+    with pytest.raises(DownloadError):
         get("drops", manners=replace(QUICK, tries=1))
     wicked.seen.clear()
     assert get("good") == PIXELS
     ((path, asked),) = wicked.seen
-    assert path == "/good" and THIRD - BLOCK < int(asked.removeprefix("bytes=").rstrip("-")) <= THIRD
+    assert path == "/good" and THIRD - BLOCK_BYTES < int(asked.removeprefix("bytes=").rstrip("-")) <= THIRD
 
 
 def test_without_a_checksum_nothing_old_is_gone_on_with(get, wicked):
-    with pytest.raises(Refused):
+    with pytest.raises(DownloadError):
         get("drops", sha256="", length=len(PIXELS), manners=replace(QUICK, tries=1))
     wicked.seen.clear()
     assert get("good", sha256="") == PIXELS
@@ -220,12 +228,12 @@ def test_redirects_are_followed_only_to_where_they_may_lead(get, wicked):
         ("http://[::1]/x", "a local address"),
         ("http://10.0.0.1/x", "a local address"),
     ):
-        with pytest.raises(Refused, match=words):
+        with pytest.raises(DownloadError, match=words):
             get(f"to?{target}")
-    with pytest.raises(Refused, match="more than 5 redirects"):
+    with pytest.raises(DownloadError, match="more than 5 redirects"):
         get("to?" + "/to?" * 9 + "/good")
-    with pytest.raises(Refused, match="redirected to http"):
-        refuse_redirect("https://example.org/x", "http://example.org/x")
+    with pytest.raises(DownloadError, match="redirected to http"):
+        check_redirect("https://example.org/x", "http://example.org/x")
     assert is_local("0.0.0.0") and is_local("192.168.1.1") and not is_local("1.1.1.1")
 
 
@@ -238,7 +246,7 @@ def test_a_manifest_s_missing_files_are_fetched_to_their_places_and_the_rest_is_
     files = [(f"a/{i}.png", f"{wicked.address}/good?{i}", SHA, str(len(PIXELS))) for i in range(20)]
     bad = [("b/0.png", "", "", ""), ("b/1.png", f"file://{tmp_path}", "", ""), ("b/2.png", f"{wicked.address}/gone", SHA, "")]
     told, begun = [], []
-    watcher = Watcher(begin=lambda *what: begun.append(what), file=told.append)
+    watcher = DownloadListener(begin=lambda *what: begun.append(what), file=told.append)
     wanted = manifest(tmp_path, *files, *bad)
     fetched = fetch(wanted, tmp_path / "data", watcher, QUICK)
     assert [one.path for one in fetched] == [path for path, *_ in (*files, *bad)]
@@ -266,14 +274,14 @@ def test_no_link_leads_out_of_the_data_folder(tmp_path, wicked):
 def test_two_fetches_into_one_folder_are_kept_apart(tmp_path, wicked):
     (tmp_path / "data").mkdir()
     wanted = manifest(tmp_path, ("x.png", f"{wicked.address}/good", SHA, ""))
-    with filelock.FileLock(tmp_path / "data" / ".fetch.lock"), pytest.raises(RequestError, match="another fetch is at work"):
+    with filelock.FileLock(tmp_path / "data" / ".fetch.lock"), pytest.raises(UsageError, match="another fetch is at work"):
         fetch(wanted, tmp_path / "data", manners=QUICK)
     assert fetch(wanted, tmp_path / "data", manners=QUICK)[0].fault is None
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, wicked):
     (tmp_path / "data").write_text("a file")
-    with pytest.raises(RequestError, match="cannot be written"):
+    with pytest.raises(UsageError, match="cannot be written"):
         fetch(manifest(tmp_path, ("x.png", f"{wicked.address}/good", SHA, "")), tmp_path / "data")
 
 
@@ -285,7 +293,7 @@ def test_a_log_tells_every_file_and_what_is_left_and_needs_no_torch(tmp_path, wi
     lines = text.getvalue().splitlines()
     assert len(lines) == 4 and any(line.startswith("1/4 ") for line in lines)
     assert any("fetched, 512.0 kB; " in line and " of 2.5 MB, " in line and line.endswith(" left") for line in lines)
-    code = "import sys, darkcovid.report.fetching; assert not {'torch', 'fastai'} & set(sys.modules)"
+    code = "import sys, darkcovid.report.download_progress; assert not {'torch', 'fastai'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

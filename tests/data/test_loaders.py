@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from darkcovid.data.loaders import array_loaders, balanced
-from darkcovid.data.normalise import Fixed, training_scale
+from darkcovid.data.loaders import array_loaders, oversample_rows
+from darkcovid.data.normalize import Normalize, training_scale
 from darkcovid.recipe import AUGMENTATIONS
 
 CPU = torch.device("cpu")
-UNIT = Fixed()
+UNIT = Normalize()
 
 
 def loaders(cohort, pixels, **options):
@@ -75,7 +75,7 @@ def test_a_cohort_smaller_than_a_batch_still_trains(cohort, pixels):
 
 def test_rarer_classes_come_as_often_as_the_largest_when_oversampled(cohort, pixels):
     rows, labels = np.arange(10), np.array([0] * 6 + [1] * 3 + [2])
-    often = balanced(rows, labels)
+    often = oversample_rows(rows, labels)
     assert np.bincount(labels[often]).tolist() == [6, 6, 6]
     assert set(often) == set(rows)
     dls = loaders(cohort, pixels, oversample=True, batch_size=1000)

@@ -2,10 +2,10 @@ import unicodedata
 
 import pytest
 
+from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.describe import describe
 from darkcovid.data.manifest import read_manifest
 from darkcovid.data.sides import patient_groups
-from darkcovid.errors import DataError, RequestError
 
 HEADER = "dataset,path,label,patient_id\n"
 
@@ -53,7 +53,7 @@ def test_a_byte_order_mark_and_windows_lines_do_no_harm(write):
     ],
 )
 def test_an_unusable_manifest_is_refused_with_the_row(write, text, words):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         read_manifest(write(text))
     assert words in str(caught.value)
 
@@ -162,7 +162,7 @@ def test_what_is_no_csv_is_damaged_data(write, tmp_path):
         read_manifest(write('path,label,patient_id\n"unclosed'))
     with pytest.raises(DataError):
         read_manifest(write(HEADER + "a,é.png,covid,1\n", encoding="latin-1"))
-    with pytest.raises(RequestError, match="no such file"):
+    with pytest.raises(UsageError, match="no such file"):
         read_manifest(tmp_path / "absent.csv")
 
 

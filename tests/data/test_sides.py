@@ -2,10 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from darkcovid.data.cohort import classification_cohort
-from darkcovid.data.sides import image_names, split_sides
-from darkcovid.data.split import half_up
-from darkcovid.errors import RequestError
+from darkcovid.core.errors import UsageError
+from darkcovid.data.cohort import load_classification_cohort
+from darkcovid.data.sides import assign_splits, image_ids
+from darkcovid.data.split import round_half_up
 from darkcovid.recipe import Split
 
 LABELS = pd.Series(["a"] * 146 + ["b"] * 146)
@@ -13,7 +13,7 @@ ROWS = pd.DataFrame({"dataset": "d", "path": [f"{i}.png" for i in range(292)], "
 
 
 def sides(rows=ROWS, labels=LABELS, **split):
-    return split_sides(rows, labels, Split(**split))
+    return assign_splits(rows, labels, Split(**split))
 
 
 def test_the_sizes_of_system_c():
@@ -31,7 +31,7 @@ def test_the_sizes_of_system_a(images, valid):
 
 
 def test_halves_are_rounded_up():
-    assert [half_up(number) for number in (32.5, 33.5, 32.4, 0.5)] == [33, 34, 32, 1]
+    assert [round_half_up(number) for number in (32.5, 33.5, 32.4, 0.5)] == [33, 34, 32, 1]
 
 
 def test_no_patient_is_on_two_sides_when_a_test_side_is_held_out():
@@ -62,18 +62,18 @@ def test_a_column_may_say_the_side():
     rows = ROWS.assign(split=["train"] * 200 + ["valid"] * 60 + ["test"] * 32)
     valid, test = sides(rows, method="by_column")
     assert (valid.sum(), test.sum()) == (60, 32)
-    with pytest.raises(RequestError, match=r"data\.split\.column: the manifest has no column 'spilt'; did you mean 'split'"):
+    with pytest.raises(UsageError, match=r"data\.split\.column: the manifest has no column 'spilt'; did you mean 'split'"):
         sides(rows, method="by_column", column="spilt")
-    with pytest.raises(RequestError, match="holds 'dev'"):
+    with pytest.raises(UsageError, match="holds 'dev'"):
         sides(rows.assign(split="dev"), method="by_column")
 
 
 def test_names_tell_datasets_apart():
-    assert image_names(ROWS)[0] == "d/0.png"
+    assert image_ids(ROWS)[0] == "d/0.png"
 
 
 def cohort_of(phantom_data, cache_dir, **data):
-    return classification_cohort(phantom_data.model_copy(update=data), cache_dir)
+    return load_classification_cohort(phantom_data.model_copy(update=data), cache_dir)
 
 
 def test_the_class_rest_is_everything_else(phantom_data, cache_dir):
@@ -95,15 +95,15 @@ def test_only_rows_whose_columns_hold_what_is_wanted(phantom_data, cache_dir):
     cohort = cohort_of(phantom_data, cache_dir, where={"patient_id": few, "view": ("PA", "AP")})
     assert set(cohort.patients) == set(few)
     assert len(cohort) == everyone.patients.isin(few).sum() < len(everyone)
-    with pytest.raises(RequestError, match=r"data\.where\.veiw: the manifest has no such column; did you mean 'view'"):
+    with pytest.raises(UsageError, match=r"data\.where\.veiw: the manifest has no such column; did you mean 'view'"):
         cohort_of(phantom_data, cache_dir, where={"veiw": ("PA",)})
-    with pytest.raises(RequestError, match=r"data\.classes: no image is labelled 'covid' where"):
+    with pytest.raises(UsageError, match=r"data\.classes: no image is labelled 'covid' where"):
         cohort_of(phantom_data, cache_dir, where={"view": ("L",)})
 
 
 def test_a_class_missing_from_a_fold_is_named(phantom_data, cache_dir):
     with pytest.raises(
-        RequestError, match=r"data\.split: stratified_group with fold \d+ of 20 .* leaves no image of '\w+' on the validation"
+        UsageError, match=r"data\.split: stratified_group with fold \d+ of 20 .* leaves no image of '\w+' on the validation"
     ):
         for fold in range(1, 21):
             cohort_of(phantom_data, cache_dir, split=Split(folds=20, fold=fold))

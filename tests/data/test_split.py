@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from darkcovid.data.split import (
-    counted_split,
-    hash_order,
+    evenly_spaced,
+    hash_shuffle,
+    n_per_class_split,
+    per_class_targets,
     random_folds,
     random_split,
-    shares,
-    spread,
     stratified_group_folds,
     stratified_group_split,
     stratified_random_split,
@@ -24,13 +24,13 @@ def test_the_order_is_the_same_on_any_machine():
     import hashlib
 
     digests = {name: hashlib.sha256(f"41:{name}".encode()).hexdigest() for name in "abcde"}
-    assert hash_order("abcde", 41) == sorted("abcde", key=digests.get)
-    assert hash_order("edcba", 41) == hash_order("abcde", 41)
+    assert hash_shuffle("abcde", 41) == sorted("abcde", key=digests.get)
+    assert hash_shuffle("edcba", 41) == hash_shuffle("abcde", 41)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_group_split_never_parts_a_patient_and_keeps_class_shares(seed):
-    side = stratified_group_split(LABELS, GROUPS, shares(LABELS, 0.2), seed)
+    side = stratified_group_split(LABELS, GROUPS, per_class_targets(LABELS, 0.2), seed)
     train = {group for group, valid in zip(GROUPS, side, strict=True) if not valid}
     assert train.isdisjoint(group for group, valid in zip(GROUPS, side, strict=True) if valid)
     counts = Counter(label for label, valid in zip(LABELS, side, strict=True) if valid)
@@ -41,16 +41,16 @@ def test_a_group_split_never_parts_a_patient_and_keeps_class_shares(seed):
 def test_patients_with_images_in_two_classes_stay_together():
     labels = ["a", "b"] * 50
     groups = [f"p{index // 2}" for index in range(100)]
-    side = stratified_group_split(labels, groups, shares(labels, 0.2), 0)
+    side = stratified_group_split(labels, groups, per_class_targets(labels, 0.2), 0)
     assert all(side[index] == side[index + 1] for index in range(0, 100, 2))
     assert side.sum() == 20
 
 
 def test_the_seed_decides_and_row_order_does_not():
-    side = stratified_group_split(LABELS, GROUPS, shares(LABELS, 0.2), 1)
-    assert (side == stratified_group_split(LABELS, GROUPS, shares(LABELS, 0.2), 1)).all()
-    assert (side != stratified_group_split(LABELS, GROUPS, shares(LABELS, 0.2), 2)).any()
-    backwards = stratified_group_split(LABELS[::-1], GROUPS[::-1], shares(LABELS, 0.2), 1)
+    side = stratified_group_split(LABELS, GROUPS, per_class_targets(LABELS, 0.2), 1)
+    assert (side == stratified_group_split(LABELS, GROUPS, per_class_targets(LABELS, 0.2), 1)).all()
+    assert (side != stratified_group_split(LABELS, GROUPS, per_class_targets(LABELS, 0.2), 2)).any()
+    backwards = stratified_group_split(LABELS[::-1], GROUPS[::-1], per_class_targets(LABELS, 0.2), 1)
     assert (side == backwards[::-1]).all()
 
 
@@ -86,8 +86,8 @@ def test_folds_deal_each_patient_once_and_every_class_evenly():
 
 
 def test_a_few_are_spread_over_all():
-    assert spread(np.arange(5), 9).tolist() == [0, 1, 2, 3, 4]
-    assert spread(np.arange(10, 21), 3).tolist() == [10, 15, 20]
+    assert evenly_spaced(np.arange(5), 9).tolist() == [0, 1, 2, 3, 4]
+    assert evenly_spaced(np.arange(10, 21), 3).tolist() == [10, 15, 20]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_few_are_spread_over_all():
     [
         lambda names, labels, seed: random_split(names, 0.2, seed),
         lambda names, labels, seed: stratified_random_split(names, labels, 0.2, seed),
-        lambda names, labels, seed: counted_split(names, labels, 12, seed),
+        lambda names, labels, seed: n_per_class_split(names, labels, 12, seed),
         lambda names, labels, seed: random_folds(names, labels, 5, seed),
     ],
     ids=["random", "stratified", "counted", "folds"],
@@ -111,11 +111,11 @@ def test_what_is_drawn_depends_on_the_seed_and_on_names_and_on_nothing_else(draw
 
 
 def test_counted_images_are_so_many_of_each_class():
-    side = counted_split(NAMES, LABELS, 12, 3)
+    side = n_per_class_split(NAMES, LABELS, 12, 3)
     assert Counter(np.array(LABELS)[side]) == {"covid": 12, "no_finding": 12, "pneumonia": 12}
 
 
-@pytest.mark.parametrize("draw", [counted_split, random_folds])
+@pytest.mark.parametrize("draw", [n_per_class_split, random_folds])
 def test_names_and_labels_must_be_as_many(draw):
     with pytest.raises(ValueError, match="zip"):
         draw(NAMES, LABELS[:-1], 2, 1)

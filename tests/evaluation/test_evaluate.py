@@ -2,12 +2,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from darkcovid.evaluation.calibration import fit_temperature
 from darkcovid.evaluation.evaluate import evaluate, headline
-from darkcovid.evaluation.operating import cross_fitted_points, operating_points, point_at, predictive_values
-from darkcovid.evaluation.subgroups import age_bands, subgroups
+from darkcovid.evaluation.subgroups import age_bands, subgroup_metrics
+from darkcovid.metrics.calibration import fit_temperature
+from darkcovid.metrics.thresholds import cross_fitted_points, operating_point, operating_points, predictive_values
 
-from .test_metrics import LABELS, PROBABILITIES
+from ..metrics.test_classification import LABELS, PROBABILITIES
 
 NAMES = ["a", "b", "c"]
 
@@ -44,12 +44,12 @@ def test_the_operating_point_is_the_highest_threshold_that_is_sensitive_enough()
 
 
 def test_subgroups_are_counted_and_small_ones_refused():
-    groups = {(group.variable, group.value): group for group in subgroups(table(), PROBABILITIES.argmax(1) == LABELS)}
+    groups = {(group.variable, group.value): group for group in subgroup_metrics(table(), PROBABILITIES.argmax(1) == LABELS)}
     women = groups["sex", "F"]
     assert (women.images, women.patients) == (100, 100)
     assert women.interval[0] < women.accuracy < women.interval[1]
     assert groups["age", "unknown"].images == 50
-    few = subgroups(table()[:12], np.ones(12, bool))
+    few = subgroup_metrics(table()[:12], np.ones(12, bool))
     assert all(group.accuracy is None for group in few)
 
 
@@ -112,7 +112,7 @@ def test_thresholds_are_judged_on_other_patients():
     assert np.mean(across) == pytest.approx(np.mean(fresh), abs=0.03)
     assert np.mean(across) < 0.94
     assert cross_fitted_points(truth, scores, np.zeros(110, int)) == []
-    assert point_at(truth, scores, -9.0, 0.9).specificity == 0.0
+    assert operating_point(truth, scores, -9.0, 0.9).specificity == 0.0
 
 
 def test_a_set_from_elsewhere_stands_beside_the_test_side():

@@ -5,13 +5,22 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from darkcovid.data.pixels import WHOLE
+from darkcovid.data.resize import FULL_IMAGE
 from darkcovid.lungs.box import Box, lung_box
-from darkcovid.lungs.crop import Frame, LungView, crop_box, crop_boxes, expanded, input_size, lung_areas, lung_pixels
+from darkcovid.lungs.crop import (
+    CropTransform,
+    LungCropTransform,
+    cached_lung_inputs,
+    cached_lung_regions,
+    crop_box,
+    crop_boxes,
+    crop_input_size,
+    expand_to_aspect,
+)
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.recipe import Lungs
 
-from .test_trust import two_lungs
+from .test_quality import two_lungs
 
 
 def test_the_box_holds_both_lungs_and_is_widened_and_clipped():
@@ -24,19 +33,19 @@ def test_the_box_holds_both_lungs_and_is_widened_and_clipped():
 
 
 def test_an_untrusted_mask_keeps_the_whole_image():
-    assert crop_box(two_lungs(), "a test says so", 0.0) == WHOLE
+    assert crop_box(two_lungs(), "a test says so", 0.0) == FULL_IMAGE
     assert crop_box(two_lungs(200), None, 0.0) == (0.2, 0.2, 0.8, 0.8)
 
 
 def test_the_input_size_keeps_the_lungs_scale_unless_told_otherwise():
     boxes = [(0.1, 0.1, 0.8, 0.9), (0.1, 0.1, 0.8, 0.9), (0.0, 0.0, 1.0, 1.0)]
-    assert input_size(Lungs(), boxes, (256, 256)) == (160, 192)
-    assert input_size(Lungs(), boxes, (512, 512)) == (352, 384)
-    assert input_size(Lungs(crop_size=128), boxes, (256, 256)) == (128, 128)
-    assert input_size(Lungs(crop_size=(96, 128)), boxes, (256, 256)) == (96, 128)
-    assert input_size(Lungs(keep_lung_scale=False), boxes, (256, 256)) == (256, 256)
-    assert input_size(Lungs(mode="mask"), boxes, (256, 224)) == (256, 224)
-    assert input_size(Lungs(), [], (256, 256)) == (256, 256)
+    assert crop_input_size(Lungs(), boxes, (256, 256)) == (160, 192)
+    assert crop_input_size(Lungs(), boxes, (512, 512)) == (352, 384)
+    assert crop_input_size(Lungs(crop_size=128), boxes, (256, 256)) == (128, 128)
+    assert crop_input_size(Lungs(crop_size=(96, 128)), boxes, (256, 256)) == (96, 128)
+    assert crop_input_size(Lungs(keep_lung_scale=False), boxes, (256, 256)) == (256, 256)
+    assert crop_input_size(Lungs(mode="mask"), boxes, (256, 224)) == (256, 224)
+    assert crop_input_size(Lungs(), [], (256, 256)) == (256, 256)
 
 
 @pytest.fixture
@@ -51,7 +60,7 @@ def found(cohort):
 
 
 def make(cohort, found, cache_dir, **lungs):
-    return lung_pixels(cohort, found, Lungs(**{"aspect": "squash"} | lungs), (64, 64), cache_dir).array
+    return cached_lung_inputs(cohort, found, Lungs(**{"aspect": "squash"} | lungs), (64, 64), cache_dir).array
 
 
 def true_mask(found, index):
@@ -80,14 +89,14 @@ def test_mask_hides_what_is_outside_and_outside_hides_the_lungs(cohort, pixels, 
     ],
 )
 def test_a_box_grows_to_the_inputs_shape_without_leaving_the_image(box, aspect, grown):
-    assert expanded(box, aspect) == pytest.approx(grown)
+    assert expand_to_aspect(box, aspect) == pytest.approx(grown)
 
 
 @pytest.mark.parametrize("aspect", ["pad", "expand"])
 def test_kept_aspect_never_stretches_the_lungs(cohort, found, cache_dir, aspect):
     """Box of phantom 5 alone in a tall input: padding leaves black bars, expanding shows more of the image instead."""
     lungs = Lungs(mode="crop", margin=0.0, aspect=aspect)
-    tall = lung_pixels(cohort, found, lungs, (72, 64), cache_dir).array[5]
+    tall = cached_lung_inputs(cohort, found, lungs, (72, 64), cache_dir).array[5]
     top, left, bottom, right = crop_boxes(found, 0.0)[5]
     shown = round(64 * (bottom - top) / (right - left))
     black = int((tall.max(1) == 0).sum())
@@ -102,15 +111,15 @@ def test_a_thumbnail_of_the_whole_image_stands_beside_the_crop(cohort, pixels, f
     assert both.shape == (len(cohort), 2, 64, 64)
     np.testing.assert_array_equal(both[:, 0], make(cohort, found, cache_dir, mode="crop", margin=0.0))
     np.testing.assert_array_equal(both[:, 1], pixels)
-    tall = lung_pixels(cohort, found, Lungs(thumbnail=True), (96, 64), cache_dir, letterbox=True).array
+    tall = cached_lung_inputs(cohort, found, Lungs(thumbnail=True), (96, 64), cache_dir, letterbox=True).array
     assert (tall[5, 1].max(1) == 0).sum() == 32
 
 
 def test_whole_images_keep_their_aspect_only_when_letterboxed(cohort, found, cache_dir):
     """Erasing lungs from whole images must not change how the images are brought to the input's shape."""
     erase = Lungs(mode="outside", aspect="expand")
-    tall = lung_pixels(cohort, found, erase, (96, 64), cache_dir).array[5]
-    boxed = lung_pixels(cohort, found, erase, (96, 64), cache_dir, letterbox=True).array[5]
+    tall = cached_lung_inputs(cohort, found, erase, (96, 64), cache_dir).array[5]
+    boxed = cached_lung_inputs(cohort, found, erase, (96, 64), cache_dir, letterbox=True).array[5]
     assert (tall.max(1) > 0).all()
     assert (boxed.max(1) == 0).sum() == 32
 
@@ -138,13 +147,13 @@ def test_every_part_of_the_policy_has_pixels_of_its_own_in_the_cache(cohort, fou
     for way in ways:
         letterbox = way.get("letterbox", False)
         lungs = Lungs(**{key: value for key, value in way.items() if key != "letterbox"})
-        assert lung_pixels(cohort, found, lungs, (64, 48), tmp_path, letterbox).fresh
-        assert not lung_pixels(cohort, found, lungs, (64, 48), tmp_path, letterbox).fresh
-    assert lung_pixels(cohort, found, Lungs(), (48, 64), tmp_path).fresh
+        assert cached_lung_inputs(cohort, found, lungs, (64, 48), tmp_path, letterbox).fresh
+        assert not cached_lung_inputs(cohort, found, lungs, (64, 48), tmp_path, letterbox).fresh
+    assert cached_lung_inputs(cohort, found, Lungs(), (48, 64), tmp_path).fresh
     other_masks = replace(found, masks=np.roll(found.masks, 1, axis=1))
-    assert lung_pixels(cohort, other_masks, Lungs(), (64, 48), tmp_path).fresh
+    assert cached_lung_inputs(cohort, other_masks, Lungs(), (64, 48), tmp_path).fresh
     alike = Lungs(crop_size=(64, 48), keep_lung_scale=False)  # these only say the size, which is given
-    assert not lung_pixels(cohort, found, alike, (64, 48), tmp_path).fresh
+    assert not cached_lung_inputs(cohort, found, alike, (64, 48), tmp_path).fresh
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.05, 0.1])
@@ -152,7 +161,9 @@ def test_erased_lungs_are_widened_by_the_margin_and_never_by_nothing(margin):
     mask = np.zeros((100, 60), np.uint8)
     mask[50, 30] = 1
     image = Image.new("L", (60, 100), 200)
-    view = LungView(LungMasks(mask[None], (None,), "truth", 0.0, True), Lungs(mode="outside", margin=margin), (100, 60), False)
+    view = LungCropTransform(
+        LungMasks(mask[None], (None,), "truth", 0.0, True), Lungs(mode="outside", margin=margin), (100, 60), False
+    )
     rows, columns = np.nonzero(view.picture(0, image) == 0)
     reach = max(1, round(100 * margin))
     assert (rows.min(), rows.max()) == (50 - reach, 50 + reach)
@@ -166,7 +177,7 @@ def test_a_mask_lies_on_the_picture_and_a_map_finds_its_way_back(aspect):
     image[80:120, 150:250] = 220
     mask = np.zeros((256, 256), np.uint8)
     mask[round(80 * 1.28) : round(120 * 1.28), round(150 * 0.64) : round(250 * 0.64)] = 1
-    frame = Frame([(0.25, 0.25, 0.75, 0.75)], (64, 64), aspect)
+    frame = CropTransform([(0.25, 0.25, 0.75, 0.75)], (64, 64), aspect)
     picture = frame.picture(0, Image.fromarray(image))
     inside = frame.mask(0, mask, (400, 200))
     assert ((picture > 120) == inside).mean() > 0.97
@@ -185,38 +196,38 @@ def test_crops_in_the_cache_are_those_of_these_masks(cohort, found, tmp_path):
     doubted = replace(found, reasons=("not lungs",) * len(cohort))
     for mode in ("crop", "mask", "outside", "crop_mask"):
         lungs, size = Lungs(mode=mode), (64, 64)
-        kept = lung_pixels(cohort, found, lungs, size, tmp_path)
+        kept = cached_lung_inputs(cohort, found, lungs, size, tmp_path)
         for other in (shifted, doubted):
-            made = lung_pixels(cohort, other, lungs, size, tmp_path)
+            made = cached_lung_inputs(cohort, other, lungs, size, tmp_path)
             assert made.fresh and not np.array_equal(made.array, kept.array)
-        assert not lung_pixels(cohort, found, lungs, size, tmp_path).fresh
-    kept, made = (lung_areas(cohort, masks, None, (64, 64), False, tmp_path) for masks in (found, shifted))
+        assert not cached_lung_inputs(cohort, found, lungs, size, tmp_path).fresh
+    kept, made = (cached_lung_regions(cohort, masks, None, (64, 64), False, tmp_path) for masks in (found, shifted))
     assert made.fresh and not np.array_equal(made.array, kept.array)
 
 
 def test_areas_are_the_masks_in_the_arm_s_own_frame(cohort, found, tmp_path):
-    whole = lung_areas(cohort, found, None, (64, 64), False, tmp_path).array
+    whole = cached_lung_regions(cohort, found, None, (64, 64), False, tmp_path).array
     assert set(np.unique(whole)) == {0, 1}
     np.testing.assert_allclose(whole.mean((1, 2)), found.masks.mean((1, 2)), atol=0.02)
-    crop = lung_areas(cohort, found, Lungs(margin=0.0, thumbnail=True, aspect="squash"), (64, 64), False, tmp_path).array
+    crop = cached_lung_regions(cohort, found, Lungs(margin=0.0, thumbnail=True, aspect="squash"), (64, 64), False, tmp_path).array
     assert crop.shape == (len(cohort), 2, 64, 64)
     np.testing.assert_array_equal(crop[:, 1], whole)
     assert crop[5, 0].mean() > whole[5].mean() and crop[5, 0].any(1).all() and crop[5, 0].any(0)[[0, -1]].all()
     np.testing.assert_array_equal(crop[0, 0], whole[0])  # it is not trusted, so the whole of it is seen
-    tall = lung_areas(cohort, found, None, (96, 64), True, tmp_path).array
+    tall = cached_lung_regions(cohort, found, None, (96, 64), True, tmp_path).array
     assert not tall[:, :16].any() and not tall[:, -16:].any() and tall.any()
-    assert not lung_areas(cohort, found, None, (96, 64), True, tmp_path).fresh
-    assert lung_areas(cohort, found, None, (96, 64), False, tmp_path).fresh
+    assert not cached_lung_regions(cohort, found, None, (96, 64), True, tmp_path).fresh
+    assert cached_lung_regions(cohort, found, None, (96, 64), False, tmp_path).fresh
 
 
 def test_inputs_in_shards_are_those_of_one_array(cohort, found, tmp_path, monkeypatch):
     def both(folder):
         about = {"cohort": cohort, "found": found, "size": (64, 64), "cache_dir": tmp_path / folder}
-        crops = lung_pixels(lungs=Lungs(mode="crop_mask"), letterbox=False, **about)
-        return crops.array, lung_areas(lungs=Lungs(thumbnail=True), letterbox=True, **about).array
+        crops = cached_lung_inputs(lungs=Lungs(mode="crop_mask"), letterbox=False, **about)
+        return crops.array, cached_lung_regions(lungs=Lungs(thumbnail=True), letterbox=True, **about).array
 
     whole = both("one")
-    monkeypatch.setattr("darkcovid.data.store.SHARD_ROWS", 16)
+    monkeypatch.setattr("darkcovid.core.array_cache.SHARD_ROWS", 16)
     for one, many in zip(whole, both("many"), strict=True):
         assert len(many.shards) > 2
         np.testing.assert_array_equal(np.asarray(many), one)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from darkcovid.lungs.box import Box
-from darkcovid.lungs.overlap import box_iou, iou_of_dice, kept_share, mask_dice
+from darkcovid.lungs.overlap import box_iou, dice_to_iou, fraction_inside, mask_dice
 
 
 def test_dice_and_iou_by_hand():
@@ -12,7 +12,7 @@ def test_dice_and_iou_by_hand():
     predicted[0, :, :2] = True
     np.testing.assert_allclose(mask_dice(predicted, truth), [0.5, 1.0])
     shared, either = (predicted[0] & truth[0]).sum(), (predicted[0] | truth[0]).sum()
-    np.testing.assert_allclose(iou_of_dice(mask_dice(predicted, truth)), [shared / either, 1.0])
+    np.testing.assert_allclose(dice_to_iou(mask_dice(predicted, truth)), [shared / either, 1.0])
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,6 @@ def test_box_iou_by_hand(other, iou):
 def test_a_crop_keeps_what_is_inside_it():
     mask = np.zeros((8, 8), bool)
     mask[2:6, 2:6] = True
-    assert kept_share(mask, Box(0, 0, 8, 8)) == 1.0
-    assert kept_share(mask, Box(4, 0, 8, 8)) == 0.5
-    assert kept_share(mask, Box(6, 6, 8, 8)) == 0.0
+    assert fraction_inside(mask, Box(0, 0, 8, 8)) == 1.0
+    assert fraction_inside(mask, Box(4, 0, 8, 8)) == 0.5
+    assert fraction_inside(mask, Box(6, 6, 8, 8)) == 0.0

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from darkcovid import models
-from darkcovid.errors import RequestError
-from darkcovid.model_summary import summarise, table
-from darkcovid.models.darkcovidnet import DarkCovidNet, FirstOfMax, Stem, published
+from darkcovid.core.errors import UsageError
+from darkcovid.models.darkcovidnet import DarkCovidNet, FirstMaxPool2d, Stem, darkcovidnet_reference
 from darkcovid.models.registry import parameter_counts
+from darkcovid.models.summary import model_table, summarize_model
 from darkcovid.recipe import Model
 
 
@@ -50,7 +50,7 @@ def plain_darkcovidnet(classes, side):
     return nn.Sequential(*layers, nn.Linear(classes * side * side, classes))
 
 
-@pytest.mark.parametrize("build", [DarkCovidNet, published])
+@pytest.mark.parametrize("build", [DarkCovidNet, darkcovidnet_reference])
 def test_it_computes_what_the_published_order_of_layers_computes(build):
     torch.manual_seed(0)
     ours, plain = build(3, (96, 96)).double(), plain_darkcovidnet(3, 8).double()
@@ -81,22 +81,22 @@ def test_the_pooling_gradient_goes_where_max_pooling_sends_it_ties_included(kind
     values = torch.randint(-2, 2, (3, 4, 2, 5, 6)).to(kind)
     gradient = torch.randn(3, 2, 5, 6, dtype=kind)
     ours, theirs = (values.clone().requires_grad_() for _ in range(2))
-    FirstOfMax.apply(ours).backward(gradient)
+    FirstMaxPool2d.apply(ours).backward(gradient)
     windows = theirs.permute(0, 2, 3, 4, 1).reshape(-1, 1, 2, 2)
     nn.functional.max_pool2d(windows, 2).backward(gradient.reshape(-1, 1, 1, 1))
     torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 def test_unknown_names_and_heads_are_refused_with_the_nearest():
-    with pytest.raises(RequestError, match="did you mean 'darkcovidnet'"):
-        models.build(Model(arch="darkcovnet"), 3, (64, 64))
-    with pytest.raises(RequestError, match=r"model\.head: darkcovidnet has no head 'flat'; it has: faithful, gap"):
-        models.build(Model(head="flat"), 3, (64, 64))
+    with pytest.raises(UsageError, match="did you mean 'darkcovidnet'"):
+        models.create_model(Model(arch="darkcovnet"), 3, (64, 64))
+    with pytest.raises(UsageError, match=r"model\.head: darkcovidnet has no head 'flat'; it has: faithful, gap"):
+        models.create_model(Model(head="flat"), 3, (64, 64))
 
 
 def test_the_layer_table_adds_up_to_the_network():
-    summary = summarise("darkcovidnet", 3, 256, "faithful")
+    summary = summarize_model("darkcovidnet", 3, 256, "faithful")
     assert summary["parameters"] == summary["trainable_parameters"] == 1_167_586
     assert sum(layer["parameters"] for layer in summary["layers"]) == 1_167_586
     assert summary["layers"][-1]["output"] == [3]
-    assert [row["name"] for row in table()] == models.names()
+    assert [row["name"] for row in model_table()] == models.list_models()

@@ -6,8 +6,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from darkcovid import models
-from darkcovid.errors import DataError, RequestError
-from darkcovid.model_summary import count_multiply_adds, summarise
+from darkcovid.core.errors import DataError, UsageError
+from darkcovid.models.summary import count_multiply_adds, summarize_model
 from darkcovid.recipe import Model
 
 
@@ -21,7 +21,7 @@ SMALL_TIMM = "timm/mobilenetv3_small_050"
 
 def built(outputs=3, size=(96, 96), channels=1, **model):
     torch.manual_seed(0)
-    return models.build(Model(**model), outputs, size, channels).eval()
+    return models.create_model(Model(**model), outputs, size, channels).eval()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_of_two_channels_the_second_counts_twice(arch):
 
 def test_a_network_for_one_channel_has_no_eye_for_a_thumbnail():
     for model in ({"arch": "basic_cnn_1"}, {"arch": "resnet18", "grayscale": True}):
-        with pytest.raises(RequestError, match=r"lungs\.thumbnail: this network looks at one channel"):
+        with pytest.raises(UsageError, match=r"lungs\.thumbnail: this network looks at one channel"):
             built(channels=2, **model)
 
 
@@ -119,7 +119,7 @@ def test_our_own_files_fill_the_whole_network(tmp_path):
     before = built(arch="basic_cnn_1")
     save_file(before.state_dict() | {"normaliser.mean": torch.zeros(1)}, tmp_path / "own.safetensors")
     torch.manual_seed(9)
-    after = models.build(Model(arch="basic_cnn_1", weights=str(tmp_path / "own.safetensors")), 3, (96, 96))
+    after = models.create_model(Model(arch="basic_cnn_1", weights=str(tmp_path / "own.safetensors")), 3, (96, 96))
     assert all(torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items())
 
 
@@ -155,10 +155,10 @@ def test_weights_that_cannot_be_had_are_said_to_be_so(tmp_path, monkeypatch, arc
 @pytest.mark.parametrize(
     ("model", "error", "said"),
     [
-        ({"arch": "resnet81"}, RequestError, r"model\.arch: no architecture is called 'resnet81'; did you mean 'resnet18'\?"),
-        ({"arch": "timm/resnet18x"}, RequestError, r"model\.arch: timm has no network called 'resnet18x'; nearest: resnet18"),
-        ({"arch": "resnet18", "head": "gap"}, RequestError, r"model\.head: resnet18 has no head 'gap'; it has: concat-pool"),
-        ({"arch": "cnn13", "weights": "imagenet"}, RequestError, r"model\.weights: there are no ImageNet weights for cnn13"),
+        ({"arch": "resnet81"}, UsageError, r"model\.arch: no architecture is called 'resnet81'; did you mean 'resnet18'\?"),
+        ({"arch": "timm/resnet18x"}, UsageError, r"model\.arch: timm has no network called 'resnet18x'; nearest: resnet18"),
+        ({"arch": "resnet18", "head": "gap"}, UsageError, r"model\.head: resnet18 has no head 'gap'; it has: concat-pool"),
+        ({"arch": "cnn13", "weights": "imagenet"}, UsageError, r"model\.weights: there are no ImageNet weights for cnn13"),
         ({"weights": "absent.pth"}, DataError, r"model\.weights: absent\.pth: no such file"),
     ],
 )
@@ -170,7 +170,7 @@ def test_what_cannot_be_built_is_refused(model, error, said):
 @pytest.mark.parametrize(("arch", "side"), [("basic_cnn_1", 60), ("inception_v3", 64), ("vgg16", 32)])
 def test_an_input_too_small_for_the_network_is_refused(arch, side):
     head = {"head": "avgpool4-dense"} if arch == "vgg16" else {}
-    with pytest.raises(RequestError, match=rf"^data\.image_size: {side}x{side} does not fit {arch}, which was made for [^\n]*$"):
+    with pytest.raises(UsageError, match=rf"^data\.image_size: {side}x{side} does not fit {arch}, which was made for [^\n]*$"):
         built(arch=arch, size=(side, side), **head)
 
 
@@ -194,7 +194,7 @@ def test_a_pickle_that_runs_code_is_never_run(tmp_path):
 @pytest.mark.parametrize(("side", "published"), [(256, 290_332_913), (224, 232_234_256), (160, 136_083_332), (128, 98_031_065)])
 def test_the_multiply_adds_of_system_a(side, published):
     """Of three equal channels, as its authors feed it; ours sees one, and its stem works on the picture's four phases."""
-    reference = models.get("darkcovidnet").published(Model(), 3, (side, side)).eval()
+    reference = models.get_architecture("darkcovidnet").published(Model(), 3, (side, side)).eval()
     counted = count_multiply_adds(nn.Sequential(ThreeChannels(), reference), side)
     stem, own_stem = side**2 * 8 * 27, (side // 2) ** 2 * 32 * 16
     assert counted == published
@@ -202,7 +202,7 @@ def test_the_multiply_adds_of_system_a(side, published):
 
 
 def test_the_summary_of_a_transfer_learner():
-    summary = summarise("resnet18", 3, 64, "avgpool-dense")
+    summary = summarize_model("resnet18", 3, 64, "avgpool-dense")
     assert summary["parameters"] == 11_176_512 + 3 * 513
     assert summary["layers"][0]["kind"] == "Conv2d"
     assert summary["layers"][-1]["output"] == [3]
@@ -210,7 +210,7 @@ def test_the_summary_of_a_transfer_learner():
 
 @pytest.mark.parametrize("arch", ["cnn13", "basic_cnn_1", "three_layer_cnn"])
 def test_networks_written_in_keras_begin_as_keras_begins_them(arch):
-    network = models.build(Model(arch=arch), 3, (160, 160))
+    network = models.create_model(Model(arch=arch), 3, (160, 160))
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             area = layer.weight[0][0].numel()

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from darkcovid.recipe import load_recipe
-from darkcovid.report.progress import silent
+from darkcovid.report.progress import null_progress
 
 from ..conftest import RECIPES
 
@@ -15,12 +15,12 @@ SETS += ["data.split.valid=0.3", "audit=data"]
 
 def attempt(folder: Path, sets: list[str] = SETS) -> None:
     """One try at a run: a new one, or on with the unfinished one. The process's exit code is 0 when the run is done."""
-    from darkcovid.errors import Interrupted
-    from darkcovid.runner import Folders, run
+    from darkcovid.core.errors import Interrupted
+    from darkcovid.experiment.runner import RunPaths, run
 
     recipe = load_recipe(RECIPES / "base.yaml", sets)
     resume = (folder / "runs").is_dir() and any((folder / "runs").iterdir())
     try:
-        run(recipe, Folders(folder / "runs", folder / "cache"), silent(), resume=resume)
+        run(recipe, RunPaths(folder / "runs", folder / "cache"), null_progress(), resume=resume)
     except Interrupted:
         sys.exit(130)

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
-from darkcovid.report.progress import silent
-from darkcovid.runner import Folders, run
+from darkcovid.report.progress import null_progress
 
 from ..conftest import RECIPES
 from .attempts import SETS
@@ -88,7 +88,7 @@ def test_a_kill_before_any_write_changes_nothing(tmp_path, cache_dir, monkeypatc
     runs.mkdir()
     with monkeypatch.context() as patch:
         snapshots = Snapshots(runs, tmp_path / "snapshots", patch)
-        run(recipe, Folders(runs, cache_dir), silent())
+        run(recipe, RunPaths(runs, cache_dir), null_progress())
     whole = contents(runs)
     assert not [name for name in whole if name.endswith((".part", "checkpoint.safetensors"))]
     seen = [before for _, before in snapshots.taken]
@@ -98,7 +98,7 @@ def test_a_kill_before_any_write_changes_nothing(tmp_path, cache_dir, monkeypatc
         if not any(folder.iterdir()) or (case == "folds" and _inside_a_fit(folder, before)):
             continue
         if "done" not in [json.loads(path.read_text())["state"] for path in folder.glob("*/status.json")]:
-            run(recipe, Folders(folder, cache_dir), silent(), resume=True)
+            run(recipe, RunPaths(folder, cache_dir), null_progress(), resume=True)
         resumed = contents(folder)
         assert resumed.keys() == whole.keys(), before
         assert [name for name in whole if resumed[name] != whole[name]] == [], before
@@ -117,9 +117,9 @@ def test_half_a_line_of_events_is_dropped(tmp_path, cache_dir, monkeypatch):
     runs.mkdir()
     with monkeypatch.context() as patch:
         snapshots = Snapshots(runs, tmp_path / "snapshots", patch)
-        run(recipe, Folders(runs, cache_dir), silent())
+        run(recipe, RunPaths(runs, cache_dir), null_progress())
     folder = next(folder for folder, before in snapshots.taken if before == "replace predictions.csv")
     (events,) = folder.glob("*/events.jsonl")
     os.truncate(events, events.stat().st_size - 9)
-    run(recipe, Folders(folder, cache_dir), silent(), resume=True)
+    run(recipe, RunPaths(folder, cache_dir), null_progress(), resume=True)
     assert contents(folder) == contents(runs)

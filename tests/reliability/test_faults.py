@@ -15,20 +15,20 @@ import pandas as pd
 import pytest
 import torch
 
-from darkcovid.data.cohort import classification_cohort
-from darkcovid.data.intake import take_in
+from darkcovid.core.array_cache import cached_array, cached_json, is_corrupt
+from darkcovid.core.errors import DarkCovidError, DataError
+from darkcovid.core.io import read_checksummed_json, write_checksummed_json, write_json
+from darkcovid.core.safetensors_io import write_safetensors
+from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.data.manifest import read_manifest
-from darkcovid.data.pixels import whole_pixels
-from darkcovid.data.store import damaged, stored_array, stored_finding
-from darkcovid.errors import DarkCovidError, DataError
-from darkcovid.paths import read_sealed, write_json, write_sealed
+from darkcovid.data.resize import cached_whole_images
+from darkcovid.data.validate import validate_files
+from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
-from darkcovid.report.progress import silent
-from darkcovid.runner import Folders, run
-from darkcovid.tensors import write_tensors
-from darkcovid.training.classify import prepare_classifier
+from darkcovid.report.progress import null_progress
+from darkcovid.training.classifier import setup_classifier
 from darkcovid.training.fit import fit
-from darkcovid.training.halting import memory_explained
+from darkcovid.training.interrupt import explain_oom
 
 from ..commands import command
 from ..conftest import RECIPES
@@ -85,7 +85,7 @@ def test_a_disk_that_fills_during_a_run_is_one_line_and_the_run_goes_on_later(sm
 def test_a_cache_on_a_full_disk_is_an_error_and_no_crash(small_disk):
     fill(small_disk, leave=100_000)
     with pytest.raises(OSError, match="No space left") as caught:
-        stored_array(small_disk, "k", (1000, 1000), lambda array: array.fill(1))
+        cached_array(small_disk, "k", (1000, 1000), lambda array: array.fill(1))
     assert caught.value.errno == errno.ENOSPC and "k.npy" in caught.value.filename
     assert not [path for path in small_disk.iterdir() if path.suffix in (".npy", ".part")]
 
@@ -93,7 +93,7 @@ def test_a_cache_on_a_full_disk_is_an_error_and_no_crash(small_disk):
 def test_weights_and_texts_on_a_full_disk_name_the_file(small_disk):
     fill(small_disk)
     for write in (
-        lambda path: write_tensors(path, {"x": torch.ones(500_000)}, {}),
+        lambda path: write_safetensors(path, {"x": torch.ones(500_000)}, {}),
         lambda path: write_json(path, list(range(100_000))),
     ):
         with pytest.raises(OSError) as caught:
@@ -121,14 +121,14 @@ def test_read_only_folders_are_one_line(small_disk, tmp_path):
 @pytest.mark.parametrize("file", ["k.npy", "k.json"])
 def test_no_flipped_bit_of_a_cached_array_goes_unnoticed(tmp_path, file):
     def make():
-        return stored_array(tmp_path, "k", (4, 6), lambda array: [array.fill(7), {"boxes": [1, 2]}][1])
+        return cached_array(tmp_path, "k", (4, 6), lambda array: [array.fill(7), {"boxes": [1, 2]}][1])
 
     make()
     content = (tmp_path / file).read_bytes()
     for place in range(len(content)):
         for bit in (1, 16):
             (tmp_path / file).write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
-            before = damaged(tmp_path / "k.npy")
+            before = is_corrupt(tmp_path / "k.npy")
             again = make()
             assert (again.array == 7).all() and again.array.shape == (4, 6) and again.notes == {"boxes": [1, 2]}
             assert again.fresh or not before
@@ -137,36 +137,36 @@ def test_no_flipped_bit_of_a_cached_array_goes_unnoticed(tmp_path, file):
 
 
 def test_what_is_remembered_is_sealed(tmp_path):
-    write_sealed(tmp_path / "f.json", {"pairs": [[1, 2]]})
-    assert read_sealed(tmp_path / "f.json") == {"pairs": [[1, 2]]}
+    write_checksummed_json(tmp_path / "f.json", {"pairs": [[1, 2]]})
+    assert read_checksummed_json(tmp_path / "f.json") == {"pairs": [[1, 2]]}
     (tmp_path / "f.json").write_text((tmp_path / "f.json").read_text().replace("[1, 2]", "[1, 3]"))
     with pytest.raises(ValueError, match="not what was written"):
-        read_sealed(tmp_path / "f.json")
-    assert stored_finding(tmp_path, "f", lambda: "anew") == "anew"
+        read_checksummed_json(tmp_path / "f.json")
+    assert cached_json(tmp_path, "f", lambda: "anew") == "anew"
 
 
 # images that changed
 
 
 def test_images_that_went_away_or_changed_are_noticed(phantom_data, tmp_path):
-    cohort = classification_cohort(phantom_data, tmp_path)
+    cohort = load_classification_cohort(phantom_data, tmp_path)
     first, second, third = cohort.files[:3]
-    assert not [one for one in take_in(cohort.manifest, tmp_path) if one.fault]
+    assert not [one for one in validate_files(cohort.manifest, tmp_path) if one.fault]
     first.unlink()
     second.write_bytes(second.read_bytes()[:-20])
     third.write_bytes(cohort.files[3].read_bytes())
-    faults = {one.file: one.fault for one in take_in(cohort.manifest, tmp_path) if one.fault}
+    faults = {one.file: one.fault for one in validate_files(cohort.manifest, tmp_path) if one.fault}
     manifest = cohort.manifest.rows.path.tolist()
     assert len(faults) == 3 and None in faults
     assert {str(fault) for fault in faults.values()} == {"missing", "its checksum is not the manifest's"}
     with pytest.raises(DataError, match=rf"3 of {len(manifest)} images cannot be used \(1 missing\)"):
-        classification_cohort(phantom_data, tmp_path)
+        load_classification_cohort(phantom_data, tmp_path)
 
 
 def test_an_image_that_goes_away_between_looking_and_reading_is_one_line(cohort, tmp_path):
     gone = replace(cohort, files=(tmp_path / "gone.png", *cohort.files[1:]), sha256=("0" * 64, *cohort.sha256[1:]))
     with pytest.raises(DataError, match=r"gone\.png: no such file"):
-        whole_pixels(gone.files, gone.sha256, (64, 64), tmp_path)
+        cached_whole_images(gone.files, gone.sha256, (64, 64), tmp_path)
     assert not list((tmp_path / "pixels").glob("*.npy"))
 
 
@@ -178,7 +178,7 @@ def test_a_clock_that_jumps_changes_no_duration(tmp_path, cache_dir, monkeypatch
     jumping = iter(range(10**9, 0, -10_000))
     monkeypatch.setattr(time, "time", lambda: float(next(jumping)))
     recipe = load_recipe(RECIPES / "base.yaml", [*SETS, "training.epochs=2"])
-    found = run(recipe, Folders(tmp_path, cache_dir), silent())
+    found = run(recipe, RunPaths(tmp_path, cache_dir), null_progress())
     arm = found["arms"]["base"]
     assert 0 < arm["epoch_seconds"] < 60 and 0 <= arm["prepare_seconds"] < 60
     history = pd.read_csv(next(tmp_path.iterdir()) / "base" / "history.csv")
@@ -189,7 +189,7 @@ def test_a_clock_that_jumps_changes_no_duration(tmp_path, cache_dir, monkeypatch
 
 
 def test_a_loss_that_is_no_number_is_told_with_step_rate_and_images(tiny_recipe, cohort, pixels, cpu):
-    prepared = prepare_classifier(tiny_recipe, cohort, pixels, cpu)
+    prepared = setup_classifier(tiny_recipe, cohort, pixels, cpu)
     learner, batches = prepared.learner, len(prepared.learner.dls.train)
     calls = []
 
@@ -215,14 +215,14 @@ def test_exhausted_memory_comes_with_a_batch_size_to_try(tiny_recipe, cohort, pi
     def exhausted(*_):
         raise error
 
-    prepared = prepare_classifier(tiny_recipe, cohort, pixels, cpu)
+    prepared = setup_classifier(tiny_recipe, cohort, pixels, cpu)
     prepared.learner.loss_func = exhausted
     with pytest.raises(DarkCovidError, match=r"out of memory on cpu with batches of 8; try --set training\.batch_size=4$"):
         fit(prepared.learner, tiny_recipe.training, cpu, metric="accuracy", score=prepared.objective.correct)
 
 
 def test_other_errors_stay_what_they_are(cpu):
-    with pytest.raises(RuntimeError, match="shapes"), memory_explained(cpu, 8):
+    with pytest.raises(RuntimeError, match="shapes"), explain_oom(cpu, 8):
         raise RuntimeError("shapes cannot be multiplied")
 
 
@@ -251,10 +251,10 @@ def test_no_pickle_is_ever_run(tmp_path, cohort, cache_dir):
             for key in ("model.weights", "lungs.weights"):
                 sets = [*SETS, f"{key}={path}", "model.arch=resnet18" if key == "model.weights" else "lungs.crop_size=32"]
                 with pytest.raises(DarkCovidError):
-                    run(load_recipe(RECIPES / "base.yaml", sets), Folders(tmp_path / "runs", cache_dir), silent())
+                    run(load_recipe(RECIPES / "base.yaml", sets), RunPaths(tmp_path / "runs", cache_dir), null_progress())
     recipe = load_recipe(RECIPES / "base.yaml", [*SETS, "training.epochs=1"])
     directory = tmp_path / "served"
-    run(recipe, Folders(directory, cache_dir), silent())
+    run(recipe, RunPaths(directory, cache_dir), null_progress())
     (fitted,) = directory.iterdir()
     shutil.copy(bad, fitted / "base" / "weights.safetensors")
     done, errors = call("predict", fitted, cohort.files[0])
@@ -263,11 +263,11 @@ def test_no_pickle_is_ever_run(tmp_path, cohort, cache_dir):
     shutil.copy(bad, fitted / "base" / "checkpoint.safetensors")
     (fitted / "status.json").write_text("{}")
     with pytest.raises(DataError, match="not a usable checkpoint"):
-        run(recipe, Folders(directory, cache_dir), silent(), resume=True)
+        run(recipe, RunPaths(directory, cache_dir), null_progress(), resume=True)
     np.save(tmp_path / "object.npy", np.array([Payload(marker)], dtype=object), allow_pickle=True)
-    stored = stored_array(tmp_path / "store", "k", (1,), lambda array: array.fill(1))
+    stored = cached_array(tmp_path / "store", "k", (1,), lambda array: array.fill(1))
     shutil.copy(tmp_path / "object.npy", tmp_path / "store" / "k.npy")
-    assert stored_array(tmp_path / "store", "k", (1,), lambda array: array.fill(2)).array[0] == 2 and stored.fresh
+    assert cached_array(tmp_path / "store", "k", (1,), lambda array: array.fill(2)).array[0] == 2 and stored.fresh
     assert not marker.exists()
     pickle.loads(bad.read_bytes())  # noqa: S301 (the payload does what it says, or this test would prove nothing)
     assert marker.exists()

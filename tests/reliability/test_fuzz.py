@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from darkcovid.data.decode import bytes_grayscale
+from darkcovid.core.errors import DarkCovidError
+from darkcovid.data.decode import load_grayscale_bytes
 from darkcovid.data.manifest import read_manifest
-from darkcovid.errors import DarkCovidError
 from darkcovid.recipe import Recipe, load_recipe
 
 from ..conftest import RECIPES
@@ -204,7 +204,7 @@ def picture(form, mode="L"):
 )
 def test_images_of_any_bytes(content):
     chance = random.Random(4)
-    assert bytes_grayscale(content, "whole").size
+    assert load_grayscale_bytes(content, "whole").size
     for number in range(TRIES // 2):
-        found = taken_or_refused(partial(bytes_grayscale, mutated(content, chance), f"image {number}"))
+        found = taken_or_refused(partial(load_grayscale_bytes, mutated(content, chance), f"image {number}"))
         assert found is None or found.mode == "L"

@@ -10,7 +10,7 @@ import threading
 import pandas as pd
 import pytest
 
-from darkcovid.training.halting import end_of_batch
+from darkcovid.training.interrupt import defer_signals_to_batch_end
 
 from ..conftest import RECIPES
 from .attempts import SETS
@@ -47,12 +47,12 @@ def test_a_signal_ends_the_batch_and_says_how_to_go_on(tmp_path, number):
 def test_a_signal_waits_for_the_batch_and_a_second_one_does_not():
     before = signal.getsignal(signal.SIGINT)
     seen = []
-    with pytest.raises(KeyboardInterrupt), end_of_batch() as stopping:
+    with pytest.raises(KeyboardInterrupt), defer_signals_to_batch_end() as stopping:
         os.kill(os.getpid(), signal.SIGINT)
         seen.append(stopping.told)
         stopping.after_batch()
     assert seen == [True]
-    with pytest.raises(KeyboardInterrupt), end_of_batch():
+    with pytest.raises(KeyboardInterrupt), defer_signals_to_batch_end():
         os.kill(os.getpid(), signal.SIGTERM)
         seen.append("in the batch")
         os.kill(os.getpid(), signal.SIGTERM)
@@ -65,7 +65,7 @@ def test_outside_the_main_thread_signals_stay_as_they_are():
     found = []
 
     def work():
-        with end_of_batch() as stopping:
+        with defer_signals_to_batch_end() as stopping:
             stopping.after_batch()
             found.append(signal.getsignal(signal.SIGINT))
 

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from darkcovid.report.overlays import CAPTION, CROP, PREDICTED, gallery, lung_overlay, outline
+from darkcovid.report.overlays import CAPTION, CROP, PREDICTED, contact_sheet, lung_overlay, mask_outline
 
 
 def square(side=64):
@@ -11,7 +11,7 @@ def square(side=64):
 
 
 def test_an_outline_is_the_inner_edge_of_the_mask():
-    edge = outline(square(), (64, 64), width=2)
+    edge = mask_outline(square(), (64, 64), width=2)
     assert edge.sum() == 32 * 32 - 28 * 28
     assert not edge[:15].any()
     assert not edge[20:44, 20:44].any()
@@ -28,7 +28,7 @@ def test_an_overlay_shows_the_image_the_outline_and_the_box():
 
 def test_a_gallery_places_every_picture_over_its_caption():
     pictures = [Image.new("L", (100, 50), shade) for shade in (40, 80, 120, 160, 200)]
-    sheet = gallery(pictures, ["a reason that is rather long and wraps"] * 5, columns=4, side=128)
+    sheet = contact_sheet(pictures, ["a reason that is rather long and wraps"] * 5, columns=4, side=128)
     assert sheet.size == (4 * 128, 2 * (128 + CAPTION))
     for index, shade in enumerate((40, 80, 120, 160, 200)):
         middle = (index % 4 * 128 + 64, index // 4 * (128 + CAPTION) + 64)

@@ -12,12 +12,12 @@ import numpy as np
 import psutil
 import pytest
 
-from darkcovid.errors import RequestError
+from darkcovid.core.errors import UsageError
+from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
-from darkcovid.report.progress import silent
-from darkcovid.runner import Folders, run
-from darkcovid.scale.prepare import Here, prepare_recipe
-from darkcovid.scale.spark import settings_of
+from darkcovid.report.progress import null_progress
+from darkcovid.scale.prepare import LocalEngine, prepare_recipe
+from darkcovid.scale.spark import parse_conf
 
 from ..commands import error_of
 from ..conftest import RECIPES
@@ -32,7 +32,7 @@ needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no Java on
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    for module in ("data.store", "data.intake", "scale.blocks"):
+    for module in ("core.array_cache", "data.validate", "scale.shards"):
         monkeypatch.setattr(f"darkcovid.{module}.SHARD_ROWS", ROWS)
 
 
@@ -53,7 +53,7 @@ def cache(drawn, tmp_path):
 
 
 def prepared(cache):
-    return prepare_recipe(load_recipe(RECIPES / "segmented.yaml", SETS), cache, Here(), lambda text: None)
+    return prepare_recipe(load_recipe(RECIPES / "segmented.yaml", SETS), cache, LocalEngine(), lambda text: None)
 
 
 def contents(cache):
@@ -62,7 +62,7 @@ def contents(cache):
 
 def on_spark(cache, rows=ROWS, **options):
     """`data prepare --engine spark` in a process of its own, whose shards have so many rows."""
-    code = f"import darkcovid.data.store as s; s.SHARD_ROWS = {rows}; from darkcovid.cli import main; main()"
+    code = f"import darkcovid.core.array_cache as s; s.SHARD_ROWS = {rows}; from darkcovid.cli import main; main()"
     words = ["data", "prepare", str(RECIPES / "segmented.yaml"), *WORDS, "--cache-dir", str(cache)]
     words += ["--engine", "spark", "--master", "local[2,4]", "--json"]
     return subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE, text=True, **options)
@@ -81,13 +81,13 @@ def test_a_second_run_makes_only_what_is_missing(cache, small_shards):
 
 
 def test_a_run_finds_everything_that_was_prepared(cache, small_shards):
-    from darkcovid.compute import pick_compute
-    from darkcovid.data.cohort import classification_cohort
-    from darkcovid.inputs import InputMaker
+    from darkcovid.core.device import get_device
+    from darkcovid.data.cohort import load_classification_cohort
+    from darkcovid.experiment.inputs import InputBuilder
 
     found = prepared(cache)
     recipe = load_recipe(RECIPES / "segmented.yaml", SETS)
-    maker = InputMaker(recipe, classification_cohort(recipe.data, cache), pick_compute("cpu"), cache)
+    maker = InputBuilder(recipe, load_classification_cohort(recipe.data, cache), get_device("cpu"), cache)
     for arm, size in found["image_size"].items():
         inputs = maker.make(arm)
         assert not inputs.fresh and list(inputs.size) == size and len(inputs.pixels) == found["images"]
@@ -97,12 +97,12 @@ def test_a_run_finds_everything_that_was_prepared(cache, small_shards):
 def test_a_whole_run_on_shards_is_the_run_on_one_array(cache, tmp_path, monkeypatch):
     """Audits and Grad-CAM included, with lungs in the crop and in the audit."""
     recipe = load_recipe(RECIPES / "segmented.yaml", [*SETS, "training.epochs=1", "training.batch_size=8"])
-    run(recipe, Folders(tmp_path / "whole", cache), silent(), ["small", "segmented"])
+    run(recipe, RunPaths(tmp_path / "whole", cache), null_progress(), ["small", "segmented"])
     for kind in ("pixels", "masks", "intake", "findings"):
         shutil.rmtree(cache / kind)
-    for module in ("data.store", "data.intake"):
+    for module in ("core.array_cache", "data.validate"):
         monkeypatch.setattr(f"darkcovid.{module}.SHARD_ROWS", ROWS)
-    run(recipe, Folders(tmp_path / "shards", cache), silent(), ["small", "segmented"])
+    run(recipe, RunPaths(tmp_path / "shards", cache), null_progress(), ["small", "segmented"])
     (whole,), (shards,) = (tmp_path / "whole").iterdir(), (tmp_path / "shards").iterdir()
     for name in ("predictions.csv", "split.csv", "attention.csv"):
         for arm in ("small", "segmented"):
@@ -115,7 +115,7 @@ def test_one_bad_image_is_counted_and_does_not_end_it(cache, small_shards):
     image = next(cache.glob("phantom/*/images/*.png"))
     image.write_bytes(b"broken")
     found = prepare_recipe(
-        load_recipe(RECIPES / "segmented.yaml", [*SETS, "data.max_bad=0.05"]), cache, Here(), lambda text: None
+        load_recipe(RECIPES / "segmented.yaml", [*SETS, "data.max_bad=0.05"]), cache, LocalEngine(), lambda text: None
     )
     assert found["bad_images"] == 1
 
@@ -183,5 +183,5 @@ def test_wrong_requests(darkcovid, cache):
     assert "there is local and spark" in error_of(darkcovid("data", "prepare", recipe, "--engine", "dask", code=2))
     lungs = RECIPES / "lung_unet.yaml"
     assert "has nothing to prepare" in error_of(darkcovid("data", "prepare", lungs, "--data", "phantom", code=2))
-    with pytest.raises(RequestError, match="--spark-conf x: give KEY=VALUE"):
-        settings_of(["x"])
+    with pytest.raises(UsageError, match="--spark-conf x: give KEY=VALUE"):
+        parse_conf(["x"])

@@ -12,10 +12,10 @@ import requests
 import uvicorn
 from PIL import Image
 
+from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import Progress
-from darkcovid.runner import Folders, run
-from darkcovid.serving.server import PatientProtocol
+from darkcovid.serving.server import HeaderTimeoutProtocol
 
 from ..conftest import RECIPES
 
@@ -27,7 +27,7 @@ SETS += ["lungs.crop_size=64", "training.precision=fp32", "training.device=cpu"]
 @pytest.fixture(scope="session")
 def fitted_run(tmp_path_factory, cache_dir):
     recipe = load_recipe(RECIPES / "segmented.yaml", SETS)
-    run(recipe, Folders(tmp_path_factory.mktemp("runs"), cache_dir), Progress())
+    run(recipe, RunPaths(tmp_path_factory.mktemp("runs"), cache_dir), Progress())
     (folder,) = (tmp_path_factory.getbasetemp() / "runs0").iterdir()
     return folder
 
@@ -46,7 +46,7 @@ def phantom_files(fitted_run, cache_dir):
 def serving(app):
     """An application on a real socket, in a thread of its own; yields its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=PatientProtocol, ws="none", log_level="critical", timeout_graceful_shutdown=10)
+    config = uvicorn.Config(app, http=HeaderTimeoutProtocol, ws="none", log_level="critical", timeout_graceful_shutdown=10)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)
     thread.start()

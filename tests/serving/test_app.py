@@ -22,8 +22,8 @@ import requests
 from PIL import Image
 from pydicom.uid import JPEG2000Lossless
 
-from darkcovid.serving.app import Limits, make_app
-from darkcovid.serving.predict import Prediction
+from darkcovid.inference.predictor import Prediction
+from darkcovid.serving.app import Limits, create_app
 
 from ..commands import error_of
 from ..data.test_dicom import dataset, written
@@ -272,7 +272,7 @@ def test_a_full_queue_answers_429_and_nothing_accepted_is_lost():
             refusals.release()
         return answer
 
-    with serving(make_app({"gated": gated}, Limits(waiting=4, batch=2))) as address, ThreadPoolExecutor(24) as pool:
+    with serving(create_app({"gated": gated}, Limits(waiting=4, batch=2))) as address, ThreadPoolExecutor(24) as pool:
         answers = [pool.submit(request, value) for value in range(2, 26)]
         for _ in range(24 - 4 - 2):  # four wait, two are with the predictor at most, and it holds them
             assert refusals.acquire(timeout=TIMEOUT)
@@ -289,7 +289,7 @@ def test_a_full_queue_answers_429_and_nothing_accepted_is_lost():
 
 def test_requests_that_come_together_are_answered_together():
     gated = Gated()
-    with serving(make_app({"gated": gated}, Limits(batch=16))) as address, ThreadPoolExecutor(16) as pool:
+    with serving(create_app({"gated": gated}, Limits(batch=16))) as address, ThreadPoolExecutor(16) as pool:
         first = pool.submit(ask, address, "gated", json=gray(2))
         wait_until(lambda: gated.batches == [1])
         others = [pool.submit(ask, address, "gated", json=gray(value)) for value in range(3, 18)]
@@ -311,7 +311,7 @@ def wait_until(happened):
 def test_time_limits():
     limits = Limits(body_seconds=0.5, answer_seconds=0.5)
     gated = Gated()
-    with serving(make_app({"gated": gated}, limits)) as address:
+    with serving(create_app({"gated": gated}, limits)) as address:
         assert ask(address, "gated", json=gray(9)).status_code == 504
         gated.gate.set()
         with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1]))) as client:
@@ -321,7 +321,7 @@ def test_time_limits():
 
 
 def test_a_client_that_hangs_up_half_way_does_no_harm(capfd):
-    with serving(make_app({"gated": Gated(gate_is_open=True)})) as address:
+    with serving(create_app({"gated": Gated(gate_is_open=True)})) as address:
         for _ in range(5):
             with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1]))) as client:
                 client.sendall(b"POST /v1/models/gated:predict HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
@@ -340,7 +340,7 @@ def test_a_failing_model_is_a_500_and_the_next_request_is_answered():
                 raise RuntimeError("no")
             return super().__call__(images, explain)
 
-    with serving(make_app({"gated": Moody(gate_is_open=True)})) as address:
+    with serving(create_app({"gated": Moody(gate_is_open=True)})) as address:
         bad = ask(address, "gated", json=gray(13))
         assert bad.status_code == 500 and bad.json() == {"error": "the service failed on this request; its log says why"}
         assert ask(address, "gated", json=gray(14)).ok
@@ -348,13 +348,13 @@ def test_a_failing_model_is_a_500_and_the_next_request_is_answered():
 
 def test_all_bodies_together_are_bounded():
     limits = Limits(all_bodies_bytes=1000)
-    with serving(make_app({"gated": Gated(gate_is_open=True)}, limits)) as address:
+    with serving(create_app({"gated": Gated(gate_is_open=True)}, limits)) as address:
         assert ask(address, "gated", data=b" " * 2000, headers={"Content-Type": "application/json"}).status_code == 503
         assert ask(address, "gated", json={"instances": [{"b64": ""}]}).status_code == 400
 
 
 def test_a_token_is_asked_for_and_other_hosts_are_not_answered():
-    with serving(make_app({"gated": Gated(gate_is_open=True)}, token="secret", hosts=("127.0.0.1",))) as address:
+    with serving(create_app({"gated": Gated(gate_is_open=True)}, token="secret", hosts=("127.0.0.1",))) as address:
         assert requests.get(f"{address}/v1/models", timeout=TIMEOUT).status_code == 401
         assert ask(address, "gated", json=gray(3), headers={"Authorization": "Bearer secret"}).ok
         assert ask(address, "gated", json=gray(3), headers={"Authorization": "Bearer secreT"}).status_code == 401

@@ -6,10 +6,10 @@ import onnxruntime
 import pytest
 import torch
 
-from darkcovid.errors import DarkCovidError
-from darkcovid.serving.export import export_model
-from darkcovid.serving.predict import load_predictor
-from darkcovid.training.objective import class_probabilities
+from darkcovid.core.errors import DarkCovidError
+from darkcovid.inference.export import export_model
+from darkcovid.inference.predictor import load_predictor
+from darkcovid.training.loss import class_probabilities
 
 from ..commands import error_of
 
@@ -58,7 +58,7 @@ def test_torch_s_own_file_too_through_the_command(darkcovid, fitted_run, predict
 
 
 def test_a_file_that_says_something_else_is_not_kept(predictor, tmp_path, monkeypatch):
-    monkeypatch.setattr("darkcovid.serving.export._difference", lambda *_: 1e-3)
+    monkeypatch.setattr("darkcovid.inference.export._difference", lambda *_: 1e-3)
     with pytest.raises(DarkCovidError, match=r"segmented\.pt2 differs from the network by 1\.0e-03"):
         export_model(predictor.model, predictor.segmenter, "torch", tmp_path)
     assert list(tmp_path.iterdir()) == []

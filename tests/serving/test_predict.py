@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from darkcovid.data.decode import open_grayscale
-from darkcovid.errors import DataError, RequestError
-from darkcovid.evaluation.calibration import with_temperature
-from darkcovid.lungs.crop import Frame
-from darkcovid.serving.fitted import load_fitted
-from darkcovid.serving.predict import load_predictor
+from darkcovid.core.errors import DataError, UsageError
+from darkcovid.data.decode import load_grayscale
+from darkcovid.inference.load import load_fitted
+from darkcovid.inference.predictor import load_predictor
+from darkcovid.lungs.crop import CropTransform
+from darkcovid.metrics.calibration import apply_temperature
 
 from ..commands import error_of
 
@@ -21,23 +21,23 @@ from ..commands import error_of
 def test_an_image_is_seen_as_in_training(fitted_run, phantom_files, arm):
     predictor = load_predictor(fitted_run, arm, "cpu")
     table = pd.read_csv(fitted_run / arm / "predictions.csv").set_index("image")
-    found = predictor([open_grayscale(path) for path in phantom_files.values()])
+    found = predictor([load_grayscale(path) for path in phantom_files.values()])
     wanted = table.loc[list(phantom_files), [f"probability_{name}" for name in predictor.model.classes]].to_numpy()
-    wanted = with_temperature(wanted, predictor.model.temperature)
+    wanted = apply_temperature(wanted, predictor.model.temperature)
     np.testing.assert_allclose([list(one.probabilities.values()) for one in found], wanted, atol=2e-4)
     assert [one.label for one in found] == [predictor.model.classes[best] for best in wanted.argmax(1)]
 
 
 def test_one_image_alone_and_among_others_gets_the_same(fitted_run, phantom_files):
     predictor = load_predictor(fitted_run, "segmented", "cpu")
-    images = [open_grayscale(path) for path in list(phantom_files.values())[:3]]
+    images = [load_grayscale(path) for path in list(phantom_files.values())[:3]]
     alone = predictor(images[2:])[0].probabilities
     assert predictor(images)[2].probabilities == pytest.approx(alone, abs=1e-5)
     assert predictor([]) == []
 
 
 def test_an_explanation_lies_over_the_image(fitted_run, phantom_files):
-    image = open_grayscale(next(iter(phantom_files.values()))).resize((150, 120))
+    image = load_grayscale(next(iter(phantom_files.values()))).resize((150, 120))
     for arm in ("unsegmented", "segmented"):
         (found,) = load_predictor(fitted_run, arm, "cpu")([image], explain=True)
         assert found.heat.shape == (120, 150)
@@ -48,11 +48,13 @@ def test_a_map_of_a_crop_goes_back_to_where_the_crop_was():
     seen = np.zeros((40, 40), np.float32)
     seen[:20, :20] = 1  # the upper left quarter of what was seen
     box = (0.25, 0.5, 0.75, 1.0)  # of an image 200 wide and 100 high: rows 25..75, columns 100..200
-    squashed = Frame([box], (40, 40), "squash").over_image(0, seen, (200, 100))
+    squashed = CropTransform([box], (40, 40), "squash").over_image(0, seen, (200, 100))
     assert squashed.shape == (100, 200)
     assert squashed[26:48, 102:148].min() > 0.9 and squashed[:24].max() == 0 and squashed[:, :99].max() == 0
     assert squashed[54:74].max() == 0
-    padded = Frame([box], (40, 40), "pad").over_image(0, seen, (200, 100))  # 50x100 becomes 20x40, with 10 black rows above
+    padded = CropTransform([box], (40, 40), "pad").over_image(
+        0, seen, (200, 100)
+    )  # 50x100 becomes 20x40, with 10 black rows above
     assert padded[26:46, 102:148].min() > 0.9 and padded[54:].max() == 0
 
 
@@ -76,9 +78,9 @@ def test_the_best_arm_a_named_arm_and_an_arm_s_folder(fitted_run):
 
 
 def test_a_run_that_cannot_be_used_says_why(fitted_run, tmp_path):
-    with pytest.raises(RequestError, match="not a run folder"):
+    with pytest.raises(UsageError, match="not a run folder"):
         load_fitted(tmp_path)
-    with pytest.raises(RequestError, match="--arm other: the run has no such arm; it has: unsegmented, small, segmented"):
+    with pytest.raises(UsageError, match="--arm other: the run has no such arm; it has: unsegmented, small, segmented"):
         load_fitted(fitted_run, "other")
     copy = tmp_path / "copy"
     shutil.copytree(fitted_run, copy)
@@ -87,7 +89,7 @@ def test_a_run_that_cannot_be_used_says_why(fitted_run, tmp_path):
     with pytest.raises(DataError, match=r"weights\.safetensors: not a fitted classifier's weights"):
         load_fitted(copy, "small")
     weights.unlink()
-    with pytest.raises(RequestError, match="no finished fit"):
+    with pytest.raises(UsageError, match="no finished fit"):
         load_fitted(copy, "small")
 
 

@@ -6,9 +6,9 @@ import pytest
 from fastai.callback.core import Callback
 from torch import nn
 
-from darkcovid.recipe import Optimiser
-from darkcovid.training import classify
-from darkcovid.training.classify import fit_classifier
+from darkcovid.recipe import Optimizer
+from darkcovid.training import classifier as classify
+from darkcovid.training.classifier import fit_classifier
 
 
 class Steps(Callback):
@@ -39,8 +39,8 @@ def smooth_model(*_):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
 def test_a_compiled_fit_learns_the_same(tiny_recipe, cohort, pixels, cpu, monkeypatch):
-    monkeypatch.setattr(classify, "build_network", smooth_model)
-    training = tiny_recipe.training.model_copy(update={"epochs": 2, "lr": 1e-2, "optimiser": Optimiser(name="sgd")})
+    monkeypatch.setattr(classify, "build_model", smooth_model)
+    training = tiny_recipe.training.model_copy(update={"epochs": 2, "lr": 1e-2, "optimiser": Optimizer(name="sgd")})
     steps, rows, layers = {}, {}, {}
     for compiled in (False, True):
         recipe = tiny_recipe.model_copy(update={"training": training.model_copy(update={"compile": compiled})})

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from darkcovid.compute import Compute, pick_compute
-from darkcovid.data.cohort import classification_cohort
-from darkcovid.data.pixels import whole_pixels
-from darkcovid.errors import DarkCovidError, DataError, RequestError
+from darkcovid.core.device import Device, get_device
+from darkcovid.core.errors import DarkCovidError, DataError, UsageError
+from darkcovid.data.cohort import load_classification_cohort
+from darkcovid.data.resize import cached_whole_images
 from darkcovid.recipe import Loss, Phantom, Training
-from darkcovid.training.callbacks import History, Recording
+from darkcovid.training.callbacks import History, MetricsRecorder
 from darkcovid.training.checkpoint import load_checkpoint
-from darkcovid.training.classify import fit_classifier, prepare_classifier
+from darkcovid.training.classifier import fit_classifier, setup_classifier
 from darkcovid.training.fit import fit
 
 
@@ -90,15 +90,15 @@ def test_the_network_learns_the_phantoms_lung_sign(tiny_recipe, phantom_data, ca
             "training": tiny_recipe.training.model_copy(update={"epochs": 15}),
         }
     )
-    cohort = classification_cohort(recipe.data, cache_dir)
-    pixels = whole_pixels(cohort.files, cohort.sha256, (64, 64), cache_dir).array
+    cohort = load_classification_cohort(recipe.data, cache_dir)
+    pixels = cached_whole_images(cohort.files, cohort.sha256, (64, 64), cache_dir).array
     rows = fit_classifier(recipe, cohort, pixels, cpu).fitted.history.rows
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
     assert rows[-1]["accuracy"] > 0.7
 
 
 def test_a_loss_that_is_no_number_stops_the_fit_with_advice(tiny_recipe, cohort, pixels, cpu):
-    prepared = prepare_classifier(tiny_recipe, cohort, pixels, cpu)
+    prepared = setup_classifier(tiny_recipe, cohort, pixels, cpu)
     learner, correct = prepared.learner, prepared.objective.correct
     with torch.no_grad():
         next(learner.model.parameters()).fill_(float("nan"))
@@ -109,7 +109,7 @@ def test_a_loss_that_is_no_number_stops_the_fit_with_advice(tiny_recipe, cohort,
 @pytest.mark.parametrize("content", [b"", b"junk", None])
 def test_a_damaged_or_foreign_checkpoint_is_refused(tiny_recipe, cohort, pixels, cpu, tmp_path, content):
     path = tmp_path / "c.safetensors"
-    learner = prepare_classifier(tiny_recipe, cohort, pixels, cpu).learner
+    learner = setup_classifier(tiny_recipe, cohort, pixels, cpu).learner
     learner.create_opt()
     if content is None:
         from safetensors.torch import save_file
@@ -124,7 +124,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tiny_recipe, cohort, pixels,
 def test_seconds_are_booked_where_they_were_spent(cpu):
     """A clock that ticks only when told: 2 s waiting for each of two batches, 3 s computing each, 1 s after them."""
     now = [0.0]
-    recording = Recording(History(), cpu, "accuracy", agree, clock=lambda: now[0])
+    recording = MetricsRecorder(History(), cpu, "accuracy", agree, clock=lambda: now[0])
 
     class Learner:
         training, epoch, yb, loss = True, 0, (torch.zeros(4),), torch.tensor(1.5)
@@ -155,17 +155,17 @@ def test_seconds_are_booked_where_they_were_spent(cpu):
 
 
 def test_auto_takes_what_is_there_and_what_is_not_there_is_refused():
-    assert pick_compute("cpu", "fp32") == Compute(torch.device("cpu"), "fp32")
-    assert pick_compute().precision in ("fp32", "bf16")
+    assert get_device("cpu", "fp32") == Device(torch.device("cpu"), "fp32")
+    assert get_device().precision in ("fp32", "bf16")
     if not torch.cuda.is_available():
-        assert pick_compute().device.type != "cuda"
-        with pytest.raises(RequestError, match=r"training\.device: no cuda device here"):
-            pick_compute("cuda")
+        assert get_device().device.type != "cuda"
+        with pytest.raises(UsageError, match=r"training\.device: no cuda device here"):
+            get_device("cuda")
 
 
 def test_bf16_trains_too(tiny_recipe, cohort, pixels):
     training = Training(epochs=1, batch_size=8, precision="bf16", device="cpu")
-    compute = pick_compute("cpu", "bf16")
+    compute = get_device("cpu", "bf16")
     result = fit_classifier(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, compute)
     assert np.isfinite(result.probabilities).all()
     assert result.probabilities.sum(1) == pytest.approx(1, abs=1e-5)

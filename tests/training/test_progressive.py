@@ -1,22 +1,22 @@
 import pytest
 
-from darkcovid.errors import RequestError
+from darkcovid.core.errors import UsageError
 from darkcovid.recipe import Model, Progressive
-from darkcovid.training.callbacks import Direct
-from darkcovid.training.classify import build_network, fit_classifier
-from darkcovid.training.progressive import size_in_epoch
+from darkcovid.training.callbacks import PlainErrorsCallback
+from darkcovid.training.classifier import build_model, fit_classifier
+from darkcovid.training.progressive import image_size_at_epoch
 
 from .test_schedule import changed
 
 
 def test_sides_grow_in_steps_of_32_to_the_whole():
     grow = Progressive(start=0.5, until=0.5)
-    sizes = [size_in_epoch((256, 192), grow, epoch, 8) for epoch in range(8)]
+    sizes = [image_size_at_epoch((256, 192), grow, epoch, 8) for epoch in range(8)]
     assert sizes == [(128, 96), (160, 128), (192, 128), (224, 160), *[(256, 192)] * 4]
-    assert size_in_epoch((64, 40), Progressive(start=0.1), 0, 8) == (32, 32)
+    assert image_size_at_epoch((64, 40), Progressive(start=0.1), 0, 8) == (32, 32)
 
 
-class Sizes(Direct):
+class Sizes(PlainErrorsCallback):
     """What the network gets to see, in training and in validation."""
 
     order = 50
@@ -40,6 +40,6 @@ def test_training_sees_small_pictures_first_and_validation_whole_ones(tiny_recip
 
 def test_a_network_of_one_size_is_refused(tiny_recipe):
     recipe = changed(tiny_recipe, progressive=Progressive())
-    with pytest.raises(RequestError, match=r"training.progressive: this network takes pictures of 64x64 only, .* model.head=gap"):
-        build_network(recipe, 3, (64, 64))
-    assert build_network(changed(recipe, Model(head="gap")), 3, (64, 64)).training
+    with pytest.raises(UsageError, match=r"training.progressive: this network takes pictures of 64x64 only, .* model.head=gap"):
+        build_model(recipe, 3, (64, 64))
+    assert build_model(changed(recipe, Model(head="gap")), 3, (64, 64)).training

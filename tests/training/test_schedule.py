@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from darkcovid.compute import pick_compute
-from darkcovid.errors import RequestError
+from darkcovid.core.device import get_device
+from darkcovid.core.errors import UsageError
 from darkcovid.evaluation.evaluate import averaged_views
-from darkcovid.evaluation.metrics import figure, score
-from darkcovid.recipe import Augmentation, Loss, Model, Optimiser, Plateau, Recipe
+from darkcovid.metrics.classification import classification_metrics, get_metric
+from darkcovid.recipe import Augmentation, Loss, Model, Optimizer, Plateau, Recipe
 from darkcovid.training.callbacks import History
-from darkcovid.training.classify import fit_classifier, prepare_classifier, probabilities
-from darkcovid.training.monitor import merits
-from darkcovid.training.objective import make_objective
-from darkcovid.training.schedule import phases, rate_factor, stale, total_epochs
+from darkcovid.training.classifier import fit_classifier, predict_proba, setup_classifier
+from darkcovid.training.loss import make_task
+from darkcovid.training.monitor import monitored_values
+from darkcovid.training.schedule import lr_multiplier, phases, should_stop_early, total_epochs
 
 from .test_fit import Stop, numbers
 
@@ -43,8 +43,8 @@ OPTIONS = {
     "plateau": {"schedule": "constant", "plateau": Plateau(patience=1, factor=0.5)},
     "early stopping": {"schedule": "constant", "stop_after": 1, "lr": 1e-9},
     "any figure": {"schedule": "constant", "stop_after": 2, "keep": "best", "monitor": "roc_auc"},
-    "rmsprop": {"schedule": "constant", "optimiser": Optimiser(name="rmsprop", momentum=0.0)},
-    "sgd": {"optimiser": Optimiser(name="sgd", decay_all=True)},
+    "rmsprop": {"schedule": "constant", "optimiser": Optimizer(name="rmsprop", momentum=0.0)},
+    "sgd": {"optimiser": Optimizer(name="sgd", decay_all=True)},
 }
 TRANSFER = {
     "frozen": {"frozen": True},
@@ -108,53 +108,53 @@ def test_fine_tuning_trains_the_head_then_all_of_it_with_lower_rates_below(tiny_
 @pytest.mark.parametrize(("training", "moved"), [({"frozen": True}, False), ({"unfreeze_after": 1}, True)])
 def test_a_frozen_backbone_does_not_move_at_all(tiny_recipe, cohort, pixels, cpu, training, moved):
     recipe = changed(tiny_recipe, RESNET, epochs=2, **training)
-    before = prepare_classifier(recipe, cohort, pixels, cpu).learner.model.state_dict()
+    before = setup_classifier(recipe, cohort, pixels, cpu).learner.model.state_dict()
     after = fit_classifier(recipe, cohort, pixels, cpu).fitted.learner.model.state_dict()
     states = {part: all(torch.equal(before[n], after[n]) for n in before if n.startswith(part)) for part in ("body.", "head.")}
     assert states == {"body.": not moved, "head.": False}
 
 
 def test_a_network_without_a_backbone_cannot_be_frozen(tiny_recipe, cohort, pixels, cpu):
-    with pytest.raises(RequestError, match="no backbone to freeze"):
+    with pytest.raises(UsageError, match="no backbone to freeze"):
         fit_classifier(changed(tiny_recipe, frozen=True), cohort, pixels, cpu)
 
 
 def test_the_plateau_lowers_the_rate_each_time_the_metric_stands_still(tiny_recipe):
     training = changed(tiny_recipe, schedule="constant", plateau=Plateau(patience=2, factor=0.1)).training
-    assert rate_factor(history_of([0.5, 0.6, 0.6]), training) == 1
-    assert rate_factor(history_of([0.5, 0.6, 0.6, 0.5]), training) == pytest.approx(0.1)
-    assert rate_factor(history_of([0.5, 0.6, 0.6, 0.5, 0.6, 0.6]), training) == pytest.approx(0.01)
-    assert rate_factor(history_of([0.5, 0.6, 0.6, 0.7, 0.6]), training) == 1
+    assert lr_multiplier(history_of([0.5, 0.6, 0.6]), training) == 1
+    assert lr_multiplier(history_of([0.5, 0.6, 0.6, 0.5]), training) == pytest.approx(0.1)
+    assert lr_multiplier(history_of([0.5, 0.6, 0.6, 0.5, 0.6, 0.6]), training) == pytest.approx(0.01)
+    assert lr_multiplier(history_of([0.5, 0.6, 0.6, 0.7, 0.6]), training) == 1
 
 
 def test_a_history_is_stale_once_its_best_is_old_enough(tiny_recipe):
     patient = changed(tiny_recipe, stop_after=2).training
-    assert merits(History(), "f1") == []
-    assert not stale(History(), patient)
-    assert not stale(history_of([0.5, 0.9, 0.8]), patient)
-    assert stale(history_of([0.5, 0.9, 0.8, 0.9]), patient)
-    assert not stale(history_of([0.5, 0.9, 0.8, 0.9]), changed(tiny_recipe).training)
+    assert monitored_values(History(), "f1") == []
+    assert not should_stop_early(History(), patient)
+    assert not should_stop_early(history_of([0.5, 0.9, 0.8]), patient)
+    assert should_stop_early(history_of([0.5, 0.9, 0.8, 0.9]), patient)
+    assert not should_stop_early(history_of([0.5, 0.9, 0.8, 0.9]), changed(tiny_recipe).training)
 
 
 def test_of_losses_the_lower_is_the_better():
     history = history_of([0.5, 0.9, 0.8])
-    assert merits(history, None) == merits(history, "accuracy") == [0.5, 0.9, 0.8]
-    assert merits(history, "loss") == pytest.approx([-0.5, -0.1, -0.2])
+    assert monitored_values(history, None) == monitored_values(history, "accuracy") == [0.5, 0.9, 0.8]
+    assert monitored_values(history, "loss") == pytest.approx([-0.5, -0.1, -0.2])
 
 
 @pytest.mark.parametrize("monitor", ["f1", "brier", "log_loss"])
 def test_the_epoch_best_by_any_figure_is_kept(tiny_recipe, cohort, pixels, cpu, monitor):
     recipe = changed(tiny_recipe, keep="best", monitor=monitor, epochs=6, lr=0.01)
     result = fit_classifier(recipe, cohort, pixels, cpu)
-    kept = score(cohort.labels[cohort.valid], result.probabilities[cohort.valid], cohort.classes)
+    kept = classification_metrics(cohort.labels[cohort.valid], result.probabilities[cohort.valid], cohort.classes)
     column = [row[monitor] for row in result.fitted.history.rows]
-    assert figure(kept, monitor) == pytest.approx(max(column) if monitor == "f1" else min(column), rel=1e-5)
+    assert get_metric(kept, monitor) == pytest.approx(max(column) if monitor == "f1" else min(column), rel=1e-5)
     assert len(set(column)) > 1
 
 
 def test_figures_are_of_bf16_networks_too(tiny_recipe, cohort, pixels):
     recipe = changed(tiny_recipe, monitor="f1", epochs=1)
-    row = fit_classifier(recipe, cohort, pixels, pick_compute("cpu", "bf16")).fitted.history.rows[0]
+    row = fit_classifier(recipe, cohort, pixels, get_device("cpu", "bf16")).fitted.history.rows[0]
     assert 0 < row["f1"] <= 1
 
 
@@ -184,8 +184,8 @@ def test_augmented_views_stand_beside_the_plain_one_that_predict_shows(tiny_reci
     one = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu)
     both = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1, tta=1), cohort, pixels, cpu)
     flipped = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu).probabilities
-    objective = make_objective("softmax", Loss(), cohort.labels, 3, cpu.device)
-    mirrored = probabilities(one.fitted.learner.model, pixels[:, :, ::-1], one.normaliser, objective, cpu)
+    objective = make_task("softmax", Loss(), cohort.labels, 3, cpu.device)
+    mirrored = predict_proba(one.fitted.learner.model, pixels[:, :, ::-1], one.normaliser, objective, cpu)
     np.testing.assert_allclose(both.averaged, (flipped + mirrored) / 2, atol=1e-4)
     np.testing.assert_array_equal(both.probabilities, flipped)
     np.testing.assert_array_equal(both.judge(pixels), both.probabilities)

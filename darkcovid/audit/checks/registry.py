@@ -1,0 +1,109 @@
+"""What a believable result must pass, one row each, and what its author must declare.
+
+A check can fail, or warn, and is counted; a declaration is information, for which nothing but "stated" and "needs the author" is
+possible, and is not. After Roberts et al. 2021, DeGrave et al. 2021, Maguolo and Nanni 2021, Garcia Santa Cruz et al. 2021,
+CLAIM, TRIPOD+AI and PROBAST+AI. Everything is read from a run folder's own files.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from darkcovid.core.errors import UsageError
+from darkcovid.evaluation.evaluate import headline
+from darkcovid.recipe import AUDIT
+from darkcovid.recipe.recipe import check_arms_comparable, validate
+
+PASS, WARN, FAIL, NOT_RUN, AUTHOR, STATED = "pass", "warn", "fail", "not run", "needs the author", "stated"
+CLOSE = 0.05  # a score without lungs that comes so near the model's own is too near
+
+
+@dataclass(frozen=True)
+class RunEvidence:
+    """A run's files, read: the resolved recipe, comparison.json, audit.json (empty where none was made), environment.json,
+    and for each arm the images of each side."""
+
+    recipe: dict[str, Any]
+    comparison: dict[str, Any]
+    audit: dict[str, Any]
+    environment: dict[str, Any]
+
+    @cached_property
+    def arms(self) -> dict[str, dict[str, Any]]:
+        """The arms that were asked for."""
+        return {name: arm for name, arm in self.comparison["arms"].items() if not name.startswith(AUDIT)}
+
+    @cached_property
+    def scored(self) -> dict[str, dict[str, Any]]:
+        """Their metrics of the set that the headline comes from, see `headline`."""
+        return {name: headline(arm) for name, arm in self.arms.items()}
+
+    @cached_property
+    def invalid(self) -> str:
+        """Why the recipe cannot be run again as it stands; '' where it can."""
+        try:
+            check_arms_comparable(validate(self.recipe, ""))
+        except UsageError as error:
+            return str(error)
+        return ""
+
+    @cached_property
+    def recipes(self) -> dict[str, dict[str, Any]]:
+        """Each arm's recipe with the keys that it replaces; where the recipe is not valid, or has no such arm, the whole one."""
+        resolved = {} if self.invalid else validate(self.recipe, "").arm_recipes()
+        plain = {name: recipe.model_dump(mode="json") for name, recipe in resolved.items()}
+        return {name: plain.get(name, self.recipe) for name in self.arms}
+
+    def retrained(self, name: str) -> dict[str, Any] | None:
+        """An arm of `audit: retrain`, None where there was none."""
+        return self.comparison["arms"].get(f"{AUDIT}{name}")
+
+    @property
+    def best(self) -> tuple[str, dict[str, Any]]:
+        """The arm of the highest accuracy, and its metrics."""
+        return max(self.scored.items(), key=lambda item: item[1]["accuracy"])
+
+    def each(self, answer: Callable[[dict[str, Any]], str]) -> str:
+        """What an answer says of every arm's recipe, once where all arms agree, else by arm."""
+        said: dict[str, list[str]] = {}
+        for name, recipe in self.recipes.items():
+            said.setdefault(answer(recipe), []).append(name)
+        return next(iter(said)) if len(said) == 1 else "; ".join(f"{', '.join(names)}: {words}" for words, names in said.items())
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """number, name: of the list; status: one of the six; words: what was found; declares: whether it is a declaration."""
+
+    number: int
+    group: str
+    name: str
+    status: str
+    words: str
+    declares: bool = False
+
+
+CheckOutcome = tuple[str, str]
+_TABLE: list[tuple[int, str, str, bool, Callable[[RunEvidence], CheckOutcome]]] = []
+
+
+def run_checks(evidence: RunEvidence) -> list[CheckResult]:
+    """Every check and declaration in order."""
+    return [
+        CheckResult(number, group, name, *answer(evidence), declares)
+        for number, group, name, declares, answer in sorted(_TABLE, key=lambda row: row[0])
+    ]
+
+
+def check(number: int, group: str, name: str, declares: bool = False):
+    def register(answer: Callable[[RunEvidence], CheckOutcome]):
+        _TABLE.append((number, group, name, declares, answer))
+        return answer
+
+    return register
+
+
+def audited(answer: Callable[[RunEvidence], CheckOutcome]) -> Callable[[RunEvidence], CheckOutcome]:
+    """A check that reads audit.json."""
+    return lambda evidence: answer(evidence) if evidence.audit else (NOT_RUN, "the recipe says audit: none")

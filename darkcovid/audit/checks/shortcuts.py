@@ -1,0 +1,149 @@
+"""Checks 19 to 25: was the class read from the lungs?"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from darkcovid.audit.checks.registry import (
+    AUTHOR,
+    CLOSE,
+    FAIL,
+    NOT_RUN,
+    PASS,
+    STATED,
+    WARN,
+    CheckOutcome,
+    RunEvidence,
+    audited,
+    check,
+)
+from darkcovid.metrics.skill import class_view, skills_left
+
+UNASKED = "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
+
+
+MUCH, SOME = 0.5, 0.2  # shares of the skill that are left without lungs
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What an arm can still do with something hidden. whole: the share of its accuracy above the majority class's, None where it
+    has none; by_class: of each class with skill, `skills_left`; words: what was measured."""
+
+    whole: float | None
+    by_class: dict[str, float]
+    words: str
+
+    @property
+    def worst(self) -> float:
+        return max([self.whole or 0.0, *self.by_class.values()])
+
+
+@check(19, "shortcuts", "lungs erased")
+def _erased(e: RunEvidence) -> CheckOutcome:
+    left = _left(e, "no_lungs", "lungs_erased", "the lungs erased")
+    return _judged(left) if left else (NOT_RUN, UNASKED)
+
+
+@check(20, "shortcuts", "lungs only", declares=True)
+def _only(e: RunEvidence) -> CheckOutcome:
+    left = _left(e, "lungs_only", "lungs_only", "nothing but the lungs")
+    return (STATED, "; ".join(one.words for one in left)) if left else (NOT_RUN, UNASKED)
+
+
+@check(21, "shortcuts", "border only")
+def _border(e: RunEvidence) -> CheckOutcome:
+    left = _left(e, "border_only", "border_only", "nothing but a strip of a tenth of the sides along the border")
+    return _judged(left) if left else (NOT_RUN, UNASKED)
+
+
+@check(22, "shortcuts", "a 16-px thumbnail only")
+def _thumbnail(e: RunEvidence) -> CheckOutcome:
+    left = _left(e, "thumbnail", "thumbnail", "16 pixels a side, on which coarse signs of the lungs can still be seen")
+    if not left:
+        return NOT_RUN, UNASKED
+    status, words = _judged(left)
+    return (WARN if status == FAIL else status), words
+
+
+def _left(e: RunEvidence, retrained: str, view: str, how: str) -> list[Left]:
+    """The first arm trained again where `audit: retrain` did that, else every arm as it is, asked without training again."""
+    arm, chance = e.retrained(retrained), e.audit.get("chance")
+    if arm is not None and chance is not None:
+        name, reference = next(iter(e.arms.items()))
+        again = "without lungs" if retrained == "no_lungs" else f"on {how}"
+        words = f"{name} trained again {again}: accuracy {arm['accuracy']:.3f}, as it was {reference['accuracy']:.3f}"
+        kept = arm.get("untrusted_lungs", 0) if retrained == "no_lungs" else 0
+        words += f", majority class {chance:.3f}"
+        words += f" ({kept} images whose lung mask is not trusted keep their lungs)" if kept else ""
+        views = class_view(reference), class_view(arm)
+        return [Left(_share(arm, reference, chance), skills_left(*views), words)]
+    return [
+        Left(
+            _share(audit[view], audit["plain"], audit["chance"]),
+            skills_left(audit["plain"], audit[view]),
+            f"{name} on {how}: accuracy {audit[view]['accuracy']:.3f}, as it was {audit['plain']['accuracy']:.3f}, majority "
+            f"class {audit['chance']:.3f} (not trained again, {audit['images']} images whose lung mask is trusted)",
+        )
+        for name, arm in e.arms.items()
+        if view in (audit := arm.get("shortcuts", {}))
+    ]
+
+
+def _share(hidden: dict[str, Any], plain: dict[str, Any], chance: float) -> float | None:
+    """Of the accuracy above the majority class's, what is left; 0 where its interval reaches that."""
+    left, full = hidden["accuracy"] - chance, plain["accuracy"] - chance
+    low = hidden.get("intervals", {}).get("accuracy", [hidden["accuracy"]])[0]
+    return (left / full if low > chance and left > 0 else 0.0) if full > 0 else None
+
+
+def _judged(left: list[Left]) -> CheckOutcome:
+    """By the arm of which most is left, whole or of one class."""
+    worst = max(left, key=lambda one: one.worst)
+    if worst.whole is None and not worst.by_class:
+        return PASS, f"{worst.words}: no skill that could be left"
+    shares = [] if worst.whole is None else [f"{worst.whole:.0%} of the accuracy above the majority class"]
+    shares += [f"{share:.0%} of the skill with {name}" for name, share in worst.by_class.items()]
+    status = FAIL if worst.worst > MUCH else WARN if worst.worst > SOME else PASS
+    return status, f"{worst.words}; left are {', '.join(shares)}"
+
+
+@check(23, "shortcuts", "the source from the same pixels")
+@audited
+def _source_from_pixels(e: RunEvidence) -> CheckOutcome:
+    found = e.audit["source_from_pixels"]
+    if found is None:
+        return AUTHOR, "the manifest names one source, or none; say where the images come from"
+    words = (
+        f"{found['variable'].replace('_', ' ')} told from 16 pixels a side: {found['accuracy']:.3f} "
+        f"(balanced {found['balanced_accuracy']:.3f}), guessing {found['chance']:.3f}"
+    )
+    return (WARN if found["accuracy"] > found["chance"] + CLOSE else PASS), words
+
+
+@check(24, "shortcuts", "labels shuffled")
+def _shuffled(e: RunEvidence) -> CheckOutcome:
+    arm, luck = e.retrained("shuffled"), e.audit.get("chance")
+    if arm is None or luck is None:
+        return NOT_RUN, "`audit: retrain` does it"
+    low, _ = arm["intervals"]["accuracy"]
+    words = f"trained on shuffled labels: {arm['accuracy']:.3f}, guessing {luck:.3f}"
+    return (FAIL if low > luck else PASS), words
+
+
+@check(25, "shortcuts", "Grad-CAM inside the lungs")
+def _gradcam(e: RunEvidence) -> CheckOutcome:
+    name, arm = next(iter(e.arms.items()))
+    found = {label: one for label, one in arm.get("attention", {}).items() if one["inside_lungs"] is not None}
+    if not found:
+        return NOT_RUN, "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
+    words = ", ".join(
+        f"{label} {one['inside_lungs']:.0%} (fresh weights {_percent(one['inside_lungs_of_fresh_weights'])}, "
+        f"the lungs are {_percent(one['lungs_of_picture'])} of the picture)"
+        for label, one in found.items()
+    )
+    elsewhere = any(one["inside_lungs"] < one["lungs_of_picture"] for one in found.values())
+    return (WARN if elsewhere else PASS), f"{name}, share of the map inside the lungs: {words}"
+
+
+def _percent(share: float | None) -> str:
+    return "no map" if share is None else f"{share:.0%}"

@@ -1,0 +1,127 @@
+"""Where does a fitted classifier look? Grad-CAM (Selvaraju et al. 2017) by captum, and the share of it inside the lungs.
+
+The same is done with the network's weights spread anew (Adebayo et al. 2018): a map that looks alike then says nothing about
+what was learned.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from captum.attr import LayerAttribution, LayerGradCam
+from torch import nn
+
+from darkcovid.audit.occlusion import MAX_OCCLUSION_IMAGES, LungRegions
+from darkcovid.core.device import Device, add_channel_dim
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.split import evenly_spaced
+
+MIN_CHANNELS = 16
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class GradCamResult:
+    """maps: (m, h, w) float32, not negative, of the images `rows` of the cohort for the predicted class; table: image, label,
+    predicted, confidence, inside_lungs (share of the map, nan where the lungs are not trusted); summary: of each class the
+    mean share inside the lungs, that of a network of fresh weights, and the lungs' share of the picture."""
+
+    rows: np.ndarray
+    maps: np.ndarray
+    table: pd.DataFrame
+    summary: dict[str, dict[str, float | None]]
+
+
+def gradcam_lung_overlap(
+    network: nn.Module,
+    normaliser: nn.Module,
+    pixels: np.ndarray,
+    probabilities: np.ndarray,
+    lungs: LungRegions,
+    cohort: Cohort,
+    compute: Device,
+) -> GradCamResult:
+    """Grad-CAM of every validation image, of 1,000 of them where there are more.
+
+    pixels: (n, h, w) or (n, c, h, w) uint8; probabilities: (n, classes).
+    """
+    rows = evenly_spaced(np.flatnonzero(cohort.valid), MAX_OCCLUSION_IMAGES)
+    predicted = probabilities[rows].argmax(1)
+    maps = grad_cam(network, normaliser, pixels[rows], predicted, compute)
+    fresh = grad_cam(reinitialized(network), normaliser, pixels[rows], predicted, compute)
+    areas = lungs.areas[rows] if lungs.areas.ndim == 3 else lungs.areas[rows][:, 0]
+    shares = {
+        name: _fraction_inside_lungs(found, areas, lungs.trusted[rows]) for name, found in (("trained", maps), ("fresh", fresh))
+    }
+    labels = np.array(cohort.classes)[cohort.labels[rows]]
+    table = pd.DataFrame(
+        {
+            "image": cohort.rows.path.to_numpy()[rows],
+            "label": labels,
+            "predicted": np.array(cohort.classes)[predicted],
+            "confidence": probabilities[rows].max(1),
+            "inside_lungs": shares["trained"],
+        }
+    )
+    area = np.where(lungs.trusted[rows], areas.mean((1, 2)), np.nan)
+    summary = {
+        name: {
+            "inside_lungs": _mean(shares["trained"][labels == name]),
+            "inside_lungs_of_fresh_weights": _mean(shares["fresh"][labels == name]),
+            "lungs_of_picture": _mean(area[labels == name]),
+        }
+        for name in cohort.classes
+    }
+    return GradCamResult(rows, maps, table, summary)
+
+
+def grad_cam(network: nn.Module, normaliser: nn.Module, pixels: np.ndarray, targets: np.ndarray, compute: Device) -> np.ndarray:
+    """(m, h, w) float32: what speaks for each picture's target class at the last convolution of many channels, enlarged to
+    the picture. targets: (m,) int; of a network with one logit, class 1 is its opposite."""
+    network.eval().to(compute.device)
+    explainer, size = LayerGradCam(network, last_conv_layer(network)), pixels.shape[-2:]
+    maps = []
+    for start in range(0, len(pixels), BATCH):
+        block = add_channel_dim(torch.from_numpy(np.array(pixels[start : start + BATCH]))).to(compute.device)
+        wanted = torch.from_numpy(targets[start : start + BATCH]).to(compute.device)
+        inputs = normaliser(block.float() / 255).requires_grad_()
+        maps.append(_gradcam_batch(explainer, inputs, wanted, size))
+    return np.concatenate(maps)
+
+
+def last_conv_layer(network: nn.Module) -> nn.Module:
+    """The last convolution that gives at least 16 channels: one that gives a channel a class is part of the head."""
+    found = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels >= MIN_CHANNELS]
+    return found[-1]
+
+
+def reinitialized(network: nn.Module) -> nn.Module:
+    """A copy whose layers have fresh weights."""
+    fresh = copy.deepcopy(network)
+    for layer in fresh.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    return fresh
+
+
+def _gradcam_batch(explainer: LayerGradCam, inputs: torch.Tensor, wanted: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    outputs = explainer.forward_func(inputs[:1].detach()).shape[1]
+    signed = explainer.attribute(inputs, target=wanted if outputs > 1 else 0)
+    if outputs == 1:
+        signed = signed * torch.where(wanted == 0, 1.0, -1.0).view(-1, 1, 1, 1)
+    large = LayerAttribution.interpolate(signed.relu(), size, interpolate_mode="bilinear")
+    return large[:, 0].detach().float().cpu().numpy()
+
+
+def _fraction_inside_lungs(maps: np.ndarray, areas: np.ndarray, trusted: np.ndarray) -> np.ndarray:
+    total = maps.sum((1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(trusted & (total > 0), (maps * (areas > 0)).sum((1, 2)) / total, np.nan)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known: Any = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None

@@ -1,0 +1,146 @@
+"""Does anything of the training side stand on another side? Patients, identical files, near copies; and labels that
+contradict one another."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from darkcovid.audit.metadata import MetadataCounts, PandasMetadata, identities, metadata_table
+from darkcovid.core.errors import UsageError
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.near_duplicates.search import Pair, cached_near_duplicates, describe_alterations
+
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicatePair:
+    """Two images that are the same picture: their paths, whether they are on two sides, and whether their labels differ."""
+
+    first: str
+    other: str
+    across: bool
+    relabelled: bool
+
+    @property
+    def paths(self) -> tuple[str, str]:
+        return self.first, self.other
+
+
+@dataclass(frozen=True)
+class LeakageReport:
+    """What was found in a cohort. patients: total, repeated (several images), on_both_sides, with_several_labels; exact,
+    near: pairs of images that are the same picture; exact_across, near_across: those on two sides; relabelled: those whose
+    labels differ; unknown_patients: images without one; looked_for: which near copies, a sentence, empty where none were."""
+
+    patients: dict[str, int]
+    exact: list[tuple[str, str]]
+    near: list[tuple[str, str]]
+    exact_across: list[tuple[str, str]]
+    near_across: list[tuple[str, str]]
+    relabelled: list[tuple[str, str]]
+    straddling: list[str]
+    unknown_patients: int
+    looked_for: str
+
+    @property
+    def across(self) -> int:
+        """How many patients and pairs of images are on two sides."""
+        return len(self.straddling) + len(self.exact_across) + len(self.near_across)
+
+    @property
+    def leaks(self) -> bool:
+        """Whether anything that was learned from is also judged by."""
+        return self.across > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys of `data audit`."""
+        return {
+            "patients": self.patients,
+            "unknown_patients": self.unknown_patients,
+            "duplicates": {
+                "exact": len(self.exact),
+                "near": len(self.near),
+                "exact_across_sides": len(self.exact_across),
+                "near_across_sides": len(self.near_across),
+                "with_other_labels": len(self.relabelled),
+                "looked_for": self.looked_for,
+                "pairs": [list(pair) for pair in [*self.exact, *self.near]],
+            },
+            "leaks": self.leaks,
+        }
+
+
+def find_leaks(facts: MetadataCounts, near: Sequence[DuplicatePair] | None = None) -> LeakageReport:
+    """Look for leaks among images. near: those that are near copies, None where none were looked for."""
+    sentence, near = "" if near is None else describe_alterations(), near or ()
+    patients, exact = facts.patients(), exact_duplicates(facts.copies())
+    return LeakageReport(
+        patients={
+            "total": patients.total,
+            "repeated": patients.repeated,
+            "on_both_sides": len(patients.straddling),
+            "with_several_labels": patients.with_several_labels,
+        },
+        exact=[pair.paths for pair in exact],
+        near=[pair.paths for pair in near],
+        exact_across=[pair.paths for pair in exact if pair.across],
+        near_across=[pair.paths for pair in near if pair.across],
+        relabelled=[pair.paths for pair in [*exact, *near] if pair.relabelled],
+        straddling=list(patients.straddling),
+        unknown_patients=patients.unknown,
+        looked_for=sentence,
+    )
+
+
+def exact_duplicates(copies: pd.DataFrame) -> list[DuplicatePair]:
+    """The first image of each checksum with every other one of it. copies: as `Facts.copies` gives them."""
+    found = []
+    for _, same in copies.groupby("sha256", sort=False):
+        first, *others = same.itertuples(index=False)
+        found += [DuplicatePair(first.path, one.path, first.side != one.side, first.label != one.label) for one in others]
+    return sorted(found, key=lambda pair: pair.paths)
+
+
+def near_duplicate_pairs(cohort: Cohort, pairs: Sequence[Pair]) -> list[DuplicatePair]:
+    """Pairs of a cohort's rows, as `cached_near_duplicates` finds them."""
+    paths, sides, labels = cohort.rows.path.tolist(), cohort.side_names, cohort.labels
+    return [DuplicatePair(paths[a], paths[b], bool(sides[a] != sides[b]), bool(labels[a] != labels[b])) for a, b in pairs]
+
+
+def cohort_facts(cohort: Cohort, of: Callable = metadata_table) -> pd.DataFrame:
+    """`metadata_table`, or only the `identities` of, a cohort's images, with the checksums of the files themselves."""
+    rows = cohort.rows.assign(sha256=list(cohort.sha256))
+    return of(rows, [cohort.classes[label] for label in cohort.labels], cohort.side_names)
+
+
+def find_cohort_leaks(cohort: Cohort, cache_dir: Path) -> LeakageReport:
+    """The leaks of a recipe's cohort, near copies included. cache_dir: where small copies of the pictures go."""
+    return find_leaks_of_splits([cohort], cache_dir)[0]
+
+
+def find_leaks_of_splits(cohorts: Sequence[Cohort], cache_dir: Path) -> list[LeakageReport]:
+    """The leaks of each of several splits of the same images, whose near copies are looked for once."""
+    first = cohorts[0]
+    near, who = cached_near_duplicates(first.files, first.sha256, cache_dir), cohort_facts(first, identities)
+    return [find_leaks(PandasMetadata(who.assign(side=split.side_names)), near_duplicate_pairs(split, near)) for split in cohorts]
+
+
+def check_no_leaks(found: LeakageReport, allowed: bool) -> None:
+    """Raises UsageError when something leaks across the split and the recipe does not allow it."""
+    if allowed or not found.leaks:
+        return
+    faults = []
+    if found.straddling:
+        names = ", ".join([*found.straddling[:SHOWN], *(["..."] if len(found.straddling) > SHOWN else [])])
+        faults.append(f"{len(found.straddling)} patients are on several sides ({names})")
+    for kind, pairs in (("identical", found.exact_across), ("almost identical", found.near_across)):
+        if pairs:
+            faults.append(f"{len(pairs)} pairs of {kind} images are on different sides (the first is {' and '.join(pairs[0])})")
+    raise UsageError(
+        f"data.split: {'; '.join(faults)}; use data.split.method=stratified_group and mend the manifest, "
+        "or allow it with data.allow_leaks=true, and the report will say so"
+    )

@@ -1,0 +1,95 @@
+"""Commands on finished runs: compare, report, reproduce."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
+from darkcovid.cli.options import CacheDir, Json, RunsDir
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    force: Annotated[bool, typer.Option("--force", help="Compare even if the validation sides differ.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show the arms of several runs side by side; refused when they were validated on different patients."""
+    from darkcovid.experiment.compare import compare_runs
+
+    comparison = compare_runs(runs, force)
+
+    def show() -> None:
+        if markdown:
+            from darkcovid.report.tables import comparison_markdown
+
+            typer.echo(comparison_markdown(comparison))
+        else:
+            show_comparison(comparison)
+
+    print_result(comparison, json_, show)
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Whether pictures of radiographs go in.")] = True,
+    json_: Json = False,
+) -> None:
+    """Write a finished run's `report.html` anew: one self-contained page."""
+    from darkcovid.report.html import write_report
+
+    path = write_report(run, images)
+    print_result({"report": str(path)}, json_, lambda: typer.echo(str(path)))
+
+
+def reproduce(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    json_: Json = False,
+    runs_dir: RunsDir = Path("runs"),
+    cache_dir: CacheDir = None,
+) -> None:
+    """Run a finished run's recipe again and lay every number beside the first one's. Exit code 1 if they differ."""
+
+    def work() -> dict[str, Any]:
+        from darkcovid.experiment.reproduce import reproduce as again
+        from darkcovid.experiment.runner import RunPaths
+        from darkcovid.report.progress import Progress
+
+        return again(run, RunPaths(runs_dir, cache_folder(cache_dir)), Progress())
+
+    found = run_heavy(work)
+    print_result(found, json_, lambda: _show_reproduced(found))
+    if not found["same"]:
+        raise typer.Exit(1)
+
+
+def _show_reproduced(found: dict[str, Any]) -> None:
+    for what, (then, now) in found["environment"].items():
+        typer.echo(f"{what}: {then} then, {now} now")
+    for name, one in found["fits"].items():
+        if one["same"]:
+            typer.echo(f"{name}: the same, to the last digit")
+            continue
+        parts = []
+        for part in ("split", "history", "predictions"):
+            apart = one.get(f"{part}_difference")
+            how = "the same" if one[part] else "other rows" if apart is None else f"differs by at most {apart:.2g}"
+            parts.append(f"{part} {how}")
+        typer.echo(f"{name}: {', '.join(parts)}; metrics that differ: {', '.join(one['metrics_differing']) or 'none'}")
+    typer.echo(f"run again in: {found['again']}")
+
+
+def show_comparison(comparison: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from darkcovid.report.tables import comparison_tables, notice
+
+    console = Console(highlight=False)
+    for index, table in enumerate(comparison_tables(comparison, console.width)):
+        console.print(*[""] * bool(index), table, sep="\n")
+    for reason in comparison.get("not_comparable", []):
+        console.print(f"not comparable: {reason}", markup=False)
+    for pair in comparison.get("pairs", []):
+        console.print(pair["sentence"], markup=False)
+    console.print(f"\n{notice(comparison)}\nrun folder: {comparison['run_dir']}", markup=False, soft_wrap=True)

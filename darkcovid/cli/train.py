@@ -1,0 +1,226 @@
+"""Commands that train: run, collect, lr-find, bench."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, print_result, run_heavy
+from darkcovid.cli.options import Arms, CacheDir, DataOption, DataRoot, Json, ManifestOption, RecipePath, RunsDir, Sets
+from darkcovid.cli.results import show_comparison
+from darkcovid.core.errors import Interrupted, UsageError
+
+
+def run(
+    recipe: RecipePath,
+    sets: Sets = [],  # noqa: B006 (typer reads the default)
+    manifest: ManifestOption = None,
+    data: DataOption = None,
+    data_root: DataRoot = None,
+    arm: Arms = [],  # noqa: B006
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with this recipe's newest unfinished run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run and its cost; train nothing.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time went: profile.txt and trace.json.gz of every arm.")
+    ] = False,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="So many fits (arms, folds, seeds) at a time.")] = 1,
+    into: Annotated[
+        Path | None, typer.Option("--into", metavar="DIR", help="A run folder shared with other calls; `collect` finishes it.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option("--fold", min=1, help="With --into: only this fold.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="With --into: only this seed.")] = None,
+    json_: Json = False,
+    runs_dir: RunsDir = Path("runs"),
+    cache_dir: CacheDir = None,
+) -> None:
+    """Train and score every arm of a recipe, and print them side by side."""
+    _check_exclusive_options(jobs, into, fold, seed, resume, profile)
+    resolved = load_recipe_from_options(recipe, sets, manifest, data, data_root)
+    cache = cache_folder(cache_dir)
+    if dry_run:
+
+        def plan_only() -> dict[str, Any]:
+            from darkcovid.experiment.dry_run import dry_run as estimate
+
+            return estimate(resolved, cache, arm)
+
+        plan = run_heavy(plan_only)
+        print_result(plan, json_, lambda: _show_plan(plan, resolved))
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    def work() -> dict[str, Any]:
+        from darkcovid.core.distributed import get_distributed
+        from darkcovid.experiment.runner import RunPaths
+        from darkcovid.experiment.runner import run as run_recipe
+        from darkcovid.report.progress import Progress, null_progress
+
+        if not get_distributed().main:
+            return run_recipe(resolved, RunPaths(runs_dir, cache), null_progress(), arm, resume, profile)
+        if jobs > 1:
+            from darkcovid.scale.parallel import run_in_parallel
+
+            return run_in_parallel(resolved, RunPaths(runs_dir, cache), Progress(), arm, jobs, resume)
+        return run_recipe(resolved, RunPaths(runs_dir, cache), Progress(), arm, resume, profile)
+
+    def work_on_a_part() -> list[str]:
+        from darkcovid.experiment.runner import RunPaths, run_subset
+        from darkcovid.recipe import FitSelector
+        from darkcovid.report.progress import Progress
+
+        return run_subset(resolved, into, RunPaths(runs_dir, cache), Progress(), arm, FitSelector(fold, seed), profile)
+
+    try:
+        found = run_heavy(work if into is None else work_on_a_part)
+    except (Interrupted, KeyboardInterrupt):
+        again = _resume_command() if into is None else "the same command"
+        typer.echo(f"interrupted; go on with: {again}", err=True)
+        raise typer.Exit(130) from None
+    if into is None and found:
+        print_result(found, json_, lambda: show_comparison(found))
+    elif into is not None:
+        done = {"run_dir": str(into), "fits": found}
+        print_result(done, json_, lambda: typer.echo(f"{', '.join(found)}: finished; when all are: darkcovid collect {into}"))
+
+
+def _check_exclusive_options(
+    jobs: int, into: Path | None, fold: int | None, seed: int | None, resume: bool, profile: bool
+) -> None:
+    if into is None and (fold is not None or seed is not None):
+        raise UsageError("--fold and --seed do a part of a run, into a folder that other calls share; name it with --into DIR")
+    if into is not None and (jobs > 1 or resume):
+        raise UsageError("--into does one part of a run and goes on by itself; leave --jobs and --resume out")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (jobs > 1 or into is not None):
+        raise UsageError("several processes fit one network together here; leave --jobs and --into out")
+    if jobs > 1 and profile:
+        raise UsageError("--profile needs the machine for itself; leave --jobs out")
+
+
+def collect(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `run --into` filled.")],
+    json_: Json = False,
+) -> None:
+    """Finish a run whose fits were done by several calls: pool folds, compare the arms, write the report."""
+
+    def work() -> dict[str, Any]:
+        from darkcovid.experiment.run_dir import RunDir
+        from darkcovid.experiment.runner import aggregate_run as finish
+        from darkcovid.recipe import load_recipe
+        from darkcovid.report.progress import Progress
+
+        if not (run / "recipe.yaml").is_file():
+            raise UsageError(f"{run}: not a run folder; name one that `darkcovid run --into` made")
+        directory, recipe = RunDir(run), load_recipe(run / "recipe.yaml")
+        comparison = finish(directory, recipe, list(recipe.arm_recipes()), Progress())
+        directory.set_state("done")
+        return comparison
+
+    comparison = run_heavy(work)
+    print_result(comparison, json_, lambda: show_comparison(comparison))
+
+
+def lr_find(
+    recipe: RecipePath,
+    sets: Sets = [],  # noqa: B006
+    manifest: ManifestOption = None,
+    data: DataOption = None,
+    data_root: DataRoot = None,
+    arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the first by default.")] = None,
+    start_lr: Annotated[float, typer.Option(min=1e-12)] = 1e-7,
+    end_lr: Annotated[float, typer.Option(min=1e-12)] = 10.0,
+    steps: Annotated[int, typer.Option(min=40, help="Batches to try.")] = 100,
+    plot: Annotated[Path, typer.Option(metavar="PNG", help="Where to draw the curve.")] = Path("lr_find.png"),
+    apply: Annotated[str | None, typer.Option(metavar="NAME", help="Print the --set that uses this suggestion.")] = None,
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Find a learning rate by fastai's range test: a table, a plot, and suggestions."""
+    resolved = load_recipe_from_options(recipe, sets, manifest, data, data_root)
+
+    def work() -> dict[str, Any]:
+        from darkcovid.experiment.lr_find import find_learning_rate
+
+        return find_learning_rate(resolved, arm, cache_folder(cache_dir), start_lr, end_lr, steps, plot)
+
+    _check_suggestion(apply)
+    found = run_heavy(work)
+
+    def show() -> None:
+        if apply:
+            typer.echo(f"--set training.lr={found['suggestions'][apply]:.2e}")
+            return
+        for name, rate in found["suggestions"].items():
+            typer.echo(f"{name:<8} {rate:.2e}")
+        typer.echo(f"plot: {found['plot']}")
+
+    print_result(found, json_, show)
+
+
+def bench(
+    recipe: Annotated[Path, typer.Argument(metavar="[RECIPE]", help="A recipe with a whole and a crop arm.")] = Path(
+        "recipes/segmented.yaml"
+    ),
+    sets: Sets = [],  # noqa: B006
+    manifest: ManifestOption = None,
+    data: DataOption = None,
+    data_root: DataRoot = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Counted epochs of each contender.")] = 3,
+    plot: Annotated[Path, typer.Option(metavar="PNG", help="Where to draw the bars.")] = Path("bench.png"),
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Time epochs of stock fastai, whole images and crops in turn, and print the ratios."""
+    resolved = load_recipe_from_options(recipe, sets, manifest, data, data_root)
+
+    def work() -> dict[str, Any]:
+        from darkcovid.experiment.benchmark import bench as measure
+        from darkcovid.report.plots import plot_bench
+
+        result = measure(resolved, cache_folder(cache_dir), repeats, lambda text: typer.echo(text, err=True))
+        plot_bench(result, plot)
+        return result
+
+    result = run_heavy(work)
+    print_result(result, json_, lambda: _show_bench(result, plot))
+
+
+def _check_suggestion(name: str | None) -> None:
+    suggestions = ("valley", "steep", "minimum", "slide")
+    if name is not None and name not in suggestions:
+        raise UsageError(f"--apply {name}: no such suggestion; there are: {', '.join(suggestions)}")
+
+
+def _show_bench(result: dict[str, Any], plot: Path) -> None:
+    typer.echo(f"{'':8}{'s/epoch':>9}{'images/s':>10}{'x stock':>9}{'peak GB':>9}{'GPU GB':>8}")
+    for label in ("stock", "whole", "crop"):
+        row, ratio = result[label], result.get(f"ratio_{label}", 1.0)
+        speed = f"{row['epoch_seconds']:9.2f}{row['images_per_second']:10.0f}{ratio:9.2f}"
+        typer.echo(f"{label:8}{speed}{row['peak_host_bytes'] / 1e9:9.2f}{row['peak_device_bytes'] / 1e9:8.2f}")
+    stages = list(result["stock"]["stages"])
+    typer.echo("\nseconds of one more epoch, by what they were spent on:")
+    typer.echo(" " * 8 + "".join(f"{stage:>12}" for stage in stages))
+    for label in ("stock", "whole", "crop"):
+        typer.echo(f"{label:8}" + "".join(f"{result[label]['stages'][stage]:12.2f}" for stage in stages))
+    typer.echo(f"plot: {plot}")
+
+
+def _show_plan(plan: dict[str, Any], recipe) -> None:
+    from darkcovid.report.duration import duration
+
+    typer.echo(recipe.to_yaml())
+    for side, counts in plan["images"].items():
+        classes = ", ".join(f"{count} {name}" for name, count in counts.items())
+        typer.echo(f"{side}: {sum(counts.values())} images of {plan['patients'][side]} patients ({classes})")
+    for name, arm in plan["arms"].items():
+        size, memory = f"{arm.image_size[0]}x{arm.image_size[1]}", arm.peak_host_bytes / 1e9
+        typer.echo(f"{name}: {size} px, about {duration(arm.train_seconds)} for {arm.epochs} epochs, {memory:.1f} GB of memory")
+
+
+def _resume_command() -> str:
+    import shlex
+
+    words = [word for word in sys.argv[1:] if word != "--resume"]
+    return shlex.join(["darkcovid", *words, "--resume"])

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, files, arrays on disk, devices, processes. No radiographs here."""

@@ -1,0 +1,112 @@
+"""Which device, in which precision, and a forward pass over many images."""
+
+import ctypes
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from darkcovid.core.array_cache import drop_pages
+from darkcovid.core.errors import UsageError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device and the precision of its matrix work: `fp32` or `bf16`."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> AbstractContextManager:
+        """A context in which matrix work runs in bf16, or one that changes nothing."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def prepare(self) -> None:
+        """Make this process fit for long work on the device; to be called before it, any number of times."""
+        if self.device.type == "cpu":
+            tune_malloc()
+
+    def synchronise(self) -> None:
+        """Wait until the device has finished, so that a clock read next is honest."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+def get_device(device: str = "auto", precision: str = "auto") -> Device:
+    """`auto` takes CUDA, then Apple's MPS, then the CPU, and bf16 where its instructions exist, else fp32.
+
+    Raises UsageError when a device is asked for that is not there.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        device = next(name for name, there in present.items() if there)
+    elif not present.get(device):
+        raise UsageError(f"training.device: no {device} device here; use auto or cpu")
+    if precision == "auto":
+        precision = "bf16" if _has_bf16(device) else "fp32"
+    return Device(torch.device(device), precision)
+
+
+def tune_malloc() -> None:
+    """Let the C library keep this process's freed memory instead of giving it back: on Linux with glibc every large
+    tensor is else mapped and cleared anew, which costs a quarter of a training step on a CPU."""
+    with suppress(OSError, AttributeError):
+        c_library = ctypes.CDLL(None)
+        c_library.mallopt(M_MMAP_MAX, 0)
+        c_library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def trim_malloc() -> None:
+    """Give back to the system what `tune_malloc` kept, so that the next peak measured is not an earlier fit's."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def predict_batches(
+    network: nn.Module,
+    pixels: np.ndarray,
+    prepare: Callable[[torch.Tensor], torch.Tensor],
+    compute: Device,
+    batch_size: int = 64,
+) -> Iterator[torch.Tensor]:
+    """The network's float32 outputs on the CPU, a batch at a time, in evaluation mode.
+
+    pixels: (n, h, w) or (n, c, h, w) uint8; `prepare`, such as a normaliser, gets them as (b, c, h, w) in 0..1.
+    """
+    compute.prepare()
+    network.eval().to(compute.device, memory_format=torch.channels_last)
+    for start in range(0, len(pixels), batch_size):
+        block = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(compute.device)
+        with torch.inference_mode(), compute.autocast():
+            outputs = network(prepare(add_channel_dim(block).float() / 255))
+        drop_pages(pixels)
+        yield outputs.float().cpu()
+
+
+def _has_bf16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "mps":
+        return False
+    try:
+        flags = Path("/proc/cpuinfo").read_text().lower().split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
+def add_channel_dim(pixels: torch.Tensor) -> torch.Tensor:
+    """A block of gray pictures, (b, h, w), or of pictures of several channels, as (b, c, h, w)."""
+    return pixels.unsqueeze(1) if pixels.dim() == 3 else pixels

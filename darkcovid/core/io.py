@@ -1,0 +1,92 @@
+"""Where things live between runs, and how a file is written so that no reader ever sees half of it."""
+
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from PIL import Image
+
+
+def user_cache_dir() -> Path:
+    """The user's own darkcovid folder, or DARKCOVID_CACHE where that is set. Not created here."""
+    return Path(os.environ.get("DARKCOVID_CACHE") or platformdirs.user_cache_dir("darkcovid"))
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary sibling of `path` to write to; fsynced and renamed to `path` on success, removed on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_UMASK)
+        temporary.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk does not say of whom it was asked too much
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what writers that were killed left half written in a folder and in its `plots`. Nobody else may be writing there."""
+    for part in (*folder.glob(".*.part"), *(folder / "plots").glob(".*.part")):
+        part.unlink(missing_ok=True)
+
+
+def preallocate(path: Path) -> None:
+    """Have a sparse file's bytes set aside now, so that a full disk is an error here and not a crash when its map is written.
+
+    Raises OSError.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def write_checksummed_json(path: Path, value: Any) -> None:
+    """JSON with a checksum, for what is remembered between runs."""
+    text = json.dumps(value)
+    write_text(path, json.dumps({"crc32": zlib.crc32(text.encode()), "value": value}) + "\n")
+
+
+def read_checksummed_json(path: Path) -> Any:
+    """What `write_checksummed_json` wrote. Raises OSError: not there; ValueError: not what was written."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(kept, dict) or kept.get("crc32") != zlib.crc32(json.dumps(kept.get("value")).encode()):
+        raise ValueError(f"{path}: not what was written")
+    return kept["value"]
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def _current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+_UMASK = _current_umask()
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")

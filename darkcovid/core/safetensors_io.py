@@ -1,0 +1,28 @@
+"""Weights on disk: safetensors, whole or not at all, with JSON in their metadata. No pickle is written."""
+
+import errno
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+from darkcovid.core.io import atomic_path
+
+FULL = ("No space left", "StorageFull", "code: 28")
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Any) -> None:
+    """Copies of the tensors, with `about` as JSON in the file's metadata under `darkcovid`. Raises OSError."""
+    owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(owned, temporary, metadata={"darkcovid": json.dumps(about)})
+        except SafetensorError as error:
+            if any(words in str(error) for words in FULL):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+            raise

@@ -1,0 +1,1 @@
+"""Fetching the images and masks that a manifest names."""

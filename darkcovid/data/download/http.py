@@ -1,0 +1,228 @@
+"""One file from one address: checked, resumed where it broke off, tried again when a server fails, and never from where a
+redirect should not lead.
+
+pooch has no resuming, no second try and follows any redirect; the requests are made by the library `requests`.
+"""
+
+import hashlib
+import ipaddress
+import os
+import random
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import requests
+
+from darkcovid.core.errors import DarkCovidError, one_line
+
+BLOCK_BYTES = 1 << 13  # what is lost when a connection breaks off
+REDIRECTS = 5
+RETRY_STATUSES = {408, 425, 429, 500, 502, 503, 504}
+MAX_WAIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadPolicy:
+    """How a server is treated. seconds: that it may be silent; tries: of a file; pause: seconds before the second try, doubled
+    for each later one; most_bytes: of a file whose length is not known."""
+
+    seconds: float = 30.0
+    tries: int = 5
+    pause: float = 0.5
+    most_bytes: int = 1 << 31
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file to be had: its address, where it goes, its SHA-256 and length in bytes ('' and None: not known)."""
+
+    url: str
+    target: Path
+    sha256: str = ""
+    length: int | None = None
+
+
+class DownloadError(DarkCovidError):
+    """Trying again would change nothing."""
+
+
+class TransientDownloadError(DarkCovidError):
+    """This try failed; another may not. `wait`: seconds that the server asked for."""
+
+    wait = 0.0
+
+
+class ChecksumMismatch(TransientDownloadError):
+    """What came is not the file that was meant."""
+
+
+def download(
+    wanted: RemoteFile, manners: DownloadPolicy = DownloadPolicy(), on_bytes: Callable[[int], None] = lambda count: None
+) -> int:
+    """Fetch a file to its place and return its length in bytes. What came of it before a failure stays beside the target as
+    `.<name>.part`, and is gone on with when its checksum is known. on_bytes: told of every block, and of what was in vain as
+    a negative number.
+
+    Raises DarkCovidError, in one line why it cannot be had.
+    """
+    part = wanted.target.with_name(f".{wanted.target.name}.part")
+    wanted.target.parent.mkdir(parents=True, exist_ok=True)
+    if not wanted.sha256:
+        part.unlink(missing_ok=True)
+    on_bytes(_size(part))
+    different = 0
+    for number in range(1, manners.tries + 1):
+        try:
+            _attempt(wanted, part, manners, on_bytes)
+            break
+        except TransientDownloadError as error:
+            different += isinstance(error, ChecksumMismatch)
+            if number == manners.tries or different > 1:
+                raise DownloadError(f"{error} ({number} tries)" if number > 1 else str(error)) from None
+            pause = manners.pause * 2 ** (number - 1)
+            time.sleep(min(MAX_WAIT_SECONDS, max(error.wait, pause * random.uniform(0.75, 1.25))))
+    length = _size(part)
+    part.replace(wanted.target)
+    return length
+
+
+def is_downloaded(wanted: RemoteFile) -> bool:
+    """Whether the file is in its place, and the one that is meant."""
+    return wanted.target.is_file() and wanted.sha256.lower() in ("", _digest(wanted.target))
+
+
+def _attempt(wanted: RemoteFile, part: Path, manners: DownloadPolicy, on_bytes: Callable[[int], None]) -> None:
+    try:
+        with requests.Session() as session, _open_stream(session, wanted.url, _size(part), manners) as answer:
+            _save_stream(answer, wanted, part, manners, on_bytes)
+    except ValueError:  # requests' errors about an address are of this kind too
+        raise DownloadError("its address cannot be read") from None
+    except (requests.RequestException, TimeoutError, ConnectionError) as error:
+        raise TransientDownloadError(_describe_error(error)) from None
+    except OSError as error:
+        raise DownloadError(f"cannot be written ({error.strerror or one_line(error)})") from None
+    if wanted.sha256 and _digest(part) != wanted.sha256.lower():
+        on_bytes(-_size(part))
+        part.unlink()
+        raise ChecksumMismatch("its checksum is not the one recorded")
+
+
+def _open_stream(session: requests.Session, url: str, have: int, manners: DownloadPolicy) -> requests.Response:
+    """The server's answer after redirects, whose every step is looked at first."""
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    headers["Accept-Encoding"] = "identity"  # a length that is the file's own
+    check_scheme(url)
+    for _ in range(REDIRECTS + 1):
+        answer = session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=manners.seconds)
+        if not answer.is_redirect:
+            return answer
+        answer.close()
+        target = answer.headers["location"]
+        check_redirect(url, urljoin(url, target) if _parts(target) else target)
+        url = urljoin(url, target)
+    raise DownloadError(f"its address leads through more than {REDIRECTS} redirects")
+
+
+def check_scheme(url: str) -> None:
+    """Raises Refused: neither http nor https."""
+    if _parts(url).scheme not in ("http", "https"):
+        raise DownloadError("its address is neither http nor https")
+
+
+def check_redirect(url: str, target: str) -> None:
+    """Raises Refused: a redirect to another scheme, from https to http, or to an address of this machine or its network that
+    the manifest did not name."""
+    was, now = _parts(url), _parts(target)
+    if now.scheme not in ("http", "https") or (was.scheme, now.scheme) == ("https", "http"):
+        raise DownloadError(f"it is redirected to {now.scheme or 'nowhere'}, which is not followed")
+    if now.hostname != was.hostname and (now.hostname is None or is_local(now.hostname)):
+        raise DownloadError(f"it is redirected to {now.hostname}, a local address")
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise DownloadError("its address cannot be read") from None
+
+
+def is_local(host: str) -> bool:
+    """Whether any address of a host is not on the public internet. A name without one is not."""
+    try:
+        found = socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError):
+        return False
+    return any(not ipaddress.ip_address(address[4][0].split("%")[0]).is_global for address in found)
+
+
+def _save_stream(
+    answer: requests.Response, wanted: RemoteFile, part: Path, manners: DownloadPolicy, on_bytes: Callable[[int], None]
+) -> None:
+    have = _size(part)
+    if answer.status_code in RETRY_STATUSES:
+        error = TransientDownloadError(f"the server answered {answer.status_code} {answer.reason}")
+        asked = answer.headers.get("retry-after", "")
+        error.wait = float(asked) if asked.isdecimal() else 0.0
+        raise error
+    if answer.status_code == requests.codes.requested_range_not_satisfiable and have:
+        on_bytes(-have)
+        part.unlink()
+        raise TransientDownloadError("the server has less of it than was fetched before")
+    if answer.status_code not in (requests.codes.ok, requests.codes.partial_content):
+        raise DownloadError(f"the server answered {answer.status_code} {answer.reason}")
+    goes_on = answer.status_code == requests.codes.partial_content
+    if goes_on and not answer.headers.get("content-range", "").startswith(f"bytes {have}-"):
+        raise TransientDownloadError("the server sent another part of it than was asked for")
+    if have and not goes_on:
+        on_bytes(-have)
+        have = 0
+    most = manners.most_bytes if wanted.length is None else wanted.length
+    with part.open("ab" if goes_on else "wb") as file:
+        for block in answer.iter_content(BLOCK_BYTES):
+            have += len(block)
+            if have > most:
+                file.close()
+                part.unlink()
+                raise DownloadError(f"it is longer than {most} bytes, {_host_of(wanted)}")
+            file.write(block)
+            on_bytes(len(block))
+        file.flush()
+        os.fsync(file.fileno())
+    if wanted.length is not None and have < wanted.length:
+        raise TransientDownloadError(f"it broke off after {have} of {wanted.length} bytes")
+
+
+def _host_of(wanted: RemoteFile) -> str:
+    return "the most that is taken" if wanted.length is None else "its length in the manifest"
+
+
+def _describe_error(error: Exception) -> str:
+    """requests' long sentences in a few words."""
+    if isinstance(error, requests.Timeout | TimeoutError):
+        return "the server was silent too long"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    if isinstance(error, requests.ConnectionError | ConnectionError):
+        return "no connection" if "Read timed out" not in str(error) else "the server was silent too long"
+    return one_line(error)[:200]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def confined_path(wanted: RemoteFile, folder: Path) -> RemoteFile:
+    """The same with a target that was checked to lie in `folder`. Raises Refused: it does not, by a link on the way."""
+    place = wanted.target.parent.resolve() / wanted.target.name
+    if not place.is_relative_to(folder.resolve()) or wanted.target.is_symlink():
+        raise DownloadError(f"its place lies outside {folder}")
+    return replace(wanted, target=place)

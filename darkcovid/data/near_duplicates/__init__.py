@@ -1,0 +1,1 @@
+"""Which images are copies of one another, altered or not."""

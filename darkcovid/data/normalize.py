@@ -1,0 +1,133 @@
+"""What a network is fed: grayscale pixels in 0..1 become standardised ones, by figures that only the training side gave."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from darkcovid.core.array_cache import drop_pages
+from darkcovid.core.device import add_channel_dim
+from darkcovid.data.augment import Augment
+from darkcovid.data.split import evenly_spaced
+from darkcovid.recipe import Augmentation
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MIN_STD = 1e-3
+ZCA_IMAGES, ZCA_FLOOR = 1000, 1e-6
+
+
+class Normalize(nn.Module):
+    """(b, 1, h, w) in 0..1, or more channels, minus `mean`, over `std`: one channel for one pair of figures, three for three."""
+
+    kind = "fixed"
+
+    def __init__(self, mean: float | tuple[float, ...] = 0.0, std: float | tuple[float, ...] = 1.0):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).float().view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).float().view(-1, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x - self.mean) / self.std
+
+
+class PerImageStandardize(nn.Module):
+    """(b, c, h, w): every image minus its own mean, over its own standard deviation."""
+
+    kind = "eachimage"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        spread = x.std((1, 2, 3), keepdim=True).clamp_min(MIN_STD)
+        return (x - x.mean((1, 2, 3), keepdim=True)) / spread
+
+
+class ZCAWhitening(nn.Module):
+    """ZCA whitening (Bell and Sejnowski 1997) of (b, 1, h, w): each principal direction of the training images gets unit
+    variance, and the picture is turned back into pixels. Directions that no training image showed are left out; Keras
+    magnifies them a thousandfold instead.
+
+    mean: (h * w,) of the scaled pixels; directions: (k, h * w), orthonormal; gains: (k,).
+    """
+
+    kind = "zca"
+
+    def __init__(self, scale: Normalize, mean: torch.Tensor, directions: torch.Tensor, gains: torch.Tensor):
+        super().__init__()
+        self.scale = scale
+        for name, value in (("mean", mean), ("directions", directions), ("gains", gains)):
+            self.register_buffer(name, value)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        flat = self.scale(x).flatten(1) - self.mean
+        return ((flat @ self.directions.T * self.gains) @ self.directions).view(x.shape)
+
+
+def fit_normalizer(
+    kind: str, pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int, grayscale: bool
+) -> nn.Module:
+    """The normaliser of a recipe's `data.normalise`, fitted to the training `rows` of (n, h, w) uint8 `pixels`.
+
+    augmentation, batch_size: for `augmented_batch`, one batch of which is drawn; grayscale: ImageNet's figures become one.
+    """
+    if kind == "none":
+        return Normalize()
+    if kind == "image":
+        return PerImageStandardize()
+    if kind == "imagenet":
+        return Normalize(*(float(np.mean(figures)) if grayscale else figures for figures in (IMAGENET_MEAN, IMAGENET_STD)))
+    if kind == "augmented_batch":
+        return _from_augmented_batch(pixels, rows, augmentation, batch_size)
+    scale = training_scale(pixels, rows)
+    return _zca(pixels, rows, scale) if kind == "zca" else scale
+
+
+def training_scale(pixels: np.ndarray, rows: np.ndarray, at_once: int = 256) -> Normalize:
+    """Mean and standard deviation over the training `rows` of (n, h, w) uint8 `pixels`, read a block at a time."""
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(rows), at_once):
+        counts += np.bincount(pixels[rows[start : start + at_once]].ravel(), minlength=256)
+        drop_pages(pixels)
+    levels = np.arange(256) / 255
+    mean = float((counts * levels).sum() / counts.sum())
+    std = float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
+    return Normalize(mean, max(std, MIN_STD))
+
+
+def normalizer_config(normaliser: nn.Module) -> dict[str, Any]:
+    """What can be said of a normaliser in JSON: its kind, and mean and std where they are fixed."""
+    scale = getattr(normaliser, "scale", normaliser)
+    figures = {name: getattr(scale, name).flatten().tolist() for name in ("mean", "std")} if isinstance(scale, Normalize) else {}
+    return {"kind": normaliser.kind, **figures}
+
+
+def load_normalizer(kind: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
+    """The normaliser of this `kind`, as `normalizer_config` names it, from its state dict. Raises KeyError, or RuntimeError for
+    tensors of another kind's."""
+    if kind == PerImageStandardize.kind:
+        return PerImageStandardize()
+    if kind == ZCAWhitening.kind:
+        normaliser: nn.Module = ZCAWhitening(
+            Normalize(), *(torch.zeros_like(tensors[name]) for name in ("mean", "directions", "gains"))
+        )
+    else:
+        normaliser = Normalize(tuple(tensors["mean"].flatten().tolist()), tuple(tensors["std"].flatten().tolist()))
+    normaliser.load_state_dict(tensors)
+    return normaliser
+
+
+def _from_augmented_batch(pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int) -> Normalize:
+    drawn = rows[torch.randperm(len(rows))[:batch_size].numpy()]
+    images = add_channel_dim(torch.from_numpy(pixels[drawn])).float() / 255
+    if augmentation is not None:
+        images = Augment(augmentation).altered(images)
+    return Normalize(float(images.mean()), max(float(images.std()), MIN_STD))
+
+
+def _zca(pixels: np.ndarray, rows: np.ndarray, scale: Normalize) -> ZCAWhitening:
+    chosen = evenly_spaced(rows, ZCA_IMAGES)
+    flat = scale(torch.from_numpy(pixels[chosen]).unsqueeze(1).float() / 255).flatten(1)
+    mean = flat.mean(0)
+    _, singular, directions = torch.linalg.svd(flat - mean, full_matrices=False)
+    variances = singular.square() / len(chosen)
+    shown = variances > variances[0] * ZCA_FLOOR
+    return ZCAWhitening(scale, mean, directions[shown], (variances[shown] + ZCA_FLOOR).rsqrt())

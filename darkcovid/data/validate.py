@@ -1,0 +1,85 @@
+"""Taking files in: is each one there, is it the file that the manifest means, and does it decode?
+
+A sound image is remembered for as long as path, size and modification time stay the same and the same decoder reads it. An
+image that cannot be used is asked again each time: its decoder may have been installed since.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from darkcovid.core.array_cache import DECODER_VERSION, SHARD_ROWS
+from darkcovid.core.errors import DataError
+from darkcovid.core.io import read_checksummed_json, write_checksummed_json
+from darkcovid.core.threads import map_in_threads
+from darkcovid.data.decode import load_grayscale
+from darkcovid.data.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """One file: its path, SHA-256 of its bytes, decoded size in pixels; `fault` says why it cannot be used, or None."""
+
+    file: Path | None
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    fault: str | None = None
+
+
+def validate_files(manifest: Manifest, cache_dir: Path) -> list[FileCheck]:
+    """Inspect every row's image, in order, remembering the answers under `cache_dir`."""
+    files = [manifest.locate(path) for path in manifest.rows.path]
+    expected = manifest.rows.sha256.tolist()
+    blocks = [slice(start, start + SHARD_ROWS) for start in range(0, len(files), SHARD_ROWS)]
+    return [intake for block in blocks for intake in _block(files[block], expected[block], cache_dir)]
+
+
+def _block(files: list[Path | None], expected: list[str], cache_dir: Path) -> list[FileCheck]:
+    stamps = [_file_stamp(file) for file in files]
+    key = hashlib.sha256(json.dumps([DECODER_VERSION, stamps, expected]).encode()).hexdigest()[:32]
+    memory = cache_dir / "intake" / f"{key}.json"
+    remembered = _remembered_checks(memory, files)
+    unknown = [row for row, intake in enumerate(remembered) if intake is None]
+    if not unknown:
+        return remembered
+    for row, intake in zip(unknown, map_in_threads(lambda row: check_file(files[row], expected[row]), unknown), strict=True):
+        remembered[row] = intake
+    write_checksummed_json(memory, [None if intake.fault else asdict(intake) | {"file": None} for intake in remembered])
+    return remembered
+
+
+def check_file(file: Path | None, expected_sha256: str) -> FileCheck:
+    """Hash and decode one file. An empty `expected_sha256` means that the manifest records none."""
+    if file is None:
+        return FileCheck(None, fault="missing")
+    try:
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        if expected_sha256 and sha256 != expected_sha256.lower():
+            return FileCheck(file, sha256, fault="its checksum is not the manifest's")
+        image = load_grayscale(file)
+    except OSError as error:
+        return FileCheck(file, fault=f"cannot be read ({error.strerror})")
+    except DataError as error:
+        return FileCheck(file, sha256, fault=str(error).removeprefix(f"{file}: "))
+    return FileCheck(file, sha256, image.width, image.height)
+
+
+def _file_stamp(file: Path | None) -> list:
+    if file is None:
+        return [None]
+    try:
+        stat = file.stat()
+    except OSError:  # it went away since it was found
+        return [str(file), None]
+    return [str(file), stat.st_size, stat.st_mtime_ns]
+
+
+def _remembered_checks(memory: Path, files: list[Path | None]) -> list[FileCheck | None]:
+    """What is remembered of each file, None where nothing is."""
+    try:
+        kept = read_checksummed_json(memory)
+        return [item and FileCheck(**(item | {"file": file})) for item, file in zip(kept, files, strict=True)]
+    except (OSError, ValueError, TypeError):
+        return [None] * len(files)

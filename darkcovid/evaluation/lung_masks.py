@@ -1,0 +1,83 @@
+"""How good are lung masks, and the crops made from them, against masks that people drew?"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from darkcovid.data.cohort import Cohort
+from darkcovid.lungs.box import full_image_box, lung_box
+from darkcovid.lungs.overlap import box_iou, dice_to_iou, fraction_inside, mask_dice
+
+KEPT = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class LungScore:
+    """One image, every share in 0..1. dice, iou: predicted against true mask; lung_kept: true lung inside the crop;
+    crop_area: crop over image; box_iou: boxes around predicted and true lungs, without a margin. An untrusted mask
+    (`untrusted` says why) crops nothing, so its box is the whole image."""
+
+    dice: float
+    iou: float
+    lung_kept: float
+    crop_area: float
+    box_iou: float
+    untrusted: str | None
+
+
+def score_lungs(predicted: np.ndarray, reasons: Sequence[str | None], truth: np.ndarray, margin: float) -> list[LungScore]:
+    """predicted: cleaned masks, truth: masks by hand, both (n, h, w) bool; reasons: why a predicted mask is not trusted,
+    None where it is; margin: of the crop, a share of the box."""
+    dice = mask_dice(predicted, truth)
+    scores = []
+    for mask, reason, true, agreement in zip(predicted, reasons, truth, dice, strict=True):
+        whole = full_image_box(mask.shape)
+        crop, tight = (whole, whole) if reason else (lung_box(mask, margin), lung_box(mask, 0.0))
+        scores.append(
+            LungScore(
+                dice=float(agreement),
+                iou=float(dice_to_iou(agreement)),
+                lung_kept=fraction_inside(true, crop),
+                crop_area=crop.area / whole.area,
+                box_iou=box_iou(tight, lung_box(true, 0.0)),
+                untrusted=reason,
+            )
+        )
+    return scores
+
+
+def score_table(cohort: Cohort, scores: Sequence[LungScore]) -> pd.DataFrame:
+    """A row an image of the cohort: image, patient, and every figure of its `LungScore` ('' for a trusted mask)."""
+    images = pd.DataFrame({"image": cohort.rows.path, "patient": cohort.patients})
+    return images.assign(**pd.DataFrame([asdict(score) for score in scores]).fillna({"untrusted": ""}))
+
+
+def read_scores(path: Path) -> list[LungScore]:
+    """What `score_table` became as a CSV file."""
+    table = pd.read_csv(path, dtype={"untrusted": str}, keep_default_na=False)
+    names = [field.name for field in fields(LungScore)]
+    return [LungScore(**row | {"untrusted": row["untrusted"] or None}) for row in table[names].to_dict("records")]
+
+
+def summarize_masks(scores: Sequence[LungScore]) -> dict[str, Any]:
+    """images; dice and iou: mean, median, p5, min; lung_kept: mean, share_at_95 (images that keep 95 % of the lung);
+    box_iou_mean; crop_area_mean; untrusted: how many."""
+    kept = np.array([score.lung_kept for score in scores])
+    return {
+        "images": len(scores),
+        "dice": _spread([score.dice for score in scores]),
+        "iou": _spread([score.iou for score in scores]),
+        "lung_kept": {"mean": float(kept.mean()), "share_at_95": float((kept >= KEPT).mean())},
+        "box_iou_mean": float(np.mean([score.box_iou for score in scores])),
+        "crop_area_mean": float(np.mean([score.crop_area for score in scores])),
+        "untrusted": sum(score.untrusted is not None for score in scores),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    figures = {"mean": np.mean(values), "median": np.median(values), "p5": np.percentile(values, 5), "min": np.min(values)}
+    return {name: float(figure) for name, figure in figures.items()}

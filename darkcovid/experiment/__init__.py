@@ -1,0 +1,1 @@
+"""A recipe's run: folder, inputs, arms, aggregation, comparison."""

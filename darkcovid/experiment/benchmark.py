@@ -1,0 +1,263 @@
+"""How fast is it against stock fastai? One epoch of each in turn, in one process tree, on the same images and split.
+
+Stock fastai trains the network as its authors wrote it, in float32, and nothing of ours is set in its process. Each
+contender lives in a process of its own, so that memory can be told apart; only one works at a time.
+"""
+
+import multiprocessing
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from darkcovid.core.errors import DarkCovidError, UsageError, one_line
+from darkcovid.core.warnings import silence_known_warnings
+from darkcovid.recipe import Recipe
+
+SAMPLE_SECONDS = 0.5
+STOCK = "stock"
+EPOCH, STAGES = "epoch", "stages"  # what a process may be told
+
+
+def select_benchmark_arms(recipe: Recipe) -> tuple[str, str]:
+    """The names of the recipe's first whole-image arm and its first crop arm. Raises UsageError when one is missing."""
+    arms = recipe.arm_recipes()
+    whole = next((name for name, arm in arms.items() if arm.lungs is None), None)
+    crop = next((name for name, arm in arms.items() if arm.lungs is not None and arm.lungs.mode == "crop"), None)
+    if whole is None or crop is None:
+        raise UsageError(f"arms: bench needs an arm on whole images and one with lungs.mode crop; {recipe.name} lacks one")
+    return whole, crop
+
+
+@dataclass
+class BenchmarkProcess:
+    """A process that trains, and waits before every epoch until it is told to go on; what it measured so far. `stages`: where
+    the time of one more epoch went."""
+
+    process: Any
+    pipe: Connection
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
+    peak_host_bytes: int = 0
+    peak_device_bytes: int = 0
+
+    def answer(self) -> Any:
+        """The process's next message. Raises DarkCovidError with its words when it failed, or when it died."""
+        try:
+            kind, value = self.pipe.recv()
+        except EOFError:
+            raise DarkCovidError("a bench process ended early; run the recipe itself to see why") from None
+        if kind == "error":
+            raise DarkCovidError(f"a bench process failed: {value}")
+        return value
+
+    def run_epoch(self) -> None:
+        """A counted epoch."""
+        self.epochs.append(self._ask(EPOCH))
+
+    def run_stages(self) -> None:
+        """An epoch with a stopwatch, which waits for the device at every stage, and the device's peak memory so far."""
+        self.stages = self._ask(STAGES)
+        self.peak_device_bytes = int(self.stages.pop("peak_device_bytes"))
+
+    def _ask(self, what: str) -> dict[str, float]:
+        self.pipe.send(what)
+        done = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(done,), daemon=True)
+        watcher.start()
+        try:
+            return self.answer()
+        finally:
+            done.set()
+            watcher.join()
+
+    def _watch(self, done: threading.Event) -> None:
+        while True:
+            self.peak_host_bytes = max(self.peak_host_bytes, process_tree_memory(self.process.pid))
+            if done.wait(SAMPLE_SECONDS):
+                return
+
+    def summary(self) -> dict[str, Any]:
+        """Medians over the counted epochs."""
+        middle = {key: statistics.median(row[key] for row in self.epochs) for key in self.epochs[0]}
+        seconds = [row["epoch_seconds"] for row in self.epochs]
+        return middle | {
+            "all_epoch_seconds": seconds,
+            "peak_host_bytes": self.peak_host_bytes,
+            "peak_device_bytes": self.peak_device_bytes,
+            "stages": self.stages,
+        }
+
+
+def bench(recipe: Recipe, cache_dir: Path, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Medians of `repeats` interleaved epochs after one uncounted warm-up each, and the ratios to stock fastai.
+
+    An epoch is training and validation; images a second are its training images over its whole time. `stages`: seconds of
+    one further epoch spent on data, forward, backward, optimiser, validation and other.
+    """
+    whole, crop = select_benchmark_arms(recipe)
+    contenders: dict[str, BenchmarkProcess] = {}
+    try:
+        for label, arm in ((STOCK, whole), ("whole", whole), ("crop", crop)):
+            say(f"preparing {label}")
+            contenders[label] = _spawn(label, arm, recipe, cache_dir, repeats + 2)
+            contenders[label].answer()
+        for turn in range(repeats + 1):
+            for label, contender in contenders.items():
+                contender.run_epoch()
+                turn_name = f"epoch {turn}/{repeats}" if turn else "warm-up"
+                say(f"{turn_name} {label}: {contender.epochs[-1]['epoch_seconds']:.1f} s")
+                if turn == 0:
+                    contender.epochs.clear()
+        say("one more epoch of each with a stopwatch")
+        for contender in contenders.values():
+            contender.run_stages()
+    finally:
+        for contender in contenders.values():
+            contender.process.kill()
+    result: dict[str, Any] = {label: contender.summary() for label, contender in contenders.items()}
+    for label in ("whole", "crop"):
+        result[f"ratio_{label}"] = result[STOCK]["epoch_seconds"] / result[label]["epoch_seconds"]
+    return result
+
+
+def process_tree_memory(pid: int) -> int:
+    """Memory of a process and its children in bytes: proportional set sizes where the system tells them, else resident."""
+    total = 0
+    try:
+        root = psutil.Process(pid)
+        for process in (root, *root.children(recursive=True)):
+            info = process.memory_full_info()
+            total += getattr(info, "pss", info.rss)
+    except psutil.Error:
+        pass
+    return total
+
+
+def _spawn(label: str, arm: str, recipe: Recipe, cache_dir: Path, epochs: int) -> BenchmarkProcess:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_worker_main, args=(theirs, label, arm, recipe.model_dump(mode="json"), cache_dir, epochs))
+    process.start()
+    theirs.close()
+    return BenchmarkProcess(process, ours)
+
+
+def _worker_main(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path, epochs: int) -> None:
+    silence_known_warnings()
+    if sys.platform == "linux":
+        multiprocessing.set_start_method("fork", force=True)  # what stock fastai's workers use when it is run plainly
+    try:
+        asked = Recipe.model_validate(recipe, strict=False)
+        train = build_trainer(label, arm, asked, cache_dir)
+        pipe.send(("ready", None))
+        train(epochs, _sync_callbacks(pipe, asked.training.device))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except Exception as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
+        pipe.send(("error", f"{type(error).__name__}: {one_line(error)}"))
+
+
+def _sync_callbacks(pipe: Connection, device: str) -> list:
+    """Callbacks that begin an epoch when told to, and tell what it took."""
+    import torch
+
+    from darkcovid.core.device import get_device
+    from darkcovid.training.callbacks import PlainErrorsCallback
+    from darkcovid.training.profiler import StageTimer
+
+    compute = get_device(device)
+    stopwatch = StageTimer(compute)
+
+    class Pace(PlainErrorsCallback):
+        order = -200
+
+        def before_epoch(self):
+            self.wanted = pipe.recv()
+            stopwatch.restart(running=self.wanted == STAGES)
+            compute.synchronise()
+            self.began = time.perf_counter()
+
+        def after_epoch(self):
+            compute.synchronise()
+            seconds = time.perf_counter() - self.began
+            if self.wanted == STAGES:
+                peak = torch.cuda.max_memory_allocated() if compute.device.type == "cuda" else 0
+                pipe.send(("done", stopwatch.seconds | {"peak_device_bytes": peak}))
+            else:
+                images = self.dls.train.n // self.dls.train.bs * self.dls.train.bs
+                pipe.send(("done", {"epoch_seconds": seconds, "images_per_second": images / seconds}))
+
+    return [Pace(), stopwatch]
+
+
+def build_trainer(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Callable:
+    """What trains for a number of epochs with more callbacks."""
+    from darkcovid.core.device import get_device
+    from darkcovid.data.cohort import load_classification_cohort
+    from darkcovid.experiment.inputs import InputBuilder
+
+    cohort = load_classification_cohort(recipe.data, cache_dir)
+    maker = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir)
+    if label == STOCK:
+        return _fastai_trainer(maker.arms[arm], cohort, maker.size(arm))
+    return _darkcovid_trainer(cohort, maker.make(arm))
+
+
+def _darkcovid_trainer(cohort, inputs) -> Callable:
+    from darkcovid.core.device import get_device
+    from darkcovid.training.classifier import setup_classifier
+    from darkcovid.training.fit import fit
+
+    training = inputs.recipe.training
+    compute = get_device(training.device, training.precision)
+    prepared = setup_classifier(inputs.recipe, cohort, inputs.pixels, compute)
+
+    def train(epochs: int, watchers: list) -> None:
+        wanted = training.model_copy(update={"epochs": epochs})
+        fit(prepared.learner, wanted, compute, metric="accuracy", score=prepared.objective.correct, watchers=watchers)
+
+    return train
+
+
+def _fastai_trainer(recipe: Recipe, cohort, size: tuple[int, int]) -> Callable:
+    from fastai.vision.all import (
+        CategoryBlock,
+        DataBlock,
+        ImageBlock,
+        IndexSplitter,
+        Learner,
+        Resize,
+        accuracy,
+        aug_transforms,
+    )
+
+    from darkcovid import models
+
+    labels = [cohort.classes[label] for label in cohort.labels]
+    block = DataBlock(
+        blocks=(ImageBlock, CategoryBlock(vocab=list(cohort.classes), sort=False)),
+        get_x=lambda row: cohort.files[row],
+        get_y=lambda row: labels[row],
+        splitter=IndexSplitter(np.flatnonzero(cohort.valid).tolist()),
+        item_tfms=Resize(size),
+        batch_tfms=aug_transforms(),
+    )
+    dls = block.dataloaders(list(range(len(cohort))), bs=recipe.training.batch_size)
+    architecture = models.get_architecture(recipe.model.arch)
+    network = (architecture.published or architecture.build)(recipe.model, len(cohort.classes), size)
+    learner = Learner(dls, network, metrics=accuracy)
+
+    def train(epochs: int, watchers: list) -> None:
+        with learner.no_bar(), learner.no_logging():
+            learner.fit_one_cycle(epochs, recipe.training.lr, cbs=watchers)
+
+    return train

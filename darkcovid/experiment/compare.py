@@ -1,0 +1,135 @@
+"""Arms side by side: the machine-readable comparison, and whether two arms may be compared at all."""
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from darkcovid.core.errors import UsageError, one_line
+from darkcovid.metrics.paired_tests import Predictions, compare_arms
+from darkcovid.recipe import AUDIT
+
+ARM_FILES = ("split.csv", "predictions.csv", "metrics.json", "timing.json")
+
+
+def load_arm_metrics(folder: Path) -> dict[str, Any]:
+    """One finished arm's figures, merged from the files in its folder. Raises UsageError: unfinished or damaged."""
+    try:
+        return json.loads((folder / "metrics.json").read_text()) | json.loads((folder / "timing.json").read_text())
+    except (OSError, ValueError) as error:
+        reason = one_line(error)
+        raise UsageError(
+            f"{folder}: not a finished arm of a run ({reason}); finish it with `darkcovid run ... --resume`"
+        ) from None
+
+
+def build_comparison(arms: dict[str, dict[str, Any]], run_dir: str, reference: str) -> dict[str, Any]:
+    """The `comparison.json` of arms: their summaries, with each one's `speedup`: how many times shorter its median epoch is than
+    the reference arm's, however many epochs each was trained for."""
+    base = arms[reference]["epoch_seconds"]
+    timed = {
+        name: summary | {"speedup": base / summary["epoch_seconds"] if summary["epoch_seconds"] else None}
+        for name, summary in arms.items()
+    }
+    return {"run_dir": run_dir, "reference_arm": reference, "arms": timed}
+
+
+def paired_comparisons(folders: dict[str, Path], reference: str, classes: list[str]) -> list[dict[str, Any]]:
+    """Every other classifier against the reference, as `compare_arms` does, from the arms' `predictions.csv`."""
+    arms = {name: read_predictions(folder, classes) for name, folder in folders.items()}
+    same = {name: arm for name, arm in arms.items() if list(arm.images) == list(arms[reference].images)}
+    return [asdict(pair) for pair in compare_arms(reference, same, classes)]
+
+
+def read_predictions(folder: Path, classes: list[str]) -> Predictions:
+    """What a classifier's arm said of its test set, or without one of its validation set, or of every fold and seed of it, sorted
+    by fit and image."""
+    table = pd.read_csv(folder / "predictions.csv", dtype={"image": str, "patient": str}, keep_default_na=False)
+    table = table[table.side == ("test" if (table.side == "test").any() else "valid")]
+    keys = ["fit", "image"] if "fit" in table else ["image"]
+    table = table.sort_values(keys)
+    return Predictions(
+        images=table[keys].agg(" ".join, axis=1).tolist(),
+        patients=table.patient.tolist(),
+        labels=table.label.map({name: code for code, name in enumerate(classes)}).to_numpy(),
+        probabilities=table[[f"probability_{name}" for name in classes]].to_numpy(float),
+        several_fits=bool(table.image.duplicated().any()),
+        fits=table.fit.tolist() if "fit" in table else (),
+    )
+
+
+def finished_arms(run: Path) -> list[Path]:
+    """The finished arm folders of a run, in its recipe's order. Raises UsageError when `run` is no run folder."""
+    if not run.is_dir():
+        raise UsageError(f"{run}: no such run folder")
+    folders = [folder for folder in run.iterdir() if all((folder / name).is_file() for name in ARM_FILES)]
+    if not folders:
+        raise UsageError(f"{run}: no finished arm in it; name a folder that `darkcovid run` made")
+    order = _arm_order(run)
+    return sorted(folders, key=lambda folder: (order.index(folder.name) if folder.name in order else len(order), folder.name))
+
+
+def _arm_order(run: Path) -> list[str]:
+    try:
+        return list(json.loads((run / "comparison.json").read_text())["arms"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def validation_patients(arm: Path) -> frozenset[tuple[str, str, str]]:
+    """(patient, image, label) of the arm's validation side."""
+    with (arm / "split.csv").open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        return frozenset((row["patient"], row["image"], row["label"]) for row in rows if row["side"] == "valid")
+
+
+def incomparable_reason(first: Path, other: Path) -> str | None:
+    """None when both arms were scored on the same images of the same patients with the same labels, else the reason."""
+    mine, theirs = validation_patients(first), validation_patients(other)
+    if mine == theirs:
+        return None
+    patients, others = ({patient for patient, _, _ in side} for side in (mine, theirs))
+    names = f"{first.parent.name}/{first.name} and {other.parent.name}/{other.name}"
+    if patients != others:
+        differing = len(patients ^ others)
+        return f"{names} were validated on different patients ({differing} are in only one of them)"
+    return f"{names} were validated on the same patients but on different images or labels"
+
+
+def compare_runs(runs: list[Path], force: bool = False) -> dict[str, Any]:
+    """Every finished arm of `runs` side by side; the first is the reference.
+
+    Raises UsageError when their validation sides differ, unless `force`; the comparison then carries the reasons
+    in `not_comparable`.
+    """
+    arms = [arm for run in runs for arm in finished_arms(run)]
+    reasons = [reason for arm in arms[1:] if (reason := incomparable_reason(arms[0], arm))]
+    if reasons and not force:
+        raise UsageError(f"{reasons[0]}, so their figures cannot be compared; --force shows them all the same")
+    names = _distinct_names(arms)
+    comparison = build_comparison(
+        {name: load_arm_metrics(arm) for name, arm in zip(names, arms, strict=True)},
+        run_dir=", ".join(str(run) for run in runs),
+        reference=names[0],
+    )
+    return comparison | pairs_of(comparison, dict(zip(names, arms, strict=True))) | {"not_comparable": reasons}
+
+
+def pairs_of(comparison: dict[str, Any], folders: dict[str, Path]) -> dict[str, Any]:
+    """`pairs` of a comparison of classifiers; nothing of one of segmenters."""
+    arms = comparison["arms"]
+    if not all("per_class" in arm for arm in arms.values()):
+        return {}
+    classes = {tuple(arm["per_class"]) for arm in arms.values()}
+    if len(classes) > 1:
+        return {"pairs": []}
+    rivals = {name: folder for name, folder in folders.items() if not name.startswith(AUDIT)}
+    return {"pairs": paired_comparisons(rivals, comparison["reference_arm"], list(classes.pop()))}
+
+
+def _distinct_names(arms: list[Path]) -> list[str]:
+    short = [arm.name for arm in arms]
+    return [arm.name if short.count(arm.name) == 1 else f"{arm.parent.name}/{arm.name}" for arm in arms]

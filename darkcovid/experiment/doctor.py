@@ -1,0 +1,174 @@
+"""Is this machine fit for darkcovid? Versions, device, disk, cache, data, and a run of seconds on phantoms; what is wrong comes
+with what to do about it."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from time import perf_counter
+
+import torch
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from darkcovid.core.array_cache import is_corrupt
+from darkcovid.core.device import get_device
+from darkcovid.core.errors import DarkCovidError, one_line
+from darkcovid.data.manifest import read_manifest
+from darkcovid.experiment.runner import RunPaths, run
+from darkcovid.lungs.unet import load_segmenter
+from darkcovid.recipe import load_recipe
+from darkcovid.report.progress import null_progress
+
+ROOM = 5e9
+EXTRAS = {
+    "serve": "fastapi",
+    "export": "onnxruntime",
+    "spark": "pyspark",
+    "distributed": "accelerate",
+    "dicom": "python-gdcm",
+}  # and a package of each
+SELF_TEST = {
+    "name": "self-test",
+    "data": {"manifest": "phantom", "image_size": 64, "phantom": {"patients": 24, "image_size": 64}},
+    "training": {"epochs": 2, "batch_size": 8},
+    "audit": "none",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, how it stands (`ok`, `warn` or `fail`), in words, and what to do."""
+
+    about: str
+    state: str
+    words: str
+    advice: str = ""
+
+
+def run_diagnostics(cache: Path, manifest: Path | None, data_root: str | None, self_test: bool = True) -> Iterator[Finding]:
+    """Every finding, as soon as it is made. manifest: whose images are looked for."""
+    yield libraries()
+    yield extras()
+    yield device()
+    yield from (disk("cache folder", cache), disk("working folder", Path.cwd()))
+    yield check_cache(cache)
+    yield _guarded("lung segmenter", _load_segmenter, "install darkcovid anew")
+    if manifest is not None:
+        yield data(manifest, data_root)
+    if self_test:
+        yield _guarded("self-test", _train_on_phantoms, "see the line above; `--debug` on the failing command shows more")
+
+
+def libraries() -> Finding:
+    """The packages that darkcovid needs, each of a version that it takes."""
+    wrong = []
+    for line in requires("darkcovid") or ():
+        needed = Requirement(line)
+        if needed.marker and not needed.marker.evaluate({"extra": ""}):
+            continue
+        found = _version(needed.name)
+        if found is None or not needed.specifier.contains(Version(found), prereleases=True):
+            wrong.append(f"{needed.name} {found or 'is missing'} (wanted: {needed.specifier})")
+    if wrong:
+        return Finding("libraries", "fail", "; ".join(wrong), "pip install --upgrade darkcovid, in an environment of its own")
+    shown = ", ".join(f"{name} {_version(name)}" for name in ("torch", "torchvision", "fastai", "numpy"))
+    return Finding("libraries", "ok", f"darkcovid {version('darkcovid')}, {shown}")
+
+
+def extras() -> Finding:
+    """Which optional parts are installed, and Java for Spark."""
+    there = [name for name, package in EXTRAS.items() if _version(package)]
+    if "spark" in there and shutil.which("java") is None:
+        return Finding("extras", "warn", f"{', '.join(there)}; Spark has no Java", "install Java 17 or 21")
+    missing = [name for name in EXTRAS if name not in there]
+    advice = f'pip install "darkcovid[{",".join(missing)}]" adds the others' if missing else ""
+    return Finding("extras", "ok", ", ".join(there) or "none", advice)
+
+
+def device() -> Finding:
+    compute = get_device()
+    kind = compute.device.type
+    name = torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
+    words = f"{kind} ({name}), precision {compute.precision}"
+    if kind == "cpu" and torch.version.cuda and shutil.which("nvidia-smi"):
+        return Finding(
+            "device", "warn", f"{words}; there is an NVIDIA driver, but torch sees no GPU", "check the driver's version"
+        )
+    if compute.precision == "fp32":
+        return Finding("device", "ok", words, "without bf16 instructions training is slower")
+    return Finding("device", "ok", words)
+
+
+def disk(about: str, folder: Path) -> Finding:
+    """Whether a folder, or the one that it will be made in, can be written and has room."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        advice = "use --cache-dir, --runs-dir, or another folder"
+        return Finding(about, "fail", f"{there}: cannot be written ({error.strerror})", advice)
+    words = f"{folder}: {free / 1e9:.0f} GB free"
+    if free < ROOM:
+        return Finding(about, "warn", words, "make room; runs and caches need gigabytes")
+    return Finding(about, "ok", words)
+
+
+def check_cache(cache: Path) -> Finding:
+    """Whether what is kept is what was written."""
+    kept = [folder for folder in (cache / "pixels", cache / "masks") if folder.is_dir()]
+    files = [path for folder in kept for path in sorted(folder.glob("*.npy"))]
+    size = sum(path.stat().st_size for path in files)
+    bad = [path for path in files if is_corrupt(path)]
+    words = f"{len(files)} arrays, {size / 1e9:.1f} GB"
+    if bad:
+        advice = "nothing needs doing: they are made anew when they are wanted"
+        return Finding("cache", "warn", f"{words}; {len(bad)} damaged, the first is {bad[0].name}", advice)
+    return Finding("cache", "ok", words)
+
+
+def data(manifest: Path, data_root: str | None) -> Finding:
+    """Whether a manifest's images are there."""
+    try:
+        listed = read_manifest(manifest, data_root)
+    except DarkCovidError as error:
+        return Finding("data", "fail", str(error), "name a manifest with --manifest PATH")
+    found = sum(listed.locate(path) is not None for path in listed.rows.path)
+    words = f"{manifest}: {found} of {len(listed.rows)} images found"
+    if found < len(listed.rows):
+        return Finding("data", "warn", words, f"darkcovid data fetch {manifest}, or --data-root DIR")
+    return Finding("data", "ok", words)
+
+
+def _load_segmenter() -> str:
+    load_segmenter()
+    return "its weights are sound"
+
+
+def _train_on_phantoms() -> str:
+    """Two epochs on 24 phantom patients, in a folder that is gone afterwards."""
+    began = perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_text(yaml.safe_dump(SELF_TEST), encoding="utf-8")
+        found = run(load_recipe(path), RunPaths(Path(folder) / "runs", Path(folder) / "cache"), null_progress())
+    arm = next(iter(found["arms"].values()))
+    return f"{arm['images']['train']} phantoms trained and scored in {perf_counter() - began:.1f} s"
+
+
+def _guarded(about: str, work: Callable[[], str], advice: str) -> Finding:
+    try:
+        return Finding(about, "ok", work())
+    except Exception as error:  # noqa: BLE001 (whatever is wrong is the finding)
+        return Finding(about, "fail", f"{type(error).__name__}: {one_line(error)}", advice)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

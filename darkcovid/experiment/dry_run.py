@@ -1,0 +1,81 @@
+"""What would a recipe cost? Its cohort, split and input sizes, and time and memory from a few real steps of each arm.
+
+Trains nothing that is kept. Lungs are found where an arm's input size depends on them, and stay in the cache.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkcovid.core.device import Device, get_device
+from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
+from darkcovid.data.resize import Size
+from darkcovid.experiment.inputs import InputBuilder, select_arms
+from darkcovid.lungs.unet import INPUT_SIZE
+from darkcovid.recipe import Recipe
+from darkcovid.training.classifier import fit_classifier
+from darkcovid.training.fit import FitResult
+from darkcovid.training.schedule import total_epochs
+from darkcovid.training.segmenter import fit_segmenter
+
+BATCHES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One arm: input (height, width), all epochs of all its fits and their seconds, peak bytes of host and device memory."""
+
+    image_size: Size
+    epochs: int
+    train_seconds: float
+    peak_host_bytes: int
+    peak_device_bytes: int
+
+
+def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> dict[str, Any]:
+    """The resolved recipe, the split's counts, and an `Estimate` of each arm. Raises what a run would raise before training."""
+    names = select_arms(recipe, arms)
+    segmentation = recipe.task == "lung_segmentation"
+    first = next(iter(recipe.fits().values()))
+    cohort = (load_segmentation_cohort if segmentation else load_classification_cohort)(first.data, cache_dir)
+    maker = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir)
+    estimates = {}
+    for name in names:
+        arm = maker.arms[name]
+        size = INPUT_SIZE if segmentation else maker.size(name)
+        estimates[name] = estimate(arm, cohort, size, cache_dir)
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "images": cohort.counts(),
+        "patients": {side: int(cohort.patients[where].nunique()) for side, where in cohort.sides.items()},
+        "bad_images": len(cohort.bad),
+        "arms": estimates,
+    }
+
+
+def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Estimate:
+    """Two short epochs of a few batches, the second one scaled up to the whole cohort and all epochs."""
+    compute = get_device(recipe.training.device, recipe.training.precision)
+    batch = recipe.training.batch_size
+    train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
+    few = cohort.take(np.concatenate([train[: BATCHES * batch], valid[:batch]]))
+    two = {"epochs": 2, "schedule": "constant", "unfreeze_after": None, "stop_after": None, "plateau": None, "tta": 0}
+    short = recipe.model_copy(update={"training": recipe.training.model_copy(update=two)})
+    fitted = _fit(short, few, size, compute, cache_dir)
+    row = fitted.history.rows[-1]
+    train_images = len(train) // batch * batch or len(train)
+    epoch = (row["data_seconds"] + row["step_seconds"]) * train_images / row["train_images"]
+    epoch += row["valid_seconds"] * len(valid) / int(few.valid.sum())
+    cost = fitted.cost
+    epochs = total_epochs(recipe.training) * len(recipe.fits())
+    return Estimate(size, epochs, epoch * epochs, cost.peak_host_bytes, cost.peak_device_bytes)
+
+
+def _fit(recipe: Recipe, cohort: Cohort, size: Size, compute: Device, cache_dir: Path) -> FitResult:
+    if recipe.task == "lung_segmentation":
+        return fit_segmenter(recipe, cohort, compute, cache_dir).fitted
+    shape = (len(cohort), recipe.channels, *size) if recipe.channels > 1 else (len(cohort), *size)
+    noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    return fit_classifier(recipe, cohort, noise, compute).fitted

@@ -1,0 +1,162 @@
+"""The run folder: where a run's files go, what state it is in, and which unfinished run a recipe can go on with."""
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from darkcovid import __version__
+from darkcovid.core.errors import UsageError
+from darkcovid.core.io import write_json, write_text
+from darkcovid.recipe import Recipe
+
+LIBRARIES = ("torch", "torchvision", "fastai", "segmentation-models-pytorch", "timm", "scikit-learn", "numpy", "pillow")
+
+
+class RunDir:
+    """One run's folder. Every file in it is written whole or not at all."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    @classmethod
+    def create(cls, runs_dir: Path, recipe: Recipe) -> "RunDir":
+        """A new folder `<name>-<utc time>-<recipe digest>`, with the resolved recipe and the environment in it."""
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        try:
+            runs_dir.mkdir(parents=True, exist_ok=True)
+            path = _make_unique_dir(runs_dir, f"{recipe.name}-{stamp}-{recipe.digest()}")
+        except OSError as error:
+            raise UsageError(f"--runs-dir {runs_dir}: cannot make a run folder there ({error.strerror})") from None
+        run = cls(path)
+        run._describe(recipe)
+        return run
+
+    @classmethod
+    def shared(cls, path: Path, recipe: Recipe) -> "RunDir":
+        """The folder at `path`, made by whichever call comes first. Raises UsageError: it holds another recipe's run."""
+        run, resolved = cls(path), path / "recipe.yaml"
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(path / ".lock"):
+                if not resolved.is_file():
+                    write_json(path / "environment.json", environment())
+                    run.set_state("running")
+                    write_text(resolved, recipe.to_yaml())
+                elif resolved.read_text(encoding="utf-8") != recipe.to_yaml():
+                    raise UsageError(f"--into {path}: it holds a run of another recipe; give another folder")
+                run._drop_torn_event()
+        except OSError as error:
+            raise UsageError(f"--into {path}: cannot make a run folder there ({error.strerror})") from None
+        return run
+
+    @classmethod
+    def unfinished(cls, runs_dir: Path, recipe: Recipe) -> "RunDir":
+        """The newest run of exactly this recipe that has not ended. Raises UsageError when there is none."""
+        found = sorted(runs_dir.glob(f"{recipe.name}-*-{recipe.digest()}*"), reverse=True)
+        for path in found:
+            if path.is_dir() and cls(path).state() != "done":
+                run = cls(path)
+                run._describe(recipe)
+                run._drop_torn_event()
+                return run
+        raise UsageError(f"--resume: no unfinished run of this recipe in {runs_dir}; leave --resume out to start one")
+
+    def _describe(self, recipe: Recipe) -> None:
+        """The recipe and the environment, where a killed run did not come to write them."""
+        if not (self.path / "recipe.yaml").is_file():
+            write_text(self.path / "recipe.yaml", recipe.to_yaml())
+        if not (self.path / "environment.json").is_file():
+            write_json(self.path / "environment.json", environment())
+
+    def arm(self, name: str) -> Path:
+        return self.path / name
+
+    def state(self) -> str:
+        try:
+            return json.loads((self.path / "status.json").read_text())["state"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return "unknown"
+
+    def set_state(self, state: str, **details: Any) -> None:
+        """Write `status.json`: running, done, failed or interrupted, and add the same to `events.jsonl`."""
+        status = {
+            "state": state,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "pid": os.getpid(),
+            **details,
+        }
+        write_json(self.path / "status.json", status)
+        self.event(state, **details)
+
+    def event(self, what: str, **details: Any) -> None:
+        """Append one line to `events.jsonl`."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": what, **details}
+        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def last_epoch(self, arm: str) -> int:
+        """The last epoch of a fit that `events.jsonl` has, 0 where it has none."""
+        epochs = [event["epoch"] for event in self.events() if event["event"] == "epoch" and event["arm"] == arm]
+        return max(epochs, default=0)
+
+    def events(self) -> list[dict[str, Any]]:
+        path = self.path / "events.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+    def _drop_torn_event(self) -> None:
+        """A full disk or a power cut can leave half a line at the end."""
+        path = self.path / "events.jsonl"
+        if path.is_file() and not (content := path.read_bytes()).endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+
+
+class ReadOnlyRunDir(RunDir):
+    """The main process's run folder, as the other processes of a fit have it: they read it and write nothing."""
+
+    def set_state(self, state: str, **details: Any) -> None:
+        pass
+
+    def event(self, what: str, **details: Any) -> None:
+        pass
+
+
+def environment() -> dict[str, Any]:
+    """What the numbers depend on besides the recipe: versions, machine and the command that was given."""
+    import torch
+
+    cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "darkcovid": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "cuda_devices": cuda,
+        "libraries": {name: _version(name) for name in LIBRARIES},
+        "command": ["darkcovid", *sys.argv[1:]],
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _make_unique_dir(parent: Path, name: str) -> Path:
+    for attempt in range(1000):
+        path = parent / (name if attempt == 0 else f"{name}-{attempt + 1}")
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            continue
+    raise UsageError(f"{parent}: a thousand runs called {name} exist already; clear some of them")

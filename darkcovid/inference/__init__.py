@@ -1,0 +1,1 @@
+"""Fitted models and the lung segmenter, applied to files."""

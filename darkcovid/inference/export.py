@@ -1,0 +1,166 @@
+"""A fitted model as one file for other programs: normalisation, network and calibration in one graph, and its lung U-Net.
+
+ONNX by torch's exporter, checked through onnxruntime; or torch's own ExportedProgram (`.pt2`), loaded with `torch.export.load`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from darkcovid import __version__
+from darkcovid.core.errors import DarkCovidError, one_line
+from darkcovid.core.io import atomic_path, write_json
+from darkcovid.data.phantom import CLASSES, draw_anatomy, draw_radiograph
+from darkcovid.inference.load import FittedModel
+from darkcovid.inference.model_card import NOT_FOR
+from darkcovid.lungs.quality import MIN_FLIP_DICE
+from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
+from darkcovid.recipe import Phantom
+from darkcovid.training.loss import class_probabilities
+
+SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
+TOLERANCE = 1e-4
+CHECKED = 8  # phantoms on which a file must say what the network says
+
+Ask = Callable[[np.ndarray], list[np.ndarray]]
+
+
+class Classifier(nn.Module):
+    """(n, c, h, w) pixels in 0..1 to (n, classes) calibrated probabilities."""
+
+    def __init__(self, model: FittedModel):
+        super().__init__()
+        self.normaliser, self.network, self.temperature = model.normaliser, model.network, model.temperature
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return class_probabilities(self.network(self.normaliser(pixels)), self.temperature)
+
+
+class LungNetwork(nn.Module):
+    """(n, 1, 256, 256) pixels in 0..1 to the logits of lung, as seen in the picture and in its mirror image, turned back:
+    twice (n, 1, 256, 256). The mask is where their sum is positive."""
+
+    def __init__(self, segmenter: Segmenter):
+        super().__init__()
+        self.normaliser, self.network = segmenter.normaliser, segmenter.network
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        scaled = self.normaliser(pixels)
+        return self.network(scaled), self.network(scaled.flip(-1)).flip(-1)
+
+
+def export_model(model: FittedModel, segmenter: Segmenter, form: str, folder: Path) -> dict[str, Any]:
+    """Write the classifier, the lung U-Net and a JSON that says how to use them; returns what the JSON holds.
+
+    form: `onnx` or `torch`. Raises DarkCovidError: an exporter that fails or is not installed, or a file that does not say
+    what the network says, within 1e-4; nothing is left behind then.
+    """
+    channels = model.recipe.channels
+    stem = model.recipe.name if model.fit == model.recipe.name else f"{model.recipe.name}-{model.fit.replace('/', '-')}"
+    networks = {
+        "classifier": (stem, Classifier(model), _phantoms(model.size, channels), ["probabilities"]),
+        "lungs": (f"{stem}-lungs", LungNetwork(segmenter), _phantoms(INPUT_SIZE, 1), ["logits", "mirrored_logits"]),
+    }
+    about = {key: _write(folder / f"{name}{SUFFIXES[form]}", form, *rest) for key, (name, *rest) in networks.items()}
+    about["classifier"] |= {"channels": _channels(model), **_policy(model)}
+    about["lungs"] |= {"mask": "logits + mirrored_logits > 0", "least_agreement_dice": MIN_FLIP_DICE}
+    sidecar = {
+        "format": form,
+        "not_for": NOT_FOR,
+        "run": model.run.name,
+        "fit": model.fit,
+        "classes": list(model.classes),
+        "image_size": list(model.size),
+        **about,
+        "darkcovid": __version__,
+    }
+    write_json(folder / f"{stem}{SUFFIXES[form]}.json", sidecar)
+    return sidecar | {"sidecar": str(folder / f"{stem}{SUFFIXES[form]}.json")}
+
+
+def _write(path: Path, form: str, network: nn.Module, pixels: np.ndarray, outputs: list[str]) -> dict[str, Any]:
+    network = network.cpu().eval()
+    example = torch.from_numpy(pixels)
+    try:
+        program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        with atomic_path(path) as temporary:
+            ask = (_save_onnx if form == "onnx" else _save_torch)(program, temporary, outputs)
+            difference = _difference(network, ask, pixels)
+            if not difference <= TOLERANCE:
+                raise DarkCovidError(f"export: {path.name} differs from the network by {difference:.1e}, more than {TOLERANCE}")
+    except ImportError as error:
+        raise DarkCovidError(f"export: {error.name} is needed; install `darkcovid[export]`") from None
+    except (RuntimeError, ValueError, TypeError, torch.onnx.errors.OnnxExporterError) as error:
+        raise DarkCovidError(f"export: this network cannot be exported as {form} ({one_line(error)[:150]})") from None
+    shape = ["n", *pixels.shape[1:]]
+    return {
+        "file": path.name,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "input": {"name": "pixels", "shape": shape, "dtype": "float32", "range": [0, 1]},
+        "outputs": outputs,
+        "largest_difference": difference,
+    }
+
+
+def _save_onnx(program: torch.export.ExportedProgram, path: Path, outputs: list[str]) -> Ask:
+    import onnxruntime
+
+    made = torch.onnx.export(program, input_names=["pixels"], output_names=outputs, dynamo=True, verbose=False)
+    made.save(path, external_data=False)
+    session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(outputs, {"pixels": pixels})
+
+
+def _save_torch(program: torch.export.ExportedProgram, path: Path, outputs: list[str]) -> Ask:
+    with path.open("wb") as file:
+        torch.export.save(program, file)
+    with path.open("rb") as file:
+        loaded = torch.export.load(file).module()
+
+    def ask(pixels: np.ndarray) -> list[np.ndarray]:
+        answer = loaded(torch.from_numpy(pixels))
+        return [one.numpy() for one in (answer if isinstance(answer, tuple) else (answer,))]
+
+    return ask
+
+
+def _difference(network: nn.Module, ask: Ask, pixels: np.ndarray) -> float:
+    """The largest difference in any output, of all pictures at once and of one alone."""
+    worst = 0.0
+    for asked in (pixels, pixels[:1]):
+        with torch.inference_mode():
+            wanted = network(torch.from_numpy(asked))
+        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
+        worst = max(worst, *(float(np.abs(a - b.numpy()).max()) for a, b in zip(ask(asked), wanted, strict=True)))
+    return worst
+
+
+def _phantoms(size: tuple[int, int], channels: int) -> np.ndarray:
+    """(8, channels, *size) float32 in 0..1: synthetic radiographs."""
+    random, phantom = np.random.RandomState(0), Phantom(image_size=max(64, *size))
+    drawn = [
+        draw_radiograph(draw_anatomy(random), CLASSES[number % len(CLASSES)], phantom, random)[0][: size[0], : size[1]]
+        for number in range(CHECKED)
+    ]
+    return np.repeat(np.stack(drawn)[:, None].astype(np.float32) / 255, channels, 1)
+
+
+def _channels(model: FittedModel) -> list[str]:
+    lungs = model.recipe.lungs
+    first = "whole image" if lungs is None or lungs.mode in ("mask", "outside") else "crop around the lungs"
+    return [first, "whole image"] if lungs is not None and lungs.thumbnail else [first]
+
+
+def _policy(model: FittedModel) -> dict[str, Any]:
+    """How a radiograph becomes the classifier's pixels."""
+    lungs = model.recipe.lungs
+    kept = ("mode", "margin", "aspect", "fill", "thumbnail")
+    return {
+        "letterbox": model.recipe.data.letterbox,
+        "lungs": None if lungs is None else {key: value for key, value in lungs.model_dump(mode="json").items() if key in kept},
+    }

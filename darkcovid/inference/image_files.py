@@ -1,0 +1,108 @@
+"""Which images does a person mean? One file, a folder, or a manifest's rows; each opened, or the reason why it cannot be."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from darkcovid.core.errors import DataError, UsageError
+from darkcovid.data.decode import SUFFIXES, load_grayscale, looks_like_image
+from darkcovid.data.manifest import is_manifest, read_manifest
+
+JUNK = (".ds_store", "thumbs.db", "desktop.ini", "dicomdir")
+APPLE_DOUBLE, APPLE_FOLDER = "._", "__MACOSX"
+KINDS_NAMED = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """`name`: relative POSIX path under which results are kept; `file`: None when a manifest's image is missing."""
+
+    name: str
+    file: Path | None
+
+
+def find_images(target: Path, data_root: str | None = None, say: Callable[[str], None] = lambda line: None) -> list[ImageRef]:
+    """The images that `target` names: one PNG, JPEG or DICOM, every one in a folder and below, or a manifest's rows. In a
+    folder a file of another suffix, or of none, counts when its content is an image; `say` is told what is left out.
+
+    Raises UsageError: no such path, or no image in it.
+    """
+    left_out = ""
+    if target.is_dir():
+        files, others = _walk(target)
+        images = [ImageRef(path.relative_to(target).as_posix(), path) for path in files]
+        left_out = left_out_line(others)
+    elif is_manifest(target):
+        manifest = read_manifest(target, data_root)
+        images = [ImageRef(path, manifest.locate(path)) for path in manifest.rows.path]
+    elif target.is_file():
+        images = [ImageRef(target.name, target)]
+    else:
+        raise UsageError(f"{target}: no such image, folder or manifest")
+    if not images:
+        raise UsageError(f"{target}: no PNG, JPEG or DICOM image in it{left_out and f' ({left_out})'}")
+    if left_out:
+        say(f"{target}: {left_out}")
+    return images
+
+
+def _walk(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """The images in a folder and below, sorted, and how many other files of each suffix there are. What systems leave behind
+    unseen (AppleDouble, Thumbs.db, a DICOMDIR) is in neither."""
+    images, others = [], Counter()
+    for path in sorted(folder.rglob("*")):
+        dangling = path.is_symlink() and not path.exists()
+        if not (path.is_file() or dangling) or _is_junk(path.relative_to(folder)):
+            continue
+        if path.suffix.lower() in SUFFIXES or (not dangling and looks_like_image(path)):
+            images.append(path)
+        else:
+            others[path.suffix.lower() or "without suffix"] += 1
+    return images, others
+
+
+def _is_junk(path: Path) -> bool:
+    name = path.name.lower()
+    return APPLE_FOLDER in path.parts or name.startswith(APPLE_DOUBLE) or name.split(";")[0] in JUNK
+
+
+def left_out_line(others: Counter[str]) -> str:
+    """`left out, being neither PNG, JPEG nor DICOM: 3 .tif, 1 .txt`; '' where there is nothing."""
+    if not others:
+        return ""
+    kinds = others.most_common()
+    named = [f"{count} {kind}" for kind, count in kinds[:KINDS_NAMED]]
+    rest = sum(count for _, count in kinds[KINDS_NAMED:])
+    return "left out, being neither PNG, JPEG nor DICOM: " + ", ".join(named + ([f"{rest} of other kinds"] if rest else []))
+
+
+def open_image(found: ImageRef) -> tuple[Image.Image | None, str | None]:
+    """The gray image, or None and why it cannot be read."""
+    if found.file is None:
+        return None, "missing"
+    try:
+        return load_grayscale(found.file), None
+    except DataError as error:
+        return None, str(error).removeprefix(f"{found.file}: ")
+
+
+def png_name(name: str) -> str:
+    """`a/b.png` for `a/b.png`, `a/b.jpg.png` for `a/b.jpg`."""
+    return name if PurePosixPath(name).suffix.lower() == ".png" else f"{name}.png"
+
+
+def png_names(names: Sequence[str]) -> list[str]:
+    """The `png_name` of each image, so that two images never share a result: beside `a.png`, the result of `a` is `a_.png`."""
+    taken = {name for name in names if png_name(name) == name}
+    results: dict[str, str] = {name: name for name in taken}
+    for name in names:
+        if name not in results:
+            result = png_name(name)
+            while result in taken:
+                result = f"{result[:-4]}_.png"
+            taken.add(result)
+            results[name] = result
+    return [results[name] for name in names]

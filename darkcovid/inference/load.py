@@ -1,0 +1,96 @@
+"""A run's folder becomes a network that can be asked: which fit of it, its weights, its recipe, its calibration."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from darkcovid.core.errors import DataError, UsageError, one_line
+from darkcovid.data.normalize import load_normalizer
+from darkcovid.data.resize import Size
+from darkcovid.models.weights import load_state_dict_strict
+from darkcovid.recipe import AUDIT, Recipe, load_recipe
+from darkcovid.training.classifier import build_model
+
+NORMALISER = "normaliser."
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """`network`: (n, c, h, w) pixels in 0..1 that went through `normaliser`, to (n, outputs) logits, which `temperature`
+    divides; `size`: (h, w); `usual`: lowest and highest value of each image statistic on the training side; `fit`: the folder
+    below the run's that the weights came from; `metrics`: what it scored."""
+
+    run: Path
+    fit: str
+    recipe: Recipe
+    classes: tuple[str, ...]
+    size: Size
+    network: nn.Module
+    normaliser: nn.Module
+    temperature: float
+    usual: dict[str, tuple[float, float]]
+    metrics: dict[str, Any]
+
+
+def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
+    """The classifier of a run: `folder` is the run's, an arm's or a fit's. Of several arms the one with the best balanced
+    accuracy on its validation side, audits left out; of several fits the first.
+
+    Raises UsageError: not a run, no such arm, or not a classifier; DataError: its weights are missing or damaged.
+    """
+    run = next((path for path in (folder, *folder.absolute().parents) if (path / "recipe.yaml").is_file()), None)
+    if run is None:
+        raise UsageError(f"{folder}: not a run folder; name one that `darkcovid run` made")
+    recipe = load_recipe(run / "recipe.yaml", [])
+    if recipe.task != "classification":
+        raise UsageError(f"{folder}: a run of lung segmenters; `darkcovid segment --weights` uses them")
+    below = [] if folder == run else list(folder.absolute().relative_to(run.absolute()).parts)
+    arms = recipe.arm_recipes()
+    chosen = below[0] if below else arm or _best_arm(run, [name for name in arms if not name.startswith(AUDIT)])
+    if chosen not in arms:
+        raise UsageError(f"--arm {chosen}: the run has no such arm; it has: {', '.join(arms)}")
+    fits = sorted(path.parent for path in run.joinpath(chosen, *below[1:]).glob("**/weights.safetensors"))
+    if not fits:
+        raise UsageError(f"{run / chosen}: no finished fit in it; go on with `darkcovid run --resume`")
+    return _load(run, fits[0], arms[chosen])
+
+
+def _best_arm(run: Path, arms: list[str]) -> str:
+    scores = {arm: _balanced_accuracy(run / arm) for arm in arms}
+    return max(scores, key=lambda arm: scores[arm])
+
+
+def _balanced_accuracy(folder: Path) -> float:
+    try:
+        return float(json.loads((folder / "metrics.json").read_text())["balanced_accuracy"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1.0
+
+
+def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
+    path = folder / "weights.safetensors"
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text())
+        temperature = float(metrics["calibration"]["temperature"])
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})["darkcovid"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        classes, size = tuple(about["classes"]), (int(about["image_size"][0]), int(about["image_size"][1]))
+        fresh = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
+        network = build_model(fresh, len(classes), size)
+        load_state_dict_strict(
+            network, {name: value for name, value in tensors.items() if not name.startswith(NORMALISER)}, str(path)
+        )
+        own = {name.removeprefix(NORMALISER): value for name, value in tensors.items() if name.startswith(NORMALISER)}
+        normaliser = load_normalizer(about["normaliser"]["kind"], own)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: not a fitted classifier's weights ({one_line(error)[:150]}); run its recipe again") from None
+    usual = {name: (float(low), float(high)) for name, (low, high) in about.get("usual", {}).items()}
+    network.eval().requires_grad_(False)
+    return FittedModel(
+        run, folder.relative_to(run).as_posix(), recipe, classes, size, network, normaliser, temperature, usual, metrics
+    )

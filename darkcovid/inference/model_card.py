@@ -1,0 +1,41 @@
+"""The model card (Mitchell et al. 2019): what a fitted model was trained on, what it scored, what it is not for."""
+
+import json
+from typing import Any
+
+from darkcovid import __version__
+from darkcovid.inference.load import FittedModel
+
+NOT_FOR = "Research software, never a diagnosis: not for any decision about a patient."
+CAUTION = (
+    "The classes of the cohort come from different hospitals, so a network can score high without reading lungs; see the audits "
+    "and the scores on images from elsewhere before believing it."
+)
+
+
+def model_card(model: FittedModel) -> dict[str, Any]:
+    """JSON-able; figures as in the run folder."""
+    data, metrics = model.recipe.data, model.metrics
+    audit = model.run / "audit.json"
+    found = json.loads(audit.read_text()) if audit.is_file() else {}
+    return {
+        "name": model.recipe.name,
+        "fit": model.fit,
+        "run": model.run.name,
+        "not_for": NOT_FOR,
+        "caution": CAUTION,
+        "network": model.recipe.model.arch,
+        "parameters": metrics["parameters"],
+        "classes": list(model.classes),
+        "image_size": list(model.size),
+        "lungs": model.recipe.lungs.mode if model.recipe.lungs else "whole image",
+        "trained_on": {"manifest": data.manifest, "dataset": data.dataset, "images": metrics["images"]},
+        "patients_kept_apart": data.split.method == "stratified_group",
+        "leaks_found": found.get("leaks"),
+        "accuracy": metrics["accuracy"],
+        "accuracy_interval": metrics["intervals"].get("accuracy"),
+        "per_class": metrics["per_class"],
+        "calibration": {"temperature": model.temperature, "error_after": metrics["calibration"]["ece_after"]},
+        "elsewhere": {name: one["balanced_accuracy"] for name, one in metrics.get("external", {}).items()},
+        "darkcovid": __version__,
+    }

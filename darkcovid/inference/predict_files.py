@@ -1,0 +1,67 @@
+"""Predictions of files, for people and programs: a row an image, a CSV, and overlays of where the network looked."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from darkcovid.core.io import save_png, write_text
+from darkcovid.core.threads import map_in_threads
+from darkcovid.inference.image_files import ImageRef, open_image, png_names
+from darkcovid.inference.predictor import Prediction, Predictor
+from darkcovid.report.overlays import downscale, heatmap_overlay
+
+BATCH = 16
+LONG_SIDE = 1024
+
+
+def predict_images(
+    predictor: Predictor,
+    images: Sequence[ImageRef],
+    explain: Path | None = None,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> list[dict[str, Any]]:
+    """An answer an image, in order: image, label, probabilities, lungs_trusted, warnings; the label of one that cannot be read
+    is None, and its warning says why. explain: the folder for overlays, one PNG an image."""
+    answers: list[dict[str, Any]] = []
+    overlays = dict(zip(images, png_names([image.name for image in images]), strict=True))
+    for start in range(0, len(images), BATCH):
+        block = images[start : start + BATCH]
+        opened = map_in_threads(open_image, block)
+        predictions = iter(predictor([image for image, fault in opened if fault is None], explain is not None))
+        for named, (image, fault) in zip(block, opened, strict=True):
+            prediction = None if fault else next(predictions)
+            answers.append(_prediction_row(named.name, prediction, fault))
+            if explain is not None and prediction is not None:
+                save_png(overlay_heatmap(image, prediction.heat), explain / overlays[named])
+        on_batch(len(answers))
+    return answers
+
+
+def overlay_heatmap(image: Image.Image, heat: np.ndarray) -> Image.Image:
+    """The image, at most 1024 px on its long side, under its heat map."""
+    small, heat = downscale(image, heat, LONG_SIDE)
+    return heatmap_overlay(np.asarray(small), heat)
+
+
+def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
+    """A column a class, `probability_<class>`; warnings joined by semicolons."""
+    table = pd.DataFrame(answers).drop(columns="probabilities")
+    table["warnings"] = table.warnings.map("; ".join)
+    probabilities = pd.DataFrame([one["probabilities"] for one in answers]).add_prefix("probability_")
+    write_text(path, table.join(probabilities).to_csv(index=False, float_format="%.6f"))
+
+
+def _prediction_row(name: str, prediction: Prediction | None, fault: str | None) -> dict[str, Any]:
+    if prediction is None:
+        return {"image": name, "label": None, "probabilities": {}, "lungs_trusted": False, "warnings": [fault]}
+    return {
+        "image": name,
+        "label": prediction.label,
+        "probabilities": prediction.probabilities,
+        "lungs_trusted": prediction.lungs_trusted,
+        "warnings": list(prediction.warnings),
+    }

@@ -1,0 +1,121 @@
+"""Pictures go in as they come, and what the network makes of them comes out: probabilities, doubts, and where it looked."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from darkcovid.audit.baselines import image_statistics
+from darkcovid.audit.gradcam import grad_cam
+from darkcovid.core.device import Device, get_device, predict_batches
+from darkcovid.core.threads import map_in_threads
+from darkcovid.data.resize import resize, resize_whole
+from darkcovid.inference.load import FittedModel, load_fitted
+from darkcovid.lungs.crop import CropTransform, LungCropTransform, whole_image_transform
+from darkcovid.lungs.segment import LungMask, LungMasks, segment_lungs
+from darkcovid.lungs.unet import INPUT_SIZE, Segmenter, load_segmenter
+from darkcovid.recipe import Lungs
+from darkcovid.training.loss import class_probabilities
+
+LEEWAY = 0.25  # of the training side's range, on both sides
+WORDS = {"mean": "brightness", "std": "contrast", "border": "brightness of the border"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Of one image: the most probable class, every class's calibrated probability, whether the lungs could be trusted, what
+    makes the image unlike those the network was trained on; its lungs, (256, 256) bool over the whole image; and, where asked
+    for, what spoke for the class: (height, width) float32, not negative, over the image."""
+
+    label: str
+    probabilities: dict[str, float]
+    lungs_trusted: bool
+    warnings: tuple[str, ...]
+    lungs: np.ndarray
+    heat: np.ndarray | None = None
+
+
+class Predictor:
+    """A fitted model with what it needs to see as it saw in training."""
+
+    def __init__(self, model: FittedModel, segmenter: Segmenter, compute: Device):
+        self.model, self.segmenter, self.compute = model, segmenter, compute
+
+    def __call__(self, images: Sequence[Image.Image], explain: bool = False) -> list[Prediction]:
+        """images: mode L, any sizes. explain: Grad-CAM of each image's most probable class; for a crop beside a thumbnail
+        it is laid where the crop was."""
+        if not images:
+            return []
+        model = self.model
+        found = self._lungs(images)
+        pixels, frame = self._seen(images, found)
+        logits = torch.cat(list(predict_batches(model.network, pixels, model.normaliser.to(self.compute.device), self.compute)))
+        probabilities = class_probabilities(logits, model.temperature).numpy()
+        best = probabilities.argmax(1)
+        heats = self._heats(images, pixels, best, frame) if explain else [None] * len(images)
+        warnings = self._warnings(pixels, found)
+        return [
+            Prediction(
+                model.classes[best[row]],
+                {name: float(value) for name, value in zip(model.classes, probabilities[row], strict=True)},
+                found[row].reason is None,
+                warnings[row],
+                found[row].mask,
+                heats[row],
+            )
+            for row in range(len(images))
+        ]
+
+    def _lungs(self, images: Sequence[Image.Image]) -> list[LungMask]:
+        small = np.stack(map_in_threads(lambda image: resize(image, INPUT_SIZE), images))
+        return list(segment_lungs(small, self.segmenter, self.compute))
+
+    def _seen(self, images: Sequence[Image.Image], found: Sequence[LungMask]) -> tuple[np.ndarray, CropTransform]:
+        """The network's input, made as in training (`cached_lung_inputs`, `cached_whole_images`), and its crop transform."""
+        recipe, size = self.model.recipe, self.model.size
+        if recipe.lungs is None:
+            data = recipe.data
+            altered = data.letterbox, data.detail, data.border_only
+            pictures = map_in_threads(lambda image: resize_whole(image, size, *altered), images)
+            return np.stack(pictures), whole_image_transform(len(images), size, data.letterbox)
+        view = self._view(found, recipe.lungs)
+        return np.stack(map_in_threads(lambda pair: view.picture(*pair), enumerate(images))), view.frame
+
+    def _view(self, found: Sequence[LungMask], lungs: Lungs) -> LungCropTransform:
+        masks = np.stack([one.mask for one in found]).astype(np.uint8)
+        known = LungMasks(masks, tuple(one.reason for one in found), self.segmenter.version, seconds=0.0, fresh=True)
+        return LungCropTransform(known, lungs, self.model.size, self.model.recipe.data.letterbox)
+
+    def _heats(
+        self, images: Sequence[Image.Image], pixels: np.ndarray, classes: np.ndarray, frame: CropTransform
+    ) -> list[np.ndarray]:
+        maps = grad_cam(self.model.network, self.model.normaliser, pixels, classes, self.compute)
+        return [frame.over_image(row, maps[row], image.size) for row, image in enumerate(images)]
+
+    def _warnings(self, pixels: np.ndarray, found: Sequence[LungMask]) -> list[tuple[str, ...]]:
+        statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
+        return [
+            tuple([f"lungs not trusted: {one.reason}"] * (one.reason is not None) + self._unusual(statistics.iloc[row]))
+            for row, one in enumerate(found)
+        ]
+
+    def _unusual(self, of_image) -> list[str]:
+        said = []
+        for name, words in WORDS.items():
+            if name in self.model.usual:
+                low, high = self.model.usual[name]
+                leeway = LEEWAY * (high - low)
+                if not low - leeway <= of_image[name] <= high + leeway:
+                    said.append(f"{words} {of_image[name]:.2f} is unlike the training images' {low:.2f} to {high:.2f}")
+        return said
+
+
+def load_predictor(run: Path, arm: str | None = None, device: str = "auto") -> Predictor:
+    """The predictor of a run's arm, in the precision it was trained in. Raises as `load_fitted` and `load_segmenter` do."""
+    model = load_fitted(run, arm)
+    compute = get_device(device, model.recipe.training.precision)
+    weights = model.recipe.lungs.weights if model.recipe.lungs else None
+    return Predictor(model, load_segmenter(weights), compute)

@@ -1,0 +1,1 @@
+"""Arrays in, numbers out: metrics, their intervals and tests. No files here."""

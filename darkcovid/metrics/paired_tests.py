@@ -1,0 +1,114 @@
+"""Is one arm better than another on the same patients? Paired tests, corrected for how many are made, and what may be said."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from darkcovid.metrics.estimates import difference
+from darkcovid.metrics.intervals import codes_of, estimates
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A figure of an arm minus that of the reference: the difference, and its 95 % interval over patients."""
+
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """An arm against the reference. only_reference, only_arm: images that one alone got right; p: exact McNemar test on
+    patients, None where images were predicted several times; p_holm: after Holm's correction for all arms; differences: by the
+    names of `estimates`; sentence: what may be written."""
+
+    arm: str
+    reference: str
+    only_reference: int
+    only_arm: int
+    p: float | None
+    p_holm: float | None
+    differences: dict[str, Difference]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What one arm said of images it had not learned from. images: (n,) names, with the fit's where there are several;
+    patients: (n,); labels: (n,) int; probabilities: (n, classes); several_fits: whether images were predicted several times;
+    fits: (n,) which fit said it, empty for one."""
+
+    images: Sequence[str]
+    patients: Sequence[str]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    several_fits: bool = False
+    fits: Sequence[str] = ()
+
+    @property
+    def right(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.probabilities.argmax(1) == self.labels
+
+
+def compare_arms(reference: str, arms: dict[str, Predictions], classes: Sequence[str]) -> list[PairedComparison]:
+    """Every other arm against `reference`; all hold the same images in the same order."""
+    base = arms[reference]
+    others = {name: arm for name, arm in arms.items() if name != reference}
+    each = {name: estimates(arm.labels, arm.probabilities, classes, arm.patients, arm.fits or None) for name, arm in arms.items()}
+    discordant = {
+        name: (int((base.right & ~arm.right).sum()), int((arm.right & ~base.right).sum())) for name, arm in others.items()
+    }
+    ps = {name: None if base.several_fits else mcnemar(*patients_for(base, arm)) for name, arm in others.items()}
+    corrected = holm(ps)
+    pairs = []
+    for name in others:
+        differences = {
+            metric: Difference(own.value - theirs.value, *difference(own, theirs, paired=True))
+            for metric, own in each[name].items()
+            if own is not None and (theirs := each[reference][metric]) is not None
+        }
+        sentence = conclusion_sentence(name, reference, differences["accuracy"], corrected[name])
+        pairs.append(PairedComparison(name, reference, *discordant[name], ps[name], corrected[name], differences, sentence))
+    return pairs
+
+
+def patients_for(first: Predictions, second: Predictions) -> tuple[int, int]:
+    """How many patients have more images right by the first than by the second, and how many the other way around."""
+    codes = codes_of(first.patients, len(first.labels))
+    net = np.bincount(codes, first.right.astype(int) - second.right.astype(int))
+    return int((net > 0).sum()), int((net < 0).sum())
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided McNemar test (McNemar 1947) on the patients for whom one of two classifiers was the better: a sign test,
+    with one image per patient the test on images."""
+    discordant = only_first + only_second
+    return 1.0 if discordant == 0 else float(binomtest(only_first, discordant, 0.5).pvalue)
+
+
+def holm(ps: dict[Any, float | None]) -> dict[Any, float | None]:
+    """Holm's step-down correction (Holm 1979) of those that are not None."""
+    ordered = sorted((p, name) for name, p in ps.items() if p is not None)
+    corrected, least = dict.fromkeys(ps), 0.0
+    for place, (p, name) in enumerate(ordered):
+        least = max(least, min(1.0, p * (len(ordered) - place)))
+        corrected[name] = least
+    return corrected
+
+
+def conclusion_sentence(arm: str, reference: str, accuracy: Difference, p: float | None) -> str:
+    """The sentence that the evidence allows, on accuracy."""
+    span = f"{accuracy.difference:+.3f} (95 % interval {accuracy.low:+.3f} to {accuracy.high:+.3f})"
+    tested = "" if p is None else f", McNemar p {p:.3g} after Holm's correction"
+    agree = accuracy.low > 0 or accuracy.high < 0
+    if not agree or (p is not None and p >= ALPHA):
+        return f"No difference in accuracy between {arm} and {reference} could be shown: {span}{tested}."
+    better = "more" if accuracy.difference > 0 else "less"
+    return f"{arm} was {better} accurate than {reference}: {span}{tested}."

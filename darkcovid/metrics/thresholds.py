@@ -1,0 +1,73 @@
+"""Where to draw the line for one class, and what a positive or negative answer is then worth.
+
+The threshold is chosen on the validation set, and what it does is judged on other patients: those of the test set, or in turn on
+each part of the validation set with the threshold that the other parts ask for (cross-fitting), since on the images that it was
+chosen on it would look better than it is. How often the class really occurs is not what a balanced data set shows, so predictive
+values are given for stated prevalences.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import roc_curve
+
+SENSITIVITIES = (0.9, 0.95)
+PREVALENCES = (0.01, 0.05, 0.2)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """A threshold on one class's probability; sensitivity and specificity there, 0..1; ppv, npv: predictive values by
+    prevalence, None where nothing would be called so."""
+
+    wanted_sensitivity: float
+    threshold: float
+    sensitivity: float
+    specificity: float
+    ppv: dict[str, float | None]
+    npv: dict[str, float | None]
+
+
+def operating_points(truth: np.ndarray, scores: np.ndarray) -> list[OperatingPoint]:
+    """The highest threshold that reaches each wanted sensitivity. truth: (n,) bool; scores: (n,). None of them when a side
+    is empty."""
+    if not 0 < truth.sum() < len(truth):
+        return []
+    _, sensitivities, thresholds = roc_curve(truth, scores, drop_intermediate=False)
+    return [
+        operating_point(truth, scores, float(thresholds[np.argmax(sensitivities >= wanted)]), wanted) for wanted in SENSITIVITIES
+    ]
+
+
+def cross_fitted_points(truth: np.ndarray, scores: np.ndarray, parts: np.ndarray) -> list[OperatingPoint]:
+    """The thresholds of `operating_points`, and what those that the other parts ask for do to each part. parts: (n,) int, all
+    images of a patient in one. None of them where the others of some part have images of one kind only."""
+    points = operating_points(truth, scores)
+    others = {part: operating_points(truth[parts != part], scores[parts != part]) for part in np.unique(parts)}
+    if not all(others.values()):
+        return []
+    calls = [np.zeros(len(truth), bool) for _ in points]
+    for part, chosen in others.items():
+        for call, point in zip(calls, chosen, strict=True):
+            call[parts == part] = scores[parts == part] >= point.threshold
+    return [_point(truth, call, point.threshold, point.wanted_sensitivity) for call, point in zip(calls, points, strict=True)]
+
+
+def operating_point(truth: np.ndarray, scores: np.ndarray, threshold: float, wanted: float) -> OperatingPoint:
+    """What a threshold does: scores at or above it are called positive."""
+    return _point(truth, scores >= threshold, threshold, wanted)
+
+
+def _point(truth: np.ndarray, called: np.ndarray, threshold: float, wanted: float) -> OperatingPoint:
+    sensitivity, specificity = float(called[truth].mean()), float((~called)[~truth].mean())
+    values = {str(share): predictive_values(sensitivity, specificity, share) for share in PREVALENCES}
+    ppv, npv = ({share: pair[place] for share, pair in values.items()} for place in (0, 1))
+    return OperatingPoint(wanted, threshold, sensitivity, specificity, ppv, npv)
+
+
+def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float | None, float | None]:
+    """(positive, negative) predictive value by Bayes's rule."""
+    true_positive, false_positive = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
+    true_negative, false_negative = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
+    positive, negative = true_positive + false_positive, true_negative + false_negative
+    return (true_positive / positive if positive else None), (true_negative / negative if negative else None)

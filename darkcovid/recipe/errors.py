@@ -1,0 +1,62 @@
+"""How is a mistake in a recipe told? In one line: the key's path, what is wrong, and the nearest valid name."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+
+def format_first_error(error: ValidationError, model: type[BaseModel]) -> str:
+    """The first of a validation's errors, `key.path: what is wrong`. model: what was validated."""
+    fault = error.errors()[0]
+    keys = [str(key) for key in fault["loc"] if not _is_union_tag(key) or key in _field_names(model)]
+    path = ".".join(keys)
+    if fault["type"] == "extra_forbidden":
+        return f"{path}: unknown key{suggest_name(keys[-1], _fields_at(keys[:-1], model))}"
+    if fault["type"] == "missing":
+        return f"{path}: this key is required"
+    message = fault["msg"].removeprefix("Value error, ")
+    if not path:
+        return message
+    given = "" if isinstance(fault["input"], dict) else f", not {fault['input']!r}"
+    return f"{path}: {message[0].lower()}{message[1:]}{given}"
+
+
+def suggest_name(name: str, valid: Iterable[str]) -> str:
+    """The end of a message: the valid name most like `name`, or all of them."""
+    valid = list(valid)
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; valid here: {', '.join(valid) or 'none'}"
+
+
+def _is_union_tag(key: object) -> bool:
+    """pydantic adds the member of a union that it tried to the path; a person does not write it."""
+    return isinstance(key, str) and (
+        key in {"int", "str", "Augmentation", "External"} or key.startswith(("tuple[", "constrained-"))
+    )
+
+
+def _fields_at(keys: list[str], model: type[BaseModel]) -> list[str]:
+    here: Any = model
+    for key in keys:
+        if not key.isdigit():  # a place in a list
+            here = next(iter(_models_in(here.model_fields[key].annotation)), None)
+    names = list(here.model_fields)
+    return [*names, "extends"] if here is model else names
+
+
+def _field_names(model: type[BaseModel]) -> set[str]:
+    names = set(model.model_fields)
+    for field in model.model_fields.values():
+        for kind in _models_in(field.annotation):
+            names |= _field_names(kind)
+    return names
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type consists of: `Split` of `Split | None` and of `tuple[Split, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)

@@ -1,0 +1,106 @@
+"""A YAML file becomes a `Recipe`: `extends` followed, overrides laid over it, every mistake named by its place."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+from darkcovid.core.errors import UsageError, one_line
+from darkcovid.recipe.recipe import Recipe, check_arms_comparable, deep_merge, from_dotted_key, validate
+from darkcovid.recipe.sections import PHANTOM, Data
+
+MAX_YAML_NODES = 20_000
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe file, apply `extends`, then each override `key.path=value` (its value is YAML).
+
+    Raises UsageError: no such file, not YAML, an unknown or duplicate key, a wrong type, a circular `extends`.
+    A relative `data.manifest` is looked for from the current folder, then beside the recipe and one folder above it.
+    """
+    path = Path(path)
+    plain = _read(path, seen=())
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator or not key.strip():
+            raise UsageError(f"--set {override}: write it as key.path=value, for example --set training.epochs=5")
+        try:
+            plain = deep_merge(plain, from_dotted_key(key.strip(), yaml.load(text, Loader=_Loader)))  # noqa: S506 (a SafeLoader)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {override}: the value is not valid YAML ({one_line(error)})") from None
+    recipe = validate(plain, where="")
+    check_arms_comparable(recipe)
+    return recipe.model_copy(update={"data": _with_resolved_paths(recipe.data, path.parent)})
+
+
+def _expanded_node_count(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """How many values a YAML node is once its aliases are written out; infinitely many when it holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # until it is known: whoever meets it meanwhile is inside it
+        below = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_expanded_node_count(one, known) for one in below)
+    return known[id(node)]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is an error, and, as in YAML 1.2, 3e-3 is a number and `off` is a word."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if _expanded_node_count(node, {}) > MAX_YAML_NODES:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {MAX_YAML_NODES} values, aliases written out")
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for index, key in enumerate(keys) if key in keys[:index]]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} is given twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver(_FLOAT, re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
+def _read(path: Path, seen: tuple[Path, ...]) -> dict:
+    if path.resolve() in seen:
+        raise UsageError(f"{path}: `extends` goes round in a circle; remove one of the links")
+    try:
+        plain = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such recipe; the ones that ship are in recipes/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as a text file ({one_line(error)})") from None
+    except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
+        raise UsageError(f"{path}: not a valid recipe ({one_line(error)})") from None
+    if not isinstance(plain, dict):
+        raise UsageError(f"{path}: a recipe is a mapping of keys, such as `name: segmented`")
+    parent = plain.pop("extends", None)
+    if parent is None:
+        return plain
+    if not isinstance(parent, str):
+        raise UsageError(f"{path}: extends: name one recipe file")
+    return deep_merge(_read(path.parent / parent, (*seen, path.resolve())), plain)
+
+
+def _with_resolved_paths(data: Data, folder: Path) -> Data:
+    external = tuple(one.model_copy(update={"manifest": _resolved_path(one.manifest, folder)}) for one in data.external)
+    return data.model_copy(update={"manifest": _resolved_path(data.manifest, folder), "external": external})
+
+
+def _resolved_path(manifest: str, folder: Path) -> str:
+    """A relative manifest as an absolute path where it is there, else as it is."""
+    if manifest == PHANTOM or Path(manifest).is_absolute():
+        return manifest
+    places = [Path.cwd(), folder, folder.parent]
+    found = next((place / manifest for place in places if (place / manifest).is_file()), None)
+    return manifest if found is None else str(found.resolve())

@@ -1,0 +1,106 @@
+"""What a manifest holds, whether its files are sound, and how well its lungs were found, as lines for a person."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from darkcovid.data.download.fetch import DownloadResult
+from darkcovid.data.verify import VerificationResult
+
+SHOWN = 20
+
+
+def fetch_lines(fetched: Sequence[DownloadResult]) -> list[str]:
+    """Of `darkcovid data fetch`: how many files came, and why others did not, the commonest reason first."""
+    came = [one for one in fetched if not one.fault]
+    lines = [f"{len(came)} of {len(fetched)} missing files fetched, {sum(one.length for one in came):,} bytes"]
+    for fault, count in Counter(one.fault for one in fetched if one.fault).most_common():
+        first = next(one.path for one in fetched if one.fault == fault)
+        lines.append(f"{count} not: {fault} (the first: {first})")
+    return lines
+
+
+def description_lines(counts: dict[str, Any]) -> list[str]:
+    """Of `darkcovid data describe`."""
+    lines = [f"{counts['images']} images listed, {counts['present']} of them found"]
+    for dataset, classes in counts["datasets"].items():
+        lines.append(f"{dataset or '(no dataset)'}:")
+        lines += [
+            f"  {label or '(no label)':20} {count['images']:6} images of {count['patients']} patients"
+            for label, count in classes.items()
+        ]
+    patients = counts["patients"]
+    lines.append(
+        f"patients: {patients['known']} known, {patients['with_several_images']} with several images, "
+        f"{patients['with_several_labels']} with several labels; {patients['images_without_patient']} images without one"
+    )
+    lines += [f"taken as one patient: {', '.join(spellings)}" for spellings in patients["merged_ids"][:SHOWN]]
+    lines.append(f"lung masks: {counts['lung_masks']}; images without a recorded checksum: {counts['without_checksum']}")
+    for column in ("view", "sex"):
+        values = ", ".join(f"{value or 'unknown'} {count}" for value, count in counts["values"][column].items())
+        lines.append(f"{column}: {values}")
+    return lines
+
+
+def verification_lines(found: VerificationResult) -> list[str]:
+    """Of `darkcovid data verify`."""
+    sound = found.images - len(found.faults)
+    lines = [f"{found.images} images: {sound} sound ({found.verified} by checksum), {len(found.faults)} not"]
+    lines += [f"unverified: {path} (no checksum recorded)" for path in found.unverified[:SHOWN]]
+    lines += [f"fault: {path}: {fault}" for path, fault in found.faults[:SHOWN]]
+    if len(found.faults) > SHOWN:
+        lines.append(f"and {len(found.faults) - SHOWN} more; --json lists all")
+    return lines
+
+
+def audit_lines(found: dict[str, Any]) -> list[str]:
+    """Of `darkcovid data audit`."""
+    patients, copies = found["patients"], found["duplicates"]
+    lines = [
+        f"{found['images']} images of {patients['total']} patients; {patients['repeated']} have several images, "
+        f"{patients['with_several_labels']} several labels; {found['unknown_patients']} images without a patient",
+        f"LEAKS: {_leaks_line(found)}" if found["leaks"] else "no patient and no copy on two sides",
+        f"copies: {copies['exact']} identical pairs, {copies['near']} almost identical, "
+        f"{copies['with_other_labels']} with other labels",
+        *filter(None, [copies.get("looked_for")]),
+        "",
+        f"told apart without lungs (always guessing the largest class: {found['chance']:.3f}):",
+        _baseline_line("all metadata together, no pixels", found["metadata_alone"]["accuracy"]),
+    ]
+    if "image_statistics_alone" in found:
+        lines.append(_baseline_line("pixels' mean, spread, border and corners", found["image_statistics_alone"]["accuracy"]))
+    most_telling = {}
+    for one in found["confounding"]:
+        most_telling.setdefault(one["variable"], one)
+    for one in most_telling.values():
+        strength = f"chance {one['chance']:.3f}  Cramer's V {one['cramers_v']:.2f}  p {one['p']:.3f}"
+        lines.append(f"{_baseline_line(one['variable'] + ': ' + ' / '.join(one['classes']), one['accuracy'])}  {strength}")
+    return lines
+
+
+def _baseline_line(what: str, accuracy: float) -> str:
+    return f"  {what:52}{accuracy:.3f}"
+
+
+def _leaks_line(found: dict[str, Any]) -> str:
+    copies = found["duplicates"]
+    return (
+        f"{found['patients']['on_both_sides']} patients, {copies['exact_across_sides']} identical and "
+        f"{copies['near_across_sides']} almost identical pairs of images are on two sides"
+    )
+
+
+def lung_lines(summary: dict[str, Any]) -> list[str]:
+    """Of `darkcovid lungs evaluate`, and of all folds of a segmenter's cross-validation together."""
+    lines = [f"{summary['images']} images with a lung mask, {summary['untrusted']} not trusted"]
+    for name in ("dice", "iou"):
+        spread = summary[name]
+        figures = f"mean {spread['mean']:.3f}  median {spread['median']:.3f}  5th percentile {spread['p5']:.3f}"
+        lines.append(f"{name:<9} {figures}  lowest {spread['min']:.3f}")
+    kept = summary["lung_kept"]
+    lines += [
+        f"lung kept by the crop: mean {kept['mean']:.3f}; at least 95 % kept on {kept['share_at_95']:.1%} of the images",
+        f"box IoU {summary['box_iou_mean']:.3f}; crop area {summary['crop_area_mean']:.1%} of the image",
+    ]
+    lines += [f"worst: {name}" for name in summary.get("worst", [])]
+    return [*lines, *(f"set aside: {bad['image']} ({bad['reason']})" for bad in summary.get("bad", [])[:SHOWN])]

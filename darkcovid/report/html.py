@@ -1,0 +1,279 @@
+"""One self-contained page of a run: verdict, figures, audits, checklist and model card, all read from the run folder."""
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from darkcovid.audit.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckResult, RunEvidence, run_checks
+from darkcovid.audit.reporting_guideline import reporting_sheet
+from darkcovid.core.errors import UsageError, one_line
+from darkcovid.core.io import write_text
+from darkcovid.report.plots import shown
+from darkcovid.report.tables import comparison_rows, notice, scored_set
+
+CLASSES = {PASS: "pass", WARN: "warn", FAIL: "fail", AUTHOR: "author", NOT_RUN: "none", STATED: "none"}
+FIGURES = ("precision", "recall", "specificity", "f1", "roc_auc")
+SHOWN = ("plain", "lungs_erased", "lungs_only", "border_only", "thumbnail")
+PLOTS = {
+    "loss": "training and validation loss by epoch",
+    "accuracy": "validation accuracy by epoch",
+    "confusion_matrix": "true against predicted classes",
+    "roc": "ROC curve of each class",
+    "precision_recall": "precision against recall of each class",
+    "reliability": "confidence against the share that was right",
+}
+GALLERIES = {
+    "gradcam": "the surest right and wrong answers of each class, under what the network looked at (Grad-CAM)",
+    "untrusted_lungs": "images whose lung mask was not trusted",
+}
+
+
+def write_report(run: Path, images: bool = True) -> Path:
+    """Write `report.html` into a finished run's folder and return its path. images: whether pictures of radiographs go in.
+
+    Raises UsageError: not a finished run of classifiers.
+    """
+    evidence = read_evidence(run)
+    if not all("per_class" in arm for arm in evidence.arms.values()):
+        raise UsageError(f"{run}: a report is made of classifiers, not of lung segmenters")
+    template = Environment(loader=PackageLoader("darkcovid.report"), autoescape=True, undefined=StrictUndefined).get_template(
+        "report.html.j2"
+    )
+    page = template.render(**_template_context(run, evidence, images))
+    write_text(run / "report.html", page)
+    return run / "report.html"
+
+
+def read_evidence(run: Path) -> RunEvidence:
+    """A finished run's files. Raises UsageError when one is missing or damaged."""
+    try:
+        recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+        audit = run / "audit.json"
+        read = {name: json.loads((run / f"{name}.json").read_text()) for name in ("comparison", "environment")}
+        return RunEvidence(recipe, audit=json.loads(audit.read_text()) if audit.is_file() else {}, **read)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageError(f"{run}: not a finished run ({one_line(error)}); name a folder that `darkcovid run` made") from None
+
+
+def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
+    """What the evidence allows a person to say, in plain words, the gravest first."""
+    failed = [row for row in checks if row.status == FAIL]
+    warned = [row for row in checks if row.status == WARN]
+    if failed:
+        first = f"Not as it stands: {_checks(len(failed))} failed. A high figure here is not evidence that lungs were read."
+    elif warned:
+        first = f"With care: nothing failed, but caution is called for by {_checks(len(warned))}."
+    else:
+        first = "Nothing that was checked speaks against it."
+    name, best = evidence.best
+    low, high = best["intervals"]["accuracy"]
+    where = scored_set(evidence.arms[name])
+    where = where[0].lower() + where[1:]
+    score = (
+        f"The most accurate arm is {name}: {best['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f} over patients; {where})."
+    )
+    return [first, score, *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
+
+
+def _checks(count: int) -> str:
+    return "1 check" if count == 1 else f"{count} checks"
+
+
+def _template_context(run: Path, evidence: RunEvidence, images: bool) -> dict[str, Any]:
+    checks = run_checks(evidence)
+    audit = evidence.audit
+    return {
+        "name": evidence.recipe["name"],
+        "published": evidence.recipe.get("published"),
+        "run": run.name,
+        "verdict": verdict(evidence, checks),
+        "counts": [(status, sum(row.status == status for row in checks if not row.declares)) for status in CLASSES],
+        "counted": sum(not row.declares for row in checks),
+        "notice": notice(evidence.comparison),
+        "classes_of": CLASSES,
+        "checks": checks,
+        "leaks": _leaks(audit),
+        "arms": list(evidence.comparison["arms"]),
+        "rows": comparison_rows(evidence.comparison),
+        "pairs": evidence.comparison.get("pairs", []),
+        "figures": [name.replace("_", " ") for name in FIGURES],
+        "scored": [_arm_context(run / name, name, arm) for name, arm in evidence.scored.items()],
+        "prevalences": ["1 %", "5 %", "20 %"],
+        "elsewhere": _external_context(evidence),
+        "giveaways": _giveaways(audit),
+        "shortcuts": _shortcuts(evidence),
+        "galleries": _galleries(run, evidence) if images else [],
+        "sheet": reporting_sheet(evidence),
+        "trained_on": _trained_on(evidence),
+        "command": " ".join(evidence.environment["command"]),
+        "environment": _environment(evidence.environment),
+        "recipe": yaml.safe_dump(evidence.recipe, sort_keys=False, allow_unicode=True),
+    }
+
+
+def _arm_context(folder: Path, name: str, arm: dict[str, Any]) -> dict[str, Any]:
+    spans = arm["intervals"]
+    classes = [
+        {
+            "name": label,
+            "support": found["support"],
+            "texts": [_with_ci(found[figure], spans.get(f"{label}.{figure}")) for figure in FIGURES],
+        }
+        for label, found in arm["per_class"].items()
+    ]
+    others = (
+        f"Balanced accuracy {_with_ci(arm['balanced_accuracy'], spans['balanced_accuracy'])}, kappa {arm['kappa']:.3f}, "
+        f"MCC {arm['mcc']:.3f}, Brier score {arm['brier']:.3f}, calibration error {arm['ece']:.3f} "
+        f"({arm['calibration']['ece_after']:.3f} with temperature {arm['calibration']['temperature']:.2f}, by "
+        f"{arm['calibration'].get('judged_by', 'the images that it was fitted to')})."
+    )
+    points = [
+        [
+            label,
+            f"{point['wanted_sensitivity']:.0%}",
+            f"{point['threshold']:.3f}",
+            f"{point['sensitivity']:.3f}",
+            f"{point['specificity']:.3f}",
+            *(_figure(point[kind][share]) for share in point["ppv"] for kind in ("ppv", "npv")),
+        ]
+        for label, found in arm["operating_points"].items()
+        for point in found
+    ]
+    groups = [
+        [f"{one['variable']} {one['value']}", one["images"], one["patients"], _figure(one["accuracy"]), _ci(one["interval"])]
+        for one in arm["subgroups"]
+    ]
+    names = list(arm["per_class"])
+    numbered = [f"{short} is {label}" for label, short in zip(names, shown(names), strict=True) if short != label]
+    legend = f" ({', '.join(numbered)})" if numbered else ""
+    plots = [_plot(folder / "plots" / f"{plot}.png", f"{name}: {words}{legend}") for plot, words in PLOTS.items()]
+    return {
+        "name": name,
+        "classes": classes,
+        "others": others,
+        "points": points,
+        "subgroups": groups,
+        "plots": [plot for plot in plots if plot],
+    }
+
+
+def _external_context(evidence: RunEvidence) -> list[dict[str, Any]]:
+    """Each external set: what it is, and every arm's figures on it beside those inside."""
+    first = next(iter(evidence.arms.values())).get("external", {})
+    return [
+        {
+            "name": place,
+            "images": of["images"],
+            "patients": of["patients"],
+            "classes": ", ".join(of["fall"]["classes"]),
+            "labels": ", ".join(f"{theirs} is {ours}" for theirs, ours in of["labels"].items() if theirs != ours),
+            "left_out": "; ".join(f"{count}, {reason}" for reason, count in of["left_out"].items()),
+            "answers": [f"{name}: {_prediction_mix(arm['external'][place])}" for name, arm in evidence.arms.items()],
+            "rows": [
+                [name, _in_words(figure), *(f"{one[key]:.3f}" for key in ("inside", "outside", "fall")), _ci(one["interval"])]
+                for name, arm in evidence.arms.items()
+                for figure, one in arm["external"][place]["fall"].items()
+                if figure != "classes"
+            ],
+        }
+        for place, of in first.items()
+    ]
+
+
+def _prediction_mix(found: dict[str, Any]) -> str:
+    """What a network called the images of a set, the commonest answer first."""
+    matrix = found["confusion_matrix"]
+    given = {name: sum(row[code] for row in matrix) for code, name in enumerate(found["per_class"])}
+    total = sum(given.values())
+    return ", ".join(f"{name} {count / total:.0%}" for name, count in sorted(given.items(), key=lambda item: -item[1]))
+
+
+def _in_words(figure: str) -> str:
+    """`covid.roc_auc` as `covid: roc auc`."""
+    return figure.replace(".", ": ").replace("_", " ")
+
+
+def _giveaways(audit: dict[str, Any]) -> list[list[str]]:
+    if not audit:
+        return []
+    everyone = ["all classes", "", f"{audit['chance']:.3f}", "", ""]
+    rows = [
+        [what, everyone[0], f"{audit[key]['accuracy']:.3f}", *everyone[2:]]
+        for what, key in (("all metadata together", "metadata_alone"), ("statistics of the pixels", "image_statistics_alone"))
+    ]
+    telling: dict[str, dict[str, Any]] = {}
+    for one in audit["confounding"]:
+        telling.setdefault(one["variable"], one)
+    return rows + [
+        [
+            one["variable"].replace("_", " "),
+            " / ".join(one["classes"]),
+            f"{one['accuracy']:.3f}",
+            f"{one['chance']:.3f}",
+            f"{one['cramers_v']:.2f}",
+            f"{one.get('p_holm', one['p']):.3f}",
+        ]
+        for one in telling.values()
+    ]
+
+
+def _shortcuts(evidence: RunEvidence) -> list[list[str]]:
+    rows = []
+    for name, arm in evidence.arms.items():
+        audit = arm.get("shortcuts", {})
+        if "plain" in audit:
+            views = [_figure(audit.get(view, {}).get("accuracy")) for view in SHOWN]
+            left = audit["skill_without_lungs"]
+            rows.append([name, str(audit["images"]), *views, f"{audit['chance']:.3f}", "-" if left is None else f"{left:.0%}"])
+    return rows
+
+
+def _galleries(run: Path, evidence: RunEvidence) -> list[dict[str, str]]:
+    wanted = [(name, plot, words) for plot, words in GALLERIES.items() for name in evidence.arms]
+    plots = [_plot(run / name / "plots" / f"{plot}.png", f"{name}: {words}") for name, plot, words in wanted]
+    return [plot for plot in plots if plot]
+
+
+def _leaks(audit: dict[str, Any]) -> str:
+    if not audit or not audit["leaks"]:
+        return ""
+    copies = audit["duplicates"]
+    return (
+        f"{audit['patients']['on_both_sides']} patients, {copies['exact_across_sides']} identical and "
+        f"{copies['near_across_sides']} almost identical pairs of images are on two sides. The recipe allowed it. "
+        "Every score below is too good."
+    )
+
+
+def _trained_on(evidence: RunEvidence) -> str:
+    arm, data = next(iter(evidence.arms.values())), evidence.recipe["data"]
+    counted = ", ".join(f"{count} {side}" for side, count in arm["images"].items())
+    return f"{data['dataset'] or data['manifest']}: {counted} images; classes {', '.join(data['classes'])}."
+
+
+def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
+    plain = {key: value for key, value in environment.items() if key not in ("libraries", "command")}
+    return [(key.replace("_", " "), str(value)) for key, value in (plain | environment["libraries"]).items()]
+
+
+def _plot(path: Path, words: str) -> dict[str, str] | None:
+    if not path.is_file():
+        return None
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"data": f"data:image/png;base64,{data}", "alt": words, "caption": words}
+
+
+def _with_ci(value: float | None, span: list[float] | None) -> str:
+    return _figure(value) if span is None else f"{_figure(value)} [{_ci(span)}]"
+
+
+def _ci(span: list[float] | None) -> str:
+    return "-" if span is None else f"{span[0]:.3f}, {span[1]:.3f}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

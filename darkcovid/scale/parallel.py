@@ -1,0 +1,65 @@
+"""Several fits of a run at once on one machine: each a process of its own, with its share of the cores."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from darkcovid.core.errors import DarkCovidError
+from darkcovid.experiment.inputs import select_arms
+from darkcovid.experiment.run_dir import RunDir
+from darkcovid.experiment.runner import RunContext, RunPaths, aggregate_run, check_same_inputs, prepare, track_status
+from darkcovid.recipe import FitSelector, Recipe
+from darkcovid.report.progress import Progress
+
+
+def run_in_parallel(
+    recipe: Recipe, folders: RunPaths, progress: Progress, arms: list[str], jobs: int, resume: bool
+) -> dict[str, Any]:
+    """What `runner.run` does, `jobs` fits at a time. Raises as it does, and DarkCovidError when a fit failed: the others are
+    finished first, and the run can be resumed."""
+    names = select_arms(recipe, arms)
+    prepared = prepare(recipe, names, folders, progress)
+    directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
+    check_same_inputs(directory.path, recipe, prepared)
+    fits = [(name, fit) for name in names for fit in prepared.fits[name]]
+    with track_status(RunContext(recipe, prepared, directory, folders, progress), names):
+        with ThreadPoolExecutor(jobs) as pool:
+            call = _fit_subprocess(directory.path, folders.cache, jobs, progress.stage)
+            failed = [name for name in pool.map(call, fits) if name]
+        if failed:
+            raise DarkCovidError(
+                f"{len(failed)} of {len(fits)} fits failed: {', '.join(failed)}; mend it and go on with --resume"
+            )
+        return aggregate_run(directory, recipe, names, progress)
+
+
+def _fit_subprocess(path: Path, cache: Path, jobs: int, say: Callable[[str], None]) -> Callable[[tuple[str, str]], str | None]:
+    """What does one fit in a process and returns its name when it failed."""
+    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+
+    def call(fit: tuple[str, str]) -> str | None:
+        arm, name = fit
+        part = [f"--{key}={value}" for key, value in asdict(FitSelector.of(name)).items() if value is not None]
+        words = [sys.executable, "-m", "darkcovid", "run", str(path / "recipe.yaml"), "--into", str(path), "--arm", arm, *part]
+        called = subprocess.run(
+            [*words, "--cache-dir", str(cache)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=os.environ | {"OMP_NUM_THREADS": threads},
+        )
+        lines = called.stderr.strip().splitlines() or [""]
+        whole = "/".join(filter(None, fit))
+        if called.returncode:
+            say(f"{whole} failed: {lines[-1]}")
+            return whole
+        say(next((line for line in reversed(lines) if " epoch " in line), f"{whole} is finished"))
+        return None
+
+    return call

@@ -1,0 +1,126 @@
+"""Preparing in pieces: which blocks of images there are, and the work on one, the same on whatever machine does it.
+
+A block is as long as a shard of the cache, so each block's work fills whole shards: two blocks never write one file, and a block
+that was done before, here or elsewhere, is passed by.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from darkcovid.core.array_cache import SHARD_ROWS
+from darkcovid.core.device import get_device
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.manifest import Manifest
+from darkcovid.data.near_duplicates.search import SIZE
+from darkcovid.data.resize import cached_whole_images
+from darkcovid.data.validate import validate_files
+from darkcovid.experiment.inputs import InputBuilder
+from darkcovid.lungs.unet import Segmenter, load_segmenter
+from darkcovid.recipe import Lungs, Recipe
+
+Stage = Literal["intake", "lungs", "pixels"]
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """What every block of a stage needs to know. sizes: (height, width) of each arm's input, for `pixels`."""
+
+    stage: Stage
+    recipe: Recipe
+    cache_dir: Path
+    roots: tuple[Path, ...] = ()
+    sizes: tuple[tuple[str, tuple[int, int]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Consecutive images. names: of `intake`, the manifest's paths, else the files; sha256: their checksums, '' where none is
+    known; sizes: width and height of each in pixels, none before intake."""
+
+    number: int
+    names: tuple[str, ...]
+    sha256: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What became of a block: how many images, seconds, and whether any shard had to be made."""
+
+    number: int
+    images: int
+    seconds: float
+    fresh: bool
+
+
+def iter_shards(names: Sequence[str | Path], sha256: Sequence[str], sizes: Sequence[Sequence[int]] = ()) -> Iterator[Shard]:
+    """The blocks of n images."""
+    for number, start in enumerate(range(0, len(names), SHARD_ROWS)):
+        rows = slice(start, start + SHARD_ROWS)
+        pixels = tuple((int(width), int(height)) for width, height in sizes[rows])
+        yield Shard(number, tuple(map(str, names[rows])), tuple(sha256[rows]), pixels)
+
+
+def process_shard(job: ShardJob, block: Shard) -> ShardResult:
+    """Do one block's work: verify and decode its files, find its lungs, or write its inputs of every arm."""
+    started = perf_counter()
+    if job.stage == "intake":
+        rows = pd.DataFrame({"path": block.names, "sha256": block.sha256})
+        validate_files(Manifest(rows, job.roots), job.cache_dir)
+        fresh = False
+    else:
+        fresh = _make_inputs(job, _unlabeled_cohort(block))
+    return ShardResult(block.number, len(block.names), perf_counter() - started, fresh)
+
+
+def _make_inputs(job: ShardJob, cohort: Cohort) -> bool:
+    recipe, fresh = job.recipe, []
+    maker = InputBuilder(recipe, cohort, get_device(recipe.training.device), job.cache_dir, get_segmenter)
+    for weights in lung_weights(recipe):
+        fresh.append(maker.lungs(Lungs(weights=weights)).fresh)
+    for arm, size in job.sizes:
+        fresh += [stored.fresh for stored in maker.everything(arm, size)]
+    if job.stage == "pixels" and recipe.audit != "none":
+        fresh.append(cached_whole_images(cohort.files, cohort.sha256, SIZE, job.cache_dir).fresh)
+    return any(fresh)
+
+
+def lung_weights(recipe: Recipe) -> list[str | None]:
+    """The lung segmenters that the recipe's arms need, None for the shipped one."""
+    found: list[str | None] = []
+    for arm in recipe.arm_recipes().values():
+        if arm.lungs is not None or arm.judges_shortcuts:
+            weights = arm.lungs.weights if arm.lungs else None
+            found += [weights] if weights not in found else []
+    return found
+
+
+@lru_cache(maxsize=2)
+def get_segmenter(weights: str | None) -> Segmenter:
+    """The lung segmenter, loaded once a process."""
+    return load_segmenter(weights)
+
+
+def _unlabeled_cohort(block: Shard) -> Cohort:
+    """Images without labels or sides: inputs do not depend on them."""
+    count = len(block.names)
+    none = np.zeros(count, bool)
+    return Cohort(
+        rows=pd.DataFrame({"path": block.names}),
+        classes=(),
+        labels=np.zeros(count, np.int64),
+        valid=none,
+        test=none,
+        files=tuple(map(Path, block.names)),
+        sha256=block.sha256,
+        sizes=np.array(block.sizes, int).reshape(-1, 2),
+        bad=(),
+        manifest=Manifest(pd.DataFrame(), ()),
+    )

@@ -1,0 +1,173 @@
+"""What did the client send? A request's body becomes gray pictures, or a fault that says what is wrong with it.
+
+The forms are TensorFlow Serving's (`instances` or `inputs`, as nested arrays or base64), a multipart upload, and a bare image.
+"""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from PIL import Image
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from darkcovid.core.errors import DataError
+from darkcovid.data.decode import load_grayscale_bytes
+
+MAX_IMAGES = 64
+MOST_PIXELS, MOST_PIXELS_TOGETHER = 50_000_000, 200_000_000
+SIDES = (16, 8192)
+SIGNATURES = (None, "", "serving_default")
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class HTTPError(Exception):
+    """The request is wrong: an HTTP status and one line that says why."""
+
+    def __init__(self, status: int, words: str, headers: dict[str, str] | None = None):
+        super().__init__(words)
+        self.status, self.words, self.headers = status, words, headers or {}
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """images: mode L; columns: whether `inputs` was used, so that the answer is called `outputs`."""
+
+    images: list[Image.Image]
+    columns: bool = False
+
+
+class InMemory(MultiPartParser):
+    """A form whose files never touch the disk."""
+
+    spool_max_size = 1 << 40
+
+
+async def read_form(headers: Headers, body: bytes) -> list[tuple[str, bytes]]:
+    """Name and bytes of every file in a multipart body. Raises Fault."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+        yield b""
+
+    try:
+        form = await InMemory(headers, stream(), max_files=MAX_IMAGES, max_fields=16).parse()
+    except (MultiPartException, KeyError, ValueError, AssertionError) as error:
+        raise HTTPError(400, f"the multipart body cannot be read ({error})") from None
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+    if not files:
+        raise HTTPError(400, "the form has no file; send one image or more in fields called `file`")
+    return [(f"file {number}", await file.read()) for number, file in enumerate(files, 1)]
+
+
+def decode_files(files: Sequence[tuple[str, bytes]]) -> PredictRequest:
+    """Named bytes of PNG, JPEG or DICOM files. Raises Fault."""
+    return PredictRequest(_decode_within_budget(_decode_image(content, name) for name, content in files))
+
+
+def decode_json(body: bytes) -> PredictRequest:
+    """A body in TensorFlow Serving's form. Raises Fault."""
+    try:
+        asked = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise HTTPError(400, f"the body is neither JSON nor an image ({error})") from None
+    if not isinstance(asked, dict):
+        raise HTTPError(400, 'the body must be an object such as {"instances": [...]}')
+    if asked.get("signature_name") not in SIGNATURES:
+        raise HTTPError(400, f"signature_name: there is only serving_default, not {str(asked['signature_name'])[:40]!r}")
+    given = [key for key in ("instances", "inputs") if key in asked]
+    if len(given) != 1:
+        raise HTTPError(400, "give either `instances` or `inputs`")
+    values, columns = asked[given[0]], given == ["inputs"]
+    if columns and isinstance(values, dict):
+        values = _single_value(values, "inputs")
+    if not isinstance(values, list) or not values:
+        raise HTTPError(400, f"{given[0]}: a list of images, and not an empty one")
+    if len(values) > MAX_IMAGES:
+        raise HTTPError(413, f"{given[0]}: {len(values)} images, more than the {MAX_IMAGES} allowed in one request")
+    return PredictRequest(
+        _instances([_unwrap_instance(value, f"{given[0]}[{place}]") for place, value in enumerate(values)], given[0]), columns
+    )
+
+
+def _instances(values: list[Any], name: str) -> list[Image.Image]:
+    arrays = [value if isinstance(value, bytes) else _array(value, f"{name}[{place}]") for place, value in enumerate(values)]
+    brightest = max((float(array.max()) for array in arrays if not isinstance(array, bytes)), default=0.0)
+    scale = 255.0 if brightest <= 1 else 1.0
+    return _decode_within_budget(
+        _decode_image(value, f"{name}[{place}]") if isinstance(value, bytes) else _gray(value * scale)
+        for place, value in enumerate(arrays)
+    )
+
+
+def _decode_within_budget(pictures: Iterable[Image.Image]) -> list[Image.Image]:
+    """The pictures as they are decoded, until they are too large together: small files can hold large pictures."""
+    found, pixels = [], 0
+    for picture in pictures:
+        found.append(picture)
+        pixels += picture.width * picture.height
+        if pixels > MOST_PIXELS_TOGETHER:
+            raise HTTPError(413, f"the images have more than {MOST_PIXELS_TOGETHER:,} pixels together; send fewer at once")
+    return found
+
+
+def _unwrap_instance(value: Any, where: str) -> Any:
+    """An instance without the name of its input; base64 as bytes."""
+    if isinstance(value, dict) and "b64" not in value:
+        value = _single_value(value, where)
+    if not isinstance(value, dict):
+        return value
+    text = value["b64"]
+    if not isinstance(text, str) or len(value) > 1:
+        raise HTTPError(400, f'{where}: base64 is given as {{"b64": "..."}}')
+    text = text.replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise HTTPError(400, f"{where}: b64 is not base64") from None
+
+
+def _single_value(named: dict[str, Any], where: str) -> Any:
+    if len(named) != 1:
+        raise HTTPError(400, f"{where}: one input has one value; name it or leave the name out")
+    return next(iter(named.values()))
+
+
+def _array(value: Any, where: str) -> np.ndarray:
+    """(h, w) or (h, w, 3) float32, 0..255 or 0..1."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise HTTPError(400, f"{where}: its rows differ in length; an image is [h, w, 3], [h, w, 1] or [h, w]") from None
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)) or array.dtype.kind not in "iuf":
+        shape = list(array.shape)[:4]
+        raise HTTPError(400, f"{where}: shape {shape}; an image is numbers of shape [h, w, 3], [h, w, 1] or [h, w]")
+    if not all(SIDES[0] <= side <= SIDES[1] for side in array.shape[:2]):
+        raise HTTPError(400, f"{where}: {array.shape[0]}x{array.shape[1]} pixels; sides may have {SIDES[0]} to {SIDES[1]}")
+    if not np.isfinite(array).all():
+        raise HTTPError(400, f"{where}: a value is not a finite number")
+    if array.min() < 0 or array.max() > 255:
+        raise HTTPError(
+            400, f"{where}: values reach from {array.min():g} to {array.max():g}; send pixels, 0..255 or 0..1, not standardised"
+        )
+    array = array.astype(np.float32)
+    return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+
+
+def _gray(array: np.ndarray) -> Image.Image:
+    gray = array if array.ndim == 2 else array @ LUMA
+    return Image.fromarray(gray.round().clip(0, 255).astype(np.uint8))
+
+
+def _decode_image(content: bytes, name: str) -> Image.Image:
+    try:
+        image = load_grayscale_bytes(content, name, MOST_PIXELS)
+    except DataError as error:
+        raise HTTPError(400, str(error)) from None
+    if min(image.size) < SIDES[0]:
+        raise HTTPError(400, f"{name}: {image.width}x{image.height} pixels; sides need at least {SIDES[0]}")
+    return image

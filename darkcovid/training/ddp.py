@@ -1,0 +1,47 @@
+"""Several processes fit one network: each takes its share of every batch, and all take the same steps."""
+
+from torch import nn
+
+from darkcovid.core.distributed import Distributed
+from darkcovid.core.errors import UsageError
+from darkcovid.training.callbacks import PlainErrorsCallback
+
+
+class DistributedDataParallelCallback(PlainErrorsCallback):
+    """Gradients are averaged over the processes before anything else sees them; the main process's weights are everybody's at
+    the beginning, and its BatchNorm statistics before every validation.
+
+    fastai's own callbacks for this (`DistributedTrainer`) move indices and BatchNorm to CUDA, so they cannot run on CPUs.
+    """
+
+    order = -100
+
+    def __init__(self, ranks: Distributed):
+        self.ranks = ranks
+
+    def before_fit(self):
+        self._share([*self.model.parameters(), *self.model.buffers()])
+
+    def after_backward(self):
+        self.ranks.average_gradients([one for one in self.model.parameters() if one.grad is not None])
+
+    def before_validate(self):
+        self._share(list(self.model.buffers()))
+
+    def _share(self, tensors: list) -> None:
+        self.ranks.as_main_has([tensor.data if isinstance(tensor, nn.Parameter) else tensor for tensor in tensors])
+
+
+def check_batch_divisible(batch_size: int, ranks: Distributed) -> None:
+    """Raises UsageError when a batch cannot be dealt out evenly."""
+    if batch_size % ranks.size:
+        raise UsageError(f"training.batch_size: {batch_size} cannot be dealt out evenly to {ranks.size} processes")
+
+
+def check_ranks_agree(what: dict[str, str], ranks: Distributed) -> None:
+    """Raises UsageError where processes were given different things. what: each thing's name and digest."""
+    everyones = ranks.each(what)
+    for rank, other in enumerate(everyones):
+        for name in what:
+            if other[name] != everyones[0][name]:
+                raise UsageError(f"process {rank} has another {name} than process 0; start all alike, on the same files")

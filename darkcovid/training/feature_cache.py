@@ -1,0 +1,38 @@
+"""A frozen backbone sees the same pictures in every epoch when nothing alters them: what it says of each is computed once,
+and only the head is fitted, to the same numbers."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from darkcovid.core.device import Device, predict_batches
+from darkcovid.models.transfer import Backbone, feature_shape
+from darkcovid.recipe import Recipe
+
+MAX_CACHE_BYTES = 4 * 2**30
+
+
+def can_cache_features(recipe: Recipe, network: nn.Module, pictures: int, size: tuple[int, int], compute: Device) -> bool:
+    """Whether a recipe's backbone says the same of a picture in every epoch, and what it says of all of them fits in 4 GiB."""
+    training = recipe.training
+    if not training.frozen or recipe.data.augmentation or training.mixup or training.cutmix or training.progressive:
+        return False
+    if any(_is_stochastic(layer) for layer in network.body.modules()):
+        return False
+    channels, (height, width) = feature_shape(network.body, size)
+    return pictures * channels * height * width * _kind(compute).itemsize <= MAX_CACHE_BYTES
+
+
+def extract_features(body: Backbone, pixels: np.ndarray, normaliser: nn.Module, compute: Device) -> torch.Tensor:
+    """(n, channels, h, w) feature maps of (n, h, w) or (n, c, h, w) uint8 pixels, in the compute's precision, on the CPU."""
+    return torch.cat([block.to(_kind(compute)) for block in predict_batches(body, pixels, normaliser, compute)])
+
+
+def _is_stochastic(layer: nn.Module) -> bool:
+    """Whether a layer drops something at random in training: Dropout, DropPath, StochasticDepth and their like."""
+    name = type(layer).__name__.lower()
+    return ("drop" in name or "stochastic" in name) and getattr(layer, "p", 1.0) > 0
+
+
+def _kind(compute: Device) -> torch.dtype:
+    return torch.bfloat16 if compute.precision == "bf16" else torch.float32

@@ -1,0 +1,64 @@
+"""When a fit has to stop: at the end of a batch when it is told to, and with advice when memory is exhausted."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from darkcovid.core.device import Device
+from darkcovid.core.errors import DarkCovidError
+from darkcovid.training.callbacks import PlainErrorsCallback
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+OOM_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+class InterruptCallback(PlainErrorsCallback):
+    """Ends the fit after a batch once it was told to."""
+
+    order = 80
+
+    def __init__(self):
+        self.told = False
+
+    def after_batch(self):
+        if self.told:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def defer_signals_to_batch_end() -> Iterator[InterruptCallback]:
+    """SIGINT and SIGTERM wait for the end of a batch, so that nothing is left half done; a second one does not. Only the main
+    thread can say so to the system; elsewhere signals stay as they are."""
+    stopping, before = InterruptCallback(), {}
+
+    def tell(number: int, frame: object) -> None:
+        if stopping.told:
+            raise KeyboardInterrupt
+        stopping.told = True
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, tell) for number in SIGNALS}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if stopping.told:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def explain_oom(compute: Device, batch_size: int) -> Iterator[None]:
+    """Exhausted memory becomes a DarkCovidError that says which batch size to try."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in OOM_MESSAGES)
+        if not exhausted:
+            raise
+        smaller = max(2, batch_size // 2)
+        advice = f"try --set training.batch_size={smaller}" if smaller < batch_size else "use smaller images"
+        raise DarkCovidError(f"out of memory on {compute.device.type} with batches of {batch_size}; {advice}") from None

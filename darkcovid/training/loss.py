@@ -1,0 +1,87 @@
+"""What is a network asked for? One logit a class or one for all, the loss that judges it, and the probabilities it means."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from fastai.losses import CrossEntropyLossFlat, FocalLossFlat
+from torch import nn
+from torch.nn import functional
+
+from darkcovid.recipe import Loss
+
+
+@dataclass(frozen=True)
+class ClassificationTask:
+    """`outputs`: logits an image; `loss`: (b, outputs) logits and (b,) int64 classes to a number, lower is better."""
+
+    outputs: int
+    loss: nn.Module
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """(b, outputs) logits to (b, classes)."""
+        return class_probabilities(logits)
+
+    def correct(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """(b,) bool on the device: the most probable class is the label's."""
+        return self.probabilities(logits).argmax(1) == labels
+
+
+def class_probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    """(b, outputs) logits, divided by `temperature`, to (b, classes): softmax, or the one sigmoid and what it leaves."""
+    logits = logits / temperature
+    if logits.shape[1] > 1:
+        return logits.softmax(1)
+    first = logits.sigmoid()
+    return torch.cat([first, 1 - first], 1)
+
+
+def batch_weight(loss: Callable, labels: torch.Tensor) -> torch.Tensor | int:
+    """How much a batch's mean loss counts in the mean of a set, so that this does not depend on how the set is cut into batches:
+    the sum of its images' class weights where the loss divides by them, as torch's cross entropy does, else its images.
+
+    labels: (b,).
+    """
+    function = getattr(loss, "func", None)
+    if isinstance(function, nn.CrossEntropyLoss) and function.weight is not None:
+        return function.weight[torch.Tensor(labels).long()].sum()
+    return len(labels)
+
+
+class BinaryCrossEntropyFirstClass(nn.Module):
+    """Binary cross entropy of one logit for the first of two classes: (b, 1) logits, (b,) int64 classes 0 and 1.
+
+    weights: (2,) of the classes, or None.
+    """
+
+    y_int = True
+
+    def __init__(self, weights: torch.Tensor | None, reduction: str = "mean"):
+        super().__init__()
+        self.register_buffer("weights", weights)
+        self.reduction = reduction
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        labels = torch.Tensor(labels).long()
+        each = None if self.weights is None else self.weights[labels]
+        wanted = (labels == 0).float()
+        return functional.binary_cross_entropy_with_logits(logits[:, 0], wanted, each, reduction=self.reduction)
+
+
+def num_outputs(kind: str, classes: int) -> int:
+    """Logits an image: one for `sigmoid`, one a class for `softmax`."""
+    return 1 if kind == "sigmoid" else classes
+
+
+def make_task(outputs: str, loss: Loss, labels: np.ndarray, classes: int, device: torch.device) -> ClassificationTask:
+    """outputs: `softmax` or `sigmoid`; labels: (n,) classes of the training side, for balanced class weights."""
+    weights = None
+    if loss.class_weights == "balanced":
+        counts = np.bincount(labels, minlength=classes)
+        weights = torch.tensor(len(labels) / (classes * counts), dtype=torch.float32, device=device)
+    if outputs == "sigmoid":
+        return ClassificationTask(num_outputs(outputs, classes), BinaryCrossEntropyFirstClass(weights))
+    if loss.focal:
+        return ClassificationTask(classes, FocalLossFlat(gamma=loss.focal, weight=weights))
+    return ClassificationTask(classes, CrossEntropyLossFlat(weight=weights, label_smoothing=loss.smoothing))

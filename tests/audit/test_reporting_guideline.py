@@ -1,0 +1,80 @@
+from darkcovid.audit.checks import RunEvidence
+from darkcovid.audit.reporting_guideline import reporting_sheet
+from darkcovid.recipe import Recipe, load_recipe
+
+from ..conftest import RECIPES
+from .test_checks import ARM as SHORT_ARM
+from .test_checks import AUDIT, ENVIRONMENT
+
+ARM = SHORT_ARM | {
+    "image_size": [64, 48],
+    "parameters": 1234,
+    "train_seconds": 90.0,
+    "device": "cpu",
+    "peak_host_bytes": 10**9,
+}
+
+
+def topics(audit=AUDIT, arm=None, **recipe):
+    plain = Recipe(name="r", **recipe).model_dump(mode="json")
+    found = reporting_sheet(RunEvidence(plain, {"arms": {"one": ARM | (arm or {})}}, audit, ENVIRONMENT))
+    return {topic.name: topic for topic in found}
+
+
+def test_the_run_answers_what_it_can_and_asks_the_rest():
+    found = topics()
+    assert found["network"].answer == "darkcovidnet, one 1,234 parameters"
+    assert found["preprocessing"].answer.startswith("8-bit gray, resized (one 64x48 px)")
+    assert found["disjoint at the level of"].answer == "patients"
+    assert found["flow of images"].answer == "100 images used, 0 unusable ones excluded"
+    assert found["performance"].answer == "one 0.900 [0.800, 0.950]"
+    assert found["external data"].answer == ""
+    assert (found["annotators"].answer, bool(found["annotators"].ask)) == ("", True)
+    assert all(topic.answer or topic.ask for topic in found.values())
+
+
+def test_leaks_and_external_sets_are_named():
+    leaking = AUDIT | {"patients": AUDIT["patients"] | {"on_both_sides": 4}}
+    found = topics(leaking, {"external": {"ward": {"images": 30, "patients": 20}}})
+    assert found["disjoint at the level of"].answer == "images only: 4 patients are on two sides"
+    assert found["external data"].answer == "ward: 30 images of 20 patients"
+
+
+def test_without_an_audit_nothing_is_made_up():
+    found = topics(audit={})
+    assert found["missing values"].answer == found["demographics"].answer == found["disjoint at the level of"].answer == ""
+
+
+def test_it_is_said_by_what_the_epoch_was_chosen():
+    chosen = "which weights are kept"
+    assert topics()[chosen].answer == "the weights of the last epoch"
+    assert topics(training={"keep": "best"})[chosen].answer == "the weights of the best epoch by validation accuracy"
+    assert topics(training={"keep": "best", "monitor": "roc_auc"})[chosen].answer.endswith("by validation roc auc")
+
+
+def test_arms_that_replace_keys_answer_for_themselves():
+    """recipes/zoo.yaml: two arms from scratch in one cycle, four of ImageNet weights that are fine-tuned."""
+    recipe = load_recipe(RECIPES / "zoo.yaml", [])
+    names = list(recipe.arms)
+    found = reporting_sheet(RunEvidence(recipe.model_dump(mode="json"), {"arms": dict.fromkeys(names, ARM)}, AUDIT, ENVIRONMENT))
+    answers = {topic.name: topic.answer for topic in found}
+    transfer = "resnet18, densenet121, efficientnet_b0, mobilenetv3"
+    assert answers["initial weights"] == f"darkcovidnet, cnn13: from scratch; {transfer}: imagenet weights"
+    assert answers["network"].startswith(
+        "darkcovidnet: darkcovidnet; cnn13: cnn13; resnet18: resnet18; densenet121: densenet121; "
+    )
+    fitted, tuned = answers["optimization"].split("; ")
+    assert fitted.startswith("darkcovidnet, cnn13: 20 epochs") and "one_cycle" in fitted
+    assert tuned.startswith(f"{transfer}: 20 epochs") and "fine_tune" in tuned
+    assert answers["augmentation"] == "fastai_default"
+
+
+def test_lungs_are_said_of_the_arms_that_have_them():
+    recipe = load_recipe(RECIPES / "segmented.yaml", [])
+    arms = {"arms": dict.fromkeys(recipe.arms, ARM)}
+    found = {
+        topic.name: topic for topic in reporting_sheet(RunEvidence(recipe.model_dump(mode="json"), arms, AUDIT, ENVIRONMENT))
+    }
+    answer = found["preprocessing"].answer
+    assert "unsegmented, small: normalized: training, whole images" in answer
+    assert "segmented: normalized: training, lungs: crop" in answer

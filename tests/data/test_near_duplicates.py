@@ -1,0 +1,165 @@
+"""Near copies are found whatever was done to them, other images are not, and nothing else decides."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from darkcovid.data.manifest import read_manifest
+from darkcovid.data.near_duplicates import bands as structure
+from darkcovid.data.near_duplicates import candidates as lookalikes
+from darkcovid.data.near_duplicates import registration
+from darkcovid.data.near_duplicates import search as duplicates
+from darkcovid.data.near_duplicates import transforms as moves
+from darkcovid.data.near_duplicates.candidates import Views
+from darkcovid.data.near_duplicates.search import (
+    ALTERATIONS,
+    SIZE,
+    cached_near_duplicates,
+    describe_alterations,
+    find_near_duplicates,
+    pairs_between,
+)
+from darkcovid.data.phantom import phantom_manifest
+from darkcovid.data.resize import cached_whole_images, resize_whole
+from darkcovid.recipe import Phantom
+
+from .alterations import COPIES, TOGETHER
+
+COPIED = 8
+
+
+def phantom_images(cache_dir, **settings):
+    manifest = phantom_manifest(Phantom(**settings), cache_dir)
+    return [Image.open(manifest.locate(path)).convert("L") for path in manifest.rows.path]
+
+
+def squashed(images):
+    return np.stack([resize_whole(image, SIZE) for image in images])
+
+
+@pytest.fixture
+def drawn(cache_dir):
+    return phantom_images(cache_dir, patients=12, image_size=192)
+
+
+def test_every_alteration_has_copies_here():
+    assert tuple(COPIES) == ALTERATIONS
+    assert all(name in describe_alterations() for name in ALTERATIONS)
+
+
+@pytest.mark.parametrize("name", ALTERATIONS)
+def test_copies_of_each_alteration_are_found_and_other_images_are_not(name, drawn):
+    ways = list(COPIES[name].values())
+    copies = [alter(image) for alter in ways for image in drawn[:COPIED]]
+    pairs = pairs_between(Views.of(squashed(copies)), Views.of(squashed(drawn)))
+    assert pairs == [(row, row % COPIED) for row in range(len(copies))]
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_copies_of_two_alterations_are_found(name, drawn):
+    copies = squashed([TOGETHER[name](image) for image in drawn])
+    pairs = pairs_between(Views.of(copies), Views.of(squashed(drawn)))
+    assert pairs == [(row, row) for row in range(len(drawn))]
+
+
+@pytest.mark.slow
+def test_phantoms_are_never_near_copies_of_one_another(cache_dir):
+    for settings in ({"image_size": 64, "signal": 1.0}, {"image_size": 128, "signal": 0.0, "seed": 8}):
+        images = phantom_images(cache_dir, patients=70, **settings)
+        assert len(images) > 100
+        assert find_near_duplicates(squashed(images)) == []
+
+
+def test_the_order_of_rows_and_the_size_of_pieces_do_not_matter(drawn, monkeypatch):
+    altered = [alter(image) for ways in COPIES.values() for alter, image in zip(ways.values(), drawn, strict=False)]
+    pixels = squashed([*drawn, *altered])
+    pairs = find_near_duplicates(pixels)
+    assert len(pairs) > len(altered)
+    assert pairs == sorted(pairs)
+    assert all(first < later for first, later in pairs)
+    order = np.random.RandomState(3).permutation(len(pixels))
+    monkeypatch.setattr(duplicates, "SHARD_ROWS", 7)
+    monkeypatch.setattr(duplicates, "AT_ONCE", 3)
+    monkeypatch.setattr(lookalikes, "CHUNK", 4)
+    shuffled = [tuple(sorted((order[a], order[b]))) for a, b in find_near_duplicates(pixels[order])]
+    assert sorted(shuffled) == pairs
+
+
+def test_images_that_show_nothing_are_no_copies():
+    flat = np.repeat(np.array([0, 0, 128, 255], np.uint8), SIZE[0] * SIZE[1]).reshape(-1, *SIZE)
+    ramp = np.broadcast_to(np.arange(SIZE[1], dtype=np.uint8), (1, *SIZE))
+    assert find_near_duplicates(np.concatenate([flat, ramp])) == []
+
+
+NUMBERS = [(module, name) for module in (structure, moves, lookalikes, registration) for name in vars(module) if name.isupper()]
+HARMLESS = {"MATRICES", "INVERSES", "CHUNK"}  # made of others, or without effect
+
+
+@pytest.mark.parametrize(("module", "name"), [pair for pair in NUMBERS if pair[1] not in HARMLESS])
+def test_another_rule_is_another_finding(module, name, tmp_path, monkeypatch):
+    asked = []
+
+    def search(pixels):
+        asked.append(len(pixels))
+        return [(0, 1)]
+
+    for number in range(2):
+        Image.new("L", (20, 20), number).save(tmp_path / f"{number}.png")
+    files, sha256 = [tmp_path / "0.png", tmp_path / "1.png"], ["a", "b"]
+    for _ in range(2):
+        assert cached_near_duplicates(files, sha256, tmp_path, search) == [(0, 1)]
+    assert asked == [2]
+    value = getattr(module, name)
+    monkeypatch.setattr(module, name, value[1:] if isinstance(value, tuple) else value + 1)
+    cached_near_duplicates(files, sha256, tmp_path, search)
+    assert asked == [2, 2]
+
+
+def test_it_does_not_matter_which_of_two_images_comes_first(drawn, monkeypatch):
+    views = Views.of(squashed(drawn))
+    a, b = np.arange(0, 18, 2), np.arange(1, 18, 2)
+    assert not same_pairs(views, a, b).any()
+    monkeypatch.setattr(registration, "ROUGHLY", 0.0)
+    answers = []
+    for least in np.arange(0.1, 0.6, 0.1):
+        monkeypatch.setattr(registration, "CORRELATION", least)
+        answers.append(same_pairs(views, a, b))
+        np.testing.assert_array_equal(same_pairs(views, b, a), answers[-1])
+    assert 0 < np.mean(answers) < 1
+
+
+def same_pairs(views, a, b):
+    still = np.repeat(np.eye(2, 3, dtype=np.float32)[None], len(a), axis=0)
+    return registration.same_image(views.shown[a], views.shown[b], (views.thumbs[a], views.thumbs[b]), still)
+
+
+def test_registration_gives_back_a_move(drawn):
+    shown = squashed(drawn[:1])
+    turned = squashed([drawn[0].rotate(4, Image.Resampling.BILINEAR)])
+    edges = [torch.from_numpy(Views.of(pixels).thumbs[:1])[:, None] for pixels in (shown, turned)]
+    move = registration.registered(*edges, torch.eye(2, 3)[None], steps=12)
+    angle = np.rad2deg(np.arctan2(move[0, 0, 1], move[0, 0, 0]))
+    assert abs(abs(float(angle)) - 4) < 0.3
+    assert registration.correlations(*edges, move) > 0.98 > 0.9 > registration.correlations(*edges, torch.eye(2, 3)[None])
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_altered_radiographs_are_found_among_others(real_data, cache_dir):
+    manifest = read_manifest(real_data / "ozturk512" / "manifest.csv")
+    rows = manifest.rows.iloc[::3]
+    files = [manifest.locate(path) for path in rows.path]
+    pixels = cached_whole_images(files, rows.sha256.tolist(), SIZE, cache_dir).array
+    patients, radiographs = rows.patient_id.tolist(), Views.of(pixels)
+    assert [(a, b) for a, b in find_near_duplicates(pixels) if patients[a] != patients[b]] == []
+    chosen = range(0, len(files), 15)
+    images = [Image.open(files[row]).convert("L") for row in chosen]
+    for name, ways in COPIES.items():
+        copies = squashed([alter(image) for alter in ways.values() for image in images])
+        originals = list(chosen) * len(ways)
+        pairs = pairs_between(Views.of(copies), radiographs)
+        strangers = [(copy, row) for copy, row in pairs if patients[row] != patients[originals[copy]]]
+        found = sum(originals[copy] == row for copy, row in pairs)
+        assert found >= 0.95 * len(copies), name
+        assert strangers == [], name

@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from darkcovid.core.errors import UsageError
+from darkcovid.experiment.benchmark import select_benchmark_arms
+from darkcovid.recipe import load_recipe
+
+from ..cli.test_cli import SMALL
+from ..conftest import RECIPES
+
+
+def test_a_recipe_without_a_crop_arm_cannot_be_benched(tmp_path):
+    assert select_benchmark_arms(load_recipe(RECIPES / "segmented.yaml")) == ("unsegmented", "segmented")
+    (tmp_path / "a.yaml").write_text("name: a\n")
+    with pytest.raises(UsageError, match=r"lungs\.mode crop; a lacks one"):
+        select_benchmark_arms(load_recipe(tmp_path / "a.yaml"))
+
+
+@pytest.mark.slow
+def test_bench_gives_three_contenders_and_two_ratios(darkcovid, tmp_path):
+    plot = tmp_path / "bars.png"
+    result = json.loads(darkcovid("bench", RECIPES / "segmented.yaml", *SMALL, "--repeats", 1, "--plot", plot, "--json").stdout)
+    for label in ("stock", "whole", "crop"):
+        found = result[label]
+        assert len(found["all_epoch_seconds"]) == 1
+        assert found["epoch_seconds"] * found["images_per_second"] == pytest.approx(
+            result["stock"]["epoch_seconds"] * result["stock"]["images_per_second"]
+        )
+        assert list(found["stages"]) == ["data", "forward", "backward", "optimiser", "validation", "other"]
+        assert min(found["stages"][stage] for stage in ("forward", "backward", "optimiser", "validation")) > 0
+        assert found["peak_host_bytes"] > 1e8
+    assert plot.stat().st_size > 1000
+    assert result["ratio_whole"] == pytest.approx(result["stock"]["epoch_seconds"] / result["whole"]["epoch_seconds"])
+    assert result["ratio_crop"] == pytest.approx(result["stock"]["epoch_seconds"] / result["crop"]["epoch_seconds"])

@@ -1,0 +1,56 @@
+"""Every recipe that ships, for one epoch on a few phantoms."""
+
+import json
+
+import pytest
+
+from darkcovid.experiment.runner import run
+from darkcovid.recipe import load_recipe
+
+from ..conftest import RECIPES
+from .test_runner import Watched
+
+FEW = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24", "data.phantom.image_size=64"]
+FEW += ["training.epochs=1", "training.batch_size=8", "data.split.valid=0.25"]
+OWN = {
+    "external": ["data.external=[{manifest: phantom, patients: other, phantom: {patients: 12, image_size: 64, seed: 8}}]"],
+    "lung_unet_folds": ["training.folds=2"],
+    "vgg16_four_class": ["data.classes=[covid, no_finding, pneumonia_bacterial]"],
+}
+LARGER = [*(RECIPES / "systems").glob("*.yaml"), RECIPES / "zoo.yaml"]
+PATHS = sorted(path for path in RECIPES.rglob("*.yaml"))
+
+
+def overrides(path):
+    """Small pictures where the recipe names a size, few held out, and no weights from outside."""
+    plain = load_recipe(path)
+    sets = [*FEW, *OWN.get(path.stem, [])]
+    if plain.task == "classification":
+        sets.append(f"data.image_size={128 if path.stem == 'basic_cnn_4' else 96 if path in LARGER else 64}")
+        sets.append("model.weights=none")
+        sets += ["audit=none"] if path in LARGER else []  # audits are the other recipes' business
+        sets += [f"arms.{arm}.model.weights=none" for arm in plain.arms]
+    if plain.data.split.test is not None:
+        sets.append("data.split.test=2")
+    if plain.lungs is not None:
+        sets.append("lungs.crop_size=64")
+    return sets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
+def test_one_epoch(path, folders):
+    recipe = load_recipe(path, overrides(path))
+    comparison = run(recipe, folders, Watched())
+    assert comparison["arms"].keys() == recipe.arm_recipes().keys()
+    for arm in comparison["arms"].values():
+        assert arm["epochs"] >= 1
+        sides = {"train", "valid", "test"} if recipe.data.split.test else {"train", "valid"}
+        assert set(arm["images"]) == sides
+        assert ("test" in arm) == ("test" in sides)
+    json.dumps(comparison)
+
+
+def test_each_published_system_names_its_reference():
+    for path in (RECIPES / "systems").glob("*.yaml"):
+        assert load_recipe(path).published, path

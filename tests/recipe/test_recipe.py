@@ -1,0 +1,209 @@
+import re
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+
+from darkcovid.core.errors import UsageError
+from darkcovid.recipe import Data, Lungs, Model, Recipe, Training, deep_merge, load_recipe
+
+from ..conftest import RECIPES
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="recipe.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def refused(path, *sets):
+    with pytest.raises(UsageError) as caught:
+        load_recipe(path, sets)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("**/*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_valid_and_survives_a_round_trip(path, write):
+    recipe = load_recipe(path)
+    again = load_recipe(write(recipe.to_yaml()))
+    assert again == recipe
+    assert again.digest() == recipe.digest()
+
+
+def test_an_unknown_key_is_named_by_its_path_with_the_nearest_valid_name(write):
+    path = write("name: a\ntraining: {epoch: 5}\n")
+    assert refused(path) == "training.epoch: unknown key; did you mean 'epochs'?"
+    assert refused(write("name: a\ndata: {split: {metod: random}}")).startswith(
+        "data.split.metod: unknown key; did you mean 'method'"
+    )
+    assert refused(write("name: a\nlungs: {mod: crop}")).startswith("lungs.mod: unknown key; did you mean 'mode'")
+    assert refused(write("name: a\nmodle: {}")).startswith("modle: unknown key; did you mean 'model'")
+
+
+def test_an_unknown_key_in_an_arm_is_named_under_the_arm(write):
+    path = write("name: a\narms: {one: {}, two: {training.epoch: 5}}")
+    assert refused(path) == "arms.two.training.epoch: unknown key; did you mean 'epochs'?"
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("training: {epochs: five}", "training.epochs"),
+        ("training: {epochs: '5'}", "training.epochs"),
+        ("training: {epochs: 2.5}", "training.epochs"),
+        ("training: {epochs: true}", "training.epochs"),
+        ("training: {lr: -1}", "training.lr"),
+        ("training: {lr: .nan}", "training.lr"),
+        ("data: {image_size: huge}", "data.image_size"),
+        ("data: {image_size: 5}", "data.image_size"),
+        ("data: {classes: [covid]}", "data.classes"),
+        ("data: {split: {valid: 1.0}}", "data.split.valid"),
+        ("lungs: {mode: cut}", "lungs.mode"),
+        ("lungs: 3", "lungs"),
+        ("arms: [one]", "arms"),
+    ],
+)
+def test_a_wrong_type_or_value_is_named_by_its_path(write, text, key):
+    assert refused(write(f"name: a\n{text}\n")).startswith(f"{key}: ")
+
+
+def test_duplicate_keys_and_broken_yaml_are_refused(write):
+    assert "'training' is given twice" in refused(write("name: a\ntraining: {}\ntraining: {}\n"))
+    assert "not a valid recipe" in refused(write("name: [a\n"))
+    assert "a recipe is a mapping" in refused(write("- a\n"))
+    assert "not a valid recipe" in refused(write("name: !!python/object/apply:os.system ['true']\n"))
+    assert "no such recipe" in refused(write("").parent / "absent.yaml")
+
+
+def test_the_name_is_required_and_cannot_leave_the_runs_folder(write):
+    assert refused(write("model: {}")) == "name: this key is required"
+    assert refused(write("name: ../up")).startswith("name: ")
+
+
+def test_extends_merges_key_by_key_over_several_levels_and_refuses_circles(write):
+    write("name: base\ntraining: {epochs: 7, batch_size: 4}\n", "base.yaml")
+    write("extends: base.yaml\nname: middle\ntraining: {epochs: 9}\n", "middle.yaml")
+    recipe = load_recipe(write("extends: middle.yaml\nname: top\n"))
+    assert (recipe.name, recipe.training.epochs, recipe.training.batch_size) == ("top", 9, 4)
+    assert "circle" in refused(write("extends: recipe.yaml\nname: a\n"))
+
+
+def test_set_replaces_one_key_and_speaks_yaml(write):
+    path = write("name: a\nlungs: {mode: crop}\n")
+    recipe = load_recipe(path, ["training.lr=3e-3", "data.split.seed=5", "lungs=null", "data.image_size=[96, 64]"])
+    assert (recipe.training.lr, recipe.data.split.seed, recipe.lungs) == (3e-3, 5, None)
+    assert recipe.data.image_size == (96, 64)
+    assert "write it as key.path=value" in refused(path, "training.epochs")
+    assert refused(path, "training.epoch=3").startswith("training.epoch: unknown key")
+
+
+def test_arms_replace_keys_of_the_whole_recipe(write):
+    recipe = load_recipe(write("name: a\nlungs: {margin: 0.2}\narms: {off: {lungs: null}, wide: {lungs.margin: 0.5}, same: {}}"))
+    arms = recipe.arm_recipes()
+    assert list(arms) == ["off", "wide", "same"]
+    assert arms["off"].lungs is None
+    assert arms["wide"].lungs.margin == 0.5
+    assert arms["same"].lungs.margin == 0.2
+    assert load_recipe(write("name: alone\n")).arm_recipes().keys() == {"alone"}
+
+
+def test_arms_may_not_change_the_patients(write):
+    message = refused(write("name: a\narms: {one: {}, two: {data.split.seed: 1}}"))
+    assert message.startswith("arms.two.data.split: arms of one recipe share it")
+
+
+def test_folds_and_seeds_make_fits(write):
+    recipe = load_recipe(write("name: a\ntraining: {folds: 2, seeds: [7, 8]}"))
+    fits = {name: (fit.data.split.folds, fit.data.split.fold, fit.training.seed) for name, fit in recipe.fits().items()}
+    assert fits == {"fold1-seed7": (2, 1, 7), "fold2-seed7": (2, 2, 7), "fold1-seed8": (2, 1, 8), "fold2-seed8": (2, 2, 8)}
+    assert list(load_recipe(write("name: a")).fits()) == [""]
+    assert list(load_recipe(write("name: a\ntraining: {seeds: [3]}")).fits()) == ["seed3"]
+    message = refused(write("name: a\narms: {one: {}, two: {training.folds: 2}}"))
+    assert message.startswith("arms.two.training.folds: arms of one recipe share it")
+    assert "fold needs folds" in refused(write("name: a\ndata: {split: {fold: 2}}"))
+    assert "in 1..3" in refused(write("name: a\ndata: {split: {folds: 3, fold: 4}}"))
+
+
+def test_a_borrowed_size_needs_another_arm_with_a_size(write):
+    same = "data.image_size: same_pixels_as"
+    assert "did you mean 'crop'" in refused(write(f"name: a\narms: {{crop: {{}}, small: {{{same} crops}}}}"))
+    assert "of its own" in refused(write(f"name: a\narms: {{one: {{{same} two}}, two: {{{same} one}}}}"))
+    assert refused(write("name: a\ndata: {image_size: same_pixels_as crop}")).startswith("data.image_size: ")
+
+
+def test_the_manifest_is_found_from_the_recipes_folder_and_one_above(write, tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "list.csv").write_text("")
+    recipe = load_recipe(write("name: a\ndata: {manifest: list.csv}", "recipes/a.yaml"))
+    assert recipe.data.manifest == str(tmp_path / "list.csv")
+
+
+def test_merge_replaces_what_is_not_a_mapping():
+    assert deep_merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"c": None}, "d": [2]}) == {"a": {"b": 1, "c": None}, "d": [2]}
+
+
+SECTIONS = {"Every": Recipe, "`data`": Data, "`lungs`": Lungs, "`model`": Model, "`training`": Training}
+ROW = re.compile(r"^\| (`.+?`) \| (.*) \|$", re.MULTILINE)
+
+
+def documented():
+    """Each section's part of docs/recipes.md, by its heading's first word."""
+    text = (RECIPES.parent / "docs" / "recipes.md").read_text()
+    parts = re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]
+    return {heading: next(part for part in parts if part.startswith(heading)) for heading in SECTIONS}
+
+
+def sections_in(annotation):
+    return [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
+def names_below(section):
+    """The keys of the sections within a section."""
+    for field in section.model_fields.values():
+        for inner in sections_in(field.annotation) + [deep for kind in get_args(field.annotation) for deep in sections_in(kind)]:
+            yield from inner.model_fields
+
+
+def default_of(section, path):
+    """A key's default; raises KeyError for a key that the section does not have."""
+    first, _, rest = path.partition(".")
+    field = section.model_fields[first]
+    return default_of(sections_in(field.annotation)[0], rest) if rest else field.default
+
+
+@pytest.mark.parametrize("heading", SECTIONS)
+def test_every_key_has_a_row_in_its_section_and_every_row_is_a_key(heading):
+    section, text = SECTIONS[heading], documented()[heading]
+    rows = [key for column, _ in ROW.findall(text) for key in re.findall(r"`([^`]+)`", column)]
+    for key in rows:
+        default_of(section, key)
+    own = {name for name, field in section.model_fields.items() if heading != "Every" or not sections_in(field.annotation)}
+    assert own - {key.split(".")[0] for key in rows} == set()
+    if heading != "Every":
+        spans = {word for span in re.findall(r"`([^`]+)`", text) for word in re.split(r"\W+", span)}
+        assert set(names_below(section)) - spans == set()
+
+
+def test_the_documented_defaults_are_the_defaults():
+    compared = 0
+    for heading, section in SECTIONS.items():
+        for column, words in ROW.findall(documented()[heading]):
+            keys = re.findall(r"`([^`]+)`", column)
+            values = re.findall(r"`([^`\s]+)`(?:'s)?[^`;,:|]*? \[default", words)
+            values += re.findall(r"\[(true|false|\d[\d.e-]*|[a-z_]+\.csv|split)\]", words)
+            if len(values) != len(keys):
+                continue
+            for key, value in zip(keys, values, strict=True):
+                default = default_of(section, key)
+                if default is None:  # found out later, from other keys
+                    continue
+                wanted = value if isinstance(default, str) or value in ("true", "false") else float(value)
+                assert default == {"true": True, "false": False}.get(wanted, wanted), f"{key}: documented as {value}"
+                compared += 1
+    assert compared >= 30

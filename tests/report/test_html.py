@@ -1,0 +1,164 @@
+"""The report of a small run, as a file and as a browser shows it."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from darkcovid.audit.checks import run_checks
+from darkcovid.cli import app
+from darkcovid.core.errors import UsageError
+from darkcovid.experiment.runner import RunPaths, run
+from darkcovid.recipe import load_recipe
+from darkcovid.report.html import read_evidence, verdict, write_report
+
+from ..conftest import RECIPES
+from ..experiment.test_runner import SETS, Watched
+
+SECTIONS = ("verdict", "arms", "scores", "elsewhere", "audits", "checklist", "sheet", "card", "what")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two arms on phantoms that carry a planted marker."""
+    root = tmp_path_factory.mktemp("report")
+    sets = [*SETS, "lungs.crop_size=64", "data.phantom.shortcut=1.0", "data.phantom.patients=60"]
+    ward = "{manifest: phantom, name: ward, patients: other, phantom: {patients: 24, image_size: 96, seed: 8}}"
+    sets.append(f"data.external=[{ward}]")
+    recipe = load_recipe(RECIPES / "segmented.yaml", sets)
+    comparison = run(recipe, RunPaths(root / "runs", root / "cache"), Watched(), ["unsegmented", "segmented"])
+    return root / "runs" / comparison["run_dir"].split("/")[-1]
+
+
+def test_a_run_ends_with_its_report(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert all(f'id="{section}"' in page for section in SECTIONS)
+    assert "never a diagnosis" in page
+    assert page.count('<img src="data:image/png;base64,') >= 2 * 6
+    assert all(re.findall(r'<img [^>]*alt="[^"]+"', image) for image in re.findall(r"<img [^>]*>", page))
+
+
+def test_the_page_needs_nothing_from_outside(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
+    assert "<script" not in page
+    assert "http" not in re.sub(r"<pre>.*?</pre>", "", page, flags=re.S)
+
+
+class Tables(HTMLParser):
+    """Every table of a page: its rows, each a list of its cells' texts."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tables, self.cell = [], None
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.cell = ""
+
+    def handle_data(self, data):
+        if self.cell is not None:
+            self.cell += data
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append(self.cell.strip())
+            self.cell = None
+
+
+def frames(page):
+    """A page's tables, the first row of each as its heading."""
+    return [pd.DataFrame(rows, columns=head) for head, *rows in Tables(page).tables if all(len(row) == len(head) for row in rows)]
+
+
+def cells_that_differ(page, run):
+    """Cells of the arms' table and of the scores in full that are not what the `metrics.json` of their arm says."""
+    arms_table, *others = frames(page)
+    arms_table, differing = arms_table.set_index(""), []
+    scores = [table for table in others if list(table.columns[:3]) == ["class", "images", "precision"]]
+    headings = re.findall(r"<h3>([^<]+)</h3>", page[page.index('id="scores"') : page.index('id="audits"')])
+    for arm in ("unsegmented", "segmented"):
+        metrics = json.loads((run / arm / "metrics.json").read_text())
+        expected = {"accuracy": metrics["accuracy"], "balanced accuracy": metrics["balanced_accuracy"]}
+        expected["AUROC, mean of classes"] = metrics["macro"]["roc_auc"]
+        differing += [(arm, row) for row, value in expected.items() if arms_table.loc[row, arm] != f"{value:.3f}"]
+        table = scores[headings.index(arm)].set_index("class")
+        for name, of_class in metrics["per_class"].items():
+            for metric in ("precision", "recall", "specificity", "f1", "roc_auc"):
+                low, high = metrics["intervals"][f"{name}.{metric}"] or (None, None)
+                text = f"{of_class[metric]:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+                differing += [(arm, name, metric)] if str(table.loc[name, metric.replace("_", " ")]) != text else []
+            differing += [(arm, name)] if table.loc[name, "images"] != str(of_class["support"]) else []
+    return differing
+
+
+def test_every_cell_is_what_the_runs_files_say(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert cells_that_differ(page, finished) == []
+
+
+def test_swapped_columns_would_be_seen(finished):
+    """The same page with the two arms' headings exchanged."""
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    swapped = page
+    for before, after in (("unsegmented", "?"), ("segmented", "unsegmented"), ("?", "segmented")):
+        swapped = swapped.replace(f'<th scope="col">{before}<', f'<th scope="col">{after}<')
+    assert swapped != page
+    assert cells_that_differ(swapped, finished)
+    heads = page.replace("<h3>unsegmented</h3>", "<h3>?</h3>").replace("<h3>segmented</h3>", "<h3>unsegmented</h3>")
+    assert cells_that_differ(heads.replace("<h3>?</h3>", "<h3>segmented</h3>"), finished)
+
+
+def test_only_checks_are_counted(finished):
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    checks = [row for row in run_checks(read_evidence(finished)) if not row.declares]
+    badges = re.findall(r'<span class="badge \w+">(\d+) [\w ]+</span>', page[: page.index('id="arms"')])
+    assert sum(map(int, badges)) == len(checks) == 27
+    assert "of 27 checks; 11 declarations" in page
+    assert "One validation split" in page
+
+
+def test_all_checks_are_there_once_and_a_planted_source_fails(finished):
+    evidence = read_evidence(finished)
+    checks = run_checks(evidence)
+    assert [row.number for row in checks] == list(range(1, 39))
+    by_number = {row.number: row for row in checks}
+    assert (by_number[3].status, by_number[6].status, by_number[34].status) == ("pass", "fail", "warn")
+    assert "source goes with the class" in by_number[6].words
+    assert verdict(evidence, checks)[0].startswith("Not as it stands: ")
+
+
+def test_the_report_can_be_written_anew_and_without_radiographs(finished):
+    done = CliRunner().invoke(app, ["report", str(finished), "--no-images", "--json"])
+    assert json.loads(done.stdout) == {"report": str(finished / "report.html")}
+    assert 'id="galleries"' not in (finished / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_is_no_finished_run_is_refused(tmp_path):
+    with pytest.raises(UsageError, match=r"not a finished run .*; name a folder that `darkcovid run` made"):
+        write_report(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_browser_shows_it_without_complaint(finished, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here to open the report in")
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    page = (finished / "report.html").as_uri()
+    done = subprocess.run(
+        [browser, *quiet, f"--user-data-dir={tmp_path}", "--enable-logging=stderr", "--dump-dom", page],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr
+    assert all(f'id="{section}"' in done.stdout for section in SECTIONS)
