@@ -14,12 +14,14 @@ AGE = re.compile(r"(\d+(?:\.\d*)?)\s*(y|m|w|d|years?|months?|weeks?|days?)?", re
 PER_YEAR = {"y": 1.0, "m": 12.0, "w": 365.25 / 7, "d": 365.25}
 MAX_AGE = 130.0
 
-NO_VALUE = {"nan", "none", "<na>", "nat", "null", "n/a", "#n/a", "na"}
-MAY_BE_MISSING = ("patient_id", "view", "sex", "age", "lung_mask", "width", "height", "bytes", "sha256", "url")
+NO_VALUE = {"nan", "<na>", "nat", "null", "n/a", "#n/a", "na"}  # as pandas, R and Excel write a missing cell
+NONE_IS_A_VALUE = ("label", "etiology", "finding")
+INVISIBLE = re.compile(r"[\u00ad\u200b-\u200f\u2060\ufeff]")
 SEXES = {"m": "M", "male": "M", "man": "M", "f": "F", "female": "F", "woman": "F", "w": "F"}
 VIEWS = ("PA", "AP")
 WHOLE_FLOAT = re.compile(r"(\d+)\.0+")
-ROUNDED_BY_SPREADSHEET = re.compile(r"\d(?:[.,]\d+)?[eE]\+\d+")
+ROUNDED_BY_SPREADSHEET = re.compile(r"\d[.,]\d+[eE]\+?\d+|\d[eE]\+\d+")
+LARGEST_WHOLE_FLOAT = 2**53
 
 
 def normalize_column_names(header: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -43,8 +45,8 @@ def normalize_patient_id(text: str) -> str:
 
 
 def patient_key(text: str) -> str:
-    """Equal for ids that differ in capitals, leading zeros or the kind and number of blanks."""
-    plain = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """Equal for ids that differ in case, leading zeros, invisible characters or the kind and number of blanks."""
+    plain = " ".join(INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).casefold().split())
     return plain.lstrip("0") or "0" if plain.isdecimal() else plain
 
 
@@ -54,22 +56,38 @@ def unify_patient_ids(ids: pd.Series) -> tuple[pd.Series, list[tuple[str, ...]]]
     for text in sorted(set(ids) - {""}):
         spellings.setdefault(patient_key(text), []).append(text)
     several = [tuple(group) for group in spellings.values() if len(group) > 1]
-    return ids.replace({text: group[0] for group in several for text in group}), several
+    unified = {text: group[0] for group in several for text in group}
+    return ids.map(lambda text: unified.get(text, text)), several
+
+
+def number_text(number: float | None) -> str:
+    """A number of a typed table as an id is written: `3` for 3.0, '' for a missing one."""
+    if number is None or number != number:
+        return ""
+    return str(int(number)) if number == int(number) and abs(number) < LARGEST_WHOLE_FLOAT else repr(number)
 
 
 def normalize_cells(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows with blanks around cells removed, `nan` and the like emptied where a value may be missing, and paths, patient ids,
+    """Rows with blanks around cells removed, invisible characters too, `nan` and the like emptied, and paths, patient ids,
     checksums, sexes and views written in one way. rows: (n) of text, with every column of a manifest."""
-    rows = rows.apply(lambda column: column.str.strip())
-    for name in MAY_BE_MISSING:
-        rows[name] = rows[name].where(~rows[name].str.lower().isin(NO_VALUE), "")
+    rows = rows.apply(lambda column: column.str.strip().str.replace(INVISIBLE, "", regex=True))
+    for name in rows:
+        missing = NO_VALUE if name in NONE_IS_A_VALUE else NO_VALUE | {"none"}
+        rows[name] = rows[name].where(~rows[name].str.lower().isin(missing), "")
     for name in ("path", "lung_mask"):
         rows[name] = rows[name].map(normalize_path)
     rows["patient_id"] = rows.patient_id.map(normalize_patient_id)
     rows["sha256"] = rows.sha256.str.lower()
-    rows["sex"] = rows.sex.map(lambda text: SEXES.get(text.lower(), text))
-    rows["view"] = rows["view"].map(lambda text: text.upper() if text.upper() in VIEWS else text)
+    for name in ("sex", "view"):
+        rows[name] = rows[name].map(lambda text, name=name: normalize_value(name, text))
     return rows
+
+
+def normalize_value(column: str, text: str) -> str:
+    """A value as `normalize_cells` writes it in this column: `F` for `female`, `PA` for `pa`."""
+    if column == "sex":
+        return SEXES.get(text.lower(), text)
+    return text.upper() if column == "view" and text.upper() in VIEWS else text
 
 
 def parse_age(text: object) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from darkcovid.core.errors import DataError, UsageError
+from darkcovid.data.cells import INVISIBLE, normalize_value
 from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.phantom import phantom_manifest
 from darkcovid.data.sides import assign_splits, check_all_classes_present, image_ids, patient_groups
@@ -121,13 +122,14 @@ def check_spelling(cells: pd.Series, names: Sequence[str], where: str, kind: str
         meant = plain.get(_plain(cell))
         if meant is not None and cell not in names:
             raise UsageError(
-                f"{where}: {count} rows say {cell!r}, which is the {kind} {meant!r} but for its spelling; "
+                f"{where}: {count} rows say {cell!r}, which differs from the {kind} {meant!r} only in spelling; "
                 "spell them alike in the manifest or in the recipe"
             )
 
 
 def _plain(label: str) -> str:
-    return re.sub(r"[\s_-]+", "", label).casefold()
+    """Without case, blanks, underscores and hyphens, but for a minus sign or a hyphen between two digits."""
+    return re.sub(r"\s|_|(?<!^)(?<!\d)-|(?<!^)-(?!\d)", "", INVISIBLE.sub("", label)).casefold()
 
 
 def select_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series, dict[str, int]]:
@@ -164,6 +166,7 @@ def filter_rows(manifest: Manifest, data: Data) -> pd.Series:
     for column, values in data.where.items():
         if column not in manifest.rows:
             raise UsageError(f"data.where.{column}: the manifest has no such column{suggest_name(column, manifest.rows.columns)}")
+        values = [normalize_value(column, value) for value in values]
         check_spelling(manifest.rows[column], values, f"data.where.{column}", "value")
         chosen &= manifest.rows[column].isin(values)
     return chosen

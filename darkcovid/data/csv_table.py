@@ -6,7 +6,8 @@ encoding is refused, because nothing in it says which one.
 
 import codecs
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -17,7 +18,7 @@ import pandas as pd
 from darkcovid.core.errors import DataError, one_line
 
 DELIMITERS = ",;\t|"
-EXCEL_HINT = "sep="
+EXCEL_HINT = re.compile(r'"?sep=(.)"?[,;\t|]*', re.IGNORECASE)
 ENCODING_OF_MARK = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 WORKBOOK = b"PK\x03\x04"
 HEAD_BYTES = 256
@@ -34,45 +35,67 @@ class CsvForm:
     hint: bool
 
 
-def csv_form(path: Path) -> CsvForm:
-    """How a CSV is written. Raises DataError: an Excel workbook, not text in UTF-8 or UTF-16."""
+def csv_form(path: Path, known: Collection[str] = ()) -> CsvForm:
+    """How a CSV is written: the delimiter is the one that splits the header into most `known` names (in lower case), then into
+    most cells. Raises DataError: an Excel workbook, not text in UTF-8 or UTF-16."""
     encoding = _encoding(path)
     with _lines(path, encoding) as lines:
         first = _first_with_text(lines)
-        hint = first.lower().startswith(EXCEL_HINT) and len(first.rstrip("\r\n")) == len(EXCEL_HINT) + 1
-        delimiter = first[len(EXCEL_HINT)] if hint else ""
+        hint = EXCEL_HINT.fullmatch(first.rstrip("\r\n"))
         if hint:
             first = _first_with_text(lines)
-        delimiter = delimiter or max(DELIMITERS, key=lambda one: len(next(csv.reader([first], delimiter=one), [])))
+        delimiter = hint[1] if hint else max(DELIMITERS, key=lambda one: _fitness(first, one, known))
         header = next(csv.reader(chain([first], lines), delimiter=delimiter), [])
-    return CsvForm(encoding, delimiter, tuple(name.strip() for name in header), hint)
+    return CsvForm(encoding, delimiter, tuple(name.strip() for name in header), bool(hint))
 
 
-def read_csv(path: Path, form: CsvForm) -> tuple[pd.DataFrame, list[int]]:
-    """The rows below the header, every cell as text, and the line of the file on which each begins; blank rows are left out.
+def _fitness(line: str, delimiter: str, known: Collection[str]) -> tuple[int, int]:
+    cells = next(csv.reader([line], delimiter=delimiter), [])
+    return sum(cell.strip().lower() in known for cell in cells), len(cells)
 
-    Raises DataError: a row of more or fewer cells than the header, an unclosed quote, bytes that are not text.
-    """
-    width, rows, lines = len(form.header), [], []
-    for line, row in _rows_with_lines(path, form):
-        if len(row) < width or any(cell.strip() for cell in row[width:]):
-            raise DataError(f"{path}: row {line}: {len(row)} cells under a header of {width}; check its delimiters and quotes")
-        rows.append(row[:width])
+
+def read_csv(path: Path, form: CsvForm, needed: int) -> tuple[pd.DataFrame, list[int]]:
+    """The rows below the header, every cell as text, and the line of the file on which each begins. Raises as `rows_of_csv`."""
+    rows, lines = [], []
+    for line, row in rows_of_csv(path, form, needed):
+        rows.append(row)
         lines.append(line)
     return pd.DataFrame(rows, columns=list(form.header), dtype=str), lines
 
 
-def _rows_with_lines(path: Path, form: CsvForm) -> Iterator[tuple[int, list[str]]]:
+def rows_of_csv(path: Path, form: CsvForm, needed: int) -> Iterator[tuple[int, list[str]]]:
+    """Each row below the header with the line on which it begins; blank rows are left out. Excel leaves out empty cells at the
+    end of a row: it may end after its first `needed` cells.
+
+    Raises DataError: a row of fewer cells, or of more than the header, a last row that is cut off, an unclosed quote, bytes that
+    are not text.
+    """
+    width, above, begins, last = len(form.header), 2 if form.hint else 1, 1, [""]
     with _lines(path, form.encoding) as lines:
-        reader = csv.reader(lines, delimiter=form.delimiter, strict=True)
-        begins, above = 1, 2 if form.hint else 1
-        for row in reader:
+        reader = csv.reader(_remembering(lines, last), delimiter=form.delimiter, strict=True)
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise DataError(f"{path}: row {begins}: not readable as CSV ({error}); check its quotes") from None
             if any(cell.strip() for cell in row):
-                if above:
-                    above -= 1
-                else:
-                    yield begins, row
+                if not above:
+                    cut_off = len(row) < width and not last[0].endswith(("\n", "\r"))
+                    if len(row) < needed or cut_off or any(cell.strip() for cell in row[width:]):
+                        counted = f"{len(row)} cells under a header of {width}"
+                        raise DataError(f"{path}: row {begins}: {counted}; check its delimiters and quotes")
+                    yield begins, row[:width] + [""] * (width - len(row))
+                above = max(0, above - 1)
             begins = reader.line_num + 1
+
+
+def _remembering(lines: Iterator[str], last: list[str]) -> Iterator[str]:
+    """The same lines; `last` holds the one that was read last."""
+    for line in lines:
+        last[0] = line
+        yield line
 
 
 def _encoding(path: Path) -> str:

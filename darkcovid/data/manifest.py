@@ -1,4 +1,4 @@
-"""The manifest is the only list of images: a CSV or Parquet file, a row an image. Nothing walks folders behind its back."""
+"""The manifest is the only list of images: a CSV or Parquet file with one row per image."""
 
 import os
 import unicodedata
@@ -11,12 +11,13 @@ import pandas as pd
 
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
 from darkcovid.core.io import user_cache_dir
-from darkcovid.data.cells import ROUNDED_BY_SPREADSHEET, normalize_cells, normalize_column_names, unify_patient_ids
+from darkcovid.data.cells import ROUNDED_BY_SPREADSHEET, normalize_cells, normalize_column_names, number_text, unify_patient_ids
 from darkcovid.data.csv_table import csv_form, read_csv
 
 REQUIRED = ("path", "label", "patient_id")
 OPTIONAL = ("dataset", "etiology", "view", "sex", "age", "finding", "lung_mask", "width", "height",
             "bytes", "sha256", "url", "license", "source")  # fmt: skip
+KNOWN = (*REQUIRED, *OPTIONAL)
 COLUMNS_SHOWN, LETTERS_SHOWN = 8, 40
 
 
@@ -36,20 +37,21 @@ class Manifest:
         return next((root / name for root in self.roots for name in names if _is_file(root / name)), None)
 
     def in_other_case(self, relative: str) -> Path | None:
-        """A file under `roots` whose path differs from `relative` in capitals alone."""
+        """A file under `roots` whose path differs from `relative` in case alone."""
         for root in self.roots:
-            here = [root]
+            paths = [root]
             for part in relative.split("/"):
-                here = [
-                    entry for folder in here if folder.is_dir() for entry in folder.iterdir() if _same_but_case(entry.name, part)
-                ]
-            if here:
-                return here[0].relative_to(root)
+                paths = [entry for folder in paths for entry in _entries(folder) if _same_but_case(entry.name, part)]
+            for path in paths:
+                if _is_file(path) and path.relative_to(root).as_posix() != relative:
+                    return path.relative_to(root)
         return None
 
     def select(self, keep: pd.Series) -> "Manifest":
         """The rows where `keep` is true, in their order."""
-        return replace(self, rows=self.rows[keep].reset_index(drop=True))
+        rows = self.rows[keep].reset_index(drop=True)
+        present = set(rows.patient_id)
+        return replace(self, rows=rows, merged_patients=tuple(ids for ids in self.merged_patients if ids[0] in present))
 
     def of_dataset(self, name: str, asked_by: str) -> "Manifest":
         """The rows of one dataset. Raises UsageError, naming the key or option `asked_by`, when there are none."""
@@ -94,19 +96,18 @@ def is_parquet(path: Path) -> bool:
 
 
 def check_columns(path: Path, header: Sequence[str]) -> list[str]:
-    """A table's column names, normalized. Raises UsageError: a required column is missing, or one occurs twice."""
-    names = normalize_column_names(header, (*REQUIRED, *OPTIONAL))
+    """A table's column names, normalized; '' for a column without a name of its own. Raises UsageError: a required column is
+    missing, or a known one occurs twice."""
+    names = normalize_column_names(header, KNOWN)
     missing = [column for column in REQUIRED if column not in names]
     if missing:
         shown = [one_line(name)[:LETTERS_SHOWN] for name in names[:COLUMNS_SHOWN]]
         there = f"; the header has {', '.join(shown)}{', ...' if len(names) > COLUMNS_SHOWN else ''}"
         raise UsageError(f"{path}: column {missing[0]!r} is missing; a manifest needs {', '.join(REQUIRED)}{there}")
     for name, count in Counter(names).items():
-        if name and count > 1:
-            raise UsageError(
-                f"{path}: column {name[:LETTERS_SHOWN]!r} is in the header {count} times; rename or remove all but one"
-            )
-    return names
+        if name in KNOWN and count > 1:
+            raise UsageError(f"{path}: column {name!r} is in the header {count} times; rename or remove all but one")
+    return [name if name not in names[:number] else "" for number, name in enumerate(names)]
 
 
 def normalize_rows(rows: pd.DataFrame) -> pd.DataFrame:
@@ -131,9 +132,9 @@ def _fault(path: str, mask: str, patient: str) -> str:
 
 def _read_csv(path: Path) -> tuple[pd.DataFrame, Sequence[int]]:
     """The rows of a CSV and the line on which each begins."""
-    form = csv_form(path)
+    form = csv_form(path, KNOWN)
     names = check_columns(path, form.header)
-    rows, lines = read_csv(path, form)
+    rows, lines = read_csv(path, form, cells_needed(names))
     return _named(rows, names), lines
 
 
@@ -147,16 +148,37 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, Sequence[int]]:
     try:
         table = parquet.read_table(path)
         names = check_columns(path, table.column_names)
-        texts = [column.cast(pa.string()).fill_null("").to_pylist() for column in table.columns]
+        texts = {}
+        for name, column in zip(names, table.columns, strict=True):
+            try:
+                if pa.types.is_floating(column.type):
+                    texts[name] = [number_text(number) for number in column.to_pylist()]
+                else:
+                    texts[name] = column.cast(pa.string()).fill_null("").to_pylist()
+            except (ValueError, NotImplementedError) as error:
+                if name in KNOWN:
+                    raise DataError(f"{path}: column {name!r} is no text ({one_line(error)[:120]})") from None
     except (ValueError, OSError, NotImplementedError) as error:
         raise DataError(f"{path}: not a readable Parquet manifest ({one_line(error)[:200]})") from None
-    rows = pd.DataFrame(dict(enumerate(texts)), dtype=str)
-    return _named(rows, names), range(1, len(rows) + 1)
+    rows = pd.DataFrame(texts, dtype=str)
+    return rows[[name for name in texts if name]], range(1, len(rows) + 1)
 
 
 def _named(rows: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """The rows with those names of columns; a column without a name, as an exported index has, is left out."""
     return rows.set_axis(names, axis=1).loc[:, [bool(name) for name in names]]
+
+
+def cells_needed(names: Sequence[str]) -> int:
+    """How many cells a row must have for all required ones to be there."""
+    return 1 + max(names.index(name) for name in REQUIRED)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def _is_file(path: Path) -> bool:

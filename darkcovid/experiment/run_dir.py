@@ -51,7 +51,6 @@ class RunDir:
                     write_text(resolved, recipe.to_yaml())
                 elif resolved.read_text(encoding="utf-8") != recipe.to_yaml():
                     raise UsageError(f"--into {path}: it holds a run of another recipe; give another folder")
-                run._drop_torn_event()
         except OSError as error:
             raise UsageError(f"--into {path}: cannot make a run folder there ({error.strerror})") from None
         return run
@@ -98,8 +97,10 @@ class RunDir:
     def event(self, what: str, **details: Any) -> None:
         """Append one line to `events.jsonl`."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": what, **details}
-        with (self.path / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        with (self.path / "events.jsonl").open("a+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            torn = file.read(1) not in (b"", b"\n")
+            file.write(b"\n" * torn + json.dumps(line).encode() + b"\n")
 
     def last_epoch(self, arm: str) -> int:
         """The last epoch of a fit that `events.jsonl` has, 0 where it has none."""
@@ -107,8 +108,10 @@ class RunDir:
         return max(epochs, default=0)
 
     def events(self) -> list[dict[str, Any]]:
+        """Every whole line of `events.jsonl`; a full disk or a power cut can leave half a line."""
         path = self.path / "events.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [event for line in lines if (event := _parsed(line)) is not None]
 
     def _drop_torn_event(self) -> None:
         """A full disk or a power cut can leave half a line at the end."""
@@ -125,6 +128,13 @@ class ReadOnlyRunDir(RunDir):
 
     def event(self, what: str, **details: Any) -> None:
         pass
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
 
 
 def environment() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A manifest's facts counted by Spark: what `data/facts.py` counts of a table in memory, of one that no machine need hold."""
+"""A manifest's facts counted by Spark: what `audit/metadata.py` counts of a table in memory, of one that no machine need hold."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,18 +9,19 @@ import pandas as pd
 
 from darkcovid.audit.metadata import CATEGORIES, MAX_CATEGORIES, NUMBERS, PatientCounts, count_values, draw_order, metadata_table
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError
-from darkcovid.data.cells import patient_key
-from darkcovid.data.csv_table import csv_form
-from darkcovid.data.manifest import check_columns, is_parquet, normalize_rows, row_errors
+from darkcovid.data.cells import LARGEST_WHOLE_FLOAT, patient_key
+from darkcovid.data.csv_table import csv_form, rows_of_csv
+from darkcovid.data.manifest import KNOWN, cells_needed, check_columns, is_parquet, normalize_rows, row_errors
 from darkcovid.scale.spark import root_cause
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 TEXTS = ("path", "patient", "label", "side", "sha256", *CATEGORIES)
 SCHEMA = ", ".join([*(f"{name} string" for name in TEXTS), *(f"{name} double" for name in NUMBERS)])
 SCHEMA += ", known boolean, fold long, order long"
 NAMES = (*TEXTS, *NUMBERS, "known", "fold", "order")
+SPARK_ENCODINGS = {"utf-8-sig": "utf-8", "utf-16-le": "utf-16le", "utf-16-be": "utf-16be"}
 COUNTS = "variable string, value string, label string, fold long, images long, patients long"
 
 
@@ -102,24 +103,42 @@ def manifest_table(session: "SparkSession", path: Path) -> "DataFrame":
 
 
 def _read(session: "SparkSession", path: Path) -> "DataFrame":
-    """The tidied rows. A row of more or fewer cells than the header ends the reading."""
-    from pyspark.sql import functions as f
-
-    if is_parquet(path):
-        rows = session.read.parquet(str(path.absolute()))
-        header = rows.columns
-    else:
-        form = csv_form(path)
-        if form.hint:
-            raise DataError(f"{path}: Spark cannot read below a first line such as 'sep=;'; remove that line")
-        settings = {"header": True, "multiLine": True, "quote": '"', "escape": '"', "sep": form.delimiter, "mode": "FAILFAST"}
-        rows = session.read.options(**settings, encoding=form.encoding.removesuffix("-sig")).csv(str(path.absolute()))
-        header = form.header
-    names = check_columns(path, header)
-    rows = rows.toDF(*[name or f"unnamed {number}" for number, name in enumerate(names)])
-    rows = rows.select([f.coalesce(f.col(f"`{name}`").cast("string"), f.lit("")).alias(name) for name in names if name])
+    """The normalized rows, in the known columns alone."""
+    rows, names = _read_parquet(session, path) if is_parquet(path) else _read_csv(session, path)
+    rows = rows.toDF(*[f"column{number}" for number in range(len(names))])
+    kinds = [kind for _, kind in rows.dtypes]
+    rows = rows.select([_text(rows[at], kinds[at]).alias(name) for at, name in enumerate(names) if name in KNOWN])
     columns = normalize_rows(pd.DataFrame(columns=rows.columns, dtype=str)).columns
     return rows.mapInPandas(_tidy, ", ".join(f"`{name}` string" for name in columns))
+
+
+def _read_parquet(session: "SparkSession", path: Path) -> tuple["DataFrame", list[str]]:
+    rows = session.read.parquet(str(path.absolute()))
+    return rows, check_columns(path, rows.columns)
+
+
+def _read_csv(session: "SparkSession", path: Path) -> tuple["DataFrame", list[str]]:
+    """Spark takes a torn row, an open quote or a wrong byte without a word, so all rows are looked at here first, one by one."""
+    form = csv_form(path, KNOWN)
+    names = check_columns(path, form.header)
+    if form.hint:
+        raise DataError(f"{path}: Spark cannot read below a first line such as 'sep=;'; remove that line")
+    for _ in rows_of_csv(path, form, cells_needed(names)):
+        pass
+    encoding = SPARK_ENCODINGS.get(form.encoding, form.encoding)
+    settings = {"header": True, "multiLine": True, "quote": '"', "escape": '"', "sep": form.delimiter, "encoding": encoding}
+    return session.read.options(**settings).csv(str(path.absolute())), names
+
+
+def _text(column: "Column", kind: str) -> "Column":
+    """A column of this Spark type as the local reader writes it, see `number_text`."""
+    from pyspark.sql import functions as f
+
+    text = column.cast("string")
+    if kind in ("float", "double"):
+        whole = (column == f.floor(column)) & (f.abs(column) < LARGEST_WHOLE_FLOAT)
+        text = f.when(f.isnan(column), "").when(whole, column.cast("long").cast("string")).otherwise(text)
+    return f.coalesce(text, f.lit(""))
 
 
 @contextmanager
@@ -139,7 +158,12 @@ def _with_one_spelling(rows: "DataFrame") -> "DataFrame":
     keyed = rows.select("patient_id").distinct().mapInPandas(_keyed, "patient_id string, same string")
     several = keyed.groupBy("same").agg(f.collect_set("patient_id").alias("ids")).where("size(ids) > 1").collect()
     spelling = {text: min(group.ids) for group in several for text in group.ids}
-    return rows.replace(spelling, subset=["patient_id"]) if spelling else rows
+
+    def unified(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for table in tables:
+            yield _plain(table.assign(patient_id=table.patient_id.map(lambda text: spelling.get(text, text))))
+
+    return rows.mapInPandas(unified, rows.schema) if spelling else rows
 
 
 def _keyed(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:

@@ -72,6 +72,7 @@ def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSessio
     conf.setIfMissing("spark.ui.enabled", "false")
     conf.setIfMissing("spark.executorEnv.OMP_NUM_THREADS", conf.get("spark.task.cpus", "1"))
     conf.setIfMissing("spark.ui.showConsoleProgress", "false")
+    conf.set("spark.sql.caseSensitive", "true")  # columns `Label` and `label` of one manifest are two
     for key, value in settings.items():
         conf.set(key, value)
     try:
@@ -113,5 +114,5 @@ def _block(row: Any) -> Shard:
 def root_cause(error: Exception) -> str:
     """The line of Spark's message that tells the most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if "Error" in line or "Exception" in line]
+    told = [line for line in lines if ("Error" in line or "Exception" in line) and not line.startswith("at ")]
     return one_line((told or lines or [type(error).__name__])[-1])[:200]

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from darkcovid.core.errors import DataError, UsageError
-from darkcovid.data.cohort import load_classification_cohort, load_segmentation_cohort
+from darkcovid.data.cohort import load_classification_cohort, load_segmentation_cohort, select_rows
 from darkcovid.data.phantom import phantom_manifest
 from darkcovid.data.verify import verify
 from darkcovid.recipe import Data, Phantom, Split
@@ -154,7 +154,7 @@ def test_a_label_that_is_a_class_but_for_its_spelling_is_refused(phantom_data, c
     manifest = tmp_path / "manifest.csv"
     rows.to_csv(manifest, index=False)
     data = phantom_data.model_copy(update={"manifest": str(manifest), "root": str(cohort.manifest.roots[0]), "classes": classes})
-    with pytest.raises(UsageError, match=f"{len(covid[::3])} rows say '{spelling}', which is the class 'covid' but"):
+    with pytest.raises(UsageError, match=f"{len(covid[::3])} rows say '{spelling}', which differs from the class 'covid' only"):
         load_classification_cohort(data, cache_dir)
 
 
@@ -168,3 +168,14 @@ def test_rows_of_no_class_are_counted_by_their_label(phantom_data, cohort, cache
     counted = load_classification_cohort(phantom_data.model_copy(update=update), cache_dir)
     assert counted.excluded_by_label == {"sars": int((cohort.rows.label == "pneumonia").sum()), "": 2}
     assert cohort.excluded_by_label == {}
+
+
+def test_where_means_what_cells_mean(phantom_data, cohort, cache_dir, tmp_path):
+    rows = cohort.manifest.rows
+    even = np.arange(len(rows)) % 2 == 0
+    rows = rows.assign(sex=np.where(even, "female", "male"), view="pa", site=np.where(even, "-1", "1"))
+    rows.to_csv(tmp_path / "manifest.csv", index=False)
+    data = phantom_data.model_copy(update={"manifest": str(tmp_path / "manifest.csv"), "root": str(cohort.manifest.roots[0])})
+    for where, count in (({"sex": ("female",)}, even.sum()), ({"view": ("pa",)}, len(rows)), ({"site": ("1",)}, (~even).sum())):
+        chosen, *_ = select_rows(data.model_copy(update={"where": where}), cache_dir)
+        assert len(chosen.rows) == count

@@ -1,8 +1,11 @@
 import unicodedata
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from darkcovid.core.errors import DataError, UsageError
+from darkcovid.data.cells import unify_patient_ids
 from darkcovid.data.describe import describe
 from darkcovid.data.manifest import read_manifest
 from darkcovid.data.sides import patient_groups
@@ -46,6 +49,7 @@ def test_a_byte_order_mark_and_windows_lines_do_no_harm(write):
         (HEADER + "a,x.png,covid,1.23457E+11\n", "row 2: patient_id '1.23457E+11' was rounded by a spreadsheet"),
         ("path,label,patient_id,lung_mask\nx.png,covid,1,..\\m.png\n", "row 2: '../m.png' must be a relative path"),
         ("path,label,label ,patient_id\nx.png,covid,covid,1\n", "column 'label' is in the header 2 times"),
+        (HEADER + "a,x.png,covid,1.23e11\n", "row 2: patient_id '1.23e11' was rounded"),
         (
             "image;finding;patientid\nx.png;covid;1\n",
             "'path' is missing; a manifest needs path, label, patient_id; the header has image",
@@ -81,8 +85,10 @@ def test_every_program_s_csv_is_read(write, encoding, delimiter, end, blank):
             "not text in UTF-8 or UTF-16 .* byte 0xe9.*save it as 'CSV UTF-8'",
         ),
         (HEADER.encode() + b"a,x.png,covid\n", "row 2: 3 cells under a header of 4"),
+        (b"path,label,patient_id,age\nx.png,a,1,20\ny.png,b,2", "row 3: 3 cells under a header of 4"),
         (HEADER.encode() + b"a,x.png,covid,1,,2\n", "row 2: 6 cells under a header of 4"),
-        (HEADER.encode() + b'a,"x.png,covid,1\n', "not a readable CSV"),
+        (HEADER.encode() + b'a,y.png,b,2\n\na,"x.png,covid,1\n', "row 4: not readable as CSV"),
+        (HEADER.encode() + b'a,"y"z.png,b,2\n', "row 2: not readable as CSV"),
     ],
 )
 def test_what_is_no_table_is_refused_with_the_cause(tmp_path, content, words):
@@ -97,6 +103,48 @@ def test_empty_cells_beyond_the_header_and_columns_without_a_name_are_left_out(w
     assert rows.patient_id.tolist() == ["1", "2"] and "" not in rows
 
 
+def test_excel_s_short_rows_are_filled_up(write):
+    rows = read_manifest(write("path,label,patient_id,age,notes\nx.png,covid,1,20,a\ny.png,covid,2\nz.png,covid,3,,\n")).rows
+    assert rows.age.tolist() == ["20", "", ""] and rows.notes.tolist() == ["a", "", ""]
+
+
+def test_the_delimiter_is_the_one_between_known_columns(write):
+    rows = read_manifest(write('path,label,patient_id,"view; sex; age; origin; x"\nx.png,covid,1,PA\n')).rows
+    assert rows.path[0] == "x.png"
+    rows = read_manifest(write('"sep=;"\npath;label;patient_id\nx.png;covid;1\n')).rows
+    assert rows.path[0] == "x.png"
+
+
+def test_a_doubled_column_of_no_use_is_read_once(write):
+    rows = read_manifest(write("path,label,patient_id,notes,notes\nx.png,covid,1,a,b\n")).rows
+    assert rows.notes[0] == "a"
+
+
+def test_merged_ids_are_those_of_the_chosen_rows(write):
+    manifest = read_manifest(write(HEADER + "a,1.png,covid,p1\nb,2.png,covid,Q1\nb,3.png,covid,q1\n"))
+    assert manifest.of_dataset("a", "--dataset").merged_patients == ()
+    assert manifest.of_dataset("b", "--dataset").merged_patients == (("Q1", "q1"),)
+
+
+def test_many_spellings_take_no_time(write):
+    ids = [form for number in range(20_000) for form in (f"{number:09}", str(number))]
+    ids, merged = unify_patient_ids(pd.Series(ids))
+    assert ids.nunique() == len(merged) == 20_000
+
+
+def test_typed_tables_are_read_as_text(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "manifest.parquet"
+    table = {"path": ["a.png", "b.png"], "label": ["x", None], "patient_id": [123456789012.0, 3.0], "age": [41.5, None]}
+    parquet.write_table(pa.table(table | {"boxes": [[1, 2], []], "thumbnail": [b"\xff\xd8", b""]}), path)
+    rows = read_manifest(path).rows
+    assert rows.patient_id.tolist() == ["123456789012", "3"] and rows.age.tolist() == ["41.5", ""]
+    assert rows.label.tolist() == ["x", ""] and "boxes" not in rows
+    parquet.write_table(pa.table(table | {"label": [[1], [2]]}), path)
+    with pytest.raises(DataError, match="column 'label' is no text"):
+        read_manifest(path)
+
+
 def test_known_columns_keep_their_names_beside_others_like_them(write):
     rows = read_manifest(write("path,Label,label,patient_id,My Column\nx.png,A,b,1,c\n")).rows
     assert rows.label[0] == "b" and rows.Label[0] == "A" and rows["My Column"][0] == "c"
@@ -106,7 +154,8 @@ def test_known_columns_keep_their_names_beside_others_like_them(write):
     ("ids", "patients"),
     [
         (["3", "3.0", "3.00", "03", "003", " 3 "], 1),
-        (["p1", "P1", "p1 ", "\u00a0p1", "Ｐ1"], 1),
+        (["p1", "P1", "p1 ", "\u00a0p1", "Ｐ1", "p1\u200b", "\ufeffp1"], 1),
+        (["7e12", "12345678.0", "12345678"], 2),
         (["Person  7", "person 7"], 1),
         (["3", "30", "3.5", "3-0", "p3"], 5),
         (["p1", "p01", "p1-2", "p12"], 4),
@@ -135,6 +184,9 @@ def test_cells_are_written_in_one_way(write):
     header = "path,label,patient_id,sex,view,age,sha256,lung_mask\n"
     rows = read_manifest(write(header + "x.png,none,1,female,pa,nan,ABC,NaN\ny.png,b,2,M,AP Supine,41,,m\\y.png\n")).rows
     assert rows.loc[0, ["label", "sex", "view", "age", "sha256", "lung_mask"]].tolist() == ["none", "F", "PA", "", "abc", ""]
+    rows = read_manifest(write("path,label,patient_id,dataset,source\nx.png,NA,1,NA,n/a\n")).rows
+    assert rows.loc[0, ["label", "dataset", "source"]].tolist() == ["", "", ""]
+    rows = read_manifest(write(header + "x.png,none,1,female,pa,nan,ABC,NaN\ny.png,b,2,M,AP Supine,41,,m\\y.png\n")).rows
     assert rows.loc[1, ["sex", "view", "lung_mask"]].tolist() == ["M", "AP Supine", "m/y.png"]
 
 
@@ -155,6 +207,9 @@ def test_a_file_of_other_capitals_is_named(write, tmp_path):
     manifest = read_manifest(write(HEADER + "a,images/x.png,covid,1\n"))
     assert manifest.in_other_case("images/x.png").as_posix() == "Images/X.PNG"
     assert manifest.in_other_case("images/y.png") is None
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "z.png").symlink_to("nowhere")
+    assert manifest.in_other_case("images/z.png") is None
 
 
 def test_what_is_no_csv_is_damaged_data(write, tmp_path):

@@ -158,12 +158,13 @@ MANIFESTS = {
     "empty cells beyond the header": HEADER + "a,x.png,covid,1,,,,,,,,,\n",
     "too many cells": HEADER + "a,x.png,covid,1,,,,,,,,,z\n",
     "too few cells": HEADER + "a,x.png\n",
+    "a short last row": HEADER + "a,x.png,covid,1",
     "columns twice": "path,label,patient_id,path,label\na,b,c,d,e\n",
     "wide": ",".join(f"c{i}" for i in range(20_000)) + "\n",
     "no path": HEADER + "a,,covid,1,,,,\n",
 }
 REFUSED = {"no columns", "missing column", "an open quote", "the same path twice", "up and out", "absolute", "another drive"}
-REFUSED |= {"too many cells", "too few cells", "columns twice", "a mask outside", "wide", "NUL", "no path"}
+REFUSED |= {"too many cells", "too few cells", "a short last row", "columns twice", "a mask outside", "wide", "NUL", "no path"}
 REFUSED |= {"a cell of a million characters", "a label of a million characters"}
 
 

@@ -73,7 +73,7 @@ def test_what_is_refused_here_is_refused_there(session, manifest, change, words)
             audit()
 
 
-@pytest.mark.parametrize(("encoding", "delimiter"), [("utf-8-sig", ";"), ("utf-16", "\t")])
+@pytest.mark.parametrize(("encoding", "delimiter"), [("utf-16-le", ";"), ("utf-16", "\t")])
 def test_every_program_s_csv_has_the_same_audit(session, tmp_path, encoding, delimiter):
     ids = ["3", "3.0", "03", "p1", "P1", "p1 ", "", "nan", "p2", "p3", "P2", "7"]
     lines = ["Path,LABEL,Patient ID,Sex, dataset,"]
@@ -86,12 +86,47 @@ def test_every_program_s_csv_has_the_same_audit(session, tmp_path, encoding, del
     assert audit_facts(SparkFacts.of_manifest(session, path, "é")) == here
 
 
-def test_a_torn_csv_is_damaged_data(session, tmp_path):
-    path = tmp_path / "manifest.csv"
-    path.write_text("path,label,patient_id\na.png,a,1\nb.png,b\n")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"path,label,patient_id\na.png,a,1\nb.png,b\n",
+        b'path,label,patient_id,notes\na.png,a,1,"x\nb.png,b,2,\n',
+        b"path,label,patient_id\n"
+        + b"".join(b"%d.png,a,%d\n" % (row, row) for row in range(3000))
+        + "x.png,b,Müller\n".encode("latin-1"),
+        b'path,label,patient_id,notes\na.png,a,1,"x \\" y"\n',
+    ],
+    ids=["short row", "open quote", "late byte", "backslash"],
+)
+def test_a_damaged_csv_is_refused_as_here(session, tmp_path, content):
+    path, said = tmp_path / "manifest.csv", set()
+    path.write_bytes(content)
     for read in (read_manifest, lambda path: audit_facts(SparkFacts.of_manifest(session, path, None))):
-        with pytest.raises(DataError):
+        with pytest.raises(DataError) as caught:
             read(path)
+        said.add(str(caught.value))
+    assert len(said) == 1
+
+
+def test_typed_columns_and_columns_of_no_use_have_the_same_audit(session, tmp_path):
+    ids = [123456789012.0, 3.0, 3.5, np.nan, 1e5, 7.0] * 4
+    rows = pd.DataFrame({"path": [f"{row}.png" for row in range(24)], "label": list("ab") * 12, "patient_id": ids})
+    rows = rows.assign(age=[40.0, np.nan] * 12, Label="x", Notes="1", notes="2", boxes=[[1]] * 24)
+    rows.to_parquet(tmp_path / "manifest.parquet")
+    here = audit_manifest(read_manifest(tmp_path / "manifest.parquet"))
+    assert here["patients"]["total"] == 9
+    assert audit_facts(SparkFacts.of_manifest(session, tmp_path / "manifest.parquet", None)) == here
+    lines = [
+        "path,label,patient_id,Label,Notes,notes,age",
+        "a.png,a,1,x,1,2",
+        "b.png,b,2,x,1,2,30,",
+        " , ",
+        "c.png,a,3",
+        "d.png,b,4",
+    ]
+    (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
+    here = audit_manifest(read_manifest(tmp_path / "manifest.csv"))
+    assert audit_facts(SparkFacts.of_manifest(session, tmp_path / "manifest.csv", None)) == here
 
 
 def test_what_is_no_parquet_is_damaged_data(session, tmp_path):
