@@ -1,5 +1,5 @@
 # make demo: the main job on the synthetic cohort.  make test: the tests.  make venv: the environment with every extra.
-# make release: the package with its SBOM and licences, in dist/.
+# make release: the package with its SBOM and licenses, in dist/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -37,7 +37,7 @@ $(VENV)/.all: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]'
 	touch $@
 
-# The package, what it stands on (SBOM, licences), and known holes in that where an advisory service can be reached.
+# The package, what it stands on (SBOM, licenses), and known holes in that where an advisory service can be reached.
 release: $(VENV)/.all $(TOOLS)/.ready
 	$(TOOLS)/bin/python -m build --outdir dist .
 	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --short-PURLs --output-format JSON --output-file dist/sbom.json

@@ -61,12 +61,12 @@ def _contents(cohort: Cohort, cache_dir: Path, counted: Callable[[pd.DataFrame],
 
 
 def audit_manifest(manifest: Manifest) -> dict[str, Any]:
-    """The same of a manifest's labelled rows, without any image: no split, no near copies, no pixels.
+    """The same of a manifest's labeled rows, without any image: no split, no near copies, no pixels.
 
     Raises UsageError: fewer than two labels.
     """
-    labelled = manifest.rows[manifest.rows.label != ""]
-    return audit_facts(PandasMetadata(metadata_table(labelled, labelled.label.tolist(), "all")))
+    labeled = manifest.rows[manifest.rows.label != ""]
+    return audit_facts(PandasMetadata(metadata_table(labeled, labeled.label.tolist(), "all")))
 
 
 def audit_facts(facts: MetadataCounts) -> dict[str, Any]:
@@ -95,12 +95,12 @@ def _confounding(facts: MetadataCounts) -> dict[str, Any]:
     }
 
 
-def normalizer_facts(kind: str, normaliser: nn.Module, pixels: np.ndarray, train: np.ndarray) -> dict[str, Any]:
+def normalizer_facts(kind: str, normalizer: nn.Module, pixels: np.ndarray, train: np.ndarray) -> dict[str, Any]:
     """Under `normalizer`: kind, as `data.normalise` says, and where it goes by the mean gray of the training images, `mean`,
     which it has, and `training_mean`, which they have, both in 0..1. pixels: (n, ...) uint8; train: (n,) bool."""
     if kind not in ("training", "zca"):
         return {"normalizer": {"kind": kind}}
-    own = float(getattr(normaliser, "scale", normaliser).mean.mean())
+    own = float(getattr(normalizer, "scale", normalizer).mean.mean())
     theirs = float(np.mean([pixels[row].mean(dtype=np.float64) for row in np.flatnonzero(train)]) / 255)
     return {"normalizer": {"kind": kind, "mean": own, "training_mean": theirs}}
 

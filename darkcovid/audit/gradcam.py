@@ -37,7 +37,7 @@ class GradCamResult:
 
 def gradcam_lung_overlap(
     network: nn.Module,
-    normaliser: nn.Module,
+    normalizer: nn.Module,
     pixels: np.ndarray,
     probabilities: np.ndarray,
     lungs: LungRegions,
@@ -50,8 +50,8 @@ def gradcam_lung_overlap(
     """
     rows = evenly_spaced(np.flatnonzero(cohort.valid), MAX_OCCLUSION_IMAGES)
     predicted = probabilities[rows].argmax(1)
-    maps = grad_cam(network, normaliser, pixels[rows], predicted, compute)
-    fresh = grad_cam(reinitialized(network), normaliser, pixels[rows], predicted, compute)
+    maps = grad_cam(network, normalizer, pixels[rows], predicted, compute)
+    fresh = grad_cam(reinitialized(network), normalizer, pixels[rows], predicted, compute)
     areas = lungs.areas[rows] if lungs.areas.ndim == 3 else lungs.areas[rows][:, 0]
     shares = {
         name: _fraction_inside_lungs(found, areas, lungs.trusted[rows]) for name, found in (("trained", maps), ("fresh", fresh))
@@ -78,7 +78,7 @@ def gradcam_lung_overlap(
     return GradCamResult(rows, maps, table, summary)
 
 
-def grad_cam(network: nn.Module, normaliser: nn.Module, pixels: np.ndarray, targets: np.ndarray, compute: Device) -> np.ndarray:
+def grad_cam(network: nn.Module, normalizer: nn.Module, pixels: np.ndarray, targets: np.ndarray, compute: Device) -> np.ndarray:
     """(m, h, w) float32: what speaks for each picture's target class at the last convolution of many channels, enlarged to
     the picture. targets: (m,) int; of a network with one logit, class 1 is its opposite."""
     network.eval().to(compute.device)
@@ -87,7 +87,7 @@ def grad_cam(network: nn.Module, normaliser: nn.Module, pixels: np.ndarray, targ
     for start in range(0, len(pixels), BATCH):
         block = add_channel_dim(torch.from_numpy(np.array(pixels[start : start + BATCH]))).to(compute.device)
         wanted = torch.from_numpy(targets[start : start + BATCH]).to(compute.device)
-        inputs = normaliser(block.float() / 255).requires_grad_()
+        inputs = normalizer(block.float() / 255).requires_grad_()
         maps.append(_gradcam_batch(explainer, inputs, wanted, size))
     return np.concatenate(maps)
 

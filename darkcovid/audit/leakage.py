@@ -23,7 +23,7 @@ class DuplicatePair:
     first: str
     other: str
     across: bool
-    relabelled: bool
+    relabeled: bool
 
     @property
     def paths(self) -> tuple[str, str]:
@@ -33,7 +33,7 @@ class DuplicatePair:
 @dataclass(frozen=True)
 class LeakageReport:
     """What was found in a cohort. patients: total, repeated (several images), on_both_sides, with_several_labels; exact,
-    near: pairs of images that are the same picture; exact_across, near_across: those on two sides; relabelled: those whose
+    near: pairs of images that are the same picture; exact_across, near_across: those on two sides; relabeled: those whose
     labels differ; unknown_patients: images without one; looked_for: which near copies, a sentence, empty where none were."""
 
     patients: dict[str, int]
@@ -41,7 +41,7 @@ class LeakageReport:
     near: list[tuple[str, str]]
     exact_across: list[tuple[str, str]]
     near_across: list[tuple[str, str]]
-    relabelled: list[tuple[str, str]]
+    relabeled: list[tuple[str, str]]
     straddling: list[str]
     unknown_patients: int
     looked_for: str
@@ -66,7 +66,7 @@ class LeakageReport:
                 "near": len(self.near),
                 "exact_across_sides": len(self.exact_across),
                 "near_across_sides": len(self.near_across),
-                "with_other_labels": len(self.relabelled),
+                "with_other_labels": len(self.relabeled),
                 "looked_for": self.looked_for,
                 "pairs": [list(pair) for pair in [*self.exact, *self.near]],
             },
@@ -89,7 +89,7 @@ def find_leaks(facts: MetadataCounts, near: Sequence[DuplicatePair] | None = Non
         near=[pair.paths for pair in near],
         exact_across=[pair.paths for pair in exact if pair.across],
         near_across=[pair.paths for pair in near if pair.across],
-        relabelled=[pair.paths for pair in [*exact, *near] if pair.relabelled],
+        relabeled=[pair.paths for pair in [*exact, *near] if pair.relabeled],
         straddling=list(patients.straddling),
         unknown_patients=patients.unknown,
         looked_for=sentence,

@@ -211,7 +211,7 @@ _TOPICS: list[tuple[str, str, ItemAnswer | None, str]] = [
     ("data", "missing values", _missing, "why they are missing"),
     ("data", "identity of patients", None, "how images were made anonymous, and which ethics board agreed"),
     ("ground truth", "definition of each class", _classes, "what test or reading makes a case positive"),
-    ("ground truth", "annotators", None, "who labelled, with which training, and how often two agreed"),
+    ("ground truth", "annotators", None, "who labeled, with which training, and how often two agreed"),
     ("partitions", "how images were divided", _split, ""),
     ("partitions", "disjoint at the level of", _disjoint, ""),
     ("partitions", "sample size", None, "why so many images are enough"),

@@ -35,7 +35,7 @@ class Device:
         if self.device.type == "cpu":
             tune_malloc()
 
-    def synchronise(self) -> None:
+    def synchronize(self) -> None:
         """Wait until the device has finished, so that a clock read next is honest."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
@@ -83,7 +83,7 @@ def predict_batches(
 ) -> Iterator[torch.Tensor]:
     """The network's float32 outputs on the CPU, a batch at a time, in evaluation mode.
 
-    pixels: (n, h, w) or (n, c, h, w) uint8; `prepare`, such as a normaliser, gets them as (b, c, h, w) in 0..1.
+    pixels: (n, h, w) or (n, c, h, w) uint8; `prepare`, such as a normalizer, gets them as (b, c, h, w) in 0..1.
     """
     compute.prepare()
     network.eval().to(compute.device, memory_format=torch.channels_last)

@@ -77,5 +77,5 @@ def random_text(text: int, size: int) -> torch.Tensor:
 
 def _chosen(count: int, probability: float) -> list[int]:
     if not probability:
-        return []  # and no number is drawn, so that presets without artefacts give what they gave before
+        return []  # and no number is drawn, so that presets without artifacts give what they gave before
     return torch.nonzero(torch.rand(count) < probability).flatten().tolist()

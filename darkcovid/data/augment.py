@@ -19,7 +19,7 @@ CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
 
 class Augment(ItemTransform):
     """Training batches only. (b, 1, h, w) float in 0..1 is moved, lit and erased; a (b, h, w) mask moves along with it,
-    by nearest neighbour; other targets pass through."""
+    by nearest neighbor; other targets pass through."""
 
     order, split_idx = 20, 0
 
@@ -68,8 +68,8 @@ def sample_homographies(count: int, size: tuple[int, int], wanted: Augmentation)
     signs = [1 - 2 * (torch.rand(count) < share).float() for share in (wanted.flip, wanted.flip_vertical)]
     degrees = _with_probability(_uniform(count, -wanted.rotate, wanted.rotate), wanted.p_affine, 0.0)
     zoom = _with_probability(_uniform(count, *wanted.zoom), wanted.p_affine, 1.0)
-    centre = _uniform((count, 2), -1, 1)
-    matrix = rotation_matrix(degrees, size) @ zoom_matrix(zoom, centre)
+    center = _uniform((count, 2), -1, 1)
+    matrix = rotation_matrix(degrees, size) @ zoom_matrix(zoom, center)
     if wanted.shift or wanted.shear or wanted.span != (1.0, 1.0):
         matrix = matrix @ _shift_shear_span(count, size, wanted)
     if wanted.warp_by == "side":
@@ -107,11 +107,11 @@ def rotation_matrix(degrees: torch.Tensor, size: tuple[int, int]) -> torch.Tenso
     return matrix
 
 
-def zoom_matrix(zoom: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
-    """(b,) magnifications about (b, 2) centres in -1..1 to (b, 3, 3)."""
+def zoom_matrix(zoom: torch.Tensor, center: torch.Tensor) -> torch.Tensor:
+    """(b,) magnifications about (b, 2) centers in -1..1 to (b, 3, 3)."""
     matrix = torch.eye(3).repeat(len(zoom), 1, 1)
     matrix[:, 0, 0] = matrix[:, 1, 1] = 1 / zoom
-    matrix[:, :2, 2] = (1 - 1 / zoom).unsqueeze(1) * centre
+    matrix[:, :2, 2] = (1 - 1 / zoom).unsqueeze(1) * center
     return matrix
 
 

@@ -144,7 +144,7 @@ def select_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series, dict[
         if not (labels[chosen] == name).any():
             present = ", ".join(sorted(set(manifest.rows[data.label_column]) - {""})) or "none"
             filtered = f" where {dict(data.where)}" if data.where else ""
-            raise UsageError(f"data.classes: no image is labelled {name!r}{filtered}; labels in the manifest: {present}")
+            raise UsageError(f"data.classes: no image is labeled {name!r}{filtered}; labels in the manifest: {present}")
     manifest, labels = manifest.select(chosen), labels[chosen].reset_index(drop=True)
     if data.per_class is not None:
         drawn = n_per_class_split(image_ids(manifest.rows), labels.tolist(), data.per_class, data.split.seed)

@@ -13,7 +13,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
     rows = manifest.rows
     known = rows[rows.patient_id != ""]
     by_patient = known.groupby("patient_id")
-    labelled = known[known.label != ""].groupby("patient_id").label.nunique()
+    labeled = known[known.label != ""].groupby("patient_id").label.nunique()
     return {
         "images": len(rows),
         "present": sum(manifest.locate(path) is not None for path in rows.path),
@@ -27,7 +27,7 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "patients": {
             "known": int(by_patient.ngroups),
             "with_several_images": int((by_patient.size() > 1).sum()),
-            "with_several_labels": int((labelled > 1).sum()),
+            "with_several_labels": int((labeled > 1).sum()),
             "images_without_patient": int((rows.patient_id == "").sum()),
             "merged_ids": [list(spellings) for spellings in manifest.merged_patients],
         },

@@ -26,15 +26,15 @@ RELEASE_EVERY = 64  # batches whose pages stay in memory
 
 
 class NormalizeBatch(DisplayedTransform):
-    """The normaliser as a batch transform; runs last, on the device."""
+    """The normalizer as a batch transform; runs last, on the device."""
 
     order = 99
 
-    def __init__(self, normaliser: nn.Module, device: torch.device):
-        self.normaliser = normaliser.to(device)
+    def __init__(self, normalizer: nn.Module, device: torch.device):
+        self.normalizer = normalizer.to(device)
 
     def encodes(self, x: TensorImage):
-        return TensorImage(self.normaliser(torch.Tensor(x)))
+        return TensorImage(self.normalizer(torch.Tensor(x)))
 
 
 class ArrayLoader(TfmdDL):
@@ -88,7 +88,7 @@ def array_loaders(
     pixels: np.ndarray,
     *,
     targets: np.ndarray | None = None,
-    normaliser: nn.Module,
+    normalizer: nn.Module,
     augmentation: Augmentation | None,
     batch_size: int,
     device: torch.device,
@@ -97,11 +97,11 @@ def array_loaders(
     """fastai `DataLoaders` of a cohort's training and validation sides.
 
     pixels: (n, h, w) or (n, c, h, w) uint8, rows as in `cohort`; targets: classes of the cohort unless masks (n, h, w) are given.
-    Batches are (b, c, h, w) float32, normalised, and (b,) int64 or (b, h, w) int64. The last incomplete training batch is
+    Batches are (b, c, h, w) float32, normalized, and (b,) int64 or (b, h, w) int64. The last incomplete training batch is
     dropped when there is a whole one. oversample: images of rarer classes come several times an epoch.
     """
     augmenting = [] if augmentation is None else [Augment(augmentation)]
-    transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normaliser, device)]
+    transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normalizer, device)]
     return _loaders(cohort, pixels, targets, transforms, batch_size, device, oversample)
 
 

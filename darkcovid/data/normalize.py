@@ -1,4 +1,4 @@
-"""What a network is fed: grayscale pixels in 0..1 become standardised ones, by figures that only the training side gave."""
+"""What a network is fed: grayscale pixels in 0..1 become standardized ones, by figures that only the training side gave."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ class ZCAWhitening(nn.Module):
 def fit_normalizer(
     kind: str, pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int, grayscale: bool
 ) -> nn.Module:
-    """The normaliser of a recipe's `data.normalise`, fitted to the training `rows` of (n, h, w) uint8 `pixels`.
+    """The normalizer of a recipe's `data.normalise`, fitted to the training `rows` of (n, h, w) uint8 `pixels`.
 
     augmentation, batch_size: for `augmented_batch`, one batch of which is drawn; grayscale: ImageNet's figures become one.
     """
@@ -93,26 +93,26 @@ def training_scale(pixels: np.ndarray, rows: np.ndarray, at_once: int = 256) -> 
     return Normalize(mean, max(std, MIN_STD))
 
 
-def normalizer_config(normaliser: nn.Module) -> dict[str, Any]:
-    """What can be said of a normaliser in JSON: its kind, and mean and std where they are fixed."""
-    scale = getattr(normaliser, "scale", normaliser)
+def normalizer_config(normalizer: nn.Module) -> dict[str, Any]:
+    """What can be said of a normalizer in JSON: its kind, and mean and std where they are fixed."""
+    scale = getattr(normalizer, "scale", normalizer)
     figures = {name: getattr(scale, name).flatten().tolist() for name in ("mean", "std")} if isinstance(scale, Normalize) else {}
-    return {"kind": normaliser.kind, **figures}
+    return {"kind": normalizer.kind, **figures}
 
 
 def load_normalizer(kind: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """The normaliser of this `kind`, as `normalizer_config` names it, from its state dict. Raises KeyError, or RuntimeError for
+    """The normalizer of this `kind`, as `normalizer_config` names it, from its state dict. Raises KeyError, or RuntimeError for
     tensors of another kind's."""
     if kind == PerImageStandardize.kind:
         return PerImageStandardize()
     if kind == ZCAWhitening.kind:
-        normaliser: nn.Module = ZCAWhitening(
+        normalizer: nn.Module = ZCAWhitening(
             Normalize(), *(torch.zeros_like(tensors[name]) for name in ("mean", "directions", "gains"))
         )
     else:
-        normaliser = Normalize(tuple(tensors["mean"].flatten().tolist()), tuple(tensors["std"].flatten().tolist()))
-    normaliser.load_state_dict(tensors)
-    return normaliser
+        normalizer = Normalize(tuple(tensors["mean"].flatten().tolist()), tuple(tensors["std"].flatten().tolist()))
+    normalizer.load_state_dict(tensors)
+    return normalizer
 
 
 def _from_augmented_batch(pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int) -> Normalize:

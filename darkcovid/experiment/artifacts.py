@@ -52,9 +52,9 @@ def prediction_table(cohort: Cohort, probabilities: np.ndarray) -> pd.DataFrame:
 
 
 def save_weights(
-    network: nn.Module, recipe: Recipe, cohort: Cohort, pixels: np.ndarray, normaliser: nn.Module, path: Path
+    network: nn.Module, recipe: Recipe, cohort: Cohort, pixels: np.ndarray, normalizer: nn.Module, path: Path
 ) -> None:
-    """A classifier's float32 weights, and its normaliser's under `normaliser.`, with what is needed to rebuild and feed it,
+    """A classifier's float32 weights, and its normalizer's under `normaliser.`, with what is needed to rebuild and feed it,
     and what is usual among its training images, in the file's metadata."""
     about = {
         "model": recipe.model.model_dump(mode="json"),
@@ -62,10 +62,10 @@ def save_weights(
         "image_size": pixels.shape[-2:],
         "usual": statistic_ranges(pixels, evenly_spaced(np.flatnonzero(cohort.train), MAX_STATISTICS_IMAGES)),
         "normalise": recipe.data.normalise,
-        "normaliser": normalizer_config(normaliser),
+        "normaliser": normalizer_config(normalizer),
     }
     tensors = dict(network.state_dict())
-    tensors |= {f"normaliser.{key}": value for key, value in normaliser.state_dict().items()}
+    tensors |= {f"normaliser.{key}": value for key, value in normalizer.state_dict().items()}
     write_safetensors(path, tensors, about)
 
 

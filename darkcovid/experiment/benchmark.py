@@ -101,7 +101,7 @@ def bench(recipe: Recipe, cache_dir: Path, repeats: int, say: Callable[[str], No
     """Medians of `repeats` interleaved epochs after one uncounted warm-up each, and the ratios to stock fastai.
 
     An epoch is training and validation; images a second are its training images over its whole time. `stages`: seconds of
-    one further epoch spent on data, forward, backward, optimiser, validation and other.
+    one further epoch spent on data, forward, backward, optimizer, validation and other.
     """
     whole, crop = select_benchmark_arms(recipe)
     contenders: dict[str, BenchmarkProcess] = {}
@@ -183,11 +183,11 @@ def _sync_callbacks(pipe: Connection, device: str) -> list:
         def before_epoch(self):
             self.wanted = pipe.recv()
             stopwatch.restart(running=self.wanted == STAGES)
-            compute.synchronise()
+            compute.synchronize()
             self.began = time.perf_counter()
 
         def after_epoch(self):
-            compute.synchronise()
+            compute.synchronize()
             seconds = time.perf_counter() - self.began
             if self.wanted == STAGES:
                 peak = torch.cuda.max_memory_allocated() if compute.device.type == "cuda" else 0

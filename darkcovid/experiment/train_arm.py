@@ -80,12 +80,12 @@ def fit_one_classifier(job: FitJob, inputs: ArmInputs, cohort: Cohort, progress:
         return
     predictions = pd.concat([prediction_table(cohort, result.probabilities), *_predict_external(job, inputs, result.judge)])
     metrics = evaluate(predictions, list(cohort.classes)) | averaged_views(cohort, result.averaged)
-    metrics |= normalizer_facts(recipe.data.normalise, result.normaliser, inputs.pixels, cohort.train)
+    metrics |= normalizer_facts(recipe.data.normalise, result.normalizer, inputs.pixels, cohort.train)
     metrics |= {"untrusted_lungs": sum(reason is not None for reason in reasons)}
     for one in inputs.external:
         metrics["external"][one.of.name] |= one.about
     network = result.fitted.learner.model
-    save_weights(network, recipe, cohort, inputs.pixels, result.normaliser, folder / "weights.safetensors")
+    save_weights(network, recipe, cohort, inputs.pixels, result.normalizer, folder / "weights.safetensors")
     write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
     plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
     preparing = {"prepare_seconds": inputs.prepare_seconds, "segment_seconds": inputs.segment_seconds}
@@ -105,7 +105,7 @@ def _run_post_fit_audit(
         return {}, {}
     started, network = perf_counter(), result.fitted.learner.model
     shortcuts = occlusion_audit(result.judge, inputs.pixels, inputs.areas, cohort)
-    found = gradcam_lung_overlap(network, result.normaliser, inputs.pixels, result.probabilities, inputs.areas, cohort, compute)
+    found = gradcam_lung_overlap(network, result.normalizer, inputs.pixels, result.probabilities, inputs.areas, cohort, compute)
     write_text(folder / "attention.csv", found.table.to_csv(index=False, float_format="%.6f"))
     save_png(gradcam_gallery(found, inputs.pixels, cohort.classes), folder / "plots" / "gradcam.png")
     return {"shortcuts": shortcuts, "attention": found.summary}, {"audit_seconds": perf_counter() - started}
@@ -138,7 +138,7 @@ def fit_one_segmenter(job: FitJob, cohort: Cohort, cache_dir: Path, progress: Pr
         )
     if watch:
         _write_profile(job, watch, {})
-    save_segmenter(result.fitted.learner.model, result.normaliser, folder / "weights.safetensors")
+    save_segmenter(result.fitted.learner.model, result.normalizer, folder / "weights.safetensors")
     scores = score_lungs(result.predicted, result.reasons, result.truth, (recipe.lungs or Lungs()).margin)
     table = score_table(cohort.take(np.flatnonzero(cohort.valid)), scores)
     write_text(folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))

@@ -1,4 +1,4 @@
-"""A fitted model as one file for other programs: normalisation, network and calibration in one graph, and its lung U-Net.
+"""A fitted model as one file for other programs: normalization, network and calibration in one graph, and its lung U-Net.
 
 ONNX by torch's exporter, checked through onnxruntime; or torch's own ExportedProgram (`.pt2`), loaded with `torch.export.load`.
 """
@@ -35,10 +35,10 @@ class Classifier(nn.Module):
 
     def __init__(self, model: FittedModel):
         super().__init__()
-        self.normaliser, self.network, self.temperature = model.normaliser, model.network, model.temperature
+        self.normalizer, self.network, self.temperature = model.normalizer, model.network, model.temperature
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return class_probabilities(self.network(self.normaliser(pixels)), self.temperature)
+        return class_probabilities(self.network(self.normalizer(pixels)), self.temperature)
 
 
 class LungNetwork(nn.Module):
@@ -47,10 +47,10 @@ class LungNetwork(nn.Module):
 
     def __init__(self, segmenter: Segmenter):
         super().__init__()
-        self.normaliser, self.network = segmenter.normaliser, segmenter.network
+        self.normalizer, self.network = segmenter.normalizer, segmenter.network
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        scaled = self.normaliser(pixels)
+        scaled = self.normalizer(pixels)
         return self.network(scaled), self.network(scaled.flip(-1)).flip(-1)
 
 

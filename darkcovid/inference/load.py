@@ -15,7 +15,7 @@ from darkcovid.models.weights import load_state_dict_strict
 from darkcovid.recipe import AUDIT, Recipe, load_recipe
 from darkcovid.training.classifier import build_model
 
-NORMALISER = "normaliser."
+NORMALIZER = "normaliser."
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class FittedModel:
     classes: tuple[str, ...]
     size: Size
     network: nn.Module
-    normaliser: nn.Module
+    normalizer: nn.Module
     temperature: float
     usual: dict[str, tuple[float, float]]
     metrics: dict[str, Any]
@@ -83,14 +83,14 @@ def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
         fresh = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
         network = build_model(fresh, len(classes), size)
         load_state_dict_strict(
-            network, {name: value for name, value in tensors.items() if not name.startswith(NORMALISER)}, str(path)
+            network, {name: value for name, value in tensors.items() if not name.startswith(NORMALIZER)}, str(path)
         )
-        own = {name.removeprefix(NORMALISER): value for name, value in tensors.items() if name.startswith(NORMALISER)}
-        normaliser = load_normalizer(about["normaliser"]["kind"], own)
+        own = {name.removeprefix(NORMALIZER): value for name, value in tensors.items() if name.startswith(NORMALIZER)}
+        normalizer = load_normalizer(about["normaliser"]["kind"], own)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: not a fitted classifier's weights ({one_line(error)[:150]}); run its recipe again") from None
     usual = {name: (float(low), float(high)) for name, (low, high) in about.get("usual", {}).items()}
     network.eval().requires_grad_(False)
     return FittedModel(
-        run, folder.relative_to(run).as_posix(), recipe, classes, size, network, normaliser, temperature, usual, metrics
+        run, folder.relative_to(run).as_posix(), recipe, classes, size, network, normalizer, temperature, usual, metrics
     )

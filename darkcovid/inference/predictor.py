@@ -52,7 +52,7 @@ class Predictor:
         model = self.model
         found = self._lungs(images)
         pixels, frame = self._seen(images, found)
-        logits = torch.cat(list(predict_batches(model.network, pixels, model.normaliser.to(self.compute.device), self.compute)))
+        logits = torch.cat(list(predict_batches(model.network, pixels, model.normalizer.to(self.compute.device), self.compute)))
         probabilities = class_probabilities(logits, model.temperature).numpy()
         best = probabilities.argmax(1)
         heats = self._heats(images, pixels, best, frame) if explain else [None] * len(images)
@@ -92,7 +92,7 @@ class Predictor:
     def _heats(
         self, images: Sequence[Image.Image], pixels: np.ndarray, classes: np.ndarray, frame: CropTransform
     ) -> list[np.ndarray]:
-        maps = grad_cam(self.model.network, self.model.normaliser, pixels, classes, self.compute)
+        maps = grad_cam(self.model.network, self.model.normalizer, pixels, classes, self.compute)
         return [frame.over_image(row, maps[row], image.size) for row, image in enumerate(images)]
 
     def _warnings(self, pixels: np.ndarray, found: Sequence[LungMask]) -> list[tuple[str, ...]]:

@@ -69,8 +69,8 @@ def shape_rejection_reason(mask: np.ndarray) -> str | None:
     left = mask[:, :middle].sum() / mask.sum()
     if not 0.15 <= left <= 0.85:
         return "one lung is missing"
-    centre = (columns[0] + columns[-1] + 1) / 2 / width
-    if not 0.25 <= centre <= 0.75:
+    center = (columns[0] + columns[-1] + 1) / 2 / width
+    if not 0.25 <= center <= 0.75:
         return "the lungs are not in the middle of the image"
     if _separated_row_fraction(mask) < MIN_SEPARATED_ROWS:
         return "the lungs are not apart: is it a lateral view?"

@@ -53,8 +53,8 @@ class LungMasks:
 def segment_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> Iterator[LungMask]:
     """The lungs in each of (n, 256, 256) uint8 pixels, in order, from the mean of what the network sees in the picture
     and in its mirror image. How far the two agree tells whether to trust it."""
-    network, normaliser = segmenter.network, segmenter.normaliser
-    views = zip(*(predict_batches(network, seen, normaliser, compute) for seen in (pixels, pixels[:, :, ::-1])), strict=True)
+    network, normalizer = segmenter.network, segmenter.normalizer
+    views = zip(*(predict_batches(network, seen, normalizer, compute) for seen in (pixels, pixels[:, :, ::-1])), strict=True)
     images = iter(pixels)
     for logits, mirrored in views:
         straight, mirrored = logits[:, 0], mirrored[:, 0].flip(-1)

@@ -20,11 +20,11 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.safetensors"
 
 @dataclass(frozen=True)
 class Segmenter:
-    """`network`: (b, 1, 256, 256) pixels, normalised by `normaliser`, to (b, 1, 256, 256) logits. `version`: SHA-256 of the
+    """`network`: (b, 1, 256, 256) pixels, normalized by `normaliser`, to (b, 1, 256, 256) logits. `version`: SHA-256 of the
     weights file."""
 
     network: nn.Module
-    normaliser: Normalize
+    normalizer: Normalize
     version: str
 
 
@@ -51,9 +51,9 @@ def build_unet() -> nn.Module:
         return unet
 
 
-def save_segmenter(network: nn.Module, normaliser: Normalize, path: Path) -> None:
-    """Write weights in half precision (about 4 MB) with the standardisation they were trained on."""
-    scale = {"mean": float(normaliser.mean), "std": float(normaliser.std)}
+def save_segmenter(network: nn.Module, normalizer: Normalize, path: Path) -> None:
+    """Write weights in half precision (about 4 MB) with the standardization they were trained on."""
+    scale = {"mean": float(normalizer.mean), "std": float(normalizer.std)}
     weights = network.state_dict()
     write_safetensors(path, {name: one.half() if one.is_floating_point() else one for name, one in weights.items()}, scale)
 
@@ -68,14 +68,14 @@ def load_segmenter(path: str | Path | None = None) -> Segmenter:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         network = build_unet()
         network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
-        normaliser = Normalize(float(scale["mean"]), float(scale["std"]))
+        normalizer = Normalize(float(scale["mean"]), float(scale["std"]))
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         reason = one_line(error)[:200]
         raise DataError(
             f"lungs.weights: {path}: not a lung U-Net's weights ({reason}); leave it out to use the shipped one"
         ) from None
     network.eval().requires_grad_(False)
-    return Segmenter(network, normaliser, version)
+    return Segmenter(network, normalizer, version)
 
 
 def dice_bce_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ class BatchNormNoScale(nn.BatchNorm2d):
         self.offset = nn.Parameter(torch.zeros(channels))
 
     def _check_input_dim(self, x: torch.Tensor) -> None:
-        """Dense layers are normalised like maps of one pixel."""
+        """Dense layers are normalized like maps of one pixel."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(x) + self.offset.view(-1, *[1] * (x.dim() - 2))

@@ -97,7 +97,7 @@ def final_feature_size(side: int) -> int:
 
 
 class DarkCovidNet(nn.Sequential):
-    """(b, 1 to 3, h, w) standardised pixels to (b, classes) logits.
+    """(b, 1 to 3, h, w) standardized pixels to (b, classes) logits.
 
     head `faithful` flattens the last map into a Linear layer whose width follows from `size`; `gap` averages the
     map first and so accepts any size.

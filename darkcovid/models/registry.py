@@ -18,7 +18,7 @@ TIMM = "timm/"
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """`build(model, outputs, size)` gives the network for (b, 1 to 3, *size) normalised pixels and (b, outputs) logits,
+    """`build(model, outputs, size)` gives the network for (b, 1 to 3, *size) normalized pixels and (b, outputs) logits,
     with fresh weights; `heads`: the endings it knows, the first by default. `published`, where given, builds it for three
     channels as its authors wrote it: the same function, not sped up. `pretrained`: it knows ImageNet weights."""
 

@@ -25,7 +25,7 @@ DEFAULT_HEAD = "concat-pool"
 
 
 class TransferClassifier(nn.Module):
-    """`body` then `head`: (b, 1 to 3, h, w) normalised pixels to (b, outputs) logits."""
+    """`body` then `head`: (b, 1 to 3, h, w) normalized pixels to (b, outputs) logits."""
 
     def __init__(self, body: "Backbone", head: nn.Module, imagenet: Callable[[], dict[str, torch.Tensor]]):
         super().__init__()

@@ -18,7 +18,7 @@ class Augmentation(StrictModel):
     own, all four or none, before the image is turned and zoomed (fastai v1, `symmetric_warp`). light: greatest share of
     brightness and contrast, with `p_light`; channel_shift: gray levels of 255 added, at most. padding: what is seen beyond
     the picture. erase: probability that up to three patches become noise; white_lungs (where there are masks), shade,
-    text: probabilities of these artefacts. trivial: one random operation an image instead (Müller and Hutter 2021)."""
+    text: probabilities of these artifacts. trivial: one random operation an image instead (Müller and Hutter 2021)."""
 
     flip: Share = 0.0
     flip_vertical: Share = 0.0

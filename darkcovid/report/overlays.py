@@ -17,13 +17,13 @@ CAPTION = 36
 
 
 def lung_overlay(image: Image.Image, outlines: Iterable[tuple[np.ndarray, str]], crop: FractionBox | None) -> Image.Image:
-    """image: mode L, any size; outlines: (mask, colour), each mask (h, w) bool over the whole image; crop: (top, left,
+    """image: mode L, any size; outlines: (mask, color), each mask (h, w) bool over the whole image; crop: (top, left,
     bottom, right) as shares of the image's sides, or None. Returns an RGB image whose long side is 512 px."""
     scale = LONG_SIDE / max(image.size)
     size = tuple(max(1, round(side * scale)) for side in image.size)
     picture = np.asarray(image.resize(size, Image.Resampling.BILINEAR).convert("RGB")).copy()
-    for mask, colour in outlines:
-        picture[mask_outline(mask, size)] = Image.new("RGB", (1, 1), colour).getpixel((0, 0))
+    for mask, color in outlines:
+        picture[mask_outline(mask, size)] = Image.new("RGB", (1, 1), color).getpixel((0, 0))
     drawn = Image.fromarray(picture)
     if crop is not None:
         top, left, bottom, right = crop

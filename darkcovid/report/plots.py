@@ -18,7 +18,7 @@ from darkcovid.evaluation.evaluate import headline
 from darkcovid.training.callbacks import History
 
 TRAIN, VALID = "#4477AA", "#EE6677"
-CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for colour blindness
+CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for color blindness
 SCRIPTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Thai", "WenQuanYi Zen Hei"),
     *("Droid Sans Fallback", "Arial Unicode MS", "Microsoft YaHei", "PingFang SC", "FreeSans"),

@@ -38,7 +38,7 @@ class SparkFacts:
 
     @classmethod
     def of_manifest(cls, session: "SparkSession", path: Path, dataset: str | None) -> "SparkFacts":
-        """Those of a manifest's labelled rows, read by Spark itself. Raises as `read_manifest` does."""
+        """Those of a manifest's labeled rows, read by Spark itself. Raises as `read_manifest` does."""
         rows = manifest_table(session, path)
         if dataset is not None:
             rows = rows.where(rows.dataset == dataset)
@@ -54,11 +54,11 @@ class SparkFacts:
         )
         by_patient = by_patient.cache()
         several = f.sum((f.col("images") > 1).cast("long")), f.sum((f.col("labels") > 1).cast("long"))
-        total, repeated, relabelled = by_patient.agg(f.count("*"), *several).first()
+        total, repeated, relabeled = by_patient.agg(f.count("*"), *several).first()
         straddling = [row.patient for row in by_patient.where("sides > 1").select("patient").collect()]
         unknown = self.table.where("not known").count()
         by_patient.unpersist()
-        return PatientCounts(total, repeated or 0, tuple(sorted(straddling)), relabelled or 0, unknown)
+        return PatientCounts(total, repeated or 0, tuple(sorted(straddling)), relabeled or 0, unknown)
 
     def copies(self) -> pd.DataFrame:
         known = self.table.where("sha256 != ''").select("sha256", "path", "label", "side")

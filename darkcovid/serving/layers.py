@@ -29,9 +29,9 @@ def explanation_layers(image: Image.Image, prediction: Prediction) -> dict[str, 
     }
 
 
-def _layer(strength: np.ndarray, colour: str) -> Image.Image:
-    """One colour, as opaque as (h, w) `strength` in 0..1."""
-    layer = Image.new("RGB", strength.shape[::-1], colour)
+def _layer(strength: np.ndarray, color: str) -> Image.Image:
+    """One color, as opaque as (h, w) `strength` in 0..1."""
+    layer = Image.new("RGB", strength.shape[::-1], color)
     layer.putalpha(Image.fromarray((strength * 255).round().astype(np.uint8)))
     return layer
 

@@ -152,7 +152,7 @@ def _array(value: Any, where: str) -> np.ndarray:
         raise HTTPError(400, f"{where}: a value is not a finite number")
     if array.min() < 0 or array.max() > 255:
         raise HTTPError(
-            400, f"{where}: values reach from {array.min():g} to {array.max():g}; send pixels, 0..255 or 0..1, not standardised"
+            400, f"{where}: values reach from {array.min():g} to {array.max():g}; send pixels, 0..255 or 0..1, not standardized"
         )
     array = array.astype(np.float32)
     return array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array

@@ -144,7 +144,7 @@ class MetricsRecorder(PlainErrorsCallback):
 
     def _end_side(self) -> float:
         self._add_up()
-        self.compute.synchronise()
+        self.compute.synchronize()
         return self.clock() - self.began
 
     def _add_up(self) -> None:

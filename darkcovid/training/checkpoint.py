@@ -1,6 +1,6 @@
 """Stopping and going on: everything a run needs to end with the numbers it would have had, in one atomic file.
 
-A safetensors file whose metadata is JSON: weights, optimiser state, every random generator, and the history.
+A safetensors file whose metadata is JSON: weights, optimizer state, every random generator, and the history.
 No pickle is read or written.
 """
 
@@ -89,7 +89,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path, learner: Learner, freeze_for: Callable[[int], None] = lambda done: None) -> CheckpointState:
-    """Put a saved state back into a learner whose optimiser exists. `freeze_for(done)` is called before that with the
+    """Put a saved state back into a learner whose optimizer exists. `freeze_for(done)` is called before that with the
     number of epochs done, to bring the learner's frozen layers into the state of the last of them.
 
     Raises DataError when the file is damaged or belongs to another network.

@@ -30,23 +30,23 @@ from darkcovid.training.schedule import check_has_backbone
 
 @dataclass(frozen=True)
 class ClassifierSetup:
-    """A learner that has learned nothing yet, the whole network (of which it may fit only the head), the normaliser of its
+    """A learner that has learned nothing yet, the whole network (of which it may fit only the head), the normalizer of its
     inputs, and what it is asked for."""
 
     learner: Learner
     network: nn.Module
-    normaliser: nn.Module
+    normalizer: nn.Module
     objective: ClassificationTask
 
 
 @dataclass(frozen=True)
 class FittedClassifier:
-    """The fit, the normaliser it used, and the probabilities of every image: (n, classes) float32, of several processes only in
+    """The fit, the normalizer it used, and the probabilities of every image: (n, classes) float32, of several processes only in
     the main one; `judge` gives those of any pixels of the same shape, (m, ..., h, w) uint8. Both are of the plain picture, as
     `predict` and `serve` show it; `averaged`: of the views of `training.tta` together, None without."""
 
     fitted: FitResult
-    normaliser: nn.Module
+    normalizer: nn.Module
     probabilities: np.ndarray
     judge: Callable[[np.ndarray], np.ndarray]
     averaged: np.ndarray | None = None
@@ -59,18 +59,18 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute
     """
     data, training, train = recipe.data, recipe.training, np.flatnonzero(cohort.train)
     seed_everything(training.seed)
-    normaliser = fit_normalizer(data.normalise, pixels, train, data.augmentation, training.batch_size, recipe.model.grayscale)
+    normalizer = fit_normalizer(data.normalise, pixels, train, data.augmentation, training.batch_size, recipe.model.grayscale)
     objective = make_task(recipe.model.outputs, training.loss, cohort.labels[train], len(cohort.classes), compute.device)
     network = build_model(recipe, len(cohort.classes), pixels.shape[-2:])
     fitted = network
     if can_cache_features(recipe, network, len(cohort), pixels.shape[-2:], compute):
-        features, fitted = extract_features(network.body, pixels, normaliser.to(compute.device), compute), network.head
+        features, fitted = extract_features(network.body, pixels, normalizer.to(compute.device), compute), network.head
         dls = feature_loaders(cohort, features, training.batch_size, compute.device, data.oversample)
     else:
         dls = array_loaders(
             cohort,
             pixels,
-            normaliser=normaliser,
+            normalizer=normalizer,
             augmentation=data.augmentation,
             batch_size=training.batch_size,
             device=compute.device,
@@ -78,7 +78,7 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute
         )
     if not get_distributed().main:
         torch.manual_seed(training.seed + get_distributed().rank)  # or every process would draw the same augmentations
-    return ClassifierSetup(create_learner(dls, fitted, objective.loss, compute, training), network, normaliser, objective)
+    return ClassifierSetup(create_learner(dls, fitted, objective.loss, compute, training), network, normalizer, objective)
 
 
 def build_model(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Module:
@@ -119,15 +119,15 @@ def fit_classifier(
     fitted.learner.model = prepared.network
 
     def judge(seen: np.ndarray, view: Augmentation | None = None) -> np.ndarray:
-        return predict_proba(prepared.network, seen, prepared.normaliser, prepared.objective, compute, view)
+        return predict_proba(prepared.network, seen, prepared.normalizer, prepared.objective, compute, view)
 
     if not get_distributed().main:
-        return FittedClassifier(fitted, prepared.normaliser, np.empty((0, len(cohort.classes)), np.float32), judge)
+        return FittedClassifier(fitted, prepared.normalizer, np.empty((0, len(cohort.classes)), np.float32), judge)
     plain, averaged = judge(pixels), None
     if recipe.training.tta:
         views = [judge(pixels, recipe.data.augmentation) for _ in range(recipe.training.tta)]
         averaged = np.mean([plain, *views], 0, dtype=np.float32)
-    return FittedClassifier(fitted, prepared.normaliser, plain, judge, averaged)
+    return FittedClassifier(fitted, prepared.normalizer, plain, judge, averaged)
 
 
 def validation_metric(objective: ClassificationTask, classes: tuple[str, ...], monitor: str | None) -> ValidationMetric:
@@ -140,12 +140,12 @@ def validation_metric(objective: ClassificationTask, classes: tuple[str, ...], m
 def predict_proba(
     network: nn.Module,
     pixels: np.ndarray,
-    normaliser: nn.Module,
+    normalizer: nn.Module,
     objective: ClassificationTask,
     compute: Device,
     augmentation: Augmentation | None = None,
 ) -> np.ndarray:
     """What the network's logits mean for (n, h, w) uint8 pixels, augmented first if wanted: (n, classes) float32."""
     altered = (lambda images: images) if augmentation is None else Augment(augmentation).altered
-    logits = torch.cat(list(predict_batches(network, pixels, lambda images: normaliser(altered(images)), compute)))
+    logits = torch.cat(list(predict_batches(network, pixels, lambda images: normalizer(altered(images)), compute)))
     return objective.probabilities(logits).numpy()

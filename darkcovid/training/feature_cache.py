@@ -23,9 +23,9 @@ def can_cache_features(recipe: Recipe, network: nn.Module, pictures: int, size: 
     return pictures * channels * height * width * _kind(compute).itemsize <= MAX_CACHE_BYTES
 
 
-def extract_features(body: Backbone, pixels: np.ndarray, normaliser: nn.Module, compute: Device) -> torch.Tensor:
+def extract_features(body: Backbone, pixels: np.ndarray, normalizer: nn.Module, compute: Device) -> torch.Tensor:
     """(n, channels, h, w) feature maps of (n, h, w) or (n, c, h, w) uint8 pixels, in the compute's precision, on the CPU."""
-    return torch.cat([block.to(_kind(compute)) for block in predict_batches(body, pixels, normaliser, compute)])
+    return torch.cat([block.to(_kind(compute)) for block in predict_batches(body, pixels, normalizer, compute)])
 
 
 def _is_stochastic(layer: nn.Module) -> bool:

@@ -67,7 +67,7 @@ def create_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute
 
 
 def make_opt_func(wanted: Optimizer) -> Callable:
-    """fastai's optimiser with the recipe's constants, Adam's with a fused kernel; weight decay is decoupled from the gradient."""
+    """fastai's optimizer with the recipe's constants, Adam's with a fused kernel; weight decay is decoupled from the gradient."""
     if wanted.name == "sgd":
         return partial(SGD, mom=wanted.momentum)
     kind = FusedAdam if wanted.name == "adam" else RMSProp

@@ -1,4 +1,4 @@
-"""The learning-rate range test (Smith 2017) by fastai, leaving no trace: weights, optimiser, callbacks and every random
+"""The learning-rate range test (Smith 2017) by fastai, leaving no trace: weights, optimizer, callbacks and every random
 generator are as they were. fastai's own call writes a file and disturbs state (its issues 3295, 3240, 3658)."""
 
 import copy
@@ -64,10 +64,10 @@ def suggest(lrs: list[float], losses: list[float], steps: int) -> dict[str, floa
 
 @contextmanager
 def preserve_state(learner: Learner) -> Iterator[None]:
-    """Whatever is done to the learner inside, its weights, optimiser, mode and all random generators come back."""
+    """Whatever is done to the learner inside, its weights, optimizer, mode and all random generators come back."""
     weights = copy.deepcopy(learner.model.state_dict())
     modes = [(module, module.training) for module in learner.model.modules()]
-    optimiser = None if learner.opt is None else copy.deepcopy(learner.opt.state_dict())
+    optimizer = None if learner.opt is None else copy.deepcopy(learner.opt.state_dict())
     plain, tensors = rng_state(learner)
     try:
         yield
@@ -76,8 +76,8 @@ def preserve_state(learner: Learner) -> Iterator[None]:
         for module, training in modes:
             module.training = training
         learner.model.zero_grad()
-        if optimiser is None:
+        if optimizer is None:
             learner.opt = None
         else:
-            learner.opt.load_state_dict(optimiser)
+            learner.opt.load_state_dict(optimizer)
         set_rng_state(learner, plain, tensors)

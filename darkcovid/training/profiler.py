@@ -19,7 +19,7 @@ WIDTH = 48
 
 class StageTimer(PlainErrorsCallback):
     """Adds up `seconds` of each stage: data (waiting for a batch, moving and augmenting it), forward (and loss), backward,
-    optimiser (and gradient clipping), validation, and other (checkpoints, plots, what else happens between epochs).
+    optimizer (and gradient clipping), validation, and other (checkpoints, plots, what else happens between epochs).
 
     It waits for the device at the end of each stage, so that the work is booked where it belongs; that costs a little time.
     """
@@ -63,7 +63,7 @@ class StageTimer(PlainErrorsCallback):
 
     def _lap(self, stage: str, always: bool = False) -> None:
         if self.running and (always or self.training):
-            self.compute.synchronise()
+            self.compute.synchronize()
             now = self.clock()
             self.seconds[stage] += now - self.last
             self.last = now

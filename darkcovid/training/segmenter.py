@@ -23,11 +23,11 @@ from darkcovid.training.fit import FitResult, create_learner, fit, seed_everythi
 
 @dataclass(frozen=True)
 class FittedSegmenter:
-    """The fit, the normaliser it used, and the validation side's masks, (n_valid, 256, 256) bool: predicted and
+    """The fit, the normalizer it used, and the validation side's masks, (n_valid, 256, 256) bool: predicted and
     cleaned, and true; reasons: why a predicted one is not trusted, None where it is."""
 
     fitted: FitResult
-    normaliser: Normalize
+    normalizer: Normalize
     predicted: np.ndarray
     reasons: tuple[str | None, ...]
     truth: np.ndarray
@@ -47,13 +47,13 @@ def fit_segmenter(
     """Fit the U-Net to the training side's lung masks and score it on the validation side's patients."""
     pixels = cached_whole_images(cohort.files, cohort.sha256, INPUT_SIZE, cache_dir).array
     masks = load_ground_truth_masks(cohort, INPUT_SIZE, cache_dir).array
-    normaliser = training_scale(pixels, np.flatnonzero(cohort.train))
+    normalizer = training_scale(pixels, np.flatnonzero(cohort.train))
     seed_everything(recipe.training.seed)
     dls = array_loaders(
         cohort,
         pixels,
         targets=masks,
-        normaliser=normaliser,
+        normalizer=normalizer,
         augmentation=recipe.data.augmentation,
         batch_size=recipe.training.batch_size,
         device=compute.device,
@@ -72,9 +72,9 @@ def fit_segmenter(
         names=cohort.rows.path.tolist(),
     )
     rows = np.flatnonzero(cohort.valid)
-    segmenter = Segmenter(learner.model, normaliser, version="just trained")
+    segmenter = Segmenter(learner.model, normalizer, version="just trained")
     predicted, reasons = zip(*segment_lungs(pixels[rows], segmenter, compute), strict=True)
-    return FittedSegmenter(fitted, normaliser, np.stack(predicted), reasons, masks[rows].astype(bool))
+    return FittedSegmenter(fitted, normalizer, np.stack(predicted), reasons, masks[rows].astype(bool))
 
 
 def dice_by_image(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -52,12 +52,12 @@ def test_the_permutation_p_is_that_of_mutual_information_of_patients():
     assert found_in(sex=np.repeat(weak, 2))[("sex", ("covid", "none"))].p == pytest.approx(shuffled_p(weak, classes), abs=0.05)
 
 
-def drawn_cohort(random, patients, most, relabelled=0.0):
+def drawn_cohort(random, patients, most, relabeled=0.0):
     """Sex, source and age by patient, all independent of the class, which some images have another of."""
     names = ["covid", "none", "pneumonia"]
     who = np.repeat(np.arange(patients), random.integers(1, most + 1, patients))
     labels = random.choice(names, patients, p=[0.2, 0.4, 0.4])[who]
-    changed = random.random(len(who)) < relabelled
+    changed = random.random(len(who)) < relabeled
     labels[changed] = random.choice(names, changed.sum())
     table = {"path": [f"{random.integers(2**40)}.png" for _ in who], "patient_id": who.astype(str)} | dict.fromkeys(OPTIONAL, "")
     table |= {"source": random.choice(list("wxyz"), patients)[who], "sex": random.choice(["M", "F"], patients)[who]}
@@ -65,14 +65,14 @@ def drawn_cohort(random, patients, most, relabelled=0.0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("most", "relabelled"), [(1, 0.0), (4, 0.0), (4, 0.1)])
-def test_clean_cohorts_are_accused_as_seldom_as_it_says(most, relabelled, monkeypatch):
+@pytest.mark.parametrize(("most", "relabeled"), [(1, 0.0), (4, 0.0), (4, 0.1)])
+def test_clean_cohorts_are_accused_as_seldom_as_it_says(most, relabeled, monkeypatch):
     """120 patients of one, or of up to four images: p < .05 in 5 % of 100 cohorts, and after the correction for the four class
     sets and three variables together in at most that, so check 6 fails one in twenty. With images dealt, source was at 66 %."""
     monkeypatch.setattr(giveaways, "_cross_validated", lambda codes, counts: (0.5, 0.5))  # slow, and not what is asked
     random, low, any_low = np.random.default_rng(0), dict.fromkeys(("sex", "source", "age"), 0), 0
     for _ in range(100):
-        rows, labels = drawn_cohort(random, 120, most, relabelled)
+        rows, labels = drawn_cohort(random, 120, most, relabeled)
         found = confounders(PandasMetadata(metadata_table(rows, labels, "all")).counts())
         for one in found:
             low[one.variable] += len(one.classes) == 3 and one.p < 0.05

@@ -20,13 +20,13 @@ def facts(sides, sha256=SHA):
 
 def test_patients_and_copies_on_two_sides_are_found():
     found = find_leaks(
-        facts(["train", "valid", "train", "valid", "train", "train"]), [DuplicatePair("e", "f", across=False, relabelled=True)]
+        facts(["train", "valid", "train", "valid", "train", "train"]), [DuplicatePair("e", "f", across=False, relabeled=True)]
     )
     assert found.patients == {"total": 5, "repeated": 1, "on_both_sides": 1, "with_several_labels": 0}
     assert (found.straddling, found.unknown_patients) == (["p"], 2)
     assert found.exact == found.exact_across == [("c", "d")]
     assert (found.near, found.near_across) == ([("e", "f")], [])
-    assert found.relabelled == [("c", "d"), ("e", "f")]
+    assert found.relabeled == [("c", "d"), ("e", "f")]
     assert found.as_dict()["leaks"]
     assert found.as_dict()["duplicates"]["looked_for"] == describe_alterations()
     with pytest.raises(UsageError, match=r"1 patients are on several sides \(p\); 1 pairs of identical images .* c and d"):

@@ -42,7 +42,7 @@ def test_the_version_and_usage_errors(darkcovid):
         (
             [RECIPES / "segmented.yaml", *SMALL, "--set", "data.classes=[covid, flu]"],
             2,
-            "no image is labelled 'flu'",
+            "no image is labeled 'flu'",
         ),
         ([RECIPES / "segmented.yaml", *SMALL, "--set", "data.split.valid=0.001"], 2, "data.split: stratified_group"),
         ([RECIPES / "segmented.yaml", *SMALL, "--resume"], 2, "--resume: no unfinished run of this recipe"),

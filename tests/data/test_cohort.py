@@ -33,7 +33,7 @@ def test_classes_select_rows_and_give_the_order(phantom_data, cache_dir):
 
 
 def test_a_class_without_images_and_an_unknown_dataset_are_refused(phantom_data, cache_dir):
-    with pytest.raises(UsageError, match=r"data\.classes: no image is labelled 'flu'; labels in the manifest: covid"):
+    with pytest.raises(UsageError, match=r"data\.classes: no image is labeled 'flu'; labels in the manifest: covid"):
         load_classification_cohort(phantom_data.model_copy(update={"classes": ("covid", "flu")}), cache_dir)
     with pytest.raises(UsageError, match=r"data\.dataset: no row belongs to 'nih'; datasets in the manifest: phantom"):
         load_classification_cohort(phantom_data.model_copy(update={"dataset": "nih"}), cache_dir)

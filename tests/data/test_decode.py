@@ -29,18 +29,18 @@ def test_twelve_bits_in_sixteen_use_the_whole_range(tmp_path):
     np.testing.assert_array_equal(saved(tmp_path, Image.fromarray(RAMP.astype(np.uint16) * 16)), RAMP)
 
 
-def test_gray_stored_as_colour_stays_the_same_gray(tmp_path):
+def test_gray_stored_as_color_stays_the_same_gray(tmp_path):
     np.testing.assert_array_equal(saved(tmp_path, Image.fromarray(RAMP).convert("RGB")), RAMP)
     np.testing.assert_array_equal(saved(tmp_path, Image.fromarray(RAMP).convert("P")), RAMP)
     np.testing.assert_array_equal(saved(tmp_path, Image.fromarray(RAMP).convert("RGBA")), RAMP)
 
 
-def test_colour_goes_through_luma(tmp_path):
+def test_color_goes_through_luma(tmp_path):
     red = Image.new("RGB", (8, 8), (255, 0, 0))
     assert saved(tmp_path, red)[0, 0] == round(0.299 * 255)
 
 
-def test_a_palette_of_colours_is_looked_up_not_taken_as_gray(tmp_path):
+def test_a_palette_of_colors_is_looked_up_not_taken_as_gray(tmp_path):
     image = Image.new("P", (8, 8), 1)
     image.putpalette([0, 0, 0, 200, 200, 200])
     assert saved(tmp_path, image)[0, 0] == 200

@@ -305,7 +305,7 @@ def test_a_missing_decoder_is_named_where_one_is_missing(monkeypatch):
         load_grayscale_bytes(written(made), "x.dcm")
 
 
-def test_colour_goes_through_luma():
+def test_color_goes_through_luma():
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 0] = 255
     made = dataset(red, bits=8, SamplesPerPixel=3, PhotometricInterpretation="RGB", PlanarConfiguration=0)

@@ -38,12 +38,12 @@ def test_each_training_image_comes_once_with_its_own_label_in_another_order_each
     assert orders[0] != orders[1]
 
 
-def test_the_training_side_is_standardised_by_its_own_figures(cohort, pixels):
+def test_the_training_side_is_standardized_by_its_own_figures(cohort, pixels):
     rows = np.flatnonzero(~cohort.valid)
     scale = training_scale(pixels, rows, at_once=7)
     assert float(scale.mean) == pytest.approx((pixels[rows] / 255).mean())
     assert float(scale.std) == pytest.approx((pixels[rows] / 255).std())
-    images = torch.cat([images for images, _ in loaders(cohort, pixels, normaliser=scale).train])
+    images = torch.cat([images for images, _ in loaders(cohort, pixels, normalizer=scale).train])
     assert abs(float(images.mean())) < 0.05
     assert abs(float(images.std()) - 1) < 0.05
 

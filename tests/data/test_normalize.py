@@ -34,9 +34,9 @@ def test_each_image_gets_mean_0_and_variance_1(pixels, rows, images):
 
 
 def test_imagenets_figures_make_three_channels_or_one(pixels, rows, images):
-    colour = fitted("imagenet", pixels, rows)(images)
-    assert colour.shape == (len(images), 3, 64, 64)
-    torch.testing.assert_close(colour[:, 1], (images[:, 0] - 0.456) / 0.224)
+    color = fitted("imagenet", pixels, rows)(images)
+    assert color.shape == (len(images), 3, 64, 64)
+    torch.testing.assert_close(color[:, 1], (images[:, 0] - 0.456) / 0.224)
     assert fitted("imagenet", pixels, rows, grayscale=True)(images).shape == images.shape
 
 

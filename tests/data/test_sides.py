@@ -97,7 +97,7 @@ def test_only_rows_whose_columns_hold_what_is_wanted(phantom_data, cache_dir):
     assert len(cohort) == everyone.patients.isin(few).sum() < len(everyone)
     with pytest.raises(UsageError, match=r"data\.where\.veiw: the manifest has no such column; did you mean 'view'"):
         cohort_of(phantom_data, cache_dir, where={"veiw": ("PA",)})
-    with pytest.raises(UsageError, match=r"data\.classes: no image is labelled 'covid' where"):
+    with pytest.raises(UsageError, match=r"data\.classes: no image is labeled 'covid' where"):
         cohort_of(phantom_data, cache_dir, where={"view": ("L",)})
 
 

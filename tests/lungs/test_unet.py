@@ -44,7 +44,7 @@ def test_saving_and_loading_keeps_outputs_within_half_precision(tmp_path, cpu):
     network = build_unet()
     save_segmenter(network, Normalize(0.5, 0.25), tmp_path / "w.safetensors")
     loaded = load_segmenter(tmp_path / "w.safetensors")
-    assert (float(loaded.normaliser.mean), float(loaded.normaliser.std)) == (0.5, 0.25)
+    assert (float(loaded.normalizer.mean), float(loaded.normalizer.std)) == (0.5, 0.25)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64), np.uint8)
     before, after = (
         torch.cat(list(predict_batches(net, pixels, Normalize(0.5, 0.25), cpu))) for net in (network, loaded.network)

@@ -20,9 +20,9 @@ def test_an_outline_is_the_inner_edge_of_the_mask():
 def test_an_overlay_shows_the_image_the_outline_and_the_box():
     picture = lung_overlay(Image.new("L", (256, 128), 90), [(square(), PREDICTED)], (0.125, 0.125, 0.875, 0.875))
     assert picture.size == (512, 256)
-    colours = {colour for _, colour in picture.getcolors(1 << 20)}
+    colors = {color for _, color in picture.getcolors(1 << 20)}
     for wanted in (PREDICTED, CROP):
-        assert Image.new("RGB", (1, 1), wanted).getpixel((0, 0)) in colours
+        assert Image.new("RGB", (1, 1), wanted).getpixel((0, 0)) in colors
     assert picture.getpixel((256, 128)) == (90, 90, 90)
 
 

@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.fixture
 def manifest(tmp_path):
-    """The shipped manifest's rows, with copied files, blanks, quotes and unlabelled rows among them."""
+    """The shipped manifest's rows, with copied files, blanks, quotes and unlabeled rows among them."""
     rows = pd.read_csv(RECIPES.parent / "data_manifest.csv", dtype=str, keep_default_na=False)
     ozturk = rows.index[rows.dataset == "ozturk"]
     rows.loc[ozturk[5:10], "sha256"] = rows.sha256[ozturk[4]]

@@ -63,12 +63,12 @@ def test_the_reference_s_client_works_unchanged(server, radiographs):
 def test_every_form_of_an_image_gets_the_same_answer(server, radiographs):
     content, gray = radiographs[0], pixels_of(radiographs[0])
     wanted = ask(server, data=content, headers={"Content-Type": "image/png"}).json()["predictions"]
-    colour = np.repeat(gray[..., None], 3, 2)
+    color = np.repeat(gray[..., None], 3, 2)
     jsons = [
         {"instances": [b64(content)]},
         {"instances": [{"image_bytes": b64(content)}]},
         {"instances": [b64(written(dataset(gray, bits=8, WindowCenter=128, WindowWidth=256)))]},
-        *({"instances": [array.tolist()]} for array in (gray, gray[..., None], colour, colour / 255)),
+        *({"instances": [array.tolist()]} for array in (gray, gray[..., None], color, color / 255)),
         {"inputs": [gray.tolist()]},
         {"inputs": {"images": [gray.tolist()]}},
     ]
@@ -190,7 +190,7 @@ GRAY = np.zeros((20, 20)).tolist()
         ({"instances": [[["a"] * 20] * 20]}, "an image is numbers"),
         ({"instances": [[[None] * 20] * 20]}, "an image is numbers"),
         ({"instances": [[[1e400] * 20] * 20]}, "neither JSON|finite"),
-        ({"instances": [np.full((20, 20), -1.5).tolist()]}, "not standardised"),
+        ({"instances": [np.full((20, 20), -1.5).tolist()]}, "not standardized"),
         ({"instances": [np.zeros((4, 4)).tolist()]}, "sides may have 16 to 8192"),
         ({"instances": [{"b64": "***"}]}, "not base64"),
         ({"instances": [{"b64": 3}]}, "base64 is given as"),

@@ -26,7 +26,7 @@ def pixels(predictor):
 
 def probabilities(model, pixels):
     with torch.inference_mode():
-        return class_probabilities(model.network(model.normaliser(pixels)), model.temperature).numpy()
+        return class_probabilities(model.network(model.normalizer(pixels)), model.temperature).numpy()
 
 
 @pytest.mark.slow

@@ -109,7 +109,7 @@ def test_every_image_is_seen_once_an_epoch(cohort, pixels, cpu, monkeypatch, siz
     seen = []
     for rank in range(size):
         monkeypatch.setattr(ranks, "get_distributed", lambda rank=rank: Distributed(rank, size))
-        dls = array_loaders(cohort, pixels, normaliser=Normalize(), augmentation=None, batch_size=12, device=cpu.device)
+        dls = array_loaders(cohort, pixels, normalizer=Normalize(), augmentation=None, batch_size=12, device=cpu.device)
         dls.train.rng.seed(5)
         dls.train.randomize()  # as every epoch begins
         rows = np.asarray(dls.train.dataset.items)

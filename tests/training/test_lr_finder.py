@@ -15,15 +15,15 @@ def test_a_range_test_leaves_no_trace(tiny_recipe, cohort, pixels, cpu, tmp_path
     monkeypatch.chdir(tmp_path)
     learner = setup_classifier(tiny_recipe, cohort, pixels, cpu).learner
     learner.create_opt()
-    weights, optimiser = copy.deepcopy(learner.model.state_dict()), copy.deepcopy(learner.opt.state_dict())
+    weights, optimizer = copy.deepcopy(learner.model.state_dict()), copy.deepcopy(learner.opt.state_dict())
     callbacks, (plain, tensors) = list(learner.cbs), rng_state(learner)
 
     found = lr_find(learner, steps=40)
 
     assert set(found.suggestions) == set(SUGGESTIONS)
     assert all(torch.equal(weights[name], value) for name, value in learner.model.state_dict().items())
-    assert learner.opt.state_dict()["hypers"] == optimiser["hypers"]
-    assert learner.opt.state_dict()["state"] == optimiser["state"]
+    assert learner.opt.state_dict()["hypers"] == optimizer["hypers"]
+    assert learner.opt.state_dict()["state"] == optimizer["state"]
     assert list(learner.cbs) == callbacks
     again, tensors_again = rng_state(learner)
     assert again == plain

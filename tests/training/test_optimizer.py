@@ -10,7 +10,7 @@ from torch import nn
 from darkcovid.training.optimizer import FusedAdam
 
 
-def optimised(kind, network, steps=30):
+def optimized(kind, network, steps=30):
     """Two groups with rates of their own, one of them changing, momentum cycled, and one parameter that does not decay."""
     groups = [list(layer.parameters()) for layer in (network[0], network[2])]
     opt = kind(groups, lr=1e-2, mom=0.9, sqr_mom=0.99, eps=1e-5, wd=0.1)
@@ -35,7 +35,7 @@ def networks():
 
 def test_its_steps_are_those_of_fastai(networks):
     mine, theirs = networks
-    ours, reference = optimised(FusedAdam, mine), optimised(Adam, theirs)
+    ours, reference = optimized(FusedAdam, mine), optimized(Adam, theirs)
     for a, b in zip(mine.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
         for key in ("grad_avg", "sqr_avg"):

@@ -185,7 +185,7 @@ def test_augmented_views_stand_beside_the_plain_one_that_predict_shows(tiny_reci
     both = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1, tta=1), cohort, pixels, cpu)
     flipped = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu).probabilities
     objective = make_task("softmax", Loss(), cohort.labels, 3, cpu.device)
-    mirrored = predict_proba(one.fitted.learner.model, pixels[:, :, ::-1], one.normaliser, objective, cpu)
+    mirrored = predict_proba(one.fitted.learner.model, pixels[:, :, ::-1], one.normalizer, objective, cpu)
     np.testing.assert_allclose(both.averaged, (flipped + mirrored) / 2, atol=1e-4)
     np.testing.assert_array_equal(both.probabilities, flipped)
     np.testing.assert_array_equal(both.judge(pixels), both.probabilities)

@@ -133,4 +133,4 @@ def _flow(e: RunEvidence) -> CheckOutcome:
 
 @check(12, "data", "where each label comes from", declares=True)
 def _labels(e: RunEvidence) -> CheckOutcome:
-    return AUTHOR, "say who labelled the images, from what, and how often two readers agreed"
+    return AUTHOR, "say who labeled the images, from what, and how often two readers agreed"
