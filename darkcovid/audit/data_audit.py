@@ -18,7 +18,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.resize import cached_whole_images
-from darkcovid.data.split import evenly_spaced
+from darkcovid.data.splits import evenly_spaced
 
 SMALL_SIZE = (128, 128)
 MAX_AUDIT_IMAGES = 5000  # images whose pixels are asked, and of whose metadata a forest is grown

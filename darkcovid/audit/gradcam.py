@@ -14,10 +14,11 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
-from darkcovid.audit.occlusion import MAX_OCCLUSION_IMAGES, LungRegions
+from darkcovid.audit.occlusion import MAX_OCCLUSION_IMAGES
 from darkcovid.core.device import Device, add_channel_dim
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.split import evenly_spaced
+from darkcovid.data.splits import evenly_spaced
+from darkcovid.lungs.crop import LungRegions
 
 MIN_CHANNELS = 16
 BATCH = 32

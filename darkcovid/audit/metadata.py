@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from darkcovid.data.cells import parse_age
-from darkcovid.data.sides import patient_groups
+from darkcovid.data.splits import patient_groups
 
 CATEGORIES = ("extension", "patient_prefix", "view", "sex", "license", "source")
 NUMBERS = ("width", "height", "aspect", "bytes", "bytes_per_pixel", "age")

@@ -5,7 +5,6 @@ What is hidden becomes the training side's mean gray. A score that survives with
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from scipy.ndimage import binary_dilation
 from darkcovid.audit.baselines import LOW_RESOLUTION, majority_baseline
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import border_mask, resize_whole
-from darkcovid.data.split import evenly_spaced
+from darkcovid.data.splits import evenly_spaced
+from darkcovid.lungs.crop import LungRegions
 from darkcovid.metrics.intervals import metrics_with_intervals
 from darkcovid.metrics.skill import class_view
 
@@ -24,14 +24,6 @@ MAX_OCCLUSION_IMAGES = 1000  # images that are audited
 VIEWS = ("plain", "lungs_erased", "lungs_only", "border_only", "thumbnail")
 
 PredictFn = Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class LungRegions:
-    """areas: where the lungs are in the inputs, 1 inside, in the inputs' shape; trusted: (n,) bool."""
-
-    areas: np.ndarray
-    trusted: np.ndarray
 
 
 def occlusion_audit(judge: PredictFn, pixels: np.ndarray, lungs: LungRegions, cohort: Cohort) -> dict[str, Any]:

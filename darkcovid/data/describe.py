@@ -3,7 +3,7 @@
 from typing import Any
 
 from darkcovid.data.manifest import Manifest
-from darkcovid.data.sides import patient_groups
+from darkcovid.data.splits import patient_groups
 
 COLUMNS = ("label", "etiology", "view", "sex", "license")
 

@@ -11,7 +11,7 @@ from darkcovid.data.cells import patient_key
 from darkcovid.data.cohort import Cohort, build_cohort, check_spelling, filter_rows, select_dataset
 from darkcovid.data.near_duplicates.search import SIZE, find_near_duplicates
 from darkcovid.data.resize import cached_whole_images
-from darkcovid.data.sides import patient_groups
+from darkcovid.data.splits import patient_groups
 from darkcovid.recipe import Data, External
 
 OTHER_LABEL = "a label that is no class here"

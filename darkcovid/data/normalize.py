@@ -9,7 +9,7 @@ from torch import nn
 from darkcovid.core.array_cache import drop_pages
 from darkcovid.core.device import add_channel_dim
 from darkcovid.data.augment import Augment
-from darkcovid.data.split import evenly_spaced
+from darkcovid.data.splits import evenly_spaced
 from darkcovid.recipe import Augmentation
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

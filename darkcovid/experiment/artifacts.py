@@ -17,7 +17,7 @@ from darkcovid.core.safetensors_io import write_safetensors
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import load_grayscale
 from darkcovid.data.normalize import normalizer_config
-from darkcovid.data.split import evenly_spaced
+from darkcovid.data.splits import evenly_spaced
 from darkcovid.experiment.fingerprint import cohort_table
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.recipe import Recipe

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from darkcovid.audit.occlusion import LungRegions
 from darkcovid.core.array_cache import CachedArray
 from darkcovid.core.device import Device
 from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
 from darkcovid.data.resize import Size, cached_whole_images
-from darkcovid.lungs.crop import cached_lung_inputs, cached_lung_regions, crop_boxes, crop_input_size
+from darkcovid.lungs.crop import LungRegions, cached_lung_inputs, cached_lung_regions, crop_boxes, crop_input_size
 from darkcovid.lungs.segment import LungMasks, segment_cohort
 from darkcovid.lungs.unet import Segmenter, load_segmenter
 from darkcovid.recipe import SAME_PIXELS, Data, Lungs, Recipe

@@ -33,9 +33,9 @@ from darkcovid.models.registry import parameter_counts
 from darkcovid.recipe import Lungs, Recipe
 from darkcovid.report.plots import plot_history, plot_predictions
 from darkcovid.report.progress import Progress
-from darkcovid.training.callbacks import History
 from darkcovid.training.classifier import FittedClassifier, fit_classifier
 from darkcovid.training.fit import FitResult
+from darkcovid.training.history import History
 from darkcovid.training.profiler import FitProfiler
 from darkcovid.training.schedule import total_epochs
 from darkcovid.training.segmenter import fit_segmenter

@@ -205,3 +205,11 @@ def _dilate(mask: np.ndarray, lungs: Lungs) -> np.ndarray:
     if lungs.mode != "outside":
         return mask
     return binary_dilation(mask, iterations=max(1, round(lungs.margin * mask.shape[0])))
+
+
+@dataclass(frozen=True)
+class LungRegions:
+    """areas: where the lungs are in the inputs, 1 inside, in the inputs' shape; trusted: (n,) bool."""
+
+    areas: np.ndarray
+    trusted: np.ndarray

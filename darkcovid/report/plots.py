@@ -15,7 +15,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from darkcovid.core.io import atomic_path
 from darkcovid.evaluation.evaluate import headline
-from darkcovid.training.callbacks import History
+from darkcovid.training.history import History
 
 TRAIN, VALID = "#4477AA", "#EE6677"
 CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for color blindness

@@ -12,7 +12,7 @@ from darkcovid.data.cells import parse_age
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
 from darkcovid.report.duration import duration
-from darkcovid.training.callbacks import History
+from darkcovid.training.history import History
 
 
 class Progress:

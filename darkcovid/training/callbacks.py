@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from fastai.callback.core import Callback
@@ -10,6 +9,7 @@ from fastai.callback.core import Callback
 from darkcovid.core.device import Device
 from darkcovid.core.distributed import get_distributed
 from darkcovid.core.errors import DarkCovidError
+from darkcovid.training.history import History
 from darkcovid.training.loss import batch_weight
 
 ScoreTuple = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -39,23 +39,6 @@ class Autocast(PlainErrorsCallback):
 
     def after_loss(self):
         self.context.__exit__(None, None, None)
-
-
-@dataclass
-class History:
-    """One row an epoch: epoch (from 1), train_loss, valid_loss, the metric, lr at its end, and seconds spent: total,
-    waiting for data (reading, moving and augmenting), in training steps, in validation. `lrs`: the rate of every step."""
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    lrs: list[float] = field(default_factory=list)
-
-    @property
-    def metric(self) -> str:
-        """The metric's column, the one after the losses."""
-        return list(self.rows[0])[3]
-
-    def total(self, column: str) -> float:
-        return sum(row[column] for row in self.rows)
 
 
 class MetricsRecorder(PlainErrorsCallback):

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from darkcovid.core.distributed import get_distributed
 from darkcovid.core.errors import DataError, one_line
 from darkcovid.core.safetensors_io import write_safetensors
-from darkcovid.training.callbacks import History
+from darkcovid.training.history import History
 
 
 def rng_state(learner: Learner) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

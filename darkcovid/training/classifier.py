@@ -19,9 +19,9 @@ from darkcovid.data.loaders import array_loaders, feature_loaders
 from darkcovid.data.normalize import fit_normalizer
 from darkcovid.metrics.classification import classification_metrics, get_metric
 from darkcovid.recipe import Augmentation, Recipe
-from darkcovid.training.callbacks import History
 from darkcovid.training.feature_cache import can_cache_features, extract_features
 from darkcovid.training.fit import FitResult, create_learner, fit, seed_everything
+from darkcovid.training.history import History
 from darkcovid.training.loss import ClassificationTask, make_task, num_outputs
 from darkcovid.training.monitor import ValidationMetric
 from darkcovid.training.progressive import check_supports_any_size

@@ -20,10 +20,11 @@ from darkcovid.core.device import Device
 from darkcovid.core.distributed import get_distributed
 from darkcovid.recipe import Optimizer, Training
 from darkcovid.training import schedule
-from darkcovid.training.callbacks import Autocast, EpochEndCallback, History, MetricsRecorder, ScoreTuple
+from darkcovid.training.callbacks import Autocast, EpochEndCallback, MetricsRecorder, ScoreTuple
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.compiled import TorchCompileCallback
 from darkcovid.training.ddp import DistributedDataParallelCallback, check_batch_divisible
+from darkcovid.training.history import History
 from darkcovid.training.interrupt import defer_signals_to_batch_end, explain_oom
 from darkcovid.training.monitor import MonitorMetricCallback, ValidationMetric
 from darkcovid.training.optimizer import FusedAdam

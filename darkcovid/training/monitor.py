@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 
 from darkcovid.core.distributed import get_distributed
-from darkcovid.training.callbacks import History, PlainErrorsCallback
+from darkcovid.training.callbacks import PlainErrorsCallback
+from darkcovid.training.history import History
 
 LOWER_IS_BETTER = ("loss", "brier", "log_loss", "ece")
 

@@ -6,7 +6,8 @@ from torch.nn import functional
 
 from darkcovid.core.errors import UsageError
 from darkcovid.recipe import Progressive, Training
-from darkcovid.training.callbacks import History, PlainErrorsCallback
+from darkcovid.training.callbacks import PlainErrorsCallback
+from darkcovid.training.history import History
 
 MULTIPLE = 32
 

@@ -20,7 +20,8 @@ from torch import nn
 
 from darkcovid.core.errors import UsageError
 from darkcovid.recipe import Training
-from darkcovid.training.callbacks import History, PlainErrorsCallback
+from darkcovid.training.callbacks import PlainErrorsCallback
+from darkcovid.training.history import History
 from darkcovid.training.monitor import monitored_values
 
 BACKBONE_LR_DIVISOR = 100  # how many times lower the earliest layers' rate is, once all train: fastai's fine_tune

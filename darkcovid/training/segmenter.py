@@ -17,8 +17,8 @@ from darkcovid.lungs.masks import load_ground_truth_masks
 from darkcovid.lungs.segment import segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter, build_unet, dice_bce_loss
 from darkcovid.recipe import Recipe
-from darkcovid.training.callbacks import History
 from darkcovid.training.fit import FitResult, create_learner, fit, seed_everything
+from darkcovid.training.history import History
 
 
 @dataclass(frozen=True)

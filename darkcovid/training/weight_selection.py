@@ -5,7 +5,8 @@ Each keeps its own copy, which a checkpoint carries along. fastai's trackers wri
 
 import torch
 
-from darkcovid.training.callbacks import History, PlainErrorsCallback
+from darkcovid.training.callbacks import PlainErrorsCallback
+from darkcovid.training.history import History
 from darkcovid.training.monitor import monitored_values
 
 EMA_WARMUP_STEPS = 10  # steps: until then the average forgets faster, so that fresh weights do not linger

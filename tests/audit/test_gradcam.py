@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from darkcovid.audit.gradcam import grad_cam, gradcam_lung_overlap, last_conv_layer, reinitialized
-from darkcovid.audit.occlusion import LungRegions
 from darkcovid.data.normalize import Normalize
+from darkcovid.lungs.crop import LungRegions
 
 
 class Quadrants(nn.Module):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from darkcovid.audit.occlusion import LungRegions, aggregate_occlusion, occlusion_audit
+from darkcovid.audit.occlusion import aggregate_occlusion, occlusion_audit
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.experiment.inputs import InputBuilder
+from darkcovid.lungs.crop import LungRegions
 from darkcovid.recipe import Data, Lungs, Phantom, Recipe, Training
 from darkcovid.training.classifier import fit_classifier
 

@@ -8,7 +8,7 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.cells import unify_patient_ids
 from darkcovid.data.describe import describe
 from darkcovid.data.manifest import read_manifest
-from darkcovid.data.sides import patient_groups
+from darkcovid.data.splits import patient_groups
 
 HEADER = "dataset,path,label,patient_id\n"
 

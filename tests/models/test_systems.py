@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from darkcovid import models
-from darkcovid.data.sides import assign_splits
+from darkcovid.data.splits import assign_splits
 from darkcovid.recipe import load_recipe
 from darkcovid.training.classifier import setup_classifier
 from darkcovid.training.fit import backbone_head_splitter

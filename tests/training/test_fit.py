@@ -7,10 +7,11 @@ from darkcovid.core.errors import DarkCovidError, DataError, UsageError
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.recipe import Loss, Phantom, Training
-from darkcovid.training.callbacks import History, MetricsRecorder
+from darkcovid.training.callbacks import MetricsRecorder
 from darkcovid.training.checkpoint import load_checkpoint
 from darkcovid.training.classifier import fit_classifier, setup_classifier
 from darkcovid.training.fit import fit
+from darkcovid.training.history import History
 
 
 class Stop(Exception):

@@ -9,8 +9,8 @@ from darkcovid.core.errors import UsageError
 from darkcovid.evaluation.evaluate import averaged_views
 from darkcovid.metrics.classification import classification_metrics, get_metric
 from darkcovid.recipe import Augmentation, Loss, Model, Optimizer, Plateau, Recipe
-from darkcovid.training.callbacks import History
 from darkcovid.training.classifier import fit_classifier, predict_proba, setup_classifier
+from darkcovid.training.history import History
 from darkcovid.training.loss import make_task
 from darkcovid.training.monitor import monitored_values
 from darkcovid.training.schedule import lr_multiplier, phases, should_stop_early, total_epochs

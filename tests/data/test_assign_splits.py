@@ -4,8 +4,7 @@ import pytest
 
 from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import load_classification_cohort
-from darkcovid.data.sides import assign_splits, image_ids
-from darkcovid.data.split import round_half_up
+from darkcovid.data.splits import assign_splits, image_ids, round_half_up
 from darkcovid.recipe import Split
 
 LABELS = pd.Series(["a"] * 146 + ["b"] * 146)

@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from darkcovid.data.split import (
+from darkcovid.data.splits import (
     evenly_spaced,
     hash_shuffle,
     n_per_class_split,
