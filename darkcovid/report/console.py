@@ -103,4 +103,6 @@ def lung_lines(summary: dict[str, Any]) -> list[str]:
         f"box IoU {summary['box_iou_mean']:.3f}; crop area {summary['crop_area_mean']:.1%} of the image",
     ]
     lines += [f"worst: {name}" for name in summary.get("worst", [])]
-    return [*lines, *(f"set aside: {bad['image']} ({bad['reason']})" for bad in summary.get("bad", [])[:SHOWN])]
+    bad = summary.get("bad", [])
+    lines += [f"set aside: {image['image']} ({image['reason']})" for image in bad[:SHOWN]]
+    return [*lines, f"set aside: {len(bad) - SHOWN} more; all are in summary.json"] if len(bad) > SHOWN else lines
