@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 @dataclass
 class History:
     """One row per epoch: epoch (from 1), train_loss, valid_loss, the metric, lr at its end, and seconds spent: total,
-    waiting for data (reading, moving and augmenting), in training steps, in validation. `lrs`: the learning rate of every step."""
+    waiting for data (reading, moving and augmenting), in training steps, in validation. `lrs`: the learning rate of each step."""
 
     rows: list[dict[str, float]] = field(default_factory=list)
     lrs: list[float] = field(default_factory=list)
