@@ -131,6 +131,20 @@ TOGETHER: dict[str, Alter] = {
     "with text, padded, JPEG 20": chained(with_text("AP", False), padded(0.1, 0), recompressed(20)),
     "rotated -5, mirrored, darker": chained(rotated(-5), ImageOps.mirror, toned(gain=0.7)),
 }
+# what images of different patients may have in common
+STRANGERS: dict[str, Alter] = {
+    "narrow black margins": on_canvas(0.7, 0.7),
+    "wide black margins": on_canvas(0.55, 0.55),
+    "wide white margins": on_canvas(0.6, 0.6, 255),
+    "very wide gray margins": on_canvas(0.4, 0.4, 128),
+    "wide margins left and right": on_canvas(0.45, 1.0),
+    "wide margins with text": chained(on_canvas(0.55, 0.55), with_text("PORTABLE AP", False)),
+    "slightly blurred": blurred(0.01),
+    "blurred": blurred(0.02),
+    "heavily blurred": blurred(0.05),
+    "shrunk to 32 pixels": shrunk(32),
+    "shrunk to 16 pixels": shrunk(16),
+}
 
 
 def altered_pixels(image: Image.Image, size: int = 128) -> dict[str, np.ndarray]:

@@ -26,7 +26,7 @@ from darkcovid.data.phantom import phantom_manifest
 from darkcovid.data.resize import cached_whole_images, resize_whole
 from darkcovid.recipe import Phantom
 
-from .alterations import COPIES, TOGETHER, blurred, chained, on_canvas, shrunk, with_text
+from .alterations import COPIES, STRANGERS, TOGETHER
 
 COPIED = 8
 
@@ -94,19 +94,6 @@ def test_images_that_show_nothing_are_no_copies():
     assert find_near_duplicates(np.concatenate([flat, ramp])) == []
 
 
-STRANGERS = {
-    "narrow black margins": on_canvas(0.7, 0.7),
-    "wide black margins": on_canvas(0.55, 0.55),
-    "wide white margins": on_canvas(0.6, 0.6, 255),
-    "very wide gray margins": on_canvas(0.4, 0.4, 128),
-    "wide margins left and right": on_canvas(0.45, 1.0),
-    "wide margins with text": chained(on_canvas(0.55, 0.55), with_text("PORTABLE AP", False)),
-    "slightly blurred": blurred(0.01),
-    "blurred": blurred(0.02),
-    "heavily blurred": blurred(0.05),
-    "shrunk to 32 pixels": shrunk(32),
-    "shrunk to 16 pixels": shrunk(16),
-}
 PADDED = [name for name in STRANGERS if name.endswith(("margins", "right"))]
 
 

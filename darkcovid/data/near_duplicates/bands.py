@@ -19,12 +19,13 @@ AROUND = 8.0  # sigma of the local spread, pixels
 FAINT = 1.0  # gray levels added to the local spread, so that flat areas stay flat
 UNIFORM = 6.0  # gray levels: a row or column that spreads less belongs to a margin
 LEAST_LEFT = 0.2  # share of a side that must stay when margins are cut
-NARROW_MARGIN = 0.75  # share of a side that is left, below which the image with its margins is not compared
+NARROW_MARGIN = 0.65  # share of a side that is left, below which the image with its margins is not compared
 
 FLAT, FLAT_SIDE = 2, 5  # gray levels, in a square of so many pixels: where they differ by no more, nothing is shown
 BESIDE_FLAT = 6  # pixels around flat areas that are not compared: there are the edges of frames, and one frame is like another
-FINE = 0.35  # squared slope of texture by its variance, per pixel: 0.57 or more in radiographs, 0.3 when shrunk to 24 pixels
-TEXTURED = 0.3  # share of an image, its middle counting more, that must show something
+FINE = 0.3  # squared slope of texture by its variance, per pixel: 0.57 or more in radiographs, 0.3 when shrunk to 24 pixels
+STRONG = 0.2  # variance of texture: 0.24 or more in radiographs, less than 0.19 where rounding is all that is left
+TEXTURED = 0.2  # share of an image, its middle counting more, that must show something
 
 Box = tuple[int, int, int, int]
 
@@ -75,8 +76,8 @@ def comparable(cut: np.ndarray, shows: np.ndarray) -> np.ndarray:
     texture = banded(cut, TEXTURE)
     across, down = np.diff(texture, axis=2)[:, 1:], np.diff(texture, axis=1)[:, :, 1:]
     slope = (weight[:, 1:, 1:] * (across**2 + down**2)).sum((1, 2))
-    fine = slope >= FINE * (weight * texture**2).sum((1, 2))
-    return fine & (weight.sum((1, 2)) >= TEXTURED * fading(SIDE).sum())
+    variance, area = (weight * texture**2).sum((1, 2)), weight.sum((1, 2))
+    return (slope >= FINE * variance) & (variance >= STRONG * area) & (area >= TEXTURED * fading(SIDE).sum())
 
 
 def textured(cut: np.ndarray) -> np.ndarray:

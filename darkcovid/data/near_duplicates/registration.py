@@ -20,7 +20,7 @@ ROUGH_STEPS, FINE_STEPS = 8, 4
 LARGEST_STEP = 0.1  # of a parameter
 DAMPING = 1e-3
 SEEN = 0.6  # share of the one that must lie within the other
-COMPARED = 0.3  # share of the one that must lie within the other and show something in both
+COMPARED = 0.2  # share of the one that must lie within the other and show something in both
 ROUGHLY = 0.8  # correlation of small edges after the rough steps, below which a pair is given up
 CORRELATION = 0.79  # of texture after the fine steps, from which a pair is one image
 
