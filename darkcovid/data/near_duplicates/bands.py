@@ -19,7 +19,7 @@ AROUND = 8.0  # sigma of the local spread, pixels
 FAINT = 1.0  # gray levels added to the local spread, so that flat areas stay flat
 UNIFORM = 6.0  # gray levels: a row or column that spreads less belongs to a margin
 LEAST_LEFT = 0.2  # share of a side that must stay when margins are cut
-NARROW_MARGIN = 0.65  # share of a side that is left, below which the image with its margins is not compared
+NARROW_MARGIN = 0.62  # share of the area that is left, below which the image with its margins is not compared
 
 FLAT, FLAT_SIDE = 2, 5  # gray levels, in a square of so many pixels: where they differ by no more, nothing is shown
 BESIDE_FLAT = 6  # pixels around flat areas that are not compared: there are the edges of frames, and one frame is like another
@@ -40,7 +40,7 @@ def crops(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cut, rows = [], []
     for row, image in enumerate(pixels):
         box = inner_box(image)
-        left = min(box[2] - box[0], box[3] - box[1]) / min(whole[2:])
+        left = (box[2] - box[0]) * (box[3] - box[1]) / image.size
         boxes = [whole] if box == whole else [box] if left < NARROW_MARGIN else [whole, box]
         cut += [_squashed(image, one) for one in boxes]
         rows += [row] * len(boxes)
