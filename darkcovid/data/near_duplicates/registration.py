@@ -1,4 +1,4 @@
-"""Do two images show the same once one is moved onto the other? Affine registration, then the correlation of their texture.
+"""Do two images show the same once one is transformed onto the other? Affine registration, then the correlation of their texture.
 
 Gauss-Newton on six parameters brings one image's edges onto the other's (Lucas and Kanade 1981, "An iterative image registration
 technique with an application to stereo vision", section 4; Baker and Matthews 2004, "Lucas-Kanade 20 years on", section 2), at
@@ -38,7 +38,7 @@ def same_image(first: RegisteredCrops, other: RegisteredCrops, transform: np.nda
     """Which of k pairs show one image: (k,) bool.
 
     transform: (k, 2, 3) float32 from coordinates of `other` to those of `first`, in -1..1, right to some 3 % of a side. The
-    brighter image of a pair is moved, whichever comes first. Those that agree already are not registered.
+    brighter image of a pair is transformed, whichever comes first. Those that agree already are not registered.
     """
     swap = (first.crops.mean((1, 2)) < other.crops.mean((1, 2)))[:, None, None]
     moving = RegisteredCrops(*(np.where(swap, b, a) for a, b in zip(first, other, strict=True)))

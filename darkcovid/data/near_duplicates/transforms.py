@@ -1,4 +1,4 @@
-"""How a copy may lie in its original, and the low frequencies of an image that was moved so: one matrix each.
+"""How a copy may lie in its original, and the low frequencies of an image that was transformed so: one matrix each.
 
 Low frequencies of a cosine transform, as in pHash (Zauner 2010, "Implementation and benchmarking of perceptual image hash
 functions", section 3.2.1), but kept as numbers, not bits, in a window that fades toward the sides.
