@@ -9,8 +9,7 @@ import numpy as np
 from darkcovid.core.errors import DarkCovidError, UsageError
 from darkcovid.data.cells import patient_key
 from darkcovid.data.cohort import Cohort, build_cohort, check_spelling, filter_rows, select_dataset
-from darkcovid.data.near_duplicates.search import SIZE, find_near_duplicates
-from darkcovid.data.resize import cached_whole_images
+from darkcovid.data.near_duplicates.search import cached_copies_elsewhere
 from darkcovid.data.splits import patient_groups
 from darkcovid.recipe import Data, External
 
@@ -74,11 +73,9 @@ def _as_data(external: External, data: Data) -> Data:
 
 def _copies(cohort: Cohort, found: Cohort, cache_dir: Path) -> np.ndarray:
     """(m,) bool: which of the found images are an image of the cohort, or a near copy of one."""
-    pixels = [cached_whole_images(one.files, one.sha256, SIZE, cache_dir).array for one in (cohort, found)]
-    copied = np.isin(found.sha256, cohort.sha256)
-    for first, other in find_near_duplicates(np.concatenate(pixels)):
-        if first < len(cohort) <= other:
-            copied[other - len(cohort)] = True
+    copied = np.zeros(len(found), bool)
+    pairs = cached_copies_elsewhere((cohort.files, found.files), (cohort.sha256, found.sha256), cache_dir)
+    copied[[there for _, there in pairs]] = True
     return copied
 
 

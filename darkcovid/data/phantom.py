@@ -1,7 +1,7 @@
 """A synthetic cohort with known truth: drawn radiographs, exact lung masks, patients, and a sign in the lungs.
 
-Each patient has an own build and own ribs, and each image own tissue, so that no two are near copies of one another
-(`darkcovid.data.near_duplicates.search`), as two radiographs of one person are not.
+Each patient has its own build and its own ribs, and each image its own tissue, so that no two are near copies of one another
+(`darkcovid.data.near_duplicates.search`), while real radiographs of one person in one pose sometimes are.
 
 Deterministic from its settings. It exists to test what the toolkit claims; it is used only when asked for by
 name (`manifest: phantom`), never in place of missing data.

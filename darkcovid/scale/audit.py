@@ -1,5 +1,6 @@
 """A cohort's audit with Spark counting and comparing: the same answers as `audit_cohort`, remembered in the same cache."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,6 @@ if TYPE_CHECKING:
 
 def audit_cohort_on_spark(session: "SparkSession", cohort: Cohort, cache_dir: Path) -> dict[str, Any]:
     """Near copies, patients, copies and giveaways, found and counted by Spark. Raises as `audit_cohort` does."""
-    near = cached_near_duplicates(cohort.files, cohort.sha256, cache_dir, lambda pixels: near_pairs_on_spark(session, pixels))
+    near = cached_near_duplicates(cohort.files, cohort.sha256, cache_dir, partial(near_pairs_on_spark, session))
     facts = SparkFacts.of_table(session, cohort_facts(cohort))
     return audit_cohort(cohort, cache_dir, find_leaks(facts, near_duplicate_pairs(cohort, near)), lambda table: facts)

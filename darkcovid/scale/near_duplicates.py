@@ -3,41 +3,47 @@
 Every pair of shards is a task of its own, so the work is quadratic, needs no shuffle, and takes as many cores as there are pairs.
 """
 
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from darkcovid.core.array_cache import ShardedArray
-from darkcovid.data.near_duplicates.candidates import Views
-from darkcovid.data.near_duplicates.search import Pair, pairs_between
+from darkcovid.data.near_duplicates.candidates import Descriptors
+from darkcovid.data.near_duplicates.search import Pair, pairs_between, renumbered
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def near_pairs_on_spark(session: "SparkSession", pixels: np.ndarray | ShardedArray) -> list[Pair]:
+def near_pairs_on_spark(
+    session: "SparkSession", pixels: np.ndarray | ShardedArray, rows: Sequence[int] | None = None
+) -> list[Pair]:
     """What `find_near_duplicates` finds. pixels: (n, 128, 128) uint8 from the cache, which every worker can read."""
     shards = pixels.shards if isinstance(pixels, ShardedArray) else [pixels]
-    files, starts = [str(shard.filename) for shard in shards], [0, *accumulate(map(len, shards))]
-    numbers = [(one, other) for one in range(len(files)) for other in range(one, len(files))]
+    starts = np.cumsum([0, *map(len, shards)])
+    asked = np.arange(len(pixels)) if rows is None else np.asarray(rows)
+    some = [asked[(asked >= start) & (asked < stop)] for start, stop in pairwise(starts)]
+    work = _compare([str(shard.filename) for shard in shards], starts.tolist(), some)
+    numbers = [(one, other) for one in range(len(shards)) for other in range(one, len(shards))]
     tasks = session.createDataFrame(session.sparkContext.parallelize(numbers, len(numbers)), "one long, other long")
-    rows = tasks.mapInPandas(_compare(files, starts), "first long, later long").collect()
-    return sorted((int(row["first"]), int(row["later"])) for row in rows)
+    found = tasks.mapInPandas(work, "first long, later long").collect()
+    return sorted((int(row["first"]), int(row["later"])) for row in found)
 
 
-def _compare(files: list[str], starts: list[int]) -> Any:
-    def views(number: int) -> Views:
-        return Views.of(np.load(files[number], mmap_mode="r"))
+def _compare(files: list[str], starts: list[int], rows: list[np.ndarray]) -> Any:
+    """rows: those of each file that are compared."""
+
+    def descriptors(number: int) -> Descriptors:
+        return Descriptors.of(np.load(files[number], mmap_mode="r")[rows[number] - starts[number]])
 
     def work(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for table in tables:
             for one, other in table.itertuples(index=False):
-                first = views(one)
-                pairs = pairs_between(first, first if other == one else views(other))
-                rows = [(starts[one] + a, starts[other] + b) for a, b in pairs]
-                yield pd.DataFrame(rows, columns=["first", "later"], dtype=np.int64)
+                first = descriptors(one)
+                pairs = pairs_between(first, first if other == one else descriptors(other))
+                yield pd.DataFrame(renumbered(pairs, rows[one], rows[other]), columns=["first", "later"], dtype=np.int64)
 
     return work

@@ -23,8 +23,8 @@ class Engine(Protocol):
     def do(self, job: ShardJob, blocks: Sequence[Shard]) -> Iterable[ShardResult]:
         """Every block's work, each as soon as it is done."""
 
-    def near_pairs(self, pixels: np.ndarray | ShardedArray) -> list[Pair]:
-        """The pairs of rows of (n, 128, 128) uint8 pixels that are near copies."""
+    def near_pairs(self, pixels: np.ndarray | ShardedArray, rows: Sequence[int]) -> list[Pair]:
+        """The pairs of some rows of (n, 128, 128) uint8 pixels that are near copies."""
 
 
 class LocalEngine:
@@ -33,8 +33,8 @@ class LocalEngine:
     def do(self, job: ShardJob, blocks: Sequence[Shard]) -> Iterable[ShardResult]:
         return (process_shard(job, block) for block in blocks)
 
-    def near_pairs(self, pixels: np.ndarray | ShardedArray) -> list[Pair]:
-        return find_near_duplicates(pixels)
+    def near_pairs(self, pixels: np.ndarray | ShardedArray, rows: Sequence[int]) -> list[Pair]:
+        return find_near_duplicates(pixels, rows)
 
 
 def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callable[[str], None]) -> dict[str, Any]:

@@ -45,9 +45,9 @@ class SparkEngine:
             raise DarkCovidError(f"spark: {job.stage} failed: {root_cause(error)}; run it again, what is done is kept") from None
         return sorted((ShardResult(**row.asDict()) for row in done), key=lambda one: one.number)
 
-    def near_pairs(self, pixels: np.ndarray | ShardedArray) -> list[Pair]:
+    def near_pairs(self, pixels: np.ndarray | ShardedArray, rows: Sequence[int]) -> list[Pair]:
         try:
-            return near_pairs_on_spark(self.session, pixels)
+            return near_pairs_on_spark(self.session, pixels, rows)
         except Exception as error:  # noqa: BLE001
             raise DarkCovidError(f"spark: looking for near copies failed: {root_cause(error)}") from None
 

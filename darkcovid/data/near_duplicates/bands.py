@@ -10,29 +10,41 @@ from functools import cache
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter, minimum_filter
 
-SIDE = 96  # pixels of a form
+SIDE = 96  # pixels of a crop
 EDGES = (0.8, 4.0)  # sigmas of the two Gaussians, pixels
 TEXTURE = (0.6, 2.0)  # finer: lungs of two people share edges, not vessels
 AROUND = 8.0  # sigma of the local spread, pixels
 FAINT = 1.0  # gray levels added to the local spread, so that flat areas stay flat
 UNIFORM = 6.0  # gray levels: a row or column that spreads less belongs to a margin
-LEAST_LEFT = 0.5  # share of a side that must stay when margins are cut
+LEAST_LEFT = 0.2  # share of a side that must stay when margins are cut
+NARROW_MARGIN = 0.62  # share of the area that is left, below which the image with its margins is not compared
+
+FLAT, FLAT_SIDE = 2, 5  # gray levels, in a square of so many pixels: where they differ by no more, nothing is shown
+BESIDE_FLAT = 6  # pixels around flat areas that are not compared: there are the edges of frames, and one frame is like another
+FINE = 0.3  # squared slope of texture by its variance, per pixel: 0.57 or more in radiographs, 0.3 when shrunk to 24 pixels
+STRONG = 0.2  # variance of texture: 0.24 or more in radiographs, less than 0.19 where rounding is all that is left
+TEXTURED = 0.2  # share of an image, its middle counting more, that must show something
 
 Box = tuple[int, int, int, int]
 
 
-def forms(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images as they are, and again without their uniform margins where they have any.
+def crops(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images as they are and without their uniform margins; where the margins are wide, without them alone, for the edges of
+    two equal margins are alike whatever they surround.
 
-    pixels: (n, h, w) uint8. Returns (m, 96, 96) uint8, m >= n, and (m,) int, which image each form shows.
+    pixels: (n, h, w) uint8. Returns (m, 96, 96) uint8, m >= n, and (m,) int, ascending, the image of each crop.
     """
     whole = (0, 0, *pixels.shape[1:])
-    boxes = [inner_box(image) for image in pixels]
-    framed = [row for row, box in enumerate(boxes) if box != whole]
-    shown = [_squashed(image, whole) for image in pixels] + [_squashed(pixels[row], boxes[row]) for row in framed]
-    return np.stack(shown), np.array([*range(len(pixels)), *framed])
+    cut, rows = [], []
+    for row, image in enumerate(pixels):
+        box = inner_box(image)
+        left = (box[2] - box[0]) * (box[3] - box[1]) / image.size
+        boxes = [whole] if box == whole else [box] if left < NARROW_MARGIN else [whole, box]
+        cut += [_squashed(image, one) for one in boxes]
+        rows += [row] * len(boxes)
+    return np.stack(cut), np.array(rows)
 
 
 def inner_box(image: np.ndarray) -> Box:
@@ -55,6 +67,32 @@ def _squashed(image: np.ndarray, box: Box) -> np.ndarray:
     top, left, bottom, right = box
     whole = Image.fromarray(np.ascontiguousarray(image))
     return np.asarray(whole.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=(left, top, right, bottom)))
+
+
+def comparable(cut: np.ndarray, shows: np.ndarray) -> np.ndarray:
+    """(n,) bool: which crops, (n, 96, 96) uint8, show fine texture in a large enough part of them. Of flat, blurred and
+    enlarged images too little is left that tells one from another. shows: as `textured` gives it."""
+    weight = shows * fading(SIDE).reshape(SIDE, SIDE)
+    texture = banded(cut, TEXTURE)
+    across, down = np.diff(texture, axis=2)[:, 1:], np.diff(texture, axis=1)[:, :, 1:]
+    slope = (weight[:, 1:, 1:] * (across**2 + down**2)).sum((1, 2))
+    variance, area = (weight * texture**2).sum((1, 2)), weight.sum((1, 2))
+    return (slope >= FINE * variance) & (variance >= STRONG * area) & (area >= TEXTURED * fading(SIDE).sum())
+
+
+def textured(cut: np.ndarray) -> np.ndarray:
+    """(n, 96, 96) uint8 to bool: all but flat areas and what is beside them."""
+    square = (1, FLAT_SIDE, FLAT_SIDE)
+    busy = maximum_filter(cut, square) - minimum_filter(cut, square) > FLAT
+    beside = 2 * BESIDE_FLAT + 1
+    return minimum_filter(busy, (1, beside, beside), mode="nearest")
+
+
+@cache
+def fading(side: int) -> np.ndarray:
+    """(side * side) float32: 1 in the middle, 0 at the sides, where copies are cropped and padded and text is burned in."""
+    half_wave = np.sin(np.pi * (np.arange(side, dtype=np.float32) + 0.5) / side)
+    return np.outer(half_wave, half_wave).ravel()
 
 
 def banded(shown: np.ndarray, sigmas: tuple[float, float]) -> np.ndarray:

@@ -1,88 +1,102 @@
-"""Which pairs of images look alike enough to be laid over one another? The low frequencies of each, moved, against all others'.
+"""Which pairs of images are alike enough to be registered? The low frequencies of each, transformed, against all others'.
 
-Both images of a pair are moved, so it does not matter which of them is the copy. An inverted image has the low frequencies of the
-other sign: absolute correlations find it at no cost.
+Both images of a pair are transformed, so it does not matter which of them is the copy. An inverted image has the low frequencies
+of the other sign: absolute correlations find it at no cost.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from darkcovid.data.near_duplicates.bands import EDGES, SIDE, banded, forms
-from darkcovid.data.near_duplicates.transforms import MOVES, STILL, THUMB, inverse, moved_frequencies
+from darkcovid.data.near_duplicates.bands import EDGES, SIDE, banded, comparable, crops, textured
+from darkcovid.data.near_duplicates.registration import RegisteredCrops
+from darkcovid.data.near_duplicates.transforms import STILL, THUMBNAIL, TRANSFORMS, inverse, transformed_frequencies
 
 ALIKE = 0.9  # correlation of low frequencies
-CHUNK = 256  # forms compared with all others at once
-MATRICES = np.array([move.matrix for move in MOVES], np.float32)
+CHUNK = 256  # images compared with all others at once
+AT_ONCE = 128  # pairs registered together
+MATRICES = np.array([transform.matrix for transform in TRANSFORMS], np.float32)
 INVERSES = inverse(MATRICES)
 
 
 @dataclass(frozen=True)
-class Views:
-    """Some images as they are compared. shown: (m, 96, 96) uint8 forms; rows: (m,) int, which image each form shows; thumbs:
-    (m, 48, 48) float32, their edges; moved: (moves, m, d) float32, their low frequencies after each move."""
+class Descriptors:
+    """Those images that can be compared. crops: (m, 96, 96) uint8; rows: (m,) int, ascending, the image of each crop; shows:
+    (m, 96, 96) bool, where it is not flat; thumbnails: (m, 48, 48) float32, its edges; frequencies: (transforms, m, d) float32,
+    its low frequencies after each transform."""
 
-    shown: np.ndarray
+    crops: np.ndarray
     rows: np.ndarray
-    thumbs: np.ndarray
-    moved: np.ndarray
+    shows: np.ndarray
+    thumbnails: np.ndarray
+    frequencies: np.ndarray
 
     @classmethod
-    def of(cls, pixels: np.ndarray) -> "Views":
+    def of(cls, pixels: np.ndarray) -> "Descriptors":
         """pixels: (n, h, w) uint8."""
-        shown, rows = forms(pixels)
-        parts = [_thumbs(shown[start : start + CHUNK]) for start in range(0, len(shown), CHUNK)]
-        thumbs = np.concatenate(parts)
-        return cls(shown, rows, thumbs, moved_frequencies(thumbs))
+        cut, rows = crops(pixels)
+        chunks = [slice(start, start + CHUNK) for start in range(0, len(cut), CHUNK)]
+        shows = np.concatenate([textured(cut[chunk]) for chunk in chunks])
+        kept = np.concatenate([comparable(cut[chunk], shows[chunk]) for chunk in chunks])
+        thumbnails = np.concatenate([_thumbnails(cut[chunk]) for chunk in chunks])[kept]
+        return cls(cut[kept], rows[kept], shows[kept], thumbnails, transformed_frequencies(thumbnails))
+
+    def take(self, places: np.ndarray) -> RegisteredCrops:
+        """What is registered of some crops."""
+        return RegisteredCrops(self.crops[places], self.shows[places], self.thumbnails[places])
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """k pairs of forms that look alike: their places in the first and the other Views, and (k, 2, 3) float32, the move from
-    coordinates of `other` to those of `first`, in -1..1."""
+    """k <= 128 pairs of crops to be registered: their places in the first and the other Descriptors, and (k, 2, 3) float32, the
+    transform from coordinates of `other` to those of `first`, in -1..1."""
 
     first: np.ndarray
     other: np.ndarray
-    move: np.ndarray
+    transform: np.ndarray
 
 
-def find_candidates(first: Views, other: Views) -> Candidates:
-    """Of each image here and each there the two forms that are most alike, where their low frequencies correlate by 0.9.
+def find_candidates(first: Descriptors, other: Descriptors) -> Iterator[Candidates]:
+    """Of each image here and each there the two crops that are most alike, where their low frequencies correlate by 0.9.
 
-    Where both are the same views, only pairs of an earlier with a later row.
+    Where both are the same descriptors, only pairs of an earlier with a later row.
     """
-    a, b, score = _alike(first, other)
-    most_alike_first = np.lexsort((-score, other.rows[b], first.rows[a]))
-    pairs = np.stack([first.rows[a], other.rows[b]], 1)[most_alike_first]
-    kept = most_alike_first[np.unique(pairs, axis=0, return_index=True)[1]]
-    a, b = a[kept], b[kept]
-    return Candidates(a, b, _best_moves(first.moved[:, a], other.moved[:, b]))
+    bounds = np.searchsorted(first.rows, np.arange(0, first.rows.max(initial=0) + 1 + CHUNK, CHUNK))
+    for start, stop in pairwise(bounds):
+        a, b, score = _alike(first, other, slice(start, stop))
+        best_first = np.lexsort((-score, other.rows[b], first.rows[a]))
+        a, b = a[best_first], b[best_first]
+        again = (np.diff(first.rows[a], prepend=-1) == 0) & (np.diff(other.rows[b], prepend=-1) == 0)
+        a, b = a[~again], b[~again]
+        for some in range(0, len(a), AT_ONCE):
+            places = a[some : some + AT_ONCE], b[some : some + AT_ONCE]
+            yield Candidates(*places, _best_transforms(first.frequencies[:, places[0]], other.frequencies[:, places[1]]))
 
 
-def _alike(first: Views, other: Views) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs of forms that correlate by 0.9 after any move of one of them: (k,) places here, places there, correlations."""
-    pairs = []
-    for start in range(0, len(first.rows), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        later = first.rows[chunk, None] < other.rows if first is other else True
-        score = np.zeros((len(first.rows[chunk]), len(other.rows)), np.float32)
-        product = np.empty_like(score)
-        for one, two in [(number, STILL) for number in range(len(MOVES))] + [(STILL, number) for number in range(len(MOVES))]:
-            np.matmul(first.moved[one, chunk], other.moved[two].T, out=product)
-            np.maximum(score, np.abs(product, out=product), out=score)
-        a, b = np.nonzero((score >= ALIKE) & later)
-        pairs.append((a + start, b, score[a, b]))
-    return tuple(np.concatenate(column) for column in zip(*pairs, strict=True))
+def _alike(first: Descriptors, other: Descriptors, chunk: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of crops that correlate by 0.9 after any transform of one of them: (k,) places here, places there, correlations."""
+    score = np.zeros((len(first.rows[chunk]), len(other.rows)), np.float32)
+    product = np.empty_like(score)
+    every = range(len(TRANSFORMS))
+    for one, two in [(number, STILL) for number in every] + [(STILL, number) for number in every]:
+        np.matmul(first.frequencies[one, chunk], other.frequencies[two].T, out=product)
+        np.maximum(score, np.abs(product, out=product), out=score)
+    if first is other:
+        score[first.rows[chunk, None] >= other.rows] = 0
+    a, b = np.nonzero(score >= ALIKE)
+    return a + chunk.start, b, score[a, b]
 
 
-def _best_moves(first: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(k, 2, 3), the moves after which k pairs are most alike. first, other: (moves, k, d) low frequencies."""
-    moved_first = np.abs(np.einsum("mkd,kd->mk", first, other[STILL]))
-    moved_other = np.abs(np.einsum("kd,mkd->mk", first[STILL], other))
-    best = np.concatenate([moved_first, moved_other]).argmax(0)
+def _best_transforms(first: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(k, 2, 3), the transforms after which k pairs are most alike. first, other: (transforms, k, d) low frequencies."""
+    of_first = np.abs(np.einsum("mkd,kd->mk", first, other[STILL]))
+    of_other = np.abs(np.einsum("kd,mkd->mk", first[STILL], other))
+    best = np.concatenate([of_first, of_other]).argmax(0)
     return np.concatenate([MATRICES, INVERSES])[best]
 
 
-def _thumbs(shown: np.ndarray) -> np.ndarray:
-    smaller = SIDE // THUMB
-    return banded(shown, EDGES).reshape(-1, THUMB, smaller, THUMB, smaller).mean((2, 4))
+def _thumbnails(cut: np.ndarray) -> np.ndarray:
+    smaller = SIDE // THUMBNAIL
+    return banded(cut, EDGES).reshape(-1, THUMBNAIL, smaller, THUMBNAIL, smaller).mean((2, 4))

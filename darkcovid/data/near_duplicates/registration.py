@@ -1,4 +1,4 @@
-"""Do two images show the same once one is moved onto the other? Affine registration, then the correlation of their texture.
+"""Do two images show the same once one is transformed onto the other? Affine registration, then the correlation of their texture.
 
 Gauss-Newton on six parameters brings one image's edges onto the other's (Lucas and Kanade 1981, "An iterative image registration
 technique with an application to stereo vision", section 4; Baker and Matthews 2004, "Lucas-Kanade 20 years on", section 2), at
@@ -6,72 +6,102 @@ mean 0 and length 1, so that it raises their correlation (Evangelidis and Psarak
 enhanced correlation coefficient maximization"). Finer texture, which took no part, then says whether it is one image.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from darkcovid.data.near_duplicates.bands import EDGES, TEXTURE, banded
+from darkcovid.data.near_duplicates.bands import EDGES, TEXTURE, banded, fading
 from darkcovid.data.near_duplicates.transforms import inverse
 
 ROUGH_STEPS, FINE_STEPS = 8, 4
 LARGEST_STEP = 0.1  # of a parameter
 DAMPING = 1e-3
 SEEN = 0.6  # share of the one that must lie within the other
+COMPARED = 0.2  # share of the one that must lie within the other and show something in both
 ROUGHLY = 0.8  # correlation of small edges after the rough steps, below which a pair is given up
 CORRELATION = 0.79  # of texture after the fine steps, from which a pair is one image
 
 
-def same_image(first: np.ndarray, other: np.ndarray, thumbs: tuple[np.ndarray, np.ndarray], move: np.ndarray) -> np.ndarray:
+class RegisteredCrops(NamedTuple):
+    """k crops as they are registered: (k, 96, 96) uint8; where each is not flat, (k, 96, 96) bool; its edges, (k, 48, 48)
+    float32."""
+
+    crops: np.ndarray
+    shows: np.ndarray
+    thumbnails: np.ndarray
+
+
+def same_image(first: RegisteredCrops, other: RegisteredCrops, transform: np.ndarray) -> np.ndarray:
     """Which of k pairs show one image: (k,) bool.
 
-    first, other: (k, 96, 96) uint8; thumbs: the edges of both at (k, 48, 48) float32; move: (k, 2, 3) float32 from coordinates
-    of `other` to those of `first`, in -1..1, right to some 3 % of a side. The brighter image of a pair is moved, whichever comes
-    first.
+    transform: (k, 2, 3) float32 from coordinates of `other` to those of `first`, in -1..1, right to some 3 % of a side. The
+    brighter image of a pair is transformed, whichever comes first. Those that agree already are not registered.
     """
-    swap = (first.mean((1, 2)) < other.mean((1, 2)))[:, None, None]
-    moving, still = np.where(swap, other, first), np.where(swap, first, other)
-    small, small_aim = (torch.from_numpy(np.where(swap, *edges))[:, None] for edges in (thumbs[::-1], thumbs))
-    rough = registered(small, small_aim, torch.from_numpy(np.where(swap, inverse(move), move)), ROUGH_STEPS)
-    same = (correlations(small, small_aim, rough) >= ROUGHLY).numpy()
-    if same.any():
-        same[same] = texture_correlations(moving[same], still[same], rough[torch.from_numpy(same)]) >= CORRELATION
+    swap = (first.crops.mean((1, 2)) < other.crops.mean((1, 2)))[:, None, None]
+    moving = RegisteredCrops(*(np.where(swap, b, a) for a, b in zip(first, other, strict=True)))
+    fixed = RegisteredCrops(*(np.where(swap, a, b) for a, b in zip(first, other, strict=True)))
+    small, small_aim = (torch.from_numpy(one.thumbnails)[:, None] for one in (moving, fixed))
+    start = torch.from_numpy(np.where(swap, inverse(transform), transform))
+    same = np.zeros(len(transform), bool)
+    for rough_steps, fine_steps in ((0, 0), (ROUGH_STEPS, FINE_STEPS)):
+        if same.all():
+            break
+        left = torch.from_numpy(np.flatnonzero(~same))
+        rough = registered(small[left], small_aim[left], start[left], rough_steps)
+        alike = correlations(small[left], small_aim[left], rough) >= ROUGHLY
+        if alike.any():
+            some = left[alike].numpy()
+            same[some] = texture_correlations(moving, fixed, some, rough[alike], fine_steps) >= CORRELATION
     return same
 
 
-def texture_correlations(moving: np.ndarray, still: np.ndarray, move: Tensor) -> np.ndarray:
-    """(k,) float32, 0..1, after the fine steps: of (k, 96, 96) uint8 images and the moves that the rough steps gave."""
-    edges, edges_aim = (torch.from_numpy(banded(shown, EDGES))[:, None] for shown in (moving, still))
-    texture, texture_aim = (torch.from_numpy(banded(shown, TEXTURE))[:, None] for shown in (moving, still))
-    return correlations(texture, texture_aim, registered(edges, edges_aim, move, FINE_STEPS)).numpy()
+def texture_correlations(
+    moving: RegisteredCrops, fixed: RegisteredCrops, some: np.ndarray, transform: Tensor, steps: int
+) -> np.ndarray:
+    """(m,) float32, 0..1, of some of the pairs, (m,) int, after fine steps from the transforms that the rough steps gave. Flat
+    areas of either take no part."""
+    cut, cut_aim = moving.crops[some], fixed.crops[some]
+    if steps:
+        edges, edges_aim = (torch.from_numpy(banded(one, EDGES))[:, None] for one in (cut, cut_aim))
+        transform = registered(edges, edges_aim, transform, steps)
+    texture, texture_aim = (torch.from_numpy(banded(one, TEXTURE))[:, None] for one in (cut, cut_aim))
+    shows, shows_aim = (torch.from_numpy(one.shows[some].astype(np.float32))[:, None] for one in (moving, fixed))
+    weight = (_sampled(shows, transform)[0][:, 0] > 0.5) * shows_aim.flatten(1)
+    return correlations(texture, texture_aim, transform, weight, COMPARED).numpy()
 
 
-def correlations(moving: Tensor, still: Tensor, move: Tensor) -> Tensor:
-    """|Correlation| of (k, 1, s, s) pairs after moves, (k,), weighted toward the middle; 0 where they hardly overlap."""
-    seen, inside = _sampled(moving, move)
-    middle = _fading(still.shape[-1])
-    weight = inside * middle
-    product = _standardized(seen[:, 0], weight)[0] * _standardized(still.flatten(1), weight)[0]
-    return torch.where(weight.sum(1) >= SEEN * middle.sum(), (product * weight).sum(1).abs(), 0)
+def correlations(moving: Tensor, fixed: Tensor, transform: Tensor, weight: Tensor | float = 1.0, share: float = SEEN) -> Tensor:
+    """|Correlation| of (k, 1, s, s) pairs after transforms, (k,), weighted toward the middle; 0 where less than a share of the
+    weight lies in both. weight: (k, s * s), more of it."""
+    seen, inside = _sampled(moving, transform)
+    middle = torch.from_numpy(fading(fixed.shape[-1]))
+    weight = inside * middle * weight
+    product = _standardized(seen[:, 0], weight)[0] * _standardized(fixed.flatten(1), weight)[0]
+    return torch.where(weight.sum(1) >= share * middle.sum(), (product * weight).sum(1).abs(), 0)
 
 
-def registered(moving: Tensor, still: Tensor, move: Tensor, steps: int) -> Tensor:
-    """The (k, 2, 3) moves that bring `moving` onto `still`, both (k, 1, s, s), from moves that nearly do."""
+def registered(moving: Tensor, fixed: Tensor, transform: Tensor, steps: int) -> Tensor:
+    """The (k, 2, 3) transforms that bring `moving` onto `fixed`, both (k, 1, s, s), from transforms that nearly do."""
+    if not steps:
+        return transform
     layers = _with_slopes(moving)
     for _ in range(steps):
-        move = move + _step(layers, still, move)
-    return move
+        transform = transform + _step(layers, fixed, transform)
+    return transform
 
 
-def _step(layers: Tensor, still: Tensor, move: Tensor) -> Tensor:
-    """(k, 2, 3), by which a Gauss-Newton step changes moves. layers: as `_with_slopes` gives them."""
-    seen, inside = _sampled(layers, move)
-    weight = inside * _fading(still.shape[-1])
+def _step(layers: Tensor, fixed: Tensor, transform: Tensor) -> Tensor:
+    """(k, 2, 3), by which a Gauss-Newton step changes transforms. layers: as `_with_slopes` gives them."""
+    seen, inside = _sampled(layers, transform)
+    weight = inside * torch.from_numpy(fading(fixed.shape[-1]))
     now, length = _standardized(seen[:, 0], weight)
-    aim, _ = _standardized(still.flatten(1), weight)
+    aim, _ = _standardized(fixed.flatten(1), weight)
     aim = aim * torch.sign((now * aim * weight).sum(1, keepdim=True))
     slopes = seen[:, 1:] / length[:, None]
-    jacobian = (slopes[:, :, None] * _coordinates(still.shape[-1])).flatten(1, 2)
+    jacobian = (slopes[:, :, None] * _coordinates(fixed.shape[-1])).flatten(1, 2)
     weighted = jacobian * weight[:, None]
     normal = weighted @ jacobian.mT
     damping = DAMPING * normal.diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-6)
@@ -88,9 +118,9 @@ def _with_slopes(images: Tensor) -> Tensor:
     return torch.cat([images, across, down], 1)
 
 
-def _sampled(layers: Tensor, move: Tensor) -> tuple[Tensor, Tensor]:
-    """(k, c, s, s) at a move's places, (k, c, s * s), and 1 where those lie within the image, 0 elsewhere, (k, s * s)."""
-    places = affine_grid(move, [*layers.shape], align_corners=False)
+def _sampled(layers: Tensor, transform: Tensor) -> tuple[Tensor, Tensor]:
+    """(k, c, s, s) at a transform's places, (k, c, s * s), and 1 where those lie within the image, 0 elsewhere, (k, s * s)."""
+    places = affine_grid(transform, [*layers.shape], align_corners=False)
     inside = (places.abs() <= 1).all(-1).float()
     return grid_sample(layers, places, align_corners=False).flatten(2), inside.flatten(1)
 
@@ -107,9 +137,3 @@ def _coordinates(side: int) -> Tensor:
     center = (torch.arange(side) + 0.5) / side * 2 - 1
     y, x = torch.meshgrid(center, center, indexing="ij")
     return torch.stack([x, y, torch.ones_like(x)]).flatten(1)
-
-
-def _fading(side: int) -> Tensor:
-    """(side * side): 1 in the middle, 0 at the sides, where copies are cut, framed and stamped."""
-    half_wave = torch.sin(torch.pi * (torch.arange(side) + 0.5) / side)
-    return torch.outer(half_wave, half_wave).flatten()

@@ -8,16 +8,14 @@ Whether a pair is found depends on its two images alone.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
 from darkcovid.core.array_cache import SHARD_ROWS, ShardedArray, cached_json, content_key
-from darkcovid.data.near_duplicates import bands as structure
-from darkcovid.data.near_duplicates import candidates as lookalikes
-from darkcovid.data.near_duplicates import registration
-from darkcovid.data.near_duplicates import transforms as moves
-from darkcovid.data.near_duplicates.candidates import Views
+from darkcovid.data.near_duplicates import bands, candidates, registration, transforms
+from darkcovid.data.near_duplicates.candidates import Descriptors
 from darkcovid.data.near_duplicates.registration import same_image
 from darkcovid.data.resize import cached_whole_images
 
@@ -28,14 +26,16 @@ ALTERATIONS = (
     "mirrored",
     "inverted",
     "cropped by up to 5 % per side",
-    "framed by a uniform border",
+    "padded by a uniform border",
     "rotated by up to 5 degrees",
-    "stamped with text in a corner",
+    "with burned-in text in a corner",
 )
 SIZE = (128, 128)
-AT_ONCE = 128  # pairs registered together
+
+VERSION = 2  # goes up when the same numbers find other pairs: what was found before is looked for anew
 
 Pair = tuple[int, int]
+Pixels = np.ndarray | ShardedArray
 
 
 def describe_alterations() -> str:
@@ -47,53 +47,102 @@ def cached_near_duplicates(
     files: Sequence[Path],
     sha256: Sequence[str],
     cache_dir: Path,
-    search: Callable[[np.ndarray | ShardedArray], Sequence[Pair]] | None = None,
+    search: Callable[[Pixels, Sequence[int]], Sequence[Pair]] | None = None,
 ) -> list[Pair]:
     """Pairs (first, later) of rows that are near copies of one another, identical files left out; remembered in the cache.
 
-    search: what finds them instead of `find_near_duplicates`, with the same answer.
+    search: what finds them among some rows, each of another checksum, instead of `find_near_duplicates`, with the same answer.
     """
+    copies = _rows_by_checksum(sha256)
 
     def find() -> Sequence[Pair]:
-        return (search or find_near_duplicates)(cached_whole_images(files, sha256, SIZE, cache_dir).array)
+        pixels = cached_whole_images(files, sha256, SIZE, cache_dir).array
+        return (search or find_near_duplicates)(pixels, [rows[0] for rows in copies.values()])
 
     key = content_key(kind="near copies", images=list(sha256), rules=rules())
-    return [(a, b) for a, b in cached_json(cache_dir / "findings", key, find) if sha256[a] != sha256[b]]
+    pairs = cached_json(cache_dir / "findings", key, find)
+    every = (product(copies[sha256[a]], copies[sha256[b]]) for a, b in pairs)
+    return sorted((min(pair), max(pair)) for some in every for pair in some)
+
+
+def cached_copies_elsewhere(files: Sequence[Sequence[Path]], sha256: Sequence[Sequence[str]], cache_dir: Path) -> list[Pair]:
+    """Pairs (row of the one set, row of the other) of two sets of images that are identical or near copies; remembered in the
+    cache. files, sha256: of the one and of the other."""
+    ours, theirs = map(_rows_by_checksum, sha256)
+    known = sorted(ours.keys() & theirs.keys())
+    rows = [ours[name][0] for name in ours], [theirs[name][0] for name in theirs if name not in ours]
+
+    def find() -> Sequence[Pair]:
+        pixels = [cached_whole_images(*one, SIZE, cache_dir).array for one in zip(files, sha256, strict=True)]
+        return find_near_duplicates_between(*pixels, *rows)
+
+    key = content_key(kind="near copies elsewhere", images=[list(one) for one in sha256], rules=rules())
+    pairs = [(sha256[0][a], sha256[1][b]) for a, b in cached_json(cache_dir / "findings", key, find)]
+    every = (product(ours[one], theirs[other]) for one, other in [*pairs, *zip(known, known, strict=True)])
+    return sorted(pair for some in every for pair in some)
+
+
+def _rows_by_checksum(sha256: Sequence[str]) -> dict[str, list[int]]:
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(sha256):
+        rows.setdefault(name, []).append(row)
+    return rows
 
 
 def rules() -> dict[str, object]:
-    """Every number that decides whether a pair is found, JSON-able."""
+    """What decides whether a pair is found, JSON-able."""
     numbers = {
         f"{module.__name__.rpartition('.')[2]}.{name}": value
-        for module in (structure, moves, lookalikes, registration)
+        for module in (bands, transforms, candidates, registration)
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, (int, float, tuple))
     }
-    return numbers | {"size": SIZE}
+    return numbers | {"size": SIZE, "version": VERSION}
 
 
-def find_near_duplicates(pixels: np.ndarray | ShardedArray) -> list[Pair]:
-    """Pairs (first, later) of rows of (n, 128, 128) uint8 that are near copies, sorted.
+def find_near_duplicates(pixels: Pixels, rows: Sequence[int] | None = None) -> list[Pair]:
+    """Pairs (first, later) of rows of (n, 128, 128) uint8 that are near copies, sorted. rows: those that are compared, ascending;
+    by default all.
 
-    Compares every pair, 2,048 rows with 2,048 at once, which takes up to 0.8 GB.
+    Compares every pair, a piece of 2,048 rows with another at a time.
     """
-    shards = [range(start, min(start + SHARD_ROWS, len(pixels))) for start in range(0, len(pixels), SHARD_ROWS)]
+    pieces = pieces_of(range(len(pixels)) if rows is None else rows)
     pairs = []
-    for number, rows in enumerate(shards):
-        views = Views.of(pixels[rows.start : rows.stop])
-        for later in shards[number:]:
-            others = views if later is rows else Views.of(pixels[later.start : later.stop])
-            pairs += [(rows.start + a, later.start + b) for a, b in pairs_between(views, others)]
+    for number, some in enumerate(pieces):
+        descriptors = Descriptors.of(pixels[some])
+        pairs += renumbered(pairs_between(descriptors, descriptors), some, some)
+        for later in pieces[number + 1 :]:
+            pairs += renumbered(pairs_between(descriptors, Descriptors.of(pixels[later])), some, later)
     return sorted(pairs)
 
 
-def pairs_between(first: Views, other: Views) -> list[Pair]:
-    """Pairs (row here, row there) that are near copies; of the same views, (earlier, later)."""
-    alike = lookalikes.find_candidates(first, other)
+def find_near_duplicates_between(
+    first: Pixels, other: Pixels, first_rows: Sequence[int], other_rows: Sequence[int]
+) -> list[Pair]:
+    """Pairs (row here, row there) of some rows of two (n, 128, 128) uint8 arrays that are near copies, sorted."""
     pairs = []
-    for start in range(0, len(alike.first), AT_ONCE):
-        some = slice(start, start + AT_ONCE)
-        a, b = alike.first[some], alike.other[some]
-        same = same_image(first.shown[a], other.shown[b], (first.thumbs[a], other.thumbs[b]), alike.move[some])
+    for there in pieces_of(other_rows):
+        descriptors = Descriptors.of(other[there])
+        for here in pieces_of(first_rows):
+            pairs += renumbered(pairs_between(Descriptors.of(first[here]), descriptors), here, there)
+    return sorted(pairs)
+
+
+def pieces_of(rows: Sequence[int]) -> list[np.ndarray]:
+    """Rows by 2,048, which are described and compared at once."""
+    return [np.asarray(rows[start : start + SHARD_ROWS]) for start in range(0, len(rows), SHARD_ROWS)]
+
+
+def renumbered(pairs: Sequence[Pair], first: np.ndarray, other: np.ndarray) -> list[Pair]:
+    """Pairs of places in two lists of rows as pairs of those rows."""
+    return [(int(first[a]), int(other[b])) for a, b in pairs]
+
+
+def pairs_between(first: Descriptors, other: Descriptors) -> list[Pair]:
+    """Pairs (row here, row there) that are near copies; of the same descriptors, (earlier, later)."""
+    pairs = []
+    for some in candidates.find_candidates(first, other):
+        a, b = some.first, some.other
+        same = same_image(first.take(a), other.take(b), some.transform)
         pairs += zip(first.rows[a[same]].tolist(), other.rows[b[same]].tolist(), strict=True)
     return pairs

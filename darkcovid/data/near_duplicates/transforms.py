@@ -1,4 +1,4 @@
-"""How a copy may lie in its original, and the low frequencies of an image that was moved so: one matrix each.
+"""How a copy may lie in its original, and the low frequencies of an image that was transformed so: one matrix each.
 
 Low frequencies of a cosine transform, as in pHash (Zauner 2010, "Implementation and benchmarking of perceptual image hash
 functions", section 3.2.1), but kept as numbers, not bits, in a window that fades toward the sides.
@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import coo_array
 
-THUMB = 48  # pixels
+THUMBNAIL = 48  # pixels
 LOWEST, HIGHEST = 2.0, 15.0  # half waves per side
 
 
-class Move(NamedTuple):
+class Transform(NamedTuple):
     """What is seen of an image: mirrored, turned by degrees, `share` of its sides, its center moved by shares of half a side."""
 
     mirrored: bool = False
@@ -35,46 +35,46 @@ class Move(NamedTuple):
 TURNS = tuple(product((-5.0, -2.5, 0.0, 2.5, 5.0), (1.0, 0.95, 0.9)))
 SHIFTS = tuple(shift for shift in product((-0.05, 0.0, 0.05), repeat=2) if any(shift))
 PLACES = (*TURNS, *((0.0, 0.95, *shift) for shift in SHIFTS))
-MOVES = tuple(Move(mirrored, *place) for mirrored in (False, True) for place in PLACES)
-STILL = MOVES.index(Move())
+TRANSFORMS = tuple(Transform(mirrored, *place) for mirrored in (False, True) for place in PLACES)
+STILL = TRANSFORMS.index(Transform())
 
 
-def moved_frequencies(thumbs: np.ndarray) -> np.ndarray:
-    """(n, 48, 48) float32 to (moves, n, d) float32 of length 1: low frequencies of each image after each of MOVES."""
-    flat = thumbs.reshape(len(thumbs), -1)
-    frequencies = np.stack([flat @ _transform(move).T for move in MOVES])
+def transformed_frequencies(thumbnails: np.ndarray) -> np.ndarray:
+    """(n, 48, 48) float32 to (transforms, n, d) float32 of length 1: low frequencies of each image after each of TRANSFORMS."""
+    flat = thumbnails.reshape(-1, THUMBNAIL**2)
+    frequencies = np.stack([flat @ _transform_matrix(transform).T for transform in TRANSFORMS])
     frequencies /= np.maximum(np.linalg.norm(frequencies, axis=2, keepdims=True), 1e-6)
     return frequencies
 
 
 def inverse(matrix: np.ndarray) -> np.ndarray:
-    """The (..., 2, 3) moves that undo others."""
+    """The (..., 2, 3) transforms that undo others."""
     turn = np.linalg.inv(matrix[..., :2])
     return np.concatenate([turn, -turn @ matrix[..., 2:]], -1)
 
 
 @cache
-def _transform(move: Move) -> np.ndarray:
-    """(d, 48 * 48): the move, the fading window and the cosines together."""
-    place = (np.arange(THUMB) + 0.5) / THUMB
-    waves = np.cos(np.pi * np.outer(np.arange(THUMB), place)) * np.sin(np.pi * place)
-    across, down = np.meshgrid(np.arange(THUMB), np.arange(THUMB))
+def _transform_matrix(transform: Transform) -> np.ndarray:
+    """(d, 48 * 48): the transform, the fading window and the cosines together."""
+    place = (np.arange(THUMBNAIL) + 0.5) / THUMBNAIL
+    waves = np.cos(np.pi * np.outer(np.arange(THUMBNAIL), place)) * np.sin(np.pi * place)
+    across, down = np.meshgrid(np.arange(THUMBNAIL), np.arange(THUMBNAIL))
     radius = np.hypot(across, down)
     low = (radius >= LOWEST) & (radius <= HIGHEST)
     cosines = waves[down[low]][:, :, None] * waves[across[low]][:, None, :]
-    return (cosines.reshape(len(cosines), -1) @ _sampling(move)).astype(np.float32)
+    return (cosines.reshape(len(cosines), -1) @ _sampling(transform)).astype(np.float32)
 
 
-def _sampling(move: Move) -> coo_array:
-    """(48 * 48, 48 * 48): bilinear sampling of an image, with 0 around it, at a move's places."""
-    center = (np.arange(THUMB) + 0.5) / THUMB * 2 - 1
+def _sampling(transform: Transform) -> coo_array:
+    """(48 * 48, 48 * 48): bilinear sampling of an image, with 0 around it, at a transform's places."""
+    center = (np.arange(THUMBNAIL) + 0.5) / THUMBNAIL * 2 - 1
     x, y = np.meshgrid(center, center)
-    column, row = ((move.matrix @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)]) + 1) * THUMB - 1) / 2
+    column, row = ((transform.matrix @ np.stack([x.ravel(), y.ravel(), np.ones(x.size)]) + 1) * THUMBNAIL - 1) / 2
     top, left = np.floor(row).astype(int), np.floor(column).astype(int)
     corners = []
     for below, right in product((0, 1), repeat=2):
         weight = (1 - np.abs(row - top - below)) * (1 - np.abs(column - left - right))
-        inside = (top + below >= 0) & (top + below < THUMB) & (left + right >= 0) & (left + right < THUMB)
-        pixel = (top + below) * THUMB + left + right
-        corners.append(coo_array((weight[inside], (np.flatnonzero(inside), pixel[inside])), shape=(THUMB**2, THUMB**2)))
+        inside = (top + below >= 0) & (top + below < THUMBNAIL) & (left + right >= 0) & (left + right < THUMBNAIL)
+        pixel = (top + below) * THUMBNAIL + left + right
+        corners.append(coo_array((weight[inside], (np.flatnonzero(inside), pixel[inside])), shape=(THUMBNAIL**2, THUMBNAIL**2)))
     return sum(corners[1:], corners[0].tocsr())
