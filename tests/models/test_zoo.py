@@ -117,7 +117,7 @@ def test_a_librarys_file_fills_the_backbone_and_leaves_the_head_fresh(tmp_path, 
 
 def test_our_own_files_fill_the_whole_network(tmp_path):
     before = built(arch="basic_cnn_1")
-    save_file(before.state_dict() | {"normalizer.mean": torch.zeros(1)}, tmp_path / "own.safetensors")
+    save_file(before.state_dict() | {"normaliser.mean": torch.zeros(1)}, tmp_path / "own.safetensors")
     torch.manual_seed(9)
     after = models.create_model(Model(arch="basic_cnn_1", weights=str(tmp_path / "own.safetensors")), 3, (96, 96))
     assert all(torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items())
