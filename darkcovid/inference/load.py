@@ -20,7 +20,7 @@ NORMALIZER = "normaliser."
 
 @dataclass(frozen=True)
 class FittedModel:
-    """`network`: (n, c, h, w) pixels in 0..1 that went through `normaliser`, to (n, outputs) logits, which `temperature`
+    """`network`: (n, c, h, w) pixels in 0..1 that went through `normalizer`, to (n, outputs) logits, which `temperature`
     divides; `size`: (h, w); `usual`: lowest and highest value of each image statistic on the training side; `fit`: the folder
     below the run's that the weights came from; `metrics`: what it scored."""
 

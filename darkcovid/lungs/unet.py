@@ -20,7 +20,7 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.safetensors"
 
 @dataclass(frozen=True)
 class Segmenter:
-    """`network`: (b, 1, 256, 256) pixels, normalized by `normaliser`, to (b, 1, 256, 256) logits. `version`: SHA-256 of the
+    """`network`: (b, 1, 256, 256) pixels, normalized by `normalizer`, to (b, 1, 256, 256) logits. `version`: SHA-256 of the
     weights file."""
 
     network: nn.Module

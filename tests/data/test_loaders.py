@@ -13,7 +13,7 @@ UNIT = Normalize()
 
 
 def loaders(cohort, pixels, **options):
-    settings = {"normaliser": UNIT, "augmentation": None, "batch_size": 8, "device": CPU} | options
+    settings = {"normalizer": UNIT, "augmentation": None, "batch_size": 8, "device": CPU} | options
     return array_loaders(cohort, pixels, **settings)
 
 
