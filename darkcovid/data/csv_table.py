@@ -10,8 +10,9 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -39,7 +40,7 @@ def csv_form(path: Path, known: Collection[str] = ()) -> CsvForm:
     """How a CSV is written: the delimiter is the one that splits the header into most `known` names (in lower case), then into
     most cells. Raises DataError: an Excel workbook, not text in UTF-8 or UTF-16."""
     encoding = _encoding(path)
-    with _lines(path, encoding) as lines:
+    with _readable(path), path.open(encoding=encoding, newline="") as lines:
         first = _first_with_text(lines)
         hint = EXCEL_HINT.fullmatch(first.rstrip("\r\n"))
         if hint:
@@ -70,25 +71,27 @@ def rows_of_csv(path: Path, form: CsvForm, needed: int) -> Iterator[tuple[int, l
     Raises DataError: a row of fewer cells, or of more than the header, a last row that is cut off, an unclosed quote, bytes that
     are not text.
     """
-    width, above, begins, last = len(form.header), 2 if form.hint else 1, 1, [""]
-    with _lines(path, form.encoding) as lines:
+    width, last = len(form.header), [""]
+    with _readable(path), path.open(encoding=form.encoding, newline="") as lines:
         reader = csv.reader(_remembering(lines, last), delimiter=form.delimiter, strict=True)
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise DataError(f"{path}: row {begins}: not readable as CSV ({error}); check its quotes") from None
+        for begins, row in islice(_with_lines(reader, path), 2 if form.hint else 1, None):
+            cut_off = len(row) < width and not last[0].endswith(("\n", "\r"))
+            if len(row) < needed or cut_off or any(cell.strip() for cell in row[width:]):
+                counted = f"{len(row)} cells under a header of {width}"
+                raise DataError(f"{path}: row {begins}: {counted}; check its delimiters and quotes")
+            yield begins, row[:width] + [""] * (width - len(row))
+
+
+def _with_lines(reader: Any, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a `csv.reader` that are not blank, with the line on which each begins."""
+    begins = 1
+    try:
+        for row in reader:
             if any(cell.strip() for cell in row):
-                if not above:
-                    cut_off = len(row) < width and not last[0].endswith(("\n", "\r"))
-                    if len(row) < needed or cut_off or any(cell.strip() for cell in row[width:]):
-                        counted = f"{len(row)} cells under a header of {width}"
-                        raise DataError(f"{path}: row {begins}: {counted}; check its delimiters and quotes")
-                    yield begins, row[:width] + [""] * (width - len(row))
-                above = max(0, above - 1)
+                yield begins, row
             begins = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{path}: row {begins}: not readable as CSV ({error}); check its quotes") from None
 
 
 def _remembering(lines: Iterator[str], last: list[str]) -> Iterator[str]:
@@ -100,7 +103,7 @@ def _remembering(lines: Iterator[str], last: list[str]) -> Iterator[str]:
 
 def _encoding(path: Path) -> str:
     """By the byte order mark; without one UTF-16 is told from UTF-8 by the zeros in its commas."""
-    with _lines(path, "utf-8"), path.open("rb") as file:
+    with _readable(path), path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if head.startswith(WORKBOOK):
         raise DataError(f"{path}: an Excel workbook, not a CSV; save it as 'CSV UTF-8'")
@@ -118,11 +121,10 @@ def _first_with_text(lines: Iterator[str]) -> str:
 
 
 @contextmanager
-def _lines(path: Path, encoding: str) -> Iterator[Iterator[str]]:
-    """A text file's lines. What cannot be read is a DataError that names the cause."""
+def _readable(path: Path) -> Iterator[None]:
+    """What cannot be read within is a DataError that names the cause."""
     try:
-        with path.open(encoding=encoding, newline="") as file:
-            yield iter(file)
+        yield
     except UnicodeError as error:
         raise DataError(f"{path}: not text in UTF-8 or UTF-16 ({one_line(error)}); save it as 'CSV UTF-8'") from None
     except (csv.Error, OSError) as error:

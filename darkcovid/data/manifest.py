@@ -147,19 +147,18 @@ def _read_parquet(path: Path) -> tuple[pd.DataFrame, Sequence[int]]:
         raise DarkCovidError(f"{path}: a Parquet manifest needs pyarrow; install `darkcovid[spark]`, or give a CSV") from None
     try:
         table = parquet.read_table(path)
-        names = check_columns(path, table.column_names)
-        texts = {}
-        for name, column in zip(names, table.columns, strict=True):
-            try:
-                if pa.types.is_floating(column.type):
-                    texts[name] = [number_text(number) for number in column.to_pylist()]
-                else:
-                    texts[name] = column.cast(pa.string()).fill_null("").to_pylist()
-            except (ValueError, NotImplementedError) as error:
-                if name in KNOWN:
-                    raise DataError(f"{path}: column {name!r} is no text ({one_line(error)[:120]})") from None
     except (ValueError, OSError, NotImplementedError) as error:
         raise DataError(f"{path}: not a readable Parquet manifest ({one_line(error)[:200]})") from None
+    names, texts = check_columns(path, table.column_names), {}
+    for name, column in zip(names, table.columns, strict=True):
+        try:
+            floats = pa.types.is_floating(column.type)
+            texts[name] = (
+                list(map(number_text, column.to_pylist())) if floats else column.cast(pa.string()).fill_null("").to_pylist()
+            )
+        except (ValueError, NotImplementedError) as error:
+            if name in KNOWN:  # a column of no use may hold anything
+                raise DataError(f"{path}: column {name!r} is no text ({one_line(error)[:120]})") from None
     rows = pd.DataFrame(texts, dtype=str)
     return rows[[name for name in texts if name]], range(1, len(rows) + 1)
 

@@ -103,7 +103,12 @@ def test_a_run_leaves_them_out_and_says_so(darkcovid, mixed, tmp_path):
     ids=lambda words: "-".join(words),
 )
 def test_other_commands_go_on(darkcovid, mixed, words):
-    darkcovid(*words, RECIPES / "base.yaml", "--manifest", mixed / "manifest.csv", *SETS)
+    done = darkcovid(*words, RECIPES / "base.yaml", "--manifest", mixed / "manifest.csv", *SETS, "--json")
+    found = json.loads(done.stdout)
+    if words[0] == "data" and words[1] != "preview":
+        assert found["images"] == len(list(mixed.glob("images/*")))
+    else:
+        assert not set(BAD) & set(done.stdout.split('"')) and found
 
 
 def test_lungs_are_judged_on_the_good_ones(darkcovid, mixed):

@@ -1,10 +1,9 @@
 """Which images are near copies of one another? Those that look alike in low frequencies and, once aligned, share their texture.
 
 All pairs are compared by low frequencies under some transforms (`candidates`), and the few that pass are registered
-(`registration`):
-the order of copy detection, a cheap global descriptor and then a geometric check (Douze et al. 2009, "Evaluation of GIST
-descriptors for web-scale image search"; Douze et al. 2021, "The 2021 Image Similarity Dataset and Challenge").
-Whether a pair is found depends on its two images alone.
+(`registration`): the order of copy detection, a cheap global descriptor and then a geometric check (Douze et al. 2009,
+"Evaluation of GIST descriptors for web-scale image search"; Douze et al. 2021, "The 2021 Image Similarity Dataset and
+Challenge"). Whether a pair is found depends on its two images alone.
 """
 
 from collections.abc import Callable, Sequence
