@@ -83,6 +83,7 @@ def grad_cam(network: nn.Module, normalizer: nn.Module, pixels: np.ndarray, targ
     """(m, h, w) float32: what speaks for each picture's target class at the last convolution of many channels, enlarged to
     the picture. targets: (m,) int; of a network with one logit, class 1 is its opposite."""
     network.eval().to(compute.device)
+    normalizer.to(compute.device)
     explainer, size = LayerGradCam(network, last_conv_layer(network)), pixels.shape[-2:]
     maps = []
     for start in range(0, len(pixels), BATCH):

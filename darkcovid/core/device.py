@@ -77,20 +77,22 @@ def trim_malloc() -> None:
 def predict_batches(
     network: nn.Module,
     pixels: np.ndarray,
-    prepare: Callable[[torch.Tensor], torch.Tensor],
+    normalizer: nn.Module,
     compute: Device,
     batch_size: int = 64,
+    augment: Callable[[torch.Tensor], torch.Tensor] = lambda images: images,
 ) -> Iterator[torch.Tensor]:
-    """The network's float32 outputs on the CPU, a batch at a time, in evaluation mode.
+    """The network's float32 outputs on the CPU, a batch at a time, in evaluation mode. Moves both modules to the device.
 
-    pixels: (n, h, w) or (n, c, h, w) uint8; `prepare`, such as a normalizer, gets them as (b, c, h, w) in 0..1.
+    pixels: (n, h, w) or (n, c, h, w) uint8; `augment` and then `normalizer` get them as (b, c, h, w) in 0..1.
     """
     compute.prepare()
     network.eval().to(compute.device, memory_format=torch.channels_last)
+    normalizer.to(compute.device)
     for start in range(0, len(pixels), batch_size):
         block = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(compute.device)
         with torch.inference_mode(), compute.autocast():
-            outputs = network(prepare(add_channel_dim(block).float() / 255))
+            outputs = network(normalizer(augment(add_channel_dim(block).float() / 255)))
         drop_pages(pixels)
         yield outputs.float().cpu()
 

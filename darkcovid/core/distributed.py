@@ -1,6 +1,7 @@
 """One fit by several processes: who am I among them, and what do all of them say together?
 
-They are started by `accelerate launch` or `torchrun`, and joined by accelerate (gloo between CPUs, NCCL between GPUs).
+They are started by `accelerate launch` or `torchrun`, which say in the environment who each of them is, and joined by torch: gloo
+carries what lies in memory, NCCL what lies on GPUs.
 """
 
 import atexit
@@ -11,8 +12,6 @@ from typing import Any
 
 import torch
 from torch import distributed
-
-from darkcovid.core.errors import DarkCovidError
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +70,13 @@ class Distributed:
 def get_distributed() -> Distributed:
     """This process's place; joins the others when the environment says that there are some.
 
-    Raises DarkCovidError: accelerate is not installed.
+    Each process of a machine takes the GPU of its local rank.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Distributed()
-    try:
-        from accelerate import PartialState
-    except ImportError:
-        raise DarkCovidError("several processes need accelerate; install `darkcovid[distributed]`") from None
-    state = PartialState(cpu=not torch.cuda.is_available())
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if local < torch.cuda.device_count():
+        torch.cuda.set_device(local)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     atexit.register(distributed.destroy_process_group)  # its threads must end before the interpreter does, or it may abort
-    return Distributed(state.process_index, state.num_processes)
+    return Distributed(distributed.get_rank(), distributed.get_world_size())

@@ -132,7 +132,7 @@ def _loaders(
         get_x=lambda row: TensorImageBW(add_channel_dim(_gather(inputs, np.array([row])))[0]),
         get_y=(lambda row: cohort.classes[targets[row]])
         if categories
-        else (lambda row: torch.from_numpy(np.array(targets[row]))),
+        else (lambda row: torch.as_tensor(np.array(targets[row]) if isinstance(targets, np.ndarray) else targets[row])),
         splitter=IndexSplitter(list(range(len(train), len(train) + len(valid)))),
         batch_tfms=transforms,
     )

@@ -52,7 +52,7 @@ class Predictor:
         model = self.model
         found = self._lungs(images)
         pixels, frame = self._seen(images, found)
-        logits = torch.cat(list(predict_batches(model.network, pixels, model.normalizer.to(self.compute.device), self.compute)))
+        logits = torch.cat(list(predict_batches(model.network, pixels, model.normalizer, self.compute)))
         probabilities = class_probabilities(logits, model.temperature).numpy()
         best = probabilities.argmax(1)
         heats = self._heats(images, pixels, best, frame) if explain else [None] * len(images)

@@ -64,7 +64,7 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute
     network = build_model(recipe, len(cohort.classes), pixels.shape[-2:])
     fitted = network
     if can_cache_features(recipe, network, len(cohort), pixels.shape[-2:], compute):
-        features, fitted = extract_features(network.body, pixels, normalizer.to(compute.device), compute), network.head
+        features, fitted = extract_features(network.body, pixels, normalizer, compute), network.head
         dls = feature_loaders(cohort, features, training.batch_size, compute.device, data.oversample)
     else:
         dls = array_loaders(
@@ -146,6 +146,6 @@ def predict_proba(
     augmentation: Augmentation | None = None,
 ) -> np.ndarray:
     """What the network's logits mean for (n, h, w) uint8 pixels, augmented first if wanted: (n, classes) float32."""
-    altered = (lambda images: images) if augmentation is None else Augment(augmentation).altered
-    logits = torch.cat(list(predict_batches(network, pixels, lambda images: normalizer(altered(images)), compute)))
+    views = {} if augmentation is None else {"augment": Augment(augmentation).altered}
+    logits = torch.cat(list(predict_batches(network, pixels, normalizer, compute, **views)))
     return objective.probabilities(logits).numpy()

@@ -1,5 +1,6 @@
 """Fitting a compiled network: torch.compile, on a GPU with CUDA graphs. Never by default: on CPUs it costs more than it saves."""
 
+import torch
 from torch import nn
 
 from darkcovid.core.device import Device
@@ -17,6 +18,9 @@ class TorchCompileCallback(PlainErrorsCallback):
 
     def before_fit(self):
         self.model.compile(mode=self.mode)
+
+    def before_batch(self):
+        torch.compiler.cudagraph_mark_step_begin()
 
     def after_fit(self):
         uncompile(self.model)

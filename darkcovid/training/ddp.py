@@ -1,5 +1,8 @@
 """Several processes fit one network: each takes its share of every batch, and all take the same steps."""
 
+import os
+
+import torch
 from torch import nn
 
 from darkcovid.core.distributed import Distributed
@@ -36,6 +39,14 @@ def check_batch_divisible(batch_size: int, ranks: Distributed) -> None:
     """Raises UsageError when a batch cannot be dealt out evenly."""
     if batch_size % ranks.size:
         raise UsageError(f"training.batch_size: {batch_size} cannot be dealt out evenly to {ranks.size} processes")
+
+
+def check_one_gpu_per_process(device: torch.device) -> None:
+    """Raises UsageError when processes of this machine would share a GPU, which NCCL refuses."""
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if device.type == "cuda" and processes > gpus:
+        advice = f"start {gpus} here, or train on CPUs with --set training.device=cpu"
+        raise UsageError(f"training.device: {processes} processes for {gpus} GPU{'s' * (gpus != 1)}; {advice}")
 
 
 def check_ranks_agree(what: dict[str, str], ranks: Distributed) -> None:

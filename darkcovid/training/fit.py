@@ -23,7 +23,7 @@ from darkcovid.training import schedule
 from darkcovid.training.callbacks import Autocast, EpochEndCallback, MetricsRecorder, ScoreTuple
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.compiled import TorchCompileCallback
-from darkcovid.training.ddp import DistributedDataParallelCallback, check_batch_divisible
+from darkcovid.training.ddp import DistributedDataParallelCallback, check_batch_divisible, check_one_gpu_per_process
 from darkcovid.training.history import History
 from darkcovid.training.interrupt import defer_signals_to_batch_end, explain_oom
 from darkcovid.training.monitor import MonitorMetricCallback, ValidationMetric
@@ -106,6 +106,7 @@ def fit(
     """
     history, spent, kept, ranks = History(), ResourceUsage(), {}, get_distributed()
     check_batch_divisible(training.batch_size, ranks)
+    check_one_gpu_per_process(compute.device)
     learner.create_opt()
     if resume and checkpoint is not None and checkpoint.is_file():
         saved = load_checkpoint(checkpoint, learner, lambda done: _freeze_for(learner, training, done))

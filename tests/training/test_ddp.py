@@ -15,10 +15,10 @@ import torch
 
 from darkcovid.core import distributed as ranks
 from darkcovid.core.distributed import Distributed
-from darkcovid.core.errors import DarkCovidError, UsageError
+from darkcovid.core.errors import UsageError
 from darkcovid.data.loaders import array_loaders
 from darkcovid.data.normalize import Normalize
-from darkcovid.training.ddp import check_batch_divisible
+from darkcovid.training.ddp import check_batch_divisible, check_one_gpu_per_process
 
 from ..conftest import RECIPES
 from ..experiment.test_runner import SETS
@@ -126,13 +126,14 @@ def test_every_image_is_seen_once_an_epoch(cohort, pixels, cpu, monkeypatch, siz
     assert len(seen) == len(set(seen)) == cohort.train.sum() // 12 * 12
 
 
-def test_uneven_batches_and_a_missing_accelerate_are_refused(monkeypatch):
+def test_uneven_batches_and_shared_gpus_are_refused(monkeypatch):
     with pytest.raises(UsageError, match="32 cannot be dealt out evenly to 3 processes"):
         check_batch_divisible(32, Distributed(0, 3))
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setitem(sys.modules, "accelerate", None)
-    with pytest.raises(DarkCovidError, match=r"install `darkcovid\[distributed\]`"):
-        ranks.get_distributed.__wrapped__()
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    check_one_gpu_per_process(torch.device("cpu"))
+    with pytest.raises(UsageError, match=r"training\.device: 2 processes for 1 GPU; start 1 here, or train on CPUs"):
+        check_one_gpu_per_process(torch.device("cuda"))
 
 
 def test_one_process_alone_is_left_as_it_was():
