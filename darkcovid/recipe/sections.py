@@ -240,8 +240,8 @@ class Training(StrictModel):
     many epochs; `keep`: the weights of the last epoch, or of the best one; `monitor`: the figure of the validation side by which
     these two and `plateau` judge, None being the task's own (accuracy; of lungs, Dice).
     `ema`: decay of an average of the weights, which then is the result; `mixup`, `cutmix`: their Beta distribution's alpha;
-    `clip`: greatest norm of the gradient; `progressive`: smaller pictures in the first epochs; `compile`: by torch.compile, on a
-    GPU with CUDA graphs; `tta`: so many augmented views are averaged with the plain one, scored beside it."""
+    `clip`: greatest norm of the gradient; `progressive`: smaller pictures in the first epochs; `compile`: by torch.compile;
+    `tta`: so many augmented views are averaged with the plain one, scored beside it."""
 
     epochs: int = Field(100, ge=1)
     folds: int | None = Field(None, ge=2, le=20)

@@ -1,9 +1,8 @@
-"""Fitting a compiled network: torch.compile, on a GPU with CUDA graphs. Never by default: on CPUs it costs more than it saves."""
+"""Fitting a compiled network: torch.compile. Never by default: on CPUs it costs more than it saves. Its mode `reduce-overhead`
+(CUDA graphs) is not used: DarkCovidNet's training step fails in it (torch 2.11, H200)."""
 
-import torch
 from torch import nn
 
-from darkcovid.core.device import Device
 from darkcovid.training.callbacks import PlainErrorsCallback
 
 
@@ -13,14 +12,8 @@ class TorchCompileCallback(PlainErrorsCallback):
 
     order = -90
 
-    def __init__(self, compute: Device):
-        self.mode = "reduce-overhead" if compute.device.type == "cuda" else "default"
-
     def before_fit(self):
-        self.model.compile(mode=self.mode)
-
-    def before_batch(self):
-        torch.compiler.cudagraph_mark_step_begin()
+        self.model.compile()
 
     def after_fit(self):
         uncompile(self.model)

@@ -117,6 +117,7 @@ def fit(
     with (
         track_resources(compute.device, spent) as meter,
         explain_oom(compute, training.batch_size),
+        compute.one_cpu_thread(),
         defer_signals_to_batch_end() as stopping,
     ):
 
@@ -127,7 +128,7 @@ def fit(
             on_epoch(history)
 
         together = [DistributedDataParallelCallback(ranks)] if ranks.size > 1 else []
-        compiled = [TorchCompileCallback(compute)] if training.compile else []
+        compiled = [TorchCompileCallback()] if training.compile else []
         monitored = (
             [MonitorMetricCallback(history, training.monitor, figure)] if training.monitor not in (None, metric, "loss") else []
         )
