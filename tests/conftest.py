@@ -1,6 +1,7 @@
 """Shared truths: a small phantom cohort, a cache for the session, and the real radiographs where they are there."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: OpenMP threads that spin starve one another beside other work
@@ -83,6 +84,12 @@ def real_data():
     if not (REAL / "ozturk512" / "manifest.csv").is_file():
         pytest.skip("the real radiographs are not in ../shared/data")
     return REAL.resolve()
+
+
+def pytest_collection_modifyitems(items):
+    """Files with the most slow tests first, so that no worker is left with one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_report_header():

@@ -65,7 +65,7 @@ def drawn_cohort(random, patients, most, relabeled=0.0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("most", "relabeled"), [(1, 0.0), (4, 0.0), (4, 0.1)])
+@pytest.mark.parametrize(("most", "relabeled"), [(1, 0.0), (4, 0.1)])
 def test_clean_cohorts_are_accused_as_seldom_as_it_says(most, relabeled, monkeypatch):
     """120 patients of one, or of up to four images: p < .05 in 5 % of 100 cohorts, and after the correction for the four class
     sets and three variables together in at most that, so check 6 fails one in twenty. With images dealt, source was at 66 %."""

@@ -39,11 +39,13 @@ def test_a_manifest_has_the_same_audit(session, manifest, dataset):
     wanted = audit_manifest(here)
     assert wanted["duplicates"]["exact"] >= 6 and wanted["unknown_patients"] >= 11
     assert audit_facts(SparkFacts.of_manifest(session, manifest, dataset)) == wanted
+    if dataset is None:
+        return
     typed = pd.read_csv(manifest, dtype={"path": str, "label": str}).convert_dtypes()
     typed.to_parquet(manifest.with_suffix(".parquet"))
     assert audit_facts(SparkFacts.of_manifest(session, manifest.with_suffix(".parquet"), dataset)) == wanted
     parquet = read_manifest(manifest.with_suffix(".parquet"))
-    assert audit_manifest(parquet if dataset is None else parquet.of_dataset(dataset, "--dataset")) == wanted
+    assert audit_manifest(parquet.of_dataset(dataset, "--dataset")) == wanted
 
 
 def test_a_cohort_has_the_same_audit(session, cohort, cache_dir, tmp_path):

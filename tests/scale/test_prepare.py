@@ -122,18 +122,7 @@ def test_one_bad_image_is_counted_and_does_not_end_it(cache, small_shards):
 
 @pytest.mark.slow
 @needs_java
-def test_spark_writes_the_same_bytes(cache, small_shards, tmp_path, drawn):
-    shutil.copytree(drawn, tmp_path / "other")
-    prepared(cache)
-    process = on_spark(tmp_path / "other")
-    found = json.loads(process.communicate(timeout=300)[0])
-    assert found["stages"]["pixels"]["blocks"] == -(-found["images"] // ROWS) > 2
-    assert contents(tmp_path / "other") == contents(cache)
-
-
-@pytest.mark.slow
-@needs_java
-def test_killed_workers_are_replaced_and_a_killed_driver_s_rest_is_done_later(cache, tmp_path, drawn, small_shards):
+def test_spark_writes_the_same_bytes_and_goes_on_after_a_killed_worker_and_a_killed_driver(cache, tmp_path, drawn, small_shards):
     shutil.copytree(drawn, tmp_path / "other")
     prepared(cache)
     process = on_spark(tmp_path / "other")
@@ -142,7 +131,8 @@ def test_killed_workers_are_replaced_and_a_killed_driver_s_rest_is_done_later(ca
     assert workers
     workers[0].kill()
     wait_for_shards(tmp_path / "other", 2)
-    assert process.communicate(timeout=300) and process.returncode == 0
+    found = json.loads(process.communicate(timeout=300)[0])
+    assert found["stages"]["pixels"]["blocks"] == -(-found["images"] // ROWS) > 2
     assert contents(tmp_path / "other") == contents(cache)
 
     assert len(crops(tmp_path / "other")) > 2
