@@ -96,7 +96,7 @@ def _confounding(facts: MetadataCounts) -> dict[str, Any]:
 
 
 def normalizer_facts(kind: str, normalizer: nn.Module, pixels: np.ndarray, train: np.ndarray) -> dict[str, Any]:
-    """Under `normalizer`: kind, as `data.normalise` says, and where it goes by the mean gray of the training images, `mean`,
+    """Under `normalizer`: kind, as `data.normalize` says, and where it goes by the mean gray of the training images, `mean`,
     which it has, and `training_mean`, which they have, both in 0..1. pixels: (n, ...) uint8; train: (n,) bool."""
     if kind not in ("training", "zca"):
         return {"normalizer": {"kind": kind}}

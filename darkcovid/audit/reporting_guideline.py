@@ -47,7 +47,7 @@ def _eligible(e: RunEvidence) -> str:
     data = _data(e)
     kept = [f"classes {', '.join(data['classes'])}"]
     kept += [f"{column} {' or '.join(value or 'unknown' for value in values)}" for column, values in data["where"].items()]
-    return "; ".join(kept) + (f"; at most {data['per_class']} images a class" if data["per_class"] else "")
+    return "; ".join(kept) + (f"; at most {data['max_per_class']} images per class" if data["max_per_class"] else "")
 
 
 def _preprocessing(e: RunEvidence) -> str:
@@ -58,7 +58,7 @@ def _preprocessing(e: RunEvidence) -> str:
 def _seen(recipe: dict[str, Any]) -> str:
     lungs = recipe["lungs"]
     where = f"lungs: {lungs['mode']}, margin {lungs['margin']}" if lungs else "whole images"
-    return f"normalized: {recipe['data']['normalise']}, {where}"
+    return f"normalized: {recipe['data']['normalize']}, {where}"
 
 
 def _classes(e: RunEvidence) -> str:
@@ -113,7 +113,7 @@ def _optimization(e: RunEvidence) -> str:
     def words(recipe: dict[str, Any]) -> str:
         training = recipe["training"]
         return (
-            f"{training['epochs']} epochs, batches of {training['batch_size']}, {training['optimiser']['name']}, "
+            f"{training['epochs']} epochs, batches of {training['batch_size']}, {training['optimizer']['name']}, "
             f"{training['schedule']} to {training['lr']}, weight decay {training['weight_decay']}"
         )
 
@@ -134,7 +134,7 @@ def _chosen(e: RunEvidence) -> str:
     def words(recipe: dict[str, Any]) -> str:
         training = recipe["training"]
         metric = f" by validation {(training.get('monitor') or 'accuracy').replace('_', ' ')}"
-        return f"the weights of the {training['keep']} epoch{metric if training['keep'] == 'best' else ''}"
+        return f"the weights of the {training['checkpoint']} epoch{metric if training['checkpoint'] == 'best' else ''}"
 
     return e.each(words)
 

@@ -12,10 +12,12 @@ from darkcovid.cli.data import data_app
 from darkcovid.cli.doctor import doctor
 from darkcovid.cli.lungs import lungs_app, segment
 from darkcovid.cli.models import models_app
+from darkcovid.cli.recipe import recipe_app
 from darkcovid.cli.results import compare, report, reproduce
 from darkcovid.cli.serving import export, predict, serve
 from darkcovid.cli.train import bench, collect, lr_find, run
 from darkcovid.core.errors import DarkCovidError, one_line
+from darkcovid.core.warnings import silence_known_warnings
 
 app = typer.Typer(
     name="darkcovid",
@@ -39,6 +41,7 @@ app.command()(doctor)
 app.add_typer(lungs_app, name="lungs")
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
+app.add_typer(recipe_app, name="recipe")
 
 
 def _show_version(wanted: bool) -> None:
@@ -59,6 +62,7 @@ def _options(
 
 def main() -> None:
     """Run the command; every failure is one line on stderr and the right exit code."""
+    silence_known_warnings()
     debug = "--debug" in sys.argv
     arguments = [word for word in sys.argv[1:] if word != "--debug"]
     try:

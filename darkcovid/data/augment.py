@@ -39,20 +39,22 @@ class Augment(ItemTransform):
 
     def _alter(self, images: torch.Tensor, masks: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         wanted = self.wanted
-        if wanted.trivial:
+        if wanted.trivial_augment:
             return trivial_augment(images), masks
         matrices = sample_homographies(len(images), images.shape[-2:], wanted).to(images.device)
         grid = homography_grid(matrices, images.shape[-2:])
         seen = functional.grid_sample(images, grid, padding_mode=wanted.padding, align_corners=True)
         if masks is not None:
             masks = _moved_masks(masks, grid, wanted.padding)
-            seen = simulate_consolidation(seen, masks, wanted.white_lungs)
-        if wanted.light:
+            seen = simulate_consolidation(seen, masks, wanted.consolidation)
+        if wanted.lighting:
             seen = apply_lighting(seen, *sample_lighting(len(images), wanted))
         if wanted.channel_shift:
             added = _uniform(len(images), -wanted.channel_shift / 255, wanted.channel_shift / 255).to(seen.device)
             seen = seen.add_(added.view(-1, 1, 1, 1)).clamp_(0, 1)
-        return burn_in_text(illumination_gradient(random_erasing(seen, wanted.erase), wanted.shade), wanted.text), masks
+        return burn_in_text(
+            illumination_gradient(random_erasing(seen, wanted.random_erasing), wanted.illumination), wanted.burned_in_text
+        ), masks
 
 
 def trivial_augment(images: torch.Tensor) -> torch.Tensor:
@@ -70,19 +72,19 @@ def sample_homographies(count: int, size: tuple[int, int], wanted: Augmentation)
     zoom = _with_probability(_uniform(count, *wanted.zoom), wanted.p_affine, 1.0)
     center = _uniform((count, 2), -1, 1)
     matrix = rotation_matrix(degrees, size) @ zoom_matrix(zoom, center)
-    if wanted.shift or wanted.shear or wanted.span != (1.0, 1.0):
+    if wanted.shift or wanted.shear or wanted.zoom_range != (1.0, 1.0):
         matrix = matrix @ _shift_shear_span(count, size, wanted)
-    if wanted.warp_by == "side":
-        magnitudes = _with_probability(_uniform((count, 4), -wanted.warp, wanted.warp), wanted.p_affine, 0.0)
+    if wanted.perspective_by == "side":
+        magnitudes = _with_probability(_uniform((count, 4), -wanted.perspective, wanted.perspective), wanted.p_affine, 0.0)
         return matrix @ perspective_matrix_by_side(magnitudes) @ _scaled(*signs)
-    tilt = [_with_probability(_uniform(count, -wanted.warp, wanted.warp), wanted.p_affine, 0.0) for _ in range(2)]
+    tilt = [_with_probability(_uniform(count, -wanted.perspective, wanted.perspective), wanted.p_affine, 0.0) for _ in range(2)]
     return perspective_matrix(*tilt) @ matrix @ _scaled(*signs)
 
 
 def _shift_shear_span(count: int, size: tuple[int, int], wanted: Augmentation) -> torch.Tensor:
     shifts = [_with_probability(_uniform(count, -wanted.shift, wanted.shift), wanted.p_affine, 0.0) for _ in range(2)]
     angle = _with_probability(_uniform(count, -wanted.shear, wanted.shear), wanted.p_affine, 0.0) * math.pi / 180
-    spans = [_with_probability(_uniform(count, *wanted.span), wanted.p_affine, 1.0) for _ in range(2)]
+    spans = [_with_probability(_uniform(count, *wanted.zoom_range), wanted.p_affine, 1.0) for _ in range(2)]
     matrix = torch.eye(3).repeat(count, 1, 1)
     matrix[:, 0, 1] = -angle.sin() * (size[0] - 1) / (size[1] - 1)
     matrix[:, 1, 1] = angle.cos()
@@ -161,9 +163,11 @@ def homography_grid(matrices: torch.Tensor, size: tuple[int, int]) -> torch.Tens
 
 def sample_lighting(count: int, wanted: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
     """(count,) brightness, 0.5 for none, and (count,) contrast, 1 for none."""
-    brightness = _with_probability(_uniform(count, 0.5 * (1 - wanted.light), 0.5 * (1 + wanted.light)), wanted.p_light, 0.5)
-    log_contrast = _uniform(count, math.log(1 - wanted.light), -math.log(1 - wanted.light))
-    return brightness, _with_probability(log_contrast, wanted.p_light, 0.0).exp()
+    brightness = _with_probability(
+        _uniform(count, 0.5 * (1 - wanted.lighting), 0.5 * (1 + wanted.lighting)), wanted.p_lighting, 0.5
+    )
+    log_contrast = _uniform(count, math.log(1 - wanted.lighting), -math.log(1 - wanted.lighting))
+    return brightness, _with_probability(log_contrast, wanted.p_lighting, 0.0).exp()
 
 
 def apply_lighting(images: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:

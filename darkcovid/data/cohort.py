@@ -145,8 +145,8 @@ def select_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series, dict[
             filtered = f" where {dict(data.where)}" if data.where else ""
             raise UsageError(f"data.classes: no image is labeled {name!r}{filtered}; labels in the manifest: {present}")
     manifest, labels = manifest.select(chosen), labels[chosen].reset_index(drop=True)
-    if data.per_class is not None:
-        drawn = n_per_class_split(image_ids(manifest.rows), labels.tolist(), data.per_class, data.split.seed)
+    if data.max_per_class is not None:
+        drawn = n_per_class_split(image_ids(manifest.rows), labels.tolist(), data.max_per_class, data.split.seed)
         manifest, labels = manifest.select(pd.Series(drawn)), labels[drawn].reset_index(drop=True)
     return manifest, labels, dict(excluded.most_common())
 

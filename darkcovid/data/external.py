@@ -48,7 +48,7 @@ def _external_set(external: External, data: Data, cohort: Cohort, cache_dir: Pat
     check_spelling(manifest.rows[external.label_column], list(translated), "labels", "class")
     labels = manifest.rows[external.label_column].map(translated)
     known = np.zeros(len(labels), bool)
-    if external.patients == "same":
+    if external.shared_patient_ids:
         known = patient_groups(manifest.rows).map(patient_key).isin(set(cohort.patients.map(patient_key))).to_numpy()
     reasons = np.select([labels.isna(), ~filter_rows(manifest, asked), known], [OTHER_LABEL, FILTERED, KNOWN_PATIENT], default="")
     keep = reasons == ""
@@ -83,5 +83,5 @@ def _nothing_left(reasons: dict[str, int]) -> UsageError:
     words = ", ".join(f"{count} images: {reason}" for reason, count in reasons.items() if count)
     return UsageError(
         f"no image is left to score ({words}); "
-        "map its labels with `classes`, or say `patients: other` if its patient ids number other people"
+        "map its labels with `classes`, or say `shared_patient_ids: false` if its ids are of other people"
     )

@@ -65,18 +65,18 @@ class ZCAWhitening(nn.Module):
 def fit_normalizer(
     kind: str, pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int, grayscale: bool
 ) -> nn.Module:
-    """The normalizer of a recipe's `data.normalise`, fitted to the training `rows` of (n, h, w) uint8 `pixels`.
+    """The normalizer of a recipe's `data.normalize`, fitted to the training `rows` of (n, h, w) uint8 `pixels`.
 
-    augmentation, batch_size: for `augmented_batch`, one batch of which is drawn; grayscale: ImageNet's figures become one.
+    augmentation, batch_size: for `first_batch`, one batch of which is drawn; grayscale: ImageNet's figures become one.
     """
     if kind == "none":
         return Normalize()
-    if kind == "image":
+    if kind == "per_image":
         return PerImageStandardize()
     if kind == "imagenet":
         return Normalize(*(float(np.mean(figures)) if grayscale else figures for figures in (IMAGENET_MEAN, IMAGENET_STD)))
-    if kind == "augmented_batch":
-        return _from_augmented_batch(pixels, rows, augmentation, batch_size)
+    if kind == "first_batch":
+        return _from_first_batch(pixels, rows, augmentation, batch_size)
     scale = training_scale(pixels, rows)
     return _zca(pixels, rows, scale) if kind == "zca" else scale
 
@@ -115,7 +115,7 @@ def load_normalizer(kind: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
     return normalizer
 
 
-def _from_augmented_batch(pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int) -> Normalize:
+def _from_first_batch(pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int) -> Normalize:
     drawn = rows[torch.randperm(len(rows))[:batch_size].numpy()]
     images = add_channel_dim(torch.from_numpy(pixels[drawn])).float() / 255
     if augmentation is not None:

@@ -76,7 +76,7 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
 
 def averaged_views(cohort: Any, averaged: np.ndarray | None) -> dict[str, Any]:
     """Under `tta`, accuracy, balanced_accuracy and log_loss of the validation set, and of the test set where there is one, by the
-    mean over augmented views, which is what `training.tta` asks for and nothing else shows; nothing without.
+    mean over augmented views, which is what `training.tta_views` asks for and nothing else shows; nothing without.
 
     cohort: labels, classes and sides of the (n, classes) probabilities.
     """

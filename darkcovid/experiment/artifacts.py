@@ -61,7 +61,7 @@ def save_weights(
         "classes": cohort.classes,
         "image_size": pixels.shape[-2:],
         "usual": statistic_ranges(pixels, evenly_spaced(np.flatnonzero(cohort.train), MAX_STATISTICS_IMAGES)),
-        "normalise": recipe.data.normalise,
+        "normalise": recipe.data.normalize,
         "normaliser": normalizer_config(normalizer),
     }
     tensors = dict(network.state_dict())

@@ -61,7 +61,14 @@ def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Est
     batch = recipe.training.batch_size
     train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
     few = cohort.take(np.concatenate([train[: BATCHES * batch], valid[:batch]]))
-    two = {"epochs": 2, "schedule": "constant", "unfreeze_after": None, "stop_after": None, "plateau": None, "tta": 0}
+    two = {
+        "epochs": 2,
+        "schedule": "constant",
+        "unfreeze_epoch": None,
+        "early_stopping_patience": None,
+        "reduce_lr_on_plateau": None,
+        "tta_views": 0,
+    }
     short = recipe.model_copy(update={"training": recipe.training.model_copy(update=two)})
     fitted = _fit(short, few, size, compute, cache_dir)
     row = fitted.history.rows[-1]

@@ -106,7 +106,7 @@ class InputBuilder:
         """The cohort's images as an arm of this recipe sees them at `size`, and the lungs that it went by."""
         data, cohort = recipe.data, self.cohort
         if recipe.lungs is None:
-            altered = data.letterbox, data.detail, data.border_only
+            altered = data.letterbox, data.downsample_to, data.border_only
             return cached_whole_images(cohort.files, cohort.sha256, size, self.cache_dir, *altered), None
         found = self.lungs(recipe.lungs)
         return cached_lung_inputs(cohort, found, recipe.lungs, size, self.cache_dir, data.letterbox), found

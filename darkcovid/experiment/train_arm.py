@@ -80,7 +80,7 @@ def fit_one_classifier(job: FitJob, inputs: ArmInputs, cohort: Cohort, progress:
         return
     predictions = pd.concat([prediction_table(cohort, result.probabilities), *_predict_external(job, inputs, result.judge)])
     metrics = evaluate(predictions, list(cohort.classes)) | averaged_views(cohort, result.averaged)
-    metrics |= normalizer_facts(recipe.data.normalise, result.normalizer, inputs.pixels, cohort.train)
+    metrics |= normalizer_facts(recipe.data.normalize, result.normalizer, inputs.pixels, cohort.train)
     metrics |= {"untrusted_lungs": sum(reason is not None for reason in reasons)}
     for one in inputs.external:
         metrics["external"][one.of.name] |= one.about

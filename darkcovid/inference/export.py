@@ -153,13 +153,13 @@ def _phantoms(size: tuple[int, int], channels: int) -> np.ndarray:
 def _channels(model: FittedModel) -> list[str]:
     lungs = model.recipe.lungs
     first = "whole image" if lungs is None or lungs.mode in ("mask", "outside") else "crop around the lungs"
-    return [first, "whole image"] if lungs is not None and lungs.thumbnail else [first]
+    return [first, "whole image"] if lungs is not None and lungs.context_channel else [first]
 
 
 def _policy(model: FittedModel) -> dict[str, Any]:
     """How a radiograph becomes the classifier's pixels."""
     lungs = model.recipe.lungs
-    kept = ("mode", "margin", "aspect", "fill", "thumbnail")
+    kept = ("mode", "margin", "resize", "fill", "context_channel")
     return {
         "letterbox": model.recipe.data.letterbox,
         "lungs": None if lungs is None else {key: value for key, value in lungs.model_dump(mode="json").items() if key in kept},

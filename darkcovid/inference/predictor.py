@@ -78,7 +78,7 @@ class Predictor:
         recipe, size = self.model.recipe, self.model.size
         if recipe.lungs is None:
             data = recipe.data
-            altered = data.letterbox, data.detail, data.border_only
+            altered = data.letterbox, data.downsample_to, data.border_only
             pictures = map_in_threads(lambda image: resize_whole(image, size, *altered), images)
             return np.stack(pictures), whole_image_transform(len(images), size, data.letterbox)
         view = self._view(found, recipe.lungs)

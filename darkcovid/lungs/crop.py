@@ -81,8 +81,9 @@ def cached_lung_inputs(
     def draw(picture: np.ndarray, index: int) -> None:
         picture[:] = view.picture(index, load_grayscale(cohort.files[index]))
 
-    policy = lungs.model_dump(mode="json", include={"mode", "margin", "fill", "thumbnail"}) | {
-        "aspect": [view.frame.aspect, view.whole.aspect]
+    policy = lungs.model_dump(mode="json", include={"mode", "margin", "fill"}) | {
+        "thumbnail": lungs.context_channel,
+        "aspect": [view.frame.policy, view.whole.policy],
     }
     return _stored("lungs", cohort, found, size, lungs, policy, draw, cache_dir)
 
@@ -110,7 +111,7 @@ class LungCropTransform:
         if lungs.mode != "crop" and self.found.reasons[index] is None:
             inside = self.frame.mask(index, _dilate(self.found.masks[index], lungs), image.size)
             shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
-        return np.stack([shown, self.whole.picture(index, image)]) if lungs.thumbnail else shown
+        return np.stack([shown, self.whole.picture(index, image)]) if lungs.context_channel else shown
 
 
 def cached_lung_regions(
@@ -123,7 +124,7 @@ def cached_lung_regions(
 
     def draw(picture: np.ndarray, index: int) -> None:
         mask, image_size = found.masks[index], tuple(cohort.sizes[index])
-        if lungs is not None and lungs.thumbnail:
+        if lungs is not None and lungs.context_channel:
             picture[1] = whole.mask(index, mask, image_size)
             picture = picture[0]
         picture[:] = frame.mask(index, mask, image_size)
@@ -134,19 +135,19 @@ def cached_lung_regions(
 
 @dataclass(frozen=True)
 class CropTransform:
-    """Which box of each image an arm sees, and by which of `lungs.aspect` it is brought to `size` (height, width)."""
+    """Which box of each image an arm sees, and by which of `lungs.resize` it is brought to `size` (height, width)."""
 
     boxes: Sequence[FractionBox]
     size: Size
-    aspect: str
+    policy: str
 
     def picture(self, index: int, image: Image.Image) -> np.ndarray:
         """What is seen of a gray image: (h, w) uint8."""
-        return np.array(resize(image, self.size, self._box(index, image.size), self.aspect != "squash"))
+        return np.array(resize(image, self.size, self._box(index, image.size), self.policy != "squash"))
 
     def mask(self, index: int, mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
         """Where a mask of the whole image, (h, w) of 0 and 1, is in that picture: (h, w) bool. image_size: (width, height)."""
-        drawn, keep_aspect = mask_to_image(mask), self.aspect != "squash"
+        drawn, keep_aspect = mask_to_image(mask), self.policy != "squash"
         if keep_aspect:
             drawn = drawn.resize(image_size, Image.Resampling.BILINEAR)
         return resize(drawn, self.size, self._box(index, image_size), keep_aspect) > 127
@@ -157,7 +158,7 @@ class CropTransform:
         width, height = image_size
         top, left, bottom, right = self._box(index, image_size)
         rows, columns = (round(top * height), round(bottom * height)), (round(left * width), round(right * width))
-        if self.aspect != "squash":
+        if self.policy != "squash":
             down, across, tall, wide = letterbox_box((bottom - top) * height, (right - left) * width, self.size)
             seen = seen[down : down + tall, across : across + wide]
         large = Image.fromarray(seen.astype(np.float32)).resize(
@@ -170,7 +171,7 @@ class CropTransform:
 
     def _box(self, index: int, image_size: tuple[int, int]) -> FractionBox:
         box, (width, height) = self.boxes[index], image_size
-        if self.aspect == "expand" and box != FULL_IMAGE:
+        if self.policy == "expand" and box != FULL_IMAGE:
             return expand_to_aspect(box, self.size[1] / self.size[0] * height / width)
         return box
 
@@ -178,19 +179,19 @@ class CropTransform:
 def lung_crop_transform(found: LungMasks, lungs: Lungs, size: Size, letterbox: bool) -> CropTransform:
     """What an arm with these `lungs` sees of each image."""
     if lungs.mode in ("crop", "crop_mask"):
-        return CropTransform(crop_boxes(found, lungs.margin), size, lungs.aspect)
+        return CropTransform(crop_boxes(found, lungs.margin), size, lungs.resize)
     return whole_image_transform(len(found.masks), size, letterbox)
 
 
 def whole_image_transform(count: int, size: Size, letterbox: bool) -> CropTransform:
     """Whole images, squashed or letterboxed."""
-    return CropTransform([FULL_IMAGE] * count, size, "pad" if letterbox else "squash")
+    return CropTransform([FULL_IMAGE] * count, size, "letterbox" if letterbox else "squash")
 
 
 def _stored(
     kind: str, cohort: Cohort, found: LungMasks, size: Size, lungs: Lungs | None, policy: dict, draw: Callable, cache_dir: Path
 ) -> CachedArray:
-    shape = (2, *size) if lungs is not None and lungs.thumbnail else size
+    shape = (2, *size) if lungs is not None and lungs.context_channel else size
     made_from = [f"{sha256} {digest}" for sha256, digest in zip(cohort.sha256, found.digests, strict=True)]
 
     def fill(array: np.ndarray, rows: range) -> None:

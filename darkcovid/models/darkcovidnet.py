@@ -99,11 +99,11 @@ def final_feature_size(side: int) -> int:
 class DarkCovidNet(nn.Sequential):
     """(b, 1 to 3, h, w) standardized pixels to (b, classes) logits.
 
-    head `faithful` flattens the last map into a Linear layer whose width follows from `size`; `gap` averages the
+    head `flatten` flattens the last map into a Linear layer whose width follows from `size`; `gap` averages the
     map first and so accepts any size.
     """
 
-    def __init__(self, classes: int, size: Size, head: str = "faithful"):
+    def __init__(self, classes: int, size: Size, head: str = "flatten"):
         super().__init__(
             Stem(),
             conv_block(8, 16, pool=True),
@@ -127,7 +127,7 @@ def classifier_head(classes: int, size: Size, head: str) -> list[nn.Module]:
     return [*layers, pooling, nn.Flatten(), nn.Linear(features, classes)]
 
 
-def darkcovidnet_reference(classes: int, size: Size, head: str = "faithful") -> nn.Sequential:
+def darkcovidnet_reference(classes: int, size: Size, head: str = "flatten") -> nn.Sequential:
     """The same network for (b, 3, h, w), every layer where its authors put it: what `DarkCovidNet` is timed against."""
     pool = nn.MaxPool2d(2, 2)
     layers = [
@@ -150,8 +150,8 @@ register_model(
         name="darkcovidnet",
         source="Ozturk et al. 2020, Computers in Biology and Medicine 121, 103792",
         default_size=256,
-        heads=("faithful", "gap"),
-        build=lambda model, outputs, size: DarkCovidNet(outputs, size, model.head or "faithful"),
-        published=lambda model, outputs, size: darkcovidnet_reference(outputs, size, model.head or "faithful"),
+        heads=("flatten", "gap"),
+        build=lambda model, outputs, size: DarkCovidNet(outputs, size, model.head or "flatten"),
+        published=lambda model, outputs, size: darkcovidnet_reference(outputs, size, model.head or "flatten"),
     )
 )

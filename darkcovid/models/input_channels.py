@@ -12,7 +12,7 @@ def to_channels(x: torch.Tensor, wanted: int) -> torch.Tensor:
     if given == wanted:
         return x
     if wanted == 1 and given == 2:
-        raise UsageError("lungs.thumbnail: this network looks at one channel; use one for three, without model.grayscale")
+        raise UsageError("lungs.context_channel: this network looks at one channel; use one for three, without model.grayscale")
     if wanted == 1:
         return x.mean(1, keepdim=True)
     return x.expand(-1, wanted, -1, -1) if given == 1 else torch.cat([x, x[:, 1:]], 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import yaml
 
 from darkcovid.core.errors import UsageError, one_line
+from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.recipe.recipe import Recipe, check_arms_comparable, deep_merge, from_dotted_key, validate
 from darkcovid.recipe.sections import PHANTOM, Data
 
@@ -26,9 +27,10 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         if not separator or not key.strip():
             raise UsageError(f"--set {override}: write it as key.path=value, for example --set training.epochs=5")
         try:
-            plain = deep_merge(plain, from_dotted_key(key.strip(), yaml.load(text, Loader=_Loader)))  # noqa: S506 (a SafeLoader)
+            change = from_dotted_key(key.strip(), yaml.load(text, Loader=_Loader))  # noqa: S506 (a SafeLoader)
         except yaml.YAMLError as error:
             raise UsageError(f"--set {override}: the value is not valid YAML ({one_line(error)})") from None
+        plain = deep_merge(plain, modernize(change, lambda words, override=override: deprecated(f"--set {override}: {words}")))
     recipe = validate(plain, where="")
     check_arms_comparable(recipe)
     return recipe.model_copy(update={"data": _with_resolved_paths(recipe.data, path.parent)})
@@ -84,6 +86,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
         raise UsageError(f"{path}: not a valid recipe ({one_line(error)})") from None
     if not isinstance(plain, dict):
         raise UsageError(f"{path}: a recipe is a mapping of keys, such as `name: segmented`")
+    plain = modernize(plain, lambda words: deprecated(f"{path}: {words}"))
     parent = plain.pop("extends", None)
     if parent is None:
         return plain

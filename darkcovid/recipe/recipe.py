@@ -10,19 +10,20 @@ from pydantic import Field, ValidationError, model_validator
 
 from darkcovid.core.errors import UsageError
 from darkcovid.recipe.base import StrictModel
+from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.recipe.errors import format_first_error, suggest_name
 from darkcovid.recipe.sections import NAME, SAME_PIXELS, Data, Lungs, Model, Training
 
 MAY_DIFFER = {
-    *("image_size", "letterbox", "augment", "normalise", "oversample"),
-    *("detail", "border_only", "shuffle_labels"),
+    *("image_size", "letterbox", "augment", "normalize", "oversample"),
+    *("downsample_to", "border_only", "shuffle_labels"),
 }
 AUDIT = "audit_"
 RETRAINED: dict[str, dict[str, Any]] = {
     "no_lungs": {"lungs": {"mode": "outside"}},
     "lungs_only": {"lungs": {"mode": "mask"}},
     "border_only": {"lungs": None, "data": {"border_only": True}},
-    "thumbnail": {"lungs": None, "data": {"detail": 16}},
+    "thumbnail": {"lungs": None, "data": {"downsample_to": 16}},
     "shuffled": {"data": {"shuffle_labels": True}},
 }
 
@@ -54,42 +55,52 @@ class FitSelector:
 
 
 class Recipe(StrictModel):
-    """One validated recipe. `audit`: `data` looks for leaks and giveaways in the images; `shortcuts` also asks each fitted
-    classifier how it does without lungs; `retrain` also trains the first arm's network anew on whole images without lungs,
-    on the lungs, on a border, on 16 pixels a side, and on shuffled labels, for `audit_share` of the epochs. `published`:
-    what its authors reported, in words. `arms` maps an arm's name to the keys it replaces; `arm_recipes` applies them."""
+    """One validated recipe."""
 
     name: str = Field(pattern=NAME)
+    """Names the run folder."""
     task: Literal["classification", "lung_segmentation"] = "classification"
+    """What is trained: a classifier, or a lung segmenter on the manifest's lung masks."""
     audit: Literal["none", "data", "shortcuts", "retrain"] = "shortcuts"
-    audit_share: float = Field(0.25, gt=0, le=1)
-    published: str | None = None
+    """`data`: leakage and confounders in the data; `shortcuts`: also each fitted classifier's metrics with the lungs erased, on
+    the lungs alone and on the border alone; `retrain`: also the first arm's network trained again, as arms of their own, without
+    lungs, on the lungs, on the border, on 16 pixels per side, and on permuted labels; `none`."""
+    audit_epochs_fraction: float = Field(0.25, gt=0, le=1)
+    """`audit: retrain`: share of the epochs that those arms train."""
+    reported_results: str | None = None
+    """What the authors of the system reported, in words."""
     data: Data = Data()
+    """Which images, labels, split and pixels."""
     lungs: Lungs | None = None
+    """What lung masks are used for; null: nothing."""
     model: Model = Model()
+    """Which network."""
     training: Training = Training()
+    """How the network is fitted."""
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Arm: the keys of this recipe that it replaces, such as `{lungs: null}` or, with dots, `{training.lr: 1.0e-3}`. All arms
+    share patients and split; without arms the recipe is one arm of its own name."""
 
     @model_validator(mode="after")
     def _outputs_that_fit(self) -> "Recipe":
-        if self.model.outputs == "sigmoid" and len(self.data.classes) != 2:
-            raise ValueError(f"model.outputs: sigmoid tells two classes apart, and data.classes has {len(self.data.classes)}")
-        if self.model.outputs == "sigmoid" and (self.training.loss.focal or self.training.loss.smoothing):
-            raise ValueError("training.loss: focal and smoothing need model.outputs softmax")
+        if self.model.activation == "sigmoid" and len(self.data.classes) != 2:
+            raise ValueError(f"model.activation: sigmoid tells two classes apart, and data.classes has {len(self.data.classes)}")
+        if self.model.activation == "sigmoid" and (self.training.loss.focal_gamma or self.training.loss.label_smoothing):
+            raise ValueError("training.loss: focal_gamma and label_smoothing need model.activation softmax")
         if self.training.folds and (self.data.split.folds or self.data.split.method == "by_column"):
             raise ValueError("training.folds draws the folds itself; leave out data.split.folds, and use a method that draws")
         if self.task == "lung_segmentation" and self.training.monitor not in (None, "loss"):
             raise ValueError("training.monitor: lungs are judged by Dice, which needs no monitor, or by loss")
-        if self.channels > 1 and self.data.normalise in ("imagenet", "zca"):
+        if self.channels > 1 and self.data.normalize in ("imagenet", "zca"):
             raise ValueError(
-                f"data.normalise: {self.data.normalise} is not for a crop with a thumbnail; use training, image or none"
+                f"data.normalize: {self.data.normalize} is not for a crop with a context channel; use training, per_image or none"
             )
         return self
 
     @property
     def channels(self) -> int:
-        """Channels of the pixels that an arm feeds its network: 2 where a thumbnail stands beside the crop."""
-        return 2 if self.lungs is not None and self.lungs.thumbnail else 1
+        """Channels of the pixels that an arm feeds its network: 2 with a context channel."""
+        return 2 if self.lungs is not None and self.lungs.context_channel else 1
 
     @property
     def judges_shortcuts(self) -> bool:
@@ -111,7 +122,7 @@ class Recipe(StrictModel):
     def _audit_arms(self, first: "Recipe") -> dict[str, "Recipe"]:
         """Arms of their own that train the first arm's network on what should not suffice."""
         plain = first.model_dump(mode="json", exclude={"arms"})
-        short = {"training": {"epochs": max(1, round(self.audit_share * first.training.epochs))}, "audit": "data"}
+        short = {"training": {"epochs": max(1, round(self.audit_epochs_fraction * first.training.epochs))}, "audit": "data"}
         return {
             f"{AUDIT}{name}": validate(deep_merge(deep_merge(plain, change), short), where=f"audit.{name}.")
             for name, change in RETRAINED.items()
@@ -161,9 +172,11 @@ def from_dotted_key(path: str, value: Any) -> dict:
 
 
 def validate(plain: dict, where: str) -> Recipe:
-    """A mapping as a Recipe. Raises UsageError with the path of the first key that is wrong, after `where`."""
+    """A mapping as a Recipe, old keys under their new names. Raises UsageError with the path of the first key that is wrong,
+    after `where`."""
+    modern = modernize(plain, deprecated)
     try:
-        return Recipe.model_validate_json(json.dumps(plain, default=str))
+        return Recipe.model_validate_json(json.dumps(modern, default=str))
     except ValidationError as error:
         raise UsageError(where + format_first_error(error, Recipe)) from None
 

@@ -20,18 +20,23 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Split(StrictModel):
-    """How patients or images are divided. `valid`: share on the validation side; `test`: share, or number of images of
-    each class, held out before anything else and used for nothing but the last score; with `folds`, fold number `fold`
-    (from 1) is the validation side; `by_column` takes the side of each image (train, valid, test) from the column
-    `column` of the manifest."""
+    """How patients or images are divided into training, validation and test set."""
 
     method: Literal["stratified_group", "stratified_random", "random", "by_column"] = "stratified_group"
+    """`stratified_group`: all images of a patient are in one set, classes in the same shares; `stratified_random`, `random`:
+    images are divided, not patients, as most papers do; `by_column`: the manifest says where each image belongs."""
     valid: float = Field(0.2, gt=0, lt=1)
+    """Share of the images in the validation set; 0.2 is 80:20."""
     test: Share | Count | None = None
+    """Share of the images, or number of images of each class, held out first as the test set and scored once, at the end."""
     folds: int | None = Field(None, ge=2, le=20)
+    """Number of folds, of which fold number `fold` is the validation set."""
     fold: int = Field(1, ge=1)
+    """Which fold is the validation set, from 1."""
     column: str = "split"
+    """For `by_column`: the manifest's column that says train, valid or test."""
     seed: int = Field(41, ge=0)
+    """Seed of the split."""
 
     @model_validator(mode="after")
     def _a_fold_that_exists(self) -> "Split":
@@ -43,30 +48,43 @@ class Split(StrictModel):
 
 
 class Phantom(StrictModel):
-    """The synthetic cohort of `manifest: phantom`; see `darkcovid.data.phantom`."""
+    """The synthetic cohort of `manifest: phantom`: drawn radiographs with exact lung masks."""
 
     patients: int = Field(120, ge=6, le=100_000)
+    """Number of patients."""
     image_size: int = Field(256, ge=64, le=2048)
+    """Height and width, in pixels."""
     signal: float = Field(0.8, ge=0, le=1)
+    """Strength of the sign in the lungs that tells the classes apart."""
     shortcut: float = Field(0.0, ge=0, le=1)
+    """Share of covid images with a marker in a corner, outside the lungs."""
     seed: int = Field(7, ge=0)
+    """Seed of the drawing."""
 
 
 class External(StrictModel):
-    """A test set from elsewhere, scored once by every fitted classifier. `classes`: what its labels are called here; labels
-    that it does not name are left out, and without it they are called as the recipe's classes are. Images of the cohort's
-    patients, and copies of its images, are left out; `patients: other` says that its ids number other people. `manifest`,
-    `root`, `dataset`, `label_column`, `where` and `phantom` are as in `data`."""
+    """An external test set, scored once by every fitted classifier. Images of the cohort's patients, and copies of its images,
+    are left out."""
 
     manifest: str
+    """A manifest, or `phantom`, which then needs a seed of its own."""
     name: str | None = Field(None, pattern=NAME)
+    """Its name in the report; otherwise its dataset, file or folder."""
     root: str | None = None
+    """Folder of its images, if not the manifest's."""
     dataset: str | None = None
+    """Only rows of this dataset."""
     label_column: Literal["label", "etiology"] = "label"
+    """Column of the labels."""
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Column: the values kept."""
     classes: dict[str, str] | None = None
-    patients: Literal["same", "other"] = "same"
+    """Its label: the class here, such as `{COVID-19: covid, Normal: no_finding}`. Labels that are not named are left out; without
+    it, labels are those of `data.classes`."""
+    shared_patient_ids: bool = True
+    """`true`: an id is the same person as in the cohort, whose images are left out; `false`: its ids are of other people."""
     phantom: Phantom = Phantom()
+    """The synthetic cohort, if `manifest` is `phantom`."""
 
     @property
     def called(self) -> str:
@@ -77,34 +95,49 @@ class External(StrictModel):
 
 
 class Data(StrictModel):
-    """Which images, which labels, which side, which pixels. `where`: column to the values kept; `per_class`: at most so
-    many images of each class, drawn by the split's seed; the class `rest` is every other label; `oversample`: images of
-    rare classes are repeated in training until classes are equal. `normalise`: by the training side's mean and standard
-    deviation, ImageNet's, each image's own, those of one augmented training batch, ZCA whitening fitted to the training
-    side, or not at all (0..1). `external`: test sets from elsewhere. For audits: `detail` shrinks whole images to so many
-    pixels a side and enlarges them again, `border_only` leaves nothing but a strip along their sides, `shuffle_labels` gives
-    training images one another's labels."""
+    """Which images, labels, split and pixels."""
 
     manifest: str = "data_manifest.csv"
+    """A manifest (CSV or Parquet, one row per image), or `phantom` for the synthetic cohort."""
     root: str | None = None
+    """Folder of the images, if not the manifest's."""
     dataset: str | None = None
+    """Only rows of this dataset."""
     label_column: Literal["label", "etiology"] = "label"
+    """Column of the labels."""
     classes: tuple[str, ...] = ("covid", "no_finding", "pneumonia")
+    """Names of the classes; `rest` stands for every other label, so `[covid, rest]` is one against the rest."""
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    per_class: int | None = Field(None, ge=2)
+    """Column: the values kept, such as `{view: [PA, AP]}`."""
+    max_per_class: int | None = Field(None, ge=2)
+    """Undersampling: at most this many images of each class, drawn by the split's seed."""
     oversample: bool = False
+    """Oversampling: images of rarer classes come several times per epoch, until classes are equal."""
     split: Split = Split()
+    """How patients or images are divided."""
     image_size: Size | str = 256
+    """Pixels, `[height, width]`, or `same_pixels_as <arm>`: about as many pixels as that arm's input."""
     letterbox: bool = False
-    detail: int | None = Field(None, ge=4, le=512)
-    border_only: bool = False
-    shuffle_labels: bool = False
+    """`true`: whole images keep their aspect ratio, with black bars."""
     augment: str | Augmentation = "fastai_default"
-    normalise: Literal["training", "imagenet", "image", "augmented_batch", "zca", "none"] = "training"
+    """Augmentation of training images: `none`, a named set, or a mapping of ranges and probabilities."""
+    normalize: Literal["training", "imagenet", "per_image", "first_batch", "zca", "none"] = "training"
+    """Mean and standard deviation by which pixels are standardized: of the `training` set, of `imagenet`, of each image, or of
+    the first augmented training batch (fastai v1's `batch_stats`); `zca`: whitening fitted to that set; `none`: 0 to 1."""
     max_bad: float = Field(0.01, ge=0, le=1)
+    """Share of images that cannot be read above which a run stops before it trains."""
     allow_leaks: bool = False
+    """`true`: train although patients or copies of images are in more than one set, as with published random splits."""
     external: tuple[External | str, ...] = ()
+    """External test sets, each a manifest or a mapping."""
+    downsample_to: int | None = Field(None, ge=4, le=512)
+    """Ablation: whole images are reduced to this many pixels per side and enlarged again."""
+    border_only: bool = False
+    """Ablation: only a strip along the image's sides is left."""
+    shuffle_labels: bool = False
+    """Ablation: the training labels are permuted."""
     phantom: Phantom = Phantom()
+    """The synthetic cohort, if `manifest` is `phantom`."""
 
     @field_validator("classes")
     @classmethod
@@ -150,80 +183,103 @@ class Data(StrictModel):
 
 
 class Lungs(StrictModel):
-    """What the lung mask is used for. `crop`: the box around both lungs, widened by `margin` of its sides.
-    `mask`: everything outside the lungs becomes `fill`. `crop_mask`: both. `outside`: the lungs become `fill`.
-    A crop is brought to the input's shape by `aspect`: `expand`: the box takes in more of the image until it has that
-    shape, and only what the image lacks is black; `squash`; `pad`: letterboxed in black. `thumbnail`: the whole image, as small
-    as the crop, is a second channel."""
+    """What lung masks are used for; null: nothing, the network sees whole images."""
 
     mode: Literal["crop", "mask", "crop_mask", "outside"] = "crop"
+    """`crop`: the box around both lungs; `mask`: everything outside the lungs is erased; `crop_mask`: both; `outside`: the lungs
+    are erased, an ablation."""
     margin: float = Field(0.05, ge=0, le=1)
+    """The box is widened by this share of its sides."""
     keep_lung_scale: bool = True
+    """The input shrinks by the area that was not lung, so that lungs keep about as many pixels as in the whole image."""
     crop_size: Size | None = None
-    aspect: Literal["squash", "pad", "expand"] = "expand"
-    thumbnail: bool = False
+    """Pixels, or `[height, width]`, of a crop's input, in place of `keep_lung_scale`."""
+    resize: Literal["squash", "letterbox", "expand"] = "expand"
+    """How a box is brought to the input's shape. `expand`: it takes in more of the image until it has that shape, the default by
+    measurement; `squash`; `letterbox`: black bars."""
+    context_channel: bool = False
+    """`true`: a second channel shows the whole image, as small as the crop."""
     fill: int = Field(0, ge=0, le=255)
+    """Gray level of what is erased."""
     weights: str | None = None
+    """A lung U-Net of your own (.safetensors, from `recipes/lung_unet.yaml`) in place of the shipped one."""
 
     @model_validator(mode="after")
-    def _a_crop_beside_the_thumbnail(self) -> "Lungs":
-        if self.thumbnail and self.mode not in ("crop", "crop_mask"):
-            raise ValueError("thumbnail stands beside a crop; use mode crop or crop_mask")
+    def _a_crop_beside_its_context(self) -> "Lungs":
+        if self.context_channel and self.mode not in ("crop", "crop_mask"):
+            raise ValueError("context_channel accompanies a crop; use mode crop or crop_mask")
         return self
 
 
 class Model(StrictModel):
-    """Which network. `arch`: a name of `darkcovid models`, or `timm/<name>`; `head`: the ending, where the network lets it
-    be chosen; `hidden`: units of the head's dense layer, `dropout` before its output, both None for the network's own.
-    `weights`: `imagenet`, `none`, or a .safetensors or .pth file; `grayscale`: the first convolution takes one channel,
-    its weights summed over three. `outputs`: one logit a class, or `sigmoid`, one logit for the first of two classes."""
+    """Which network."""
 
     arch: str = "darkcovidnet"
+    """A name that `darkcovid models list` shows, or `timm/<name>`."""
     head: str | None = None
+    """DarkCovidNet: `flatten` (as published) or `gap`. Transfer learners: `concat-pool` (fastai's), `avgpool-dense`,
+    `avgpool4-dense` or `flatten-dense`. null: the network's own."""
     hidden: int | None = Field(None, ge=0)
+    """Units of the head's dense layer; null: the head's own."""
     dropout: float | None = Field(None, ge=0, lt=1)
+    """Dropout before the output; null: the head's own."""
     weights: str = "none"
+    """Initial weights: `none`, `imagenet` (downloaded by torchvision or timm into their caches), or a .safetensors or .pth
+    file."""
     grayscale: bool = False
-    outputs: Literal["softmax", "sigmoid"] = "softmax"
+    """`true`: the first convolution takes one channel, its weights summed over three."""
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    """`softmax`: one logit per class; `sigmoid`: one logit, for the first of two classes."""
 
 
 class Optimizer(StrictModel):
-    """`decay_all`: weight decay reaches BatchNorm and biases too."""
+    """The optimizer's constants."""
 
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
+    """Weight decay is decoupled from the gradient in all of them (`adam` is AdamW)."""
     eps: float = Field(1e-5, gt=0)
+    """Added to the denominator."""
     momentum: float = Field(0.9, ge=0, lt=1)
+    """fastai's `mom`, Adam's beta 1."""
     sqr_momentum: float = Field(0.99, ge=0, lt=1)
-    decay_all: bool = False
+    """fastai's `sqr_mom`, Adam's beta 2."""
+    decay_norm_and_bias: bool = False
+    """`true`: weight decay reaches BatchNorm and biases too, fastai's `wd_bn_bias`."""
 
 
 class Loss(StrictModel):
-    """`class_weights`: `balanced` gives each class the same say; `focal`: gamma of the focal loss (Lin et al. 2017), 0 for
-    plain cross entropy; `smoothing`: label smoothing."""
+    """The loss: cross entropy and its variants."""
 
     class_weights: Literal["none", "balanced"] = "none"
-    focal: float = Field(0.0, ge=0)
-    smoothing: float = Field(0.0, ge=0, lt=1)
+    """`balanced`: classes weigh the same whatever their sizes."""
+    focal_gamma: float = Field(0.0, ge=0)
+    """Gamma of the focal loss (Lin et al. 2017); 0: cross entropy."""
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Label smoothing."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Loss":
-        if self.focal and self.smoothing:
-            raise ValueError("focal and smoothing exclude each other; give one of them")
+        if self.focal_gamma and self.label_smoothing:
+            raise ValueError("focal_gamma and label_smoothing exclude each other; give one of them")
         return self
 
 
 class Plateau(StrictModel):
-    """The rate is multiplied by `factor` when the validation `metric` has not improved for `patience` epochs."""
+    """The learning rate is reduced when the monitored metric has stopped improving."""
 
     patience: int = Field(5, ge=1)
+    """Epochs without an improvement."""
     factor: float = Field(0.1, gt=0, lt=1)
+    """The learning rate is multiplied by this."""
 
 
 class Progressive(StrictModel):
-    """Training pictures grow from `start` of their sides to all of them, which they have from `until` of the epochs on."""
+    """Training images grow during training; for heads that pool, such as DarkCovidNet's `gap`."""
 
     start: Share = 0.5
+    """Share of their sides in the first epochs."""
     until: float = Field(0.5, gt=0, le=1)
+    """Share of the epochs after which they have their full size."""
 
 
 Monitor = Literal[
@@ -233,56 +289,81 @@ Monitor = Literal[
 
 
 class Training(StrictModel):
-    """How the network is fitted. `folds`: cross-validation, every fold in turn; `seeds`: a fit for each. `schedule`:
-    `one_cycle`, `flat_cos`, `constant`, `exponential` (the rate times `decay` each epoch) or `fine_tune` (`freeze_epochs`
-    with the backbone frozen, then all of it with lower rates for the earlier layers). `frozen`: the backbone never trains;
-    `unfreeze_after`: not before so many epochs. `stop_after`: early stopping once validation has not improved for so
-    many epochs; `keep`: the weights of the last epoch, or of the best one; `monitor`: the figure of the validation side by which
-    these two and `plateau` judge, None being the task's own (accuracy; of lungs, Dice).
-    `ema`: decay of an average of the weights, which then is the result; `mixup`, `cutmix`: their Beta distribution's alpha;
-    `clip`: greatest norm of the gradient; `progressive`: smaller pictures in the first epochs; `compile`: by torch.compile;
-    `tta`: so many augmented views are averaged with the plain one, scored beside it."""
+    """How the network is fitted."""
 
     epochs: int = Field(100, ge=1)
+    """Number of epochs."""
     folds: int | None = Field(None, ge=2, le=20)
+    """Cross-validation: one fit per fold, metrics pooled over the images that each fit had not seen."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(None, min_length=1)
+    """One fit per seed; metrics come with their spread."""
     batch_size: int = Field(32, ge=2)
+    """Images per step, over all processes."""
     lr: float = Field(3.0e-3, gt=0)
+    """Peak learning rate."""
     schedule: Literal["one_cycle", "flat_cos", "constant", "exponential", "fine_tune"] = "one_cycle"
-    warm_up: float = Field(0.25, gt=0, lt=1)
-    final_div: float = Field(1e5, gt=0)
-    decay: float = Field(0.6, gt=0, le=1)
+    """`one_cycle`, `flat_cos` and `fine_tune` are fastai's; `exponential`: the learning rate times `lr_gamma` after each
+    epoch."""
+    warmup_fraction: float = Field(0.25, gt=0, lt=1)
+    """`one_cycle`: share of the steps until the peak, fastai's `pct_start`."""
+    div_final: float = Field(1e5, gt=0)
+    """`one_cycle`: the last learning rate is the peak divided by this."""
+    lr_gamma: float = Field(0.6, gt=0, le=1)
+    """`exponential`: factor of the learning rate per epoch."""
     freeze_epochs: int = Field(1, ge=1)
-    frozen: bool = False
-    unfreeze_after: int | None = Field(None, ge=1)
-    plateau: Plateau | None = None
-    stop_after: int | None = Field(None, ge=1)
-    keep: Literal["last", "best"] = "last"
+    """`fine_tune`: epochs of the head alone, before `epochs` of the whole network with lower rates for earlier layers."""
+    freeze_backbone: bool = False
+    """`true`: only the head trains, BatchNorm of the backbone included; without augmentation, mixup and cutmix the backbone's
+    features are computed once."""
+    unfreeze_epoch: int | None = Field(None, ge=1)
+    """The backbone trains only after this many epochs, its earlier layers then at up to 100 times lower rates."""
+    reduce_lr_on_plateau: Plateau | None = None
+    """For `constant` and `exponential`: the learning rate is reduced when `monitor` has stopped improving."""
+    early_stopping_patience: int | None = Field(None, ge=1)
+    """Training stops after this many epochs without an improvement of `monitor`."""
+    checkpoint: Literal["last", "best"] = "last"
+    """Which epoch's weights are the result: the `last`, or the `best` by `monitor`."""
     monitor: Monitor | None = None
-    optimiser: Optimizer = Optimizer()
+    """Validation metric by which `checkpoint: best`, early stopping and plateaus decide; null: accuracy, of lung segmenters Dice.
+    Metrics of classes are their plain means. It becomes a column of `history.csv`."""
+    optimizer: Optimizer = Optimizer()
+    """The optimizer."""
     weight_decay: float = Field(1.0e-2, ge=0)
+    """Decoupled weight decay."""
     loss: Loss = Loss()
-    ema: float | None = Field(None, gt=0, lt=1)
-    mixup: float | None = Field(None, gt=0)
-    cutmix: float | None = Field(None, gt=0)
-    clip: float | None = Field(None, gt=0)
-    progressive: Progressive | None = None
+    """The loss."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is then validated and kept."""
+    mixup_alpha: float | None = Field(None, gt=0)
+    """Mixup (Zhang et al. 2018): alpha of its Beta distribution."""
+    cutmix_alpha: float | None = Field(None, gt=0)
+    """CutMix (Yun et al. 2019): alpha of its Beta distribution."""
+    clip_grad_norm: float | None = Field(None, gt=0)
+    """Greatest norm of the gradient."""
+    progressive_resizing: Progressive | None = None
+    """Smaller training images in the first epochs."""
     compile: bool = False
-    tta: int = Field(0, ge=0, le=64)
+    """`true`: the network is compiled by torch.compile while it is fitted. It needs a C++ compiler and about half a minute."""
+    tta_views: int = Field(0, ge=0, le=64)
+    """Test-time augmentation: this many augmented views are averaged with the plain image. Its metrics stand under `tta` in
+    `metrics.json`; all others are of the plain image, as `predict` and `serve` see it."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 where the device has it, else fp32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto`: CUDA, else Apple's MPS, else the CPU."""
     seed: int = Field(41, ge=0)
+    """Seed of weights, batches and augmentation."""
 
     @model_validator(mode="after")
     def _no_contradiction(self) -> "Training":
         if self.seeds and len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: name each seed once")
-        if self.plateau and self.schedule not in ("constant", "exponential"):
-            raise ValueError("plateau lowers a constant or exponential rate; set schedule to one of them")
-        if self.mixup and self.cutmix:
-            raise ValueError("mixup and cutmix exclude each other; give one of them")
-        if self.frozen and (self.unfreeze_after or self.schedule == "fine_tune"):
-            raise ValueError("frozen keeps the backbone as it is; leave out unfreeze_after and fine_tune")
-        if self.unfreeze_after and (self.schedule == "fine_tune" or self.unfreeze_after >= self.epochs):
-            raise ValueError("unfreeze_after must be below epochs, and fine_tune has freeze_epochs instead")
+        if self.reduce_lr_on_plateau and self.schedule not in ("constant", "exponential"):
+            raise ValueError("reduce_lr_on_plateau needs a constant or exponential schedule; set schedule to one of them")
+        if self.mixup_alpha and self.cutmix_alpha:
+            raise ValueError("mixup_alpha and cutmix_alpha exclude each other; give one of them")
+        if self.freeze_backbone and (self.unfreeze_epoch or self.schedule == "fine_tune"):
+            raise ValueError("freeze_backbone keeps the backbone as it is; leave out unfreeze_epoch and fine_tune")
+        if self.unfreeze_epoch and (self.schedule == "fine_tune" or self.unfreeze_epoch >= self.epochs):
+            raise ValueError("unfreeze_epoch must be below epochs, and fine_tune has freeze_epochs instead")
         return self

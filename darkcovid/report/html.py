@@ -12,6 +12,7 @@ from darkcovid.audit.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, Ch
 from darkcovid.audit.reporting_guideline import reporting_sheet
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text
+from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.report.plots import shown
 from darkcovid.report.tables import comparison_rows, notice, scored_set
 
@@ -51,7 +52,7 @@ def write_report(run: Path, images: bool = True) -> Path:
 def read_evidence(run: Path) -> RunEvidence:
     """A finished run's files. Raises UsageError when one is missing or damaged."""
     try:
-        recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+        recipe = modernize(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")), deprecated)
         audit = run / "audit.json"
         read = {name: json.loads((run / f"{name}.json").read_text()) for name in ("comparison", "environment")}
         return RunEvidence(recipe, audit=json.loads(audit.read_text()) if audit.is_file() else {}, **read)
@@ -88,7 +89,7 @@ def _template_context(run: Path, evidence: RunEvidence, images: bool) -> dict[st
     audit = evidence.audit
     return {
         "name": evidence.recipe["name"],
-        "published": evidence.recipe.get("published"),
+        "reported_results": evidence.recipe.get("reported_results"),
         "run": run.name,
         "verdict": verdict(evidence, checks),
         "counts": [(status, sum(row.status == status for row in checks if not row.declares)) for status in CLASSES],

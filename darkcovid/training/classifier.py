@@ -43,7 +43,7 @@ class ClassifierSetup:
 class FittedClassifier:
     """The fit, the normalizer it used, and the probabilities of every image: (n, classes) float32, of several processes only in
     the main one; `judge` gives those of any pixels of the same shape, (m, ..., h, w) uint8. Both are of the plain picture, as
-    `predict` and `serve` show it; `averaged`: of the views of `training.tta` together, None without."""
+    `predict` and `serve` show it; `averaged`: of the views of `training.tta_views` together, None without."""
 
     fitted: FitResult
     normalizer: nn.Module
@@ -59,8 +59,8 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute
     """
     data, training, train = recipe.data, recipe.training, np.flatnonzero(cohort.train)
     seed_everything(training.seed)
-    normalizer = fit_normalizer(data.normalise, pixels, train, data.augmentation, training.batch_size, recipe.model.grayscale)
-    objective = make_task(recipe.model.outputs, training.loss, cohort.labels[train], len(cohort.classes), compute.device)
+    normalizer = fit_normalizer(data.normalize, pixels, train, data.augmentation, training.batch_size, recipe.model.grayscale)
+    objective = make_task(recipe.model.activation, training.loss, cohort.labels[train], len(cohort.classes), compute.device)
     network = build_model(recipe, len(cohort.classes), pixels.shape[-2:])
     fitted = network
     if can_cache_features(recipe, network, len(cohort), pixels.shape[-2:], compute):
@@ -84,7 +84,7 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute
 def build_model(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Module:
     """The network that an arm's recipe asks for. Raises as `models.build` does, and UsageError when a backbone is to be
     frozen and there is none, or when pictures are to grow and the network takes one size."""
-    network = models.create_model(recipe.model, num_outputs(recipe.model.outputs, classes), size, recipe.channels)
+    network = models.create_model(recipe.model, num_outputs(recipe.model.activation, classes), size, recipe.channels)
     check_has_backbone(network, recipe.training)
     check_supports_any_size(network, recipe.channels, size, recipe.training)
     return network
@@ -101,7 +101,7 @@ def fit_classifier(
     on_epoch: Callable[[History], None] = lambda history: None,
     watchers: Sequence[Callback] = (),
 ) -> FittedClassifier:
-    """Fit the recipe's network to the training side; the weights that `training.keep` and `ema` ask for are the result."""
+    """Fit the recipe's network to the training side; the weights that `training.checkpoint` and `ema` ask for are the result."""
     prepared = setup_classifier(recipe, cohort, pixels, compute)
     fitted = fit(
         prepared.learner,
@@ -124,8 +124,8 @@ def fit_classifier(
     if not get_distributed().main:
         return FittedClassifier(fitted, prepared.normalizer, np.empty((0, len(cohort.classes)), np.float32), judge)
     plain, averaged = judge(pixels), None
-    if recipe.training.tta:
-        views = [judge(pixels, recipe.data.augmentation) for _ in range(recipe.training.tta)]
+    if recipe.training.tta_views:
+        views = [judge(pixels, recipe.data.augmentation) for _ in range(recipe.training.tta_views)]
         averaged = np.mean([plain, *views], 0, dtype=np.float32)
     return FittedClassifier(fitted, prepared.normalizer, plain, judge, averaged)
 

@@ -15,7 +15,13 @@ MAX_CACHE_BYTES = 4 * 2**30
 def can_cache_features(recipe: Recipe, network: nn.Module, pictures: int, size: tuple[int, int], compute: Device) -> bool:
     """Whether a recipe's backbone says the same of a picture in every epoch, and what it says of all of them fits in 4 GiB."""
     training = recipe.training
-    if not training.frozen or recipe.data.augmentation or training.mixup or training.cutmix or training.progressive:
+    if (
+        not training.freeze_backbone
+        or recipe.data.augmentation
+        or training.mixup_alpha
+        or training.cutmix_alpha
+        or training.progressive_resizing
+    ):
         return False
     if any(_is_stochastic(layer) for layer in network.body.modules()):
         return False

@@ -57,11 +57,11 @@ def create_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute
         dls,
         network,
         loss_func=loss,
-        opt_func=make_opt_func(training.optimiser),
+        opt_func=make_opt_func(training.optimizer),
         splitter=backbone_head_splitter,
         wd=training.weight_decay,
-        train_bn=not training.frozen,
-        wd_bn_bias=training.optimiser.decay_all,
+        train_bn=not training.freeze_backbone,
+        wd_bn_bias=training.optimizer.decay_norm_and_bias,
         default_cbs=False,
         cbs=[TrainEvalCallback(), CastToTensor(), Autocast(compute), *_regularization_callbacks(training)],
     )
@@ -132,7 +132,7 @@ def fit(
         monitored = (
             [MonitorMetricCallback(history, training.monitor, figure)] if training.monitor not in (None, metric, "loss") else []
         )
-        growing = [ProgressiveResizing(training, history)] if training.progressive else []
+        growing = [ProgressiveResizing(training, history)] if training.progressive_resizing else []
         recording = MetricsRecorder(history, compute, metric, score, names=names)
         callbacks = [
             recording,
@@ -167,9 +167,9 @@ def _freeze_for(learner: Learner, training: Training, done: int) -> None:
 def _weight_trackers(training: Training, history: History, kept: dict[str, dict[str, torch.Tensor]]) -> list[WeightTracker]:
     """Later ones decide: the best epoch's weights are of the average where there is one."""
     keepers: list[WeightTracker] = []
-    if training.ema is not None:
-        keepers.append(ModelEma(history, training.ema))
-    if training.keep == "best":
+    if training.ema_decay is not None:
+        keepers.append(ModelEma(history, training.ema_decay))
+    if training.checkpoint == "best":
         keepers.append(BestWeights(history, training.monitor))
     for keeper in keepers:
         keeper.kept = kept.get(keeper.name)
@@ -178,10 +178,10 @@ def _weight_trackers(training: Training, history: History, kept: dict[str, dict[
 
 def _regularization_callbacks(training: Training) -> list:
     chosen = []
-    if training.mixup is not None:
-        chosen.append(MixUp(training.mixup))
-    if training.cutmix is not None:
-        chosen.append(CutMix(training.cutmix))
-    if training.clip is not None:
-        chosen.append(GradientClip(training.clip))
+    if training.mixup_alpha is not None:
+        chosen.append(MixUp(training.mixup_alpha))
+    if training.cutmix_alpha is not None:
+        chosen.append(CutMix(training.cutmix_alpha))
+    if training.clip_grad_norm is not None:
+        chosen.append(GradientClip(training.clip_grad_norm))
     return chosen

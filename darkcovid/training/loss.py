@@ -82,6 +82,6 @@ def make_task(outputs: str, loss: Loss, labels: np.ndarray, classes: int, device
         weights = torch.tensor(len(labels) / (classes * counts), dtype=torch.float32, device=device)
     if outputs == "sigmoid":
         return ClassificationTask(num_outputs(outputs, classes), BinaryCrossEntropyFirstClass(weights))
-    if loss.focal:
-        return ClassificationTask(classes, FocalLossFlat(gamma=loss.focal, weight=weights))
-    return ClassificationTask(classes, CrossEntropyLossFlat(weight=weights, label_smoothing=loss.smoothing))
+    if loss.focal_gamma:
+        return ClassificationTask(classes, FocalLossFlat(gamma=loss.focal_gamma, weight=weights))
+    return ClassificationTask(classes, CrossEntropyLossFlat(weight=weights, label_smoothing=loss.label_smoothing))

@@ -28,7 +28,7 @@ class ProgressiveResizing(PlainErrorsCallback):
     order = 12
 
     def __init__(self, training: Training, history: History):
-        self.progressive, self.epochs, self.history = training.progressive, training.epochs, history
+        self.progressive, self.epochs, self.history = training.progressive_resizing, training.epochs, history
 
     def before_batch(self):
         if not self.training:
@@ -41,16 +41,16 @@ class ProgressiveResizing(PlainErrorsCallback):
 
 def check_supports_any_size(network: nn.Module, channels: int, size: tuple[int, int], training: Training) -> None:
     """Raises UsageError when sizes are to grow and the network takes one size only."""
-    if training.progressive is None:
+    if training.progressive_resizing is None:
         return
-    small = image_size_at_epoch(size, training.progressive, 0, training.epochs)
+    small = image_size_at_epoch(size, training.progressive_resizing, 0, training.epochs)
     trained = network.training
     try:
         with torch.inference_mode():
             network.eval()(torch.zeros(1, channels, *small))
     except RuntimeError:
         raise UsageError(
-            f"training.progressive: this network takes pictures of {size[0]}x{size[1]} only, not of {small[0]}x{small[1]}; "
+            f"training.progressive_resizing: this network takes images of {size[0]}x{size[1]} only, not {small[0]}x{small[1]}; "
             "choose a head that pools, such as model.head=gap for darkcovidnet"
         ) from None
     finally:

@@ -47,12 +47,12 @@ def phases(training: Training) -> list[Phase]:
     """The phases of a recipe's `training`, in order."""
     if training.schedule == "fine_tune":
         return [_one_cycle_head(training), _one_cycle_all(training)]
-    if training.unfreeze_after is None:
-        return [_plain(training, 0, training.epochs, training.frozen, training.lr)]
-    rest = training.epochs - training.unfreeze_after
+    if training.unfreeze_epoch is None:
+        return [_plain(training, 0, training.epochs, training.freeze_backbone, training.lr)]
+    rest = training.epochs - training.unfreeze_epoch
     return [
-        _plain(training, 0, training.unfreeze_after, True, training.lr),
-        _plain(training, training.unfreeze_after, rest, False, slice(training.lr / BACKBONE_LR_DIVISOR, training.lr)),
+        _plain(training, 0, training.unfreeze_epoch, True, training.lr),
+        _plain(training, training.unfreeze_epoch, rest, False, slice(training.lr / BACKBONE_LR_DIVISOR, training.lr)),
     ]
 
 
@@ -75,7 +75,7 @@ def apply_freezing(learner: Learner, training: Training, phase: Phase) -> None:
 def run_phase(learner: Learner, training: Training, phase: Phase, callbacks: list, history: History) -> None:
     """Run what is left of a phase."""
     extra = [EarlyStopping(history, training)]
-    if training.frozen:
+    if training.freeze_backbone:
         extra.append(BnFreeze())
     if training.schedule in BY_EPOCH:
         extra.append(EpochLRScheduler(history, training))
@@ -85,24 +85,24 @@ def run_phase(learner: Learner, training: Training, phase: Phase, callbacks: lis
 def lr_multiplier(history: History, training: Training) -> float:
     """What the rate of the next epoch is multiplied by: `decay` for each epoch done (`exponential`), `plateau.factor` for
     each time `monitor` had not improved for `plateau.patience` epochs."""
-    factor = training.decay ** len(history.rows) if training.schedule == "exponential" else 1.0
-    if training.plateau is None:
+    factor = training.lr_gamma ** len(history.rows) if training.schedule == "exponential" else 1.0
+    if training.reduce_lr_on_plateau is None:
         return factor
     best, waited = -np.inf, 0
     for value in monitored_values(history, training.monitor):
         improved = value > best
         best, waited = max(best, value), 0 if improved else waited + 1
-        if waited == training.plateau.patience:
-            factor, waited = factor * training.plateau.factor, 0
+        if waited == training.reduce_lr_on_plateau.patience:
+            factor, waited = factor * training.reduce_lr_on_plateau.factor, 0
     return factor
 
 
 def should_stop_early(history: History, training: Training) -> bool:
     """Whether the best epoch by `monitor` is `stop_after` epochs old or older."""
-    if training.stop_after is None or not history.rows:
+    if training.early_stopping_patience is None or not history.rows:
         return False
     values = monitored_values(history, training.monitor)
-    return len(values) - 1 - int(np.argmax(values)) >= training.stop_after
+    return len(values) - 1 - int(np.argmax(values)) >= training.early_stopping_patience
 
 
 class EpochLRScheduler(PlainErrorsCallback):
@@ -137,10 +137,10 @@ def _plain(training: Training, before: int, epochs: int, frozen: bool, rate: flo
     def run(learner: Learner, callbacks: list, start: int) -> None:
         if training.schedule == "one_cycle":
             learner.fit_one_cycle(
-                epochs, rate, div_final=training.final_div, pct_start=training.warm_up, cbs=callbacks, start_epoch=start
+                epochs, rate, div_final=training.div_final, pct_start=training.warmup_fraction, cbs=callbacks, start_epoch=start
             )
         elif training.schedule == "flat_cos":
-            _fit_flat_cos(learner, epochs, rate, training.final_div, callbacks, start)
+            _fit_flat_cos(learner, epochs, rate, training.div_final, callbacks, start)
         else:
             learner.fit(epochs, rate, cbs=callbacks, start_epoch=start)
 

@@ -131,9 +131,9 @@ CASES = [
     (15, {}, PASS),
     (15, {"recipe": recipe("training", folds=None)}, WARN),
     (16, {}, PASS),
-    (16, {"recipe": recipe("training", keep="best")}, WARN),
-    (16, {"recipe": recipe("training", stop_after=5)}, WARN),
-    (16, {"recipe": recipe("training", keep="best"), "arm": {"test": {"accuracy": 0.9}}}, PASS),
+    (16, {"recipe": recipe("training", checkpoint="best")}, WARN),
+    (16, {"recipe": recipe("training", early_stopping_patience=5)}, WARN),
+    (16, {"recipe": recipe("training", checkpoint="best"), "arm": {"test": {"accuracy": 0.9}}}, PASS),
     (17, {}, PASS),
     (17, {"recipe": recipe("data", augment="fastai_default")}, WARN),
     (17, {"recipe": recipe("data", augment="trivial")}, PASS),
@@ -248,7 +248,9 @@ def test_images_that_keep_their_lungs_are_said():
 
 def test_arms_of_the_zoo_are_judged_each_by_its_own_keys():
     plain = load_recipe(RECIPES / "zoo.yaml", ["data.augment=trivial"])
-    arms = dict(plain.arms) | {"resnet18": plain.arms["resnet18"] | {"training.keep": "best", "data.augment": "fastai_default"}}
+    arms = dict(plain.arms) | {
+        "resnet18": plain.arms["resnet18"] | {"training.checkpoint": "best", "data.augment": "fastai_default"}
+    }
     zoo = plain.model_copy(update={"arms": arms}).model_dump(mode="json")
     rows = {row.number: row for row in run_checks(RunEvidence(zoo, {"arms": dict.fromkeys(arms, ARM)}, AUDIT, ENVIRONMENT))}
     assert (rows[16].status, rows[17].status) == (WARN, WARN)

@@ -77,7 +77,7 @@ def test_views_hide_what_they_should(cohort, pixels):
     assert (border_only[:, 0] == 50).all()
 
 
-@pytest.mark.parametrize("lungs", [None, Lungs(margin=0.1), Lungs(aspect="expand"), Lungs(thumbnail=True)])
+@pytest.mark.parametrize("lungs", [None, Lungs(margin=0.1), Lungs(resize="expand"), Lungs(context_channel=True)])
 def test_areas_lie_where_the_lungs_are_in_every_kind_of_input(phantom_data, cohort, cache_dir, cpu, lungs):
     """The mean gray inside the areas is that of lungs: darker than around them."""
     inputs = InputBuilder(Recipe(name="a", data=phantom_data, lungs=lungs), cohort, cpu, cache_dir).make("a")

@@ -48,8 +48,8 @@ def test_without_an_audit_nothing_is_made_up():
 def test_it_is_said_by_what_the_epoch_was_chosen():
     chosen = "which weights are kept"
     assert topics()[chosen].answer == "the weights of the last epoch"
-    assert topics(training={"keep": "best"})[chosen].answer == "the weights of the best epoch by validation accuracy"
-    assert topics(training={"keep": "best", "monitor": "roc_auc"})[chosen].answer.endswith("by validation roc auc")
+    assert topics(training={"checkpoint": "best"})[chosen].answer == "the weights of the best epoch by validation accuracy"
+    assert topics(training={"checkpoint": "best", "monitor": "roc_auc"})[chosen].answer.endswith("by validation roc auc")
 
 
 def test_arms_that_replace_keys_answer_for_themselves():

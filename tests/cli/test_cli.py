@@ -126,8 +126,8 @@ def test_a_network_that_cannot_be_is_refused_before_anything_is_written(darkcovi
     for sets, said in (
         (["model.arch=resnet81"], "did you mean 'resnet18'?"),
         (["model.arch=basic_cnn_1"], "does not fit basic_cnn_1"),
-        (["training.frozen=true"], "no backbone to freeze"),
-        (["model.outputs=sigmoid"], "sigmoid tells two classes apart, and data.classes has 3"),
+        (["training.freeze_backbone=true"], "no backbone to freeze"),
+        (["model.activation=sigmoid"], "sigmoid tells two classes apart, and data.classes has 3"),
     ):
         words = [word for key in sets for word in ("--set", key)]
         assert said in error_of(darkcovid("run", RECIPES / "base.yaml", *SMALL, *words, code=2))

@@ -74,10 +74,10 @@ def test_draws_stay_in_their_ranges_and_spare_their_share(name):
     preset = AUGMENTATIONS[name]
     torch.manual_seed(0)
     brightness, contrast = sample_lighting(4000, preset)
-    assert 0.5 * (1 - preset.light) <= brightness.min() < brightness.max() <= 0.5 * (1 + preset.light)
-    assert 1 - preset.light <= contrast.min() + 1e-6
-    assert contrast.max() <= 1 / (1 - preset.light) + 1e-6
-    assert (brightness == 0.5).float().mean() == pytest.approx(1 - preset.p_light, abs=0.03)
+    assert 0.5 * (1 - preset.lighting) <= brightness.min() < brightness.max() <= 0.5 * (1 + preset.lighting)
+    assert 1 - preset.lighting <= contrast.min() + 1e-6
+    assert contrast.max() <= 1 / (1 - preset.lighting) + 1e-6
+    assert (brightness == 0.5).float().mean() == pytest.approx(1 - preset.p_lighting, abs=0.03)
     matrices = sample_homographies(4000, (48, 48), preset)
     mirrored = (torch.linalg.det(matrices) < 0).float().mean()
     assert mirrored == pytest.approx(preset.flip, abs=0.03)
@@ -138,7 +138,7 @@ def test_keras_shifts_spans_and_shears_stay_in_their_ranges():
         assert 1.49 < span.max() <= 1.5
     assert abs(torch.corrcoef(torch.stack([across, down]))[0, 1]) < 0.1
     assert matrices[:, :2, 2].abs().max() <= 0.3 + 1e-6
-    sheared = sample_homographies(1000, (48, 48), AUGMENTATIONS["three_layer_cnn"].model_copy(update={"span": (1.0, 1.0)}))
+    sheared = sample_homographies(1000, (48, 48), AUGMENTATIONS["three_layer_cnn"].model_copy(update={"zoom_range": (1.0, 1.0)}))
     assert 0 < sheared[:, 0, 1].abs().max() <= 0.2 * 3.1416 / 180 + 1e-6
 
 

@@ -58,7 +58,7 @@ def test_what_the_cohort_has_seen_is_left_out(phantom_data, cohort, cache_dir, t
     (found,) = external_sets(data, cohort, cache_dir)
     assert found.left_out == {KNOWN_PATIENT: 1, FILTERED: 1}
     copies = phantom_data.model_copy(
-        update={"external": (External(manifest="phantom", phantom=phantom_data.phantom, patients="other"),)}
+        update={"external": (External(manifest="phantom", phantom=phantom_data.phantom, shared_patient_ids=False),)}
     )
     with pytest.raises(UsageError, match=rf"data.external: phantom: no image is left .*{len(cohort)} images: {COPY}"):
         external_sets(copies, cohort, cache_dir)
@@ -66,9 +66,9 @@ def test_what_the_cohort_has_seen_is_left_out(phantom_data, cohort, cache_dir, t
 
 def test_other_peoples_numbers_are_not_the_cohorts_patients(phantom_data, cohort, cache_dir):
     same = phantom_data.model_copy(update={"external": (External(manifest="phantom", phantom=ELSEWHERE),)})
-    with pytest.raises(UsageError, match="patients: other"):
+    with pytest.raises(UsageError, match="shared_patient_ids: false"):
         external_sets(same, cohort, cache_dir)
-    other = same.model_copy(update={"external": (same.external[0].model_copy(update={"patients": "other"}),)})
+    other = same.model_copy(update={"external": (same.external[0].model_copy(update={"shared_patient_ids": False}),)})
     (found,) = external_sets(other, cohort, cache_dir)
     assert len(found.cohort) == len(open_manifest(phantom_data.model_copy(update={"phantom": ELSEWHERE}), cache_dir).rows)
 

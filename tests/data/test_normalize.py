@@ -28,7 +28,7 @@ def test_the_training_side_gets_mean_0_and_variance_1(pixels, rows, images):
 
 
 def test_each_image_gets_mean_0_and_variance_1(pixels, rows, images):
-    seen = fitted("image", pixels, rows)(images)
+    seen = fitted("per_image", pixels, rows)(images)
     torch.testing.assert_close(seen.mean((1, 2, 3)), torch.zeros(len(images)), atol=1e-4, rtol=0)
     torch.testing.assert_close(seen.std((1, 2, 3)), torch.ones(len(images)), atol=1e-3, rtol=0)
 
@@ -42,7 +42,7 @@ def test_imagenets_figures_make_three_channels_or_one(pixels, rows, images):
 
 def test_none_leaves_pixels_alone_and_a_batch_gives_its_own_figures(pixels, rows, images):
     torch.testing.assert_close(fitted("none", pixels, rows)(images), images)
-    batch = fitted("augmented_batch", pixels, rows)
+    batch = fitted("first_batch", pixels, rows)
     plain = fitted("training", pixels, rows)
     assert float(batch.mean) != float(plain.mean)
     assert float(batch.mean) == pytest.approx(float(plain.mean), abs=0.1)

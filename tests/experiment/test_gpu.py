@@ -18,15 +18,23 @@ pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(),
 
 ON_GPU = [*SETS, "training.device=cuda"]
 WAYS = {
-    "averages": ["training.ema=0.9", "training.keep=best", "training.tta=2", "training.monitor=f1"],
-    "mixed": ["training.mixup=0.4", "training.clip=1.0", "training.loss.class_weights=balanced", "data.oversample=true"],
-    "altered": ["data.augment={text: 0.5, shade: 0.5, erase: 0.5, rotate: 10}", "training.loss.focal=2.0"],
-    "each image": ["data.normalise=image", "training.cutmix=1.0"],
-    "whitened": ["data.normalise=zca", "data.augment=none"],
-    "sgd": ["training.optimiser={name: sgd}", "training.compile=true"],
-    "frozen": ["model.arch=resnet18", "training.frozen=true", "data.augment=none", "training.epochs=4"],
+    "averages": ["training.ema_decay=0.9", "training.checkpoint=best", "training.tta_views=2", "training.monitor=f1"],
+    "mixed": [
+        "training.mixup_alpha=0.4",
+        "training.clip_grad_norm=1.0",
+        "training.loss.class_weights=balanced",
+        "data.oversample=true",
+    ],
+    "altered": [
+        "data.augment={burned_in_text: 0.5, illumination: 0.5, random_erasing: 0.5, rotate: 10}",
+        "training.loss.focal_gamma=2.0",
+    ],
+    "each image": ["data.normalize=per_image", "training.cutmix_alpha=1.0"],
+    "whitened": ["data.normalize=zca", "data.augment=none"],
+    "sgd": ["training.optimizer={name: sgd}", "training.compile=true"],
+    "frozen": ["model.arch=resnet18", "training.freeze_backbone=true", "data.augment=none", "training.epochs=4"],
     "fp32": ["training.precision=fp32", "model.arch=basic_cnn_1", "data.image_size=180"],
-    "sigmoid": ["model.outputs=sigmoid", "data.classes=[covid, no_finding]"],
+    "sigmoid": ["model.activation=sigmoid", "data.classes=[covid, no_finding]"],
 }
 
 

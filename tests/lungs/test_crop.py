@@ -60,7 +60,7 @@ def found(cohort):
 
 
 def make(cohort, found, cache_dir, **lungs):
-    return cached_lung_inputs(cohort, found, Lungs(**{"aspect": "squash"} | lungs), (64, 64), cache_dir).array
+    return cached_lung_inputs(cohort, found, Lungs(**{"resize": "squash"} | lungs), (64, 64), cache_dir).array
 
 
 def true_mask(found, index):
@@ -80,7 +80,7 @@ def test_mask_hides_what_is_outside_and_outside_hides_the_lungs(cohort, pixels, 
 
 
 @pytest.mark.parametrize(
-    ("box", "aspect", "grown"),
+    ("box", "resize", "grown"),
     [
         ((0.2, 0.4, 0.8, 0.6), 1.0, (0.2, 0.2, 0.8, 0.8)),
         ((0.4, 0.2, 0.6, 0.8), 1.0, (0.2, 0.2, 0.8, 0.8)),
@@ -88,36 +88,36 @@ def test_mask_hides_what_is_outside_and_outside_hides_the_lungs(cohort, pixels, 
         ((0.1, 0.4, 0.9, 0.6), 2.0, (0.1, 0.0, 0.9, 1.0)),
     ],
 )
-def test_a_box_grows_to_the_inputs_shape_without_leaving_the_image(box, aspect, grown):
-    assert expand_to_aspect(box, aspect) == pytest.approx(grown)
+def test_a_box_grows_to_the_inputs_shape_without_leaving_the_image(box, resize, grown):
+    assert expand_to_aspect(box, resize) == pytest.approx(grown)
 
 
-@pytest.mark.parametrize("aspect", ["pad", "expand"])
-def test_kept_aspect_never_stretches_the_lungs(cohort, found, cache_dir, aspect):
+@pytest.mark.parametrize("resize", ["letterbox", "expand"])
+def test_kept_aspect_never_stretches_the_lungs(cohort, found, cache_dir, resize):
     """Box of phantom 5 alone in a tall input: padding leaves black bars, expanding shows more of the image instead."""
-    lungs = Lungs(mode="crop", margin=0.0, aspect=aspect)
+    lungs = Lungs(mode="crop", margin=0.0, resize=resize)
     tall = cached_lung_inputs(cohort, found, lungs, (72, 64), cache_dir).array[5]
     top, left, bottom, right = crop_boxes(found, 0.0)[5]
     shown = round(64 * (bottom - top) / (right - left))
     black = int((tall.max(1) == 0).sum())
-    if aspect == "pad":
+    if resize == "letterbox":
         assert black == pytest.approx(72 - shown, abs=1)
     else:
         assert black <= 1
 
 
 def test_a_thumbnail_of_the_whole_image_stands_beside_the_crop(cohort, pixels, found, cache_dir):
-    both = make(cohort, found, cache_dir, mode="crop", margin=0.0, thumbnail=True)
+    both = make(cohort, found, cache_dir, mode="crop", margin=0.0, context_channel=True)
     assert both.shape == (len(cohort), 2, 64, 64)
     np.testing.assert_array_equal(both[:, 0], make(cohort, found, cache_dir, mode="crop", margin=0.0))
     np.testing.assert_array_equal(both[:, 1], pixels)
-    tall = cached_lung_inputs(cohort, found, Lungs(thumbnail=True), (96, 64), cache_dir, letterbox=True).array
+    tall = cached_lung_inputs(cohort, found, Lungs(context_channel=True), (96, 64), cache_dir, letterbox=True).array
     assert (tall[5, 1].max(1) == 0).sum() == 32
 
 
 def test_whole_images_keep_their_aspect_only_when_letterboxed(cohort, found, cache_dir):
     """Erasing lungs from whole images must not change how the images are brought to the input's shape."""
-    erase = Lungs(mode="outside", aspect="expand")
+    erase = Lungs(mode="outside", resize="expand")
     tall = cached_lung_inputs(cohort, found, erase, (96, 64), cache_dir).array[5]
     boxed = cached_lung_inputs(cohort, found, erase, (96, 64), cache_dir, letterbox=True).array[5]
     assert (tall.max(1) > 0).all()
@@ -142,7 +142,12 @@ def test_a_crop_shows_the_lungs_larger(cohort, pixels, found, cache_dir):
 
 def test_every_part_of_the_policy_has_pixels_of_its_own_in_the_cache(cohort, found, tmp_path):
     ways = [{}, {"margin": 0.3}, {"mode": "mask"}, {"mode": "mask", "fill": 9}, {"mode": "mask", "letterbox": True}]
-    ways += [{"aspect": "pad"}, {"aspect": "squash"}, {"thumbnail": True}, {"thumbnail": True, "letterbox": True}]
+    ways += [
+        {"resize": "letterbox"},
+        {"resize": "squash"},
+        {"context_channel": True},
+        {"context_channel": True, "letterbox": True},
+    ]
     ways += [{"mode": "crop_mask"}, {"mode": "outside"}, {"mode": "outside", "margin": 0.2}]
     for way in ways:
         letterbox = way.get("letterbox", False)
@@ -170,23 +175,25 @@ def test_erased_lungs_are_widened_by_the_margin_and_never_by_nothing(margin):
     assert (columns.min(), columns.max()) == (30 - reach, 30 + reach)
 
 
-@pytest.mark.parametrize("aspect", ["squash", "pad", "expand"])
-def test_a_mask_lies_on_the_picture_and_a_map_finds_its_way_back(aspect):
+@pytest.mark.parametrize("resize", ["squash", "letterbox", "expand"])
+def test_a_mask_lies_on_the_picture_and_a_map_finds_its_way_back(resize):
     """A bright block of a dark, wide image: its mask covers it in the crop, and the crop's own pixels go back to its place."""
     image = np.full((200, 400), 20, np.uint8)
     image[80:120, 150:250] = 220
     mask = np.zeros((256, 256), np.uint8)
     mask[round(80 * 1.28) : round(120 * 1.28), round(150 * 0.64) : round(250 * 0.64)] = 1
-    frame = CropTransform([(0.25, 0.25, 0.75, 0.75)], (64, 64), aspect)
+    frame = CropTransform([(0.25, 0.25, 0.75, 0.75)], (64, 64), resize)
     picture = frame.picture(0, Image.fromarray(image))
     inside = frame.mask(0, mask, (400, 200))
     assert ((picture > 120) == inside).mean() > 0.97
-    assert inside.sum() == pytest.approx({"squash": 40 * 64 / 100, "pad": 40 * 0.32, "expand": 40 * 0.32}[aspect] * 32, rel=0.15)
+    assert inside.sum() == pytest.approx(
+        {"squash": 40 * 64 / 100, "letterbox": 40 * 0.32, "expand": 40 * 0.32}[resize] * 32, rel=0.15
+    )
     back = frame.over_image(0, picture.astype(np.float32), (400, 200))
     assert back.shape == (200, 400) and back.dtype == np.float32
     assert ((back > 120) == (image > 120)).mean() > 0.98
     assert back[100, 200] == pytest.approx(220, abs=1)
-    outside = {"squash": back[:49], "pad": back[:49], "expand": back[:, :99]}[aspect]
+    outside = {"squash": back[:49], "letterbox": back[:49], "expand": back[:, :99]}[resize]
     assert (outside == 0).all()
 
 
@@ -209,7 +216,9 @@ def test_areas_are_the_masks_in_the_arm_s_own_frame(cohort, found, tmp_path):
     whole = cached_lung_regions(cohort, found, None, (64, 64), False, tmp_path).array
     assert set(np.unique(whole)) == {0, 1}
     np.testing.assert_allclose(whole.mean((1, 2)), found.masks.mean((1, 2)), atol=0.02)
-    crop = cached_lung_regions(cohort, found, Lungs(margin=0.0, thumbnail=True, aspect="squash"), (64, 64), False, tmp_path).array
+    crop = cached_lung_regions(
+        cohort, found, Lungs(margin=0.0, context_channel=True, resize="squash"), (64, 64), False, tmp_path
+    ).array
     assert crop.shape == (len(cohort), 2, 64, 64)
     np.testing.assert_array_equal(crop[:, 1], whole)
     assert crop[5, 0].mean() > whole[5].mean() and crop[5, 0].any(1).all() and crop[5, 0].any(0)[[0, -1]].all()
@@ -224,7 +233,7 @@ def test_inputs_in_shards_are_those_of_one_array(cohort, found, tmp_path, monkey
     def both(folder):
         about = {"cohort": cohort, "found": found, "size": (64, 64), "cache_dir": tmp_path / folder}
         crops = cached_lung_inputs(lungs=Lungs(mode="crop_mask"), letterbox=False, **about)
-        return crops.array, cached_lung_regions(lungs=Lungs(thumbnail=True), letterbox=True, **about).array
+        return crops.array, cached_lung_regions(lungs=Lungs(context_channel=True), letterbox=True, **about).array
 
     whole = both("one")
     monkeypatch.setattr("darkcovid.core.array_cache.SHARD_ROWS", 16)

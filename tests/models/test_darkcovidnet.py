@@ -28,7 +28,7 @@ def test_the_published_parameter_counts(classes, side, parameters):
 
 
 @pytest.mark.parametrize("size", [(256, 256), (160, 192), (100, 77), (33, 47), (32, 32)])
-@pytest.mark.parametrize("head", ["faithful", "gap"])
+@pytest.mark.parametrize("head", ["flatten", "gap"])
 def test_any_input_size(size, head):
     logits = DarkCovidNet(3, size, head)(torch.randn(2, 1, *size))
     assert logits.shape == (2, 3)
@@ -90,12 +90,12 @@ def test_the_pooling_gradient_goes_where_max_pooling_sends_it_ties_included(kind
 def test_unknown_names_and_heads_are_refused_with_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'darkcovidnet'"):
         models.create_model(Model(arch="darkcovnet"), 3, (64, 64))
-    with pytest.raises(UsageError, match=r"model\.head: darkcovidnet has no head 'flat'; it has: faithful, gap"):
+    with pytest.raises(UsageError, match=r"model\.head: darkcovidnet has no head 'flat'; it has: flatten, gap"):
         models.create_model(Model(head="flat"), 3, (64, 64))
 
 
 def test_the_layer_table_adds_up_to_the_network():
-    summary = summarize_model("darkcovidnet", 3, 256, "faithful")
+    summary = summarize_model("darkcovidnet", 3, 256, "flatten")
     assert summary["parameters"] == summary["trainable_parameters"] == 1_167_586
     assert sum(layer["parameters"] for layer in summary["layers"]) == 1_167_586
     assert summary["layers"][-1]["output"] == [3]

@@ -64,10 +64,10 @@ def test_trainable_parameters_at_the_recipes_size(name, parameters):
     recipe = system(name)
     size = recipe.data.image_size
     plain = recipe.model.model_copy(update={"weights": "none"})
-    network = models.create_model(plain, num_outputs(recipe.model.outputs, len(recipe.data.classes)), (size, size))
+    network = models.create_model(plain, num_outputs(recipe.model.activation, len(recipe.data.classes)), (size, size))
     trained = (
         backbone_head_splitter(network)[-1]
-        if recipe.training.frozen
+        if recipe.training.freeze_backbone
         else [p for group in backbone_head_splitter(network) for p in group]
     )
     assert sum(parameter.numel() for parameter in trained) == parameters
@@ -77,15 +77,15 @@ def test_every_setting_of_fastai_v1_is_written_out():
     recipe = system("darkcovidnet_faithful")
     training, data = recipe.training, recipe.data
     assert (training.epochs, training.batch_size, training.lr, training.schedule) == (100, 32, 3e-3, "one_cycle")
-    assert (training.warm_up, training.final_div, training.weight_decay) == (0.3, 250_000, 1e-2)
-    adam = training.optimiser
-    assert (adam.name, adam.momentum, adam.sqr_momentum, adam.eps, adam.decay_all) == ("adam", 0.9, 0.99, 1e-8, True)
-    assert (training.precision, training.keep, training.tta, training.ema) == ("fp32", "last", 0, None)
-    assert (data.image_size, data.letterbox, data.normalise) == (256, False, "augmented_batch")
+    assert (training.warmup_fraction, training.div_final, training.weight_decay) == (0.3, 250_000, 1e-2)
+    adam = training.optimizer
+    assert (adam.name, adam.momentum, adam.sqr_momentum, adam.eps, adam.decay_norm_and_bias) == ("adam", 0.9, 0.99, 1e-8, True)
+    assert (training.precision, training.checkpoint, training.tta_views, training.ema_decay) == ("fp32", "last", 0, None)
+    assert (data.image_size, data.letterbox, data.normalize) == (256, False, "first_batch")
     seen = data.augmentation
-    assert (seen.flip, seen.rotate, seen.zoom, seen.warp, seen.padding) == (0.5, 10.0, (1.0, 1.1), 0.2, "reflection")
-    assert (seen.light, seen.p_affine, seen.p_light) == (0.2, 0.75, 0.75)
-    assert recipe.training.loss.model_dump() == {"class_weights": "none", "focal": 0.0, "smoothing": 0.0}
+    assert (seen.flip, seen.rotate, seen.zoom, seen.perspective, seen.padding) == (0.5, 10.0, (1.0, 1.1), 0.2, "reflection")
+    assert (seen.lighting, seen.p_affine, seen.p_lighting) == (0.2, 0.75, 0.75)
+    assert recipe.training.loss.model_dump() == {"class_weights": "none", "focal_gamma": 0.0, "label_smoothing": 0.0}
 
 
 def test_weight_decay_reaches_every_parameter_where_v1_decayed_them_all(tiny_recipe, cohort, pixels, cpu):
@@ -102,24 +102,24 @@ def test_epochs_batches_and_rates_of_the_others():
         name: system(name).training for name in ("basic_cnn_1", "basic_cnn_3", "three_layer_cnn", "vgg16_binary", "vgg16_head")
     }
     assert [(t.batch_size, total_epochs(t)) for t in facts.values()] == [(20, 30), (15, 25), (8, 15), (10, 20), (32, 50)]
-    assert (facts["basic_cnn_3"].lr, facts["basic_cnn_3"].schedule, facts["basic_cnn_3"].decay) == (0.01, "exponential", 0.6)
-    assert facts["three_layer_cnn"].optimiser.name == "rmsprop"
+    assert (facts["basic_cnn_3"].lr, facts["basic_cnn_3"].schedule, facts["basic_cnn_3"].lr_gamma) == (0.01, "exponential", 0.6)
+    assert facts["three_layer_cnn"].optimizer.name == "rmsprop"
     assert facts["vgg16_binary"].lr == 5e-4
     assert system("vgg16_four_class").training.lr == 1e-4
     head = facts["vgg16_head"]
-    assert (head.lr, head.frozen, head.keep) == (1e-3, True, "best")
-    assert None not in (head.plateau, head.stop_after)
+    assert (head.lr, head.freeze_backbone, head.checkpoint) == (1e-3, True, "best")
+    assert None not in (head.reduce_lr_on_plateau, head.early_stopping_patience)
     assert system("densenet121_head").model.dropout == 0.2
-    assert system("vgg16_head").data.per_class == 219
+    assert system("vgg16_head").data.max_per_class == 219
 
 
 def test_the_generators_of_keras():
     first, later = system("basic_cnn_1").data.augmentation, system("basic_cnn_2").data.augmentation
-    assert (first.rotate, first.shift, first.span, first.flip) == (45.0, 0.15, (0.5, 1.5), 0.5)
-    assert (later.rotate, later.shift, later.span, later.flip) == (45.0, 0.0, (0.5, 1.5), 0.5)
+    assert (first.rotate, first.shift, first.zoom_range, first.flip) == (45.0, 0.15, (0.5, 1.5), 0.5)
+    assert (later.rotate, later.shift, later.zoom_range, later.flip) == (45.0, 0.0, (0.5, 1.5), 0.5)
     three = system("three_layer_cnn").data.augmentation
-    assert (three.shear, three.span, three.flip) == (0.2, (0.8, 1.2), 0.5)
+    assert (three.shear, three.zoom_range, three.flip) == (0.2, (0.8, 1.2), 0.5)
     crescent = system("vgg16_binary").data
     seen = crescent.augmentation
-    assert (seen.rotate, seen.shift, seen.shear, seen.span, seen.channel_shift) == (50.0, 0.2, 0.25, (0.9, 1.1), 20.0)
-    assert (seen.flip, seen.flip_vertical, seen.padding, crescent.normalise) == (0.5, 0.5, "zeros", "zca")
+    assert (seen.rotate, seen.shift, seen.shear, seen.zoom_range, seen.channel_shift) == (50.0, 0.2, 0.25, (0.9, 1.1), 20.0)
+    assert (seen.flip, seen.flip_vertical, seen.padding, crescent.normalize) == (0.5, 0.5, "zeros", "zca")

@@ -82,7 +82,7 @@ def test_of_two_channels_the_second_counts_twice(arch):
 
 def test_a_network_for_one_channel_has_no_eye_for_a_thumbnail():
     for model in ({"arch": "basic_cnn_1"}, {"arch": "resnet18", "grayscale": True}):
-        with pytest.raises(UsageError, match=r"lungs\.thumbnail: this network looks at one channel"):
+        with pytest.raises(UsageError, match=r"lungs\.context_channel: this network looks at one channel"):
             built(channels=2, **model)
 
 

@@ -1,11 +1,7 @@
-import re
-from typing import get_args
-
 import pytest
-from pydantic import BaseModel
 
 from darkcovid.core.errors import UsageError
-from darkcovid.recipe import Data, Lungs, Model, Recipe, Training, deep_merge, load_recipe
+from darkcovid.recipe import deep_merge, load_recipe
 
 from ..conftest import RECIPES
 
@@ -146,64 +142,3 @@ def test_the_manifest_is_found_from_the_recipes_folder_and_one_above(write, tmp_
 
 def test_merge_replaces_what_is_not_a_mapping():
     assert deep_merge({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"c": None}, "d": [2]}) == {"a": {"b": 1, "c": None}, "d": [2]}
-
-
-SECTIONS = {"Every": Recipe, "`data`": Data, "`lungs`": Lungs, "`model`": Model, "`training`": Training}
-ROW = re.compile(r"^\| (`.+?`) \| (.*) \|$", re.MULTILINE)
-
-
-def documented():
-    """Each section's part of docs/recipes.md, by its heading's first word."""
-    text = (RECIPES.parent / "docs" / "recipes.md").read_text()
-    parts = re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]
-    return {heading: next(part for part in parts if part.startswith(heading)) for heading in SECTIONS}
-
-
-def sections_in(annotation):
-    return [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
-
-
-def names_below(section):
-    """The keys of the sections within a section."""
-    for field in section.model_fields.values():
-        for inner in sections_in(field.annotation) + [deep for kind in get_args(field.annotation) for deep in sections_in(kind)]:
-            yield from inner.model_fields
-
-
-def default_of(section, path):
-    """A key's default; raises KeyError for a key that the section does not have."""
-    first, _, rest = path.partition(".")
-    field = section.model_fields[first]
-    return default_of(sections_in(field.annotation)[0], rest) if rest else field.default
-
-
-@pytest.mark.parametrize("heading", SECTIONS)
-def test_every_key_has_a_row_in_its_section_and_every_row_is_a_key(heading):
-    section, text = SECTIONS[heading], documented()[heading]
-    rows = [key for column, _ in ROW.findall(text) for key in re.findall(r"`([^`]+)`", column)]
-    for key in rows:
-        default_of(section, key)
-    own = {name for name, field in section.model_fields.items() if heading != "Every" or not sections_in(field.annotation)}
-    assert own - {key.split(".")[0] for key in rows} == set()
-    if heading != "Every":
-        spans = {word for span in re.findall(r"`([^`]+)`", text) for word in re.split(r"\W+", span)}
-        assert set(names_below(section)) - spans == set()
-
-
-def test_the_documented_defaults_are_the_defaults():
-    compared = 0
-    for heading, section in SECTIONS.items():
-        for column, words in ROW.findall(documented()[heading]):
-            keys = re.findall(r"`([^`]+)`", column)
-            values = re.findall(r"`([^`\s]+)`(?:'s)?[^`;,:|]*? \[default", words)
-            values += re.findall(r"\[(true|false|\d[\d.e-]*|[a-z_]+\.csv|split)\]", words)
-            if len(values) != len(keys):
-                continue
-            for key, value in zip(keys, values, strict=True):
-                default = default_of(section, key)
-                if default is None:  # found out later, from other keys
-                    continue
-                wanted = value if isinstance(default, str) or value in ("true", "false") else float(value)
-                assert default == {"true": True, "false": False}.get(wanted, wanted), f"{key}: documented as {value}"
-                compared += 1
-    assert compared >= 30

@@ -52,7 +52,7 @@ def test_a_map_of_a_crop_goes_back_to_where_the_crop_was():
     assert squashed.shape == (100, 200)
     assert squashed[26:48, 102:148].min() > 0.9 and squashed[:24].max() == 0 and squashed[:, :99].max() == 0
     assert squashed[54:74].max() == 0
-    padded = CropTransform([box], (40, 40), "pad").over_image(
+    padded = CropTransform([box], (40, 40), "letterbox").over_image(
         0, seen, (200, 100)
     )  # 50x100 becomes 20x40, with 10 black rows above
     assert padded[26:46, 102:148].min() > 0.9 and padded[54:].max() == 0

@@ -40,7 +40,7 @@ def smooth_model(*_):
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
 def test_a_compiled_fit_learns_the_same(tiny_recipe, cohort, pixels, cpu, monkeypatch):
     monkeypatch.setattr(classify, "build_model", smooth_model)
-    training = tiny_recipe.training.model_copy(update={"epochs": 2, "lr": 1e-2, "optimiser": Optimizer(name="sgd")})
+    training = tiny_recipe.training.model_copy(update={"epochs": 2, "lr": 1e-2, "optimizer": Optimizer(name="sgd")})
     steps, rows, layers = {}, {}, {}
     for compiled in (False, True):
         recipe = tiny_recipe.model_copy(update={"training": training.model_copy(update={"compile": compiled})})

@@ -15,7 +15,7 @@ from .test_schedule import RESNET, changed
 
 @pytest.fixture
 def frozen(tiny_recipe):
-    return changed(tiny_recipe, RESNET, {"augment": "none"}, frozen=True, schedule="constant", epochs=3)
+    return changed(tiny_recipe, RESNET, {"augment": "none"}, freeze_backbone=True, schedule="constant", epochs=3)
 
 
 def test_the_numbers_are_those_of_the_plain_path(frozen, cohort, pixels, cpu, monkeypatch):
@@ -45,8 +45,8 @@ def test_the_backbone_is_asked_once_for_each_picture(frozen, cohort, pixels, cpu
     "change",
     [
         {"data": {"augment": "fastai_default"}},
-        {"mixup": 0.2},
-        {"frozen": False},
+        {"mixup_alpha": 0.2},
+        {"freeze_backbone": False},
         {"model": Model(arch="efficientnet_b0", head="avgpool-dense")},  # drops layers at random
     ],
 )

@@ -10,8 +10,8 @@ LABELS = torch.tensor([0, 2, 2])
 CPU = torch.device("cpu")
 
 
-def objective(outputs="softmax", labels=(0, 1, 2), classes=3, **loss):
-    return make_task(outputs, Loss(**loss), np.array(labels), classes, CPU)
+def objective(activation="softmax", labels=(0, 1, 2), classes=3, **loss):
+    return make_task(activation, Loss(**loss), np.array(labels), classes, CPU)
 
 
 def test_cross_entropy_by_hand():
@@ -30,14 +30,14 @@ def test_balanced_weights_give_each_class_the_same_say():
 def test_the_focal_loss_by_hand():
     log_p = LOGITS.log_softmax(1)[range(3), LABELS]
     expected = (-((1 - log_p.exp()) ** 2) * log_p).mean()
-    assert float(objective(focal=2.0).loss(LOGITS, LABELS)) == pytest.approx(float(expected))
+    assert float(objective(focal_gamma=2.0).loss(LOGITS, LABELS)) == pytest.approx(float(expected))
 
 
 def test_label_smoothing_by_hand():
     log_p = LOGITS.log_softmax(1)
     target = torch.full((3, 3), 0.1 / 3)
     target[range(3), LABELS] += 0.9
-    assert float(objective(smoothing=0.1).loss(LOGITS, LABELS)) == pytest.approx(-float((target * log_p).sum(1).mean()))
+    assert float(objective(label_smoothing=0.1).loss(LOGITS, LABELS)) == pytest.approx(-float((target * log_p).sum(1).mean()))
 
 
 def test_one_logit_speaks_for_the_first_class():
@@ -50,13 +50,13 @@ def test_one_logit_speaks_for_the_first_class():
     assert sigmoid.correct(logits, labels).tolist() == [True, True, False]
 
 
-@pytest.mark.parametrize("how", [{}, {"smoothing": 0.1}, {"focal": 2.0}, {"outputs": "sigmoid"}])
+@pytest.mark.parametrize("how", [{}, {"label_smoothing": 0.1}, {"focal_gamma": 2.0}, {"activation": "sigmoid"}])
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
 def test_the_loss_of_a_set_does_not_depend_on_its_batches(how, class_weights):
     """7 images in batches of 7, 3 and 2, of unequal classes: one mean. Weighted by images it was .700 against .684."""
     random = torch.Generator().manual_seed(0)
-    classes = 2 if how.get("outputs") else 3
-    logits = torch.randn(7, 1 if how.get("outputs") else classes, generator=random)
+    classes = 2 if how.get("activation") else 3
+    logits = torch.randn(7, 1 if how.get("activation") else classes, generator=random)
     labels = torch.tensor([0, 1, classes - 1, 0, 0, 0, 1])
     loss = objective(labels=[0] * 8 + [1] * 3 + [classes - 1], classes=classes, class_weights=class_weights, **how).loss
     means = []

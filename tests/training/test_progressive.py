@@ -29,7 +29,7 @@ class Sizes(PlainErrorsCallback):
 
 
 def test_training_sees_small_pictures_first_and_validation_whole_ones(tiny_recipe, cohort, pixels, cpu):
-    recipe = changed(tiny_recipe, Model(head="gap"), progressive=Progressive(start=0.5, until=0.6), epochs=3)
+    recipe = changed(tiny_recipe, Model(head="gap"), progressive_resizing=Progressive(start=0.5, until=0.6), epochs=3)
     sizes = Sizes()
     result = fit_classifier(recipe, cohort, pixels, cpu, watchers=[sizes])
     steps = len(sizes.seen[True]) // 3
@@ -39,7 +39,9 @@ def test_training_sees_small_pictures_first_and_validation_whole_ones(tiny_recip
 
 
 def test_a_network_of_one_size_is_refused(tiny_recipe):
-    recipe = changed(tiny_recipe, progressive=Progressive())
-    with pytest.raises(UsageError, match=r"training.progressive: this network takes pictures of 64x64 only, .* model.head=gap"):
+    recipe = changed(tiny_recipe, progressive_resizing=Progressive())
+    with pytest.raises(
+        UsageError, match=r"training.progressive_resizing: this network takes images of 64x64 only, .* model.head=gap"
+    ):
         build_model(recipe, 3, (64, 64))
     assert build_model(changed(recipe, Model(head="gap")), 3, (64, 64)).training

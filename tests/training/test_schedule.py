@@ -36,20 +36,20 @@ def history_of(values, metric="accuracy"):
 
 
 OPTIONS = {
-    "average and best": {"ema": 0.9, "keep": "best"},
-    "best loss": {"keep": "best", "monitor": "loss", "schedule": "flat_cos"},
-    "mixup and clipping": {"mixup": 0.4, "clip": 1.0},
-    "cutmix": {"cutmix": 1.0, "schedule": "exponential", "decay": 0.5},
-    "plateau": {"schedule": "constant", "plateau": Plateau(patience=1, factor=0.5)},
-    "early stopping": {"schedule": "constant", "stop_after": 1, "lr": 1e-9},
-    "any figure": {"schedule": "constant", "stop_after": 2, "keep": "best", "monitor": "roc_auc"},
-    "rmsprop": {"schedule": "constant", "optimiser": Optimizer(name="rmsprop", momentum=0.0)},
-    "sgd": {"optimiser": Optimizer(name="sgd", decay_all=True)},
+    "average and best": {"ema_decay": 0.9, "checkpoint": "best"},
+    "best loss": {"checkpoint": "best", "monitor": "loss", "schedule": "flat_cos"},
+    "mixup and clipping": {"mixup_alpha": 0.4, "clip_grad_norm": 1.0},
+    "cutmix_alpha": {"cutmix_alpha": 1.0, "schedule": "exponential", "lr_gamma": 0.5},
+    "reduce_lr_on_plateau": {"schedule": "constant", "reduce_lr_on_plateau": Plateau(patience=1, factor=0.5)},
+    "early stopping": {"schedule": "constant", "early_stopping_patience": 1, "lr": 1e-9},
+    "any figure": {"schedule": "constant", "early_stopping_patience": 2, "checkpoint": "best", "monitor": "roc_auc"},
+    "rmsprop": {"schedule": "constant", "optimizer": Optimizer(name="rmsprop", momentum=0.0)},
+    "sgd": {"optimizer": Optimizer(name="sgd", decay_norm_and_bias=True)},
 }
 TRANSFER = {
-    "frozen": {"frozen": True},
-    "unfrozen later": {"unfreeze_after": 1},
-    "unfrozen at the stop": {"unfreeze_after": 2},
+    "freeze_backbone": {"freeze_backbone": True},
+    "unfrozen later": {"unfreeze_epoch": 1},
+    "unfrozen at the stop": {"unfreeze_epoch": 2},
     "fine_tune": {"schedule": "fine_tune", "epochs": 2},
 }
 
@@ -81,14 +81,14 @@ def test_a_killed_fit_ends_like_a_whole_one_whatever_was_asked_for(tiny_recipe, 
 
 def test_the_exponential_rate_is_001_times_06_to_the_epoch(tiny_recipe, cohort, pixels, cpu):
     """System C, experiment 3."""
-    recipe = changed(tiny_recipe, schedule="exponential", lr=0.01, decay=0.6)
+    recipe = changed(tiny_recipe, schedule="exponential", lr=0.01, lr_gamma=0.6)
     rows = fit_classifier(recipe, cohort, pixels, cpu).fitted.history.rows
     assert [row["lr"] for row in rows] == pytest.approx([0.01, 0.006, 0.0036])
 
 
 def test_fastai_v1s_one_cycle_of_system_a(tiny_recipe, cohort, pixels, cpu):
     """Cosine from lr/25 to the peak over 30 % of the steps, then down to lr/250,000."""
-    recipe = changed(tiny_recipe, warm_up=0.3, final_div=2.5e5)
+    recipe = changed(tiny_recipe, warmup_fraction=0.3, div_final=2.5e5)
     lrs = fit_classifier(recipe, cohort, pixels, cpu).fitted.history.lrs
     done = np.arange(len(lrs)) / len(lrs)
     up, down = done / 0.3, (done - 0.3) / 0.7
@@ -105,7 +105,7 @@ def test_fine_tuning_trains_the_head_then_all_of_it_with_lower_rates_below(tiny_
     assert above == pytest.approx(100 * below)
 
 
-@pytest.mark.parametrize(("training", "moved"), [({"frozen": True}, False), ({"unfreeze_after": 1}, True)])
+@pytest.mark.parametrize(("training", "moved"), [({"freeze_backbone": True}, False), ({"unfreeze_epoch": 1}, True)])
 def test_a_frozen_backbone_does_not_move_at_all(tiny_recipe, cohort, pixels, cpu, training, moved):
     recipe = changed(tiny_recipe, RESNET, epochs=2, **training)
     before = setup_classifier(recipe, cohort, pixels, cpu).learner.model.state_dict()
@@ -116,11 +116,11 @@ def test_a_frozen_backbone_does_not_move_at_all(tiny_recipe, cohort, pixels, cpu
 
 def test_a_network_without_a_backbone_cannot_be_frozen(tiny_recipe, cohort, pixels, cpu):
     with pytest.raises(UsageError, match="no backbone to freeze"):
-        fit_classifier(changed(tiny_recipe, frozen=True), cohort, pixels, cpu)
+        fit_classifier(changed(tiny_recipe, freeze_backbone=True), cohort, pixels, cpu)
 
 
 def test_the_plateau_lowers_the_rate_each_time_the_metric_stands_still(tiny_recipe):
-    training = changed(tiny_recipe, schedule="constant", plateau=Plateau(patience=2, factor=0.1)).training
+    training = changed(tiny_recipe, schedule="constant", reduce_lr_on_plateau=Plateau(patience=2, factor=0.1)).training
     assert lr_multiplier(history_of([0.5, 0.6, 0.6]), training) == 1
     assert lr_multiplier(history_of([0.5, 0.6, 0.6, 0.5]), training) == pytest.approx(0.1)
     assert lr_multiplier(history_of([0.5, 0.6, 0.6, 0.5, 0.6, 0.6]), training) == pytest.approx(0.01)
@@ -128,7 +128,7 @@ def test_the_plateau_lowers_the_rate_each_time_the_metric_stands_still(tiny_reci
 
 
 def test_a_history_is_stale_once_its_best_is_old_enough(tiny_recipe):
-    patient = changed(tiny_recipe, stop_after=2).training
+    patient = changed(tiny_recipe, early_stopping_patience=2).training
     assert monitored_values(History(), "f1") == []
     assert not should_stop_early(History(), patient)
     assert not should_stop_early(history_of([0.5, 0.9, 0.8]), patient)
@@ -144,7 +144,7 @@ def test_of_losses_the_lower_is_the_better():
 
 @pytest.mark.parametrize("monitor", ["f1", "brier", "log_loss"])
 def test_the_epoch_best_by_any_figure_is_kept(tiny_recipe, cohort, pixels, cpu, monitor):
-    recipe = changed(tiny_recipe, keep="best", monitor=monitor, epochs=6, lr=0.01)
+    recipe = changed(tiny_recipe, checkpoint="best", monitor=monitor, epochs=6, lr=0.01)
     result = fit_classifier(recipe, cohort, pixels, cpu)
     kept = classification_metrics(cohort.labels[cohort.valid], result.probabilities[cohort.valid], cohort.classes)
     column = [row[monitor] for row in result.fitted.history.rows]
@@ -164,7 +164,7 @@ def test_lungs_are_not_judged_by_what_classifiers_are(tiny_recipe):
 
 
 def test_the_best_epochs_weights_are_kept(tiny_recipe, cohort, pixels, cpu):
-    recipe = changed(tiny_recipe, keep="best", epochs=4, lr=0.05)
+    recipe = changed(tiny_recipe, checkpoint="best", epochs=4, lr=0.05)
     result = fit_classifier(recipe, cohort, pixels, cpu)
     best = max(row["accuracy"] for row in result.fitted.history.rows)
     right = result.probabilities[cohort.valid].argmax(1) == cohort.labels[cohort.valid]
@@ -172,7 +172,7 @@ def test_the_best_epochs_weights_are_kept(tiny_recipe, cohort, pixels, cpu):
 
 
 def test_validation_is_of_the_average_where_there_is_one(tiny_recipe, cohort, pixels, cpu):
-    result = fit_classifier(changed(tiny_recipe, ema=0.5), cohort, pixels, cpu)
+    result = fit_classifier(changed(tiny_recipe, ema_decay=0.5), cohort, pixels, cpu)
     right = result.probabilities[cohort.valid].argmax(1) == cohort.labels[cohort.valid]
     assert right.mean() == pytest.approx(result.fitted.history.rows[-1]["accuracy"])
     plain = fit_classifier(tiny_recipe, cohort, pixels, cpu)
@@ -182,7 +182,7 @@ def test_validation_is_of_the_average_where_there_is_one(tiny_recipe, cohort, pi
 def test_augmented_views_stand_beside_the_plain_one_that_predict_shows(tiny_recipe, cohort, pixels, cpu):
     mirror = {"augment": Augmentation(flip=1.0)}
     one = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu)
-    both = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1, tta=1), cohort, pixels, cpu)
+    both = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1, tta_views=1), cohort, pixels, cpu)
     flipped = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu).probabilities
     objective = make_task("softmax", Loss(), cohort.labels, 3, cpu.device)
     mirrored = predict_proba(one.fitted.learner.model, pixels[:, :, ::-1], one.normalizer, objective, cpu)
@@ -196,5 +196,5 @@ def test_augmented_views_stand_beside_the_plain_one_that_predict_shows(tiny_reci
 
 
 def test_phases_follow_one_another(tiny_recipe):
-    training = changed(tiny_recipe, epochs=5, unfreeze_after=2).training
+    training = changed(tiny_recipe, epochs=5, unfreeze_epoch=2).training
     assert [(phase.before, phase.end, phase.frozen) for phase in phases(training)] == [(0, 2, True), (2, 5, False)]

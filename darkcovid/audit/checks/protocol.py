@@ -41,7 +41,7 @@ def _folds(e: RunEvidence) -> CheckOutcome:
 
 @check(16, "protocol", "which epoch is kept")
 def _epoch(e: RunEvidence) -> CheckOutcome:
-    words = e.each(lambda recipe: f"the {recipe['training']['keep']} epoch, declared in the recipe")
+    words = e.each(lambda recipe: f"the {recipe['training']['checkpoint']} epoch, declared in the recipe")
     looking = {key for name, recipe in e.recipes.items() if "test" not in e.arms[name] for key in _looking(recipe["training"])}
     if not looking:
         return PASS, words
@@ -50,8 +50,8 @@ def _epoch(e: RunEvidence) -> CheckOutcome:
 
 def _looking(training: dict[str, Any]) -> list[str]:
     """The keys by which a fit goes by its validation set."""
-    keys = [key for key in ("stop_after", "plateau") if training.get(key)]
-    return keys + ["keep"] * (training["keep"] == "best")
+    keys = [key for key in ("early_stopping_patience", "reduce_lr_on_plateau") if training.get(key)]
+    return keys + ["checkpoint"] * (training["checkpoint"] == "best")
 
 
 @check(17, "protocol", "augmentations")
