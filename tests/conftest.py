@@ -47,6 +47,12 @@ def darkcovid(tmp_path):
 
 
 @pytest.fixture
+def darkcovid_raw(tmp_path):
+    """Runs `darkcovid WORDS` in a folder of its own, whatever becomes of it."""
+    return lambda *words: command(words, tmp_path)
+
+
+@pytest.fixture
 def folders(tmp_path, cache_dir):
     from darkcovid.experiment.runner import RunPaths
 

@@ -2,32 +2,37 @@
 
 import errno
 import os
+import re
 import sys
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import typer
 
 from darkcovid import __version__
 from darkcovid.cli.data import data_app
 from darkcovid.cli.doctor import doctor
-from darkcovid.cli.lungs import lungs_app, segment
+from darkcovid.cli.lungs import lungs_app
 from darkcovid.cli.models import models_app
 from darkcovid.cli.recipe import recipe_app
 from darkcovid.cli.results import compare, report, reproduce
 from darkcovid.cli.serving import export, predict, serve
-from darkcovid.cli.train import bench, collect, lr_find, run
-from darkcovid.core.errors import DarkCovidError, one_line
+from darkcovid.cli.spellings import current_spelling
+from darkcovid.cli.train import aggregate, bench, lr_find, run
+from darkcovid.core.errors import DarkCovidError, UsageError, one_line
+from darkcovid.core.log import configure_logging
 from darkcovid.core.warnings import silence_known_warnings
+
+QUOTED_OPTION = r"^'(--[a-z-]+)'"
 
 app = typer.Typer(
     name="darkcovid",
     help="Rapid, honest experiments on covid chest radiographs. Research software, never a diagnosis.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.command()(run)
-app.command()(collect)
+app.command()(aggregate)
 app.command()(compare)
 app.command()(report)
 app.command()(reproduce)
@@ -36,12 +41,18 @@ app.command()(bench)
 app.command()(predict)
 app.command()(export)
 app.command()(serve)
-app.command()(segment)
 app.command()(doctor)
 app.add_typer(lungs_app, name="lungs")
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")
 app.add_typer(recipe_app, name="recipe")
+
+
+@dataclass
+class Settings:
+    """What the options before the command say."""
+
+    debug: bool = False
 
 
 def _show_version(wanted: bool) -> None:
@@ -52,34 +63,48 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr; warnings and errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show what darkcovid and its libraries log.")] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
     """What every command takes."""
+    if quiet and verbose:
+        raise UsageError("--quiet and --verbose exclude each other; give one of them")
+    context.obj.debug = debug
+    configure_logging(quiet, verbose)
 
 
 def main() -> None:
     """Run the command; every failure is one line on stderr and the right exit code."""
     silence_known_warnings()
-    debug = "--debug" in sys.argv
-    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    settings = Settings()
     try:
-        sys.exit(app(arguments, standalone_mode=False, prog_name="darkcovid") or 0)
+        words = current_spelling(sys.argv[1:])
+        sys.exit(app(words, standalone_mode=False, prog_name="darkcovid", obj=settings) or 0)
     except DarkCovidError as error:
-        _fail(str(error), error.exit_code, debug)
+        _fail(str(error), error.exit_code, settings.debug)
     except (KeyboardInterrupt, typer.Abort):
         _fail("interrupted", 130, debug=False)
     except BrokenPipeError:
         os._exit(1)
     except OSError as error:
-        _fail(_disk(error), 1, debug)
+        _fail(_disk(error), 1, settings.debug)
     except Exception as error:  # noqa: BLE001 (the last line of defence: no traceback without --debug)
-        if hasattr(error, "show") and hasattr(error, "exit_code"):
-            error.show()
-            sys.exit(error.exit_code)
-        _fail(f"unexpected {type(error).__name__}: {one_line(error)}; --debug shows where", 1, debug)
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            _fail(_misuse(error), error.exit_code, settings.debug)
+        _fail(f"unexpected {type(error).__name__}: {one_line(error)}; --debug shows where", 1, settings.debug)
+
+
+def _misuse(error: Any) -> str:
+    """What click says of a wrong command line, and which help to read."""
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "darkcovid"
+    message = one_line(error.format_message()).removeprefix("Invalid value for ").replace("Value error, ", "")
+    message = re.sub(QUOTED_OPTION, r"\1", message).rstrip(".")
+    return f"{message}; see {command} --help"
 
 
 def _disk(error: OSError) -> str:

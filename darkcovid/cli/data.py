@@ -9,7 +9,6 @@ import typer
 from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, manifest_rows, print_result, run_heavy, spark_session
 from darkcovid.cli.options import (
     CacheDir,
-    DataOption,
     DataRoot,
     Dataset,
     EngineName,
@@ -17,9 +16,11 @@ from darkcovid.cli.options import (
     ManifestOption,
     ManifestPath,
     Master,
+    PhantomOption,
     RecipePath,
     Sets,
     SparkConf,
+    output_option,
 )
 from darkcovid.core.errors import DataError
 
@@ -53,7 +54,7 @@ def audit(
     target: Annotated[Path, typer.Argument(metavar="RECIPE|MANIFEST", help="A recipe, or a manifest (CSV or Parquet).")],
     sets: Sets = [],  # noqa: B006
     manifest: ManifestOption = None,
-    data: DataOption = None,
+    phantom: PhantomOption = False,
     data_root: DataRoot = None,
     dataset: Dataset = None,
     engine: EngineName = "local",
@@ -70,7 +71,7 @@ def audit(
     if is_manifest(target):
         found = _audit_manifest(target, data_root, dataset, spark_session(engine, master, spark_conf))
     else:
-        resolved = load_recipe_from_options(target, sets, manifest, data, data_root)
+        resolved = load_recipe_from_options(target, sets, manifest, phantom, data_root)
 
         def work():
             from darkcovid.audit.data_audit import audit_cohort
@@ -103,7 +104,7 @@ def prepare(
     recipe: RecipePath,
     sets: Sets = [],  # noqa: B006
     manifest: ManifestOption = None,
-    data: DataOption = None,
+    phantom: PhantomOption = False,
     data_root: DataRoot = None,
     engine: EngineName = "local",
     master: Master = None,
@@ -112,7 +113,7 @@ def prepare(
     cache_dir: CacheDir = None,
 ) -> None:
     """Fill the cache with what a recipe's arms need: images verified, decoded, segmented, cropped and resized."""
-    resolved = load_recipe_from_options(recipe, sets, manifest, data, data_root)
+    resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
 
     def work() -> dict[str, Any]:
         from darkcovid.scale.prepare import LocalEngine, prepare_recipe
@@ -120,7 +121,7 @@ def prepare(
 
         session = spark_session(engine, master, spark_conf)
         chosen = LocalEngine() if session is None else SparkEngine(session)
-        return prepare_recipe(resolved, cache_folder(cache_dir).absolute(), chosen, lambda text: typer.echo(text, err=True))
+        return prepare_recipe(resolved, cache_folder(cache_dir).absolute(), chosen)
 
     found = run_heavy(work)
 
@@ -138,21 +139,21 @@ def preview(
     recipe: RecipePath,
     sets: Sets = [],  # noqa: B006
     manifest: ManifestOption = None,
-    data: DataOption = None,
+    phantom: PhantomOption = False,
     data_root: DataRoot = None,
     arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the first by default.")] = None,
-    each_class: Annotated[int, typer.Option(min=1, max=20, help="Images of each class.")] = 2,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The picture.")] = Path("preview.png"),
+    per_class: Annotated[int, typer.Option(min=1, max=20, help="Images of each class.")] = 2,
+    output: Annotated[Path, output_option("PNG", "The contact sheet.")] = Path("preview.png"),
     json_: Json = False,
     cache_dir: CacheDir = None,
 ) -> None:
     """Write a contact sheet of a recipe's training images, plain and augmented."""
-    resolved = load_recipe_from_options(recipe, sets, manifest, data, data_root)
+    resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
 
     def work():
         from darkcovid.experiment.preview import preview as draw
 
-        return draw(resolved, arm, cache_folder(cache_dir), each_class, out)
+        return draw(resolved, arm, cache_folder(cache_dir), per_class, output)
 
     drawn = run_heavy(work)
     print_result(drawn, json_, lambda: typer.echo(f"{len(drawn['images'])} training images of {drawn['arm']}: {drawn['plot']}"))
@@ -161,7 +162,7 @@ def preview(
 @data_app.command()
 def fetch(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST|lungs", help="A manifest CSV, or `lungs`: public outlines.")],
-    to: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for the files; the user's cache by default.")] = None,
+    output: Annotated[Path | None, output_option("DIR", "Folder for the files; the user's cache by default.")] = None,
     data_root: DataRoot = None,
     dataset: Dataset = None,
     images: Annotated[
@@ -172,15 +173,15 @@ def fetch(
     """Download a manifest's missing images from the addresses it records, checking each one's checksum; or the public
     lung outlines (v7labs, CC BY 4.0), drawn as masks, with a manifest of the images that now have one."""
     if str(manifest) == "lungs":
-        _fetch_lungs(manifest_rows(images, data_root, dataset), to, json_)
+        _fetch_lungs(manifest_rows(images, data_root, dataset), output, json_)
         return
     from darkcovid.data.download.fetch import fetch as download
     from darkcovid.report.console import fetch_lines
     from darkcovid.report.download_progress import FetchProgress
 
     with FetchProgress().watching() as watcher:
-        fetched = download(manifest_rows(manifest, data_root, dataset), to, watcher)
-    found = [] if to is None else [f"commands find them with --data-root {to}"]
+        fetched = download(manifest_rows(manifest, data_root, dataset), output, watcher)
+    found = [] if output is None else [f"commands find them with --data-root {output}"]
     print_result([asdict(one) for one in fetched], json_, lambda: typer.echo("\n".join([*fetch_lines(fetched), *found])))
     failed = [one for one in fetched if one.fault]
     if failed:
@@ -190,11 +191,11 @@ def fetch(
         )
 
 
-def _fetch_lungs(images, to: Path | None, json_: bool) -> None:
+def _fetch_lungs(images, output: Path | None, json_: bool) -> None:
     from darkcovid.core.io import user_cache_dir
     from darkcovid.data.download.v7_lung_masks import fetch_lungs
 
-    done = fetch_lungs(images, to or user_cache_dir() / "data")
+    done = fetch_lungs(images, output or user_cache_dir() / "data")
 
     def show() -> None:
         typer.echo(f"{done.masks} lung masks drawn, {done.unmatched} outlines of images that the manifest does not list")

@@ -9,19 +9,17 @@ import typer
 from darkcovid.core.errors import DarkCovidError, UsageError
 
 
-def load_recipe_from_options(recipe: Path, sets: list[str], manifest: str | None, data: str | None, data_root: str | None):
-    """The recipe with `--set`, `--manifest`, `--data` and `--data-root` laid over it."""
+def load_recipe_from_options(recipe: Path, sets: list[str], manifest: str | None, phantom: bool, data_root: str | None):
+    """The recipe with `--set`, `--manifest`, `--phantom` and `--data-root` applied."""
     from darkcovid.recipe import PHANTOM, load_recipe
 
-    if data is not None and data != PHANTOM:
-        raise UsageError(f"--data {data}: only `phantom` can be named so; name a manifest of images with --manifest")
-    if data is not None and manifest is not None:
-        raise UsageError("--data phantom and --manifest exclude each other; give one of them")
-    chosen = PHANTOM if data else manifest
+    if phantom and manifest is not None:
+        raise UsageError("--phantom and --manifest exclude each other; give one of them")
+    chosen = PHANTOM if phantom else manifest
     overrides = [*sets]
     if chosen is not None:
         overrides.append(f"data.manifest={json.dumps(chosen)}")
-    if data:
+    if phantom:
         overrides.append("data.dataset=null")
     if data_root is not None:
         overrides.append(f"data.root={json.dumps(data_root)}")
@@ -45,8 +43,6 @@ def cache_folder(cache_dir: Path | None) -> Path:
 
 def spark_session(engine: str, master: str | None, settings: list[str]):
     """A Spark session where `--engine` asks for one, else None."""
-    if engine not in ("local", "spark"):
-        raise UsageError(f"--engine {engine}: there is local and spark")
     if engine == "local":
         return None
     from darkcovid.core.warnings import silence_known_warnings

@@ -1,4 +1,4 @@
-"""Commands on lungs alone: segment, lungs evaluate."""
+"""Commands on lungs alone: lungs segment, lungs evaluate."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,15 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
-from darkcovid.cli.options import CacheDir, DataRoot, Dataset, Device, Json, Margin, Weights
+from darkcovid.cli.options import CacheDir, DataRoot, Dataset, Device, Json, Margin, Weights, output_option
 from darkcovid.core.errors import DataError
 
-lungs_app = typer.Typer(help="Judge a lung segmenter.", no_args_is_help=True)
+lungs_app = typer.Typer(help="Find lungs, or score a lung segmenter.", no_args_is_help=True)
 
 
+@lungs_app.command()
 def segment(
     target: Annotated[Path, typer.Argument(metavar="IMAGE|FOLDER|MANIFEST", help="A PNG, JPEG or DICOM, a folder, or a CSV.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")] = Path("lungs"),
+    output: Annotated[Path, output_option("DIR", "Folder for the results.")] = Path("lungs"),
     data_root: DataRoot = None,
     weights: Weights = None,
     margin: Margin = 0.05,
@@ -30,10 +31,10 @@ def segment(
         from darkcovid.lungs.unet import load_segmenter
         from darkcovid.report.progress import progress_bar
 
-        images = find_images(target, data_root, lambda line: typer.echo(line, err=True))
+        images = find_images(target, data_root)
         segmenter, compute = load_segmenter(weights), get_device(device)
         with progress_bar("segmenting", len(images)) as show:
-            return segment_images(images, segmenter, compute, margin, out, show)
+            return segment_images(images, segmenter, compute, margin, output, show)
 
     rows = run_heavy(work)
     doubtful = [row for row in rows if not row.trusted]
@@ -42,7 +43,7 @@ def segment(
         typer.echo(f"{len(rows)} images, {len(rows) - len(doubtful)} with lungs that can be trusted")
         for row in doubtful:
             typer.echo(f"not trusted: {row.image}: {row.reason}")
-        typer.echo(f"masks, crops, overlays and lungs.csv are in {out}")
+        typer.echo(f"masks, crops, overlays and lungs.csv are in {output}")
 
     print_result(rows, json_, show_doubtful)
     if all(row.width == 0 for row in rows):
@@ -52,7 +53,7 @@ def segment(
 @lungs_app.command()
 def evaluate(
     manifest: Annotated[str, typer.Option("--manifest", metavar="PATH", help="A manifest whose rows have lung masks.")],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the results go.")] = Path("lungs-evaluation"),
+    output: Annotated[Path, output_option("DIR", "Folder for the results.")] = Path("lungs-evaluation"),
     data_root: DataRoot = None,
     dataset: Dataset = None,
     weights: Weights = None,
@@ -70,9 +71,11 @@ def evaluate(
         from darkcovid.recipe import Data
 
         data = Data(manifest=manifest, root=data_root, dataset=dataset, max_bad=1.0)
-        return evaluate_lungs(data, load_segmenter(weights), get_device(device), margin, cache_folder(cache_dir), out)
+        return evaluate_lungs(data, load_segmenter(weights), get_device(device), margin, cache_folder(cache_dir), output)
 
     from darkcovid.report.console import lung_lines
 
     summary = run_heavy(work)
-    print_result(summary, json_, lambda: typer.echo("\n".join([*lung_lines(summary), f"every image and the worst are in {out}"])))
+    print_result(
+        summary, json_, lambda: typer.echo("\n".join([*lung_lines(summary), f"every image and the worst are in {output}"]))
+    )

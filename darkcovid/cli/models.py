@@ -1,4 +1,4 @@
-"""Commands on networks: models, models show."""
+"""Commands on networks: models list, models show."""
 
 from typing import Annotated, Any
 
@@ -7,20 +7,20 @@ import typer
 from darkcovid.cli.helpers import print_result, run_heavy
 from darkcovid.cli.options import Json
 
-models_app = typer.Typer(help="List the networks, or show one.", invoke_without_command=True)
+models_app = typer.Typer(help="List the networks, or show one.", no_args_is_help=True)
 
 
-@models_app.callback()
-def list_models(context: typer.Context, json_: Json = False) -> None:
-    if context.invoked_subcommand is None:
+@models_app.command("list")
+def list_models(json_: Json = False) -> None:
+    """The networks that a recipe can name, with parameters, multiply-adds and heads."""
 
-        def work() -> list[dict[str, Any]]:
-            from darkcovid.models.summary import model_table
+    def work() -> list[dict[str, Any]]:
+        from darkcovid.models.summary import model_table
 
-            return model_table()
+        return model_table()
 
-        rows = run_heavy(work)
-        print_result(rows, json_, lambda: _show_table(rows))
+    rows = run_heavy(work)
+    print_result(rows, json_, lambda: _show_table(rows))
 
 
 @models_app.command()

@@ -2,24 +2,25 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from darkcovid.cli.helpers import print_result, run_heavy
-from darkcovid.cli.options import DataRoot, Device, Json
+from darkcovid.cli.options import DataRoot, Device, Json, output_option
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
+from darkcovid.core.log import logger
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an arm's folder in it.")]
-Arm = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the best on its validation side by default.")]
+Arm = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the best on its validation set by default.")]
 
 
 def predict(
     run: Run,
     target: Annotated[Path, typer.Argument(metavar="IMAGE|FOLDER|MANIFEST", help="A PNG, JPEG or DICOM, a folder, or a CSV.")],
     arm: Arm = None,
-    explain: Annotated[Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM overlays there.")] = None,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the answers as CSV.")] = None,
+    gradcam_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM overlays there.")] = None,
+    output: Annotated[Path | None, output_option("CSV", "Write the predictions as CSV.")] = None,
     data_root: DataRoot = None,
     device: Device = "auto",
     json_: Json = False,
@@ -32,13 +33,13 @@ def predict(
         from darkcovid.inference.predictor import load_predictor
         from darkcovid.report.progress import progress_bar
 
-        images = find_images(target, data_root, lambda line: typer.echo(line, err=True))
+        images = find_images(target, data_root)
         predictor = load_predictor(run, arm, device)
-        typer.echo(f"asking {predictor.model.fit} of {predictor.model.run.name}", err=True)
+        logger.info(f"predicting with {predictor.model.fit} of {predictor.model.run.name}")
         with progress_bar("predicting", len(images)) as show:
-            answers = predict_images(predictor, images, explain, show)
-        if csv is not None:
-            write_csv(answers, csv)
+            answers = predict_images(predictor, images, gradcam_dir, show)
+        if output is not None:
+            write_csv(answers, output)
         return answers
 
     answers = run_heavy(work)
@@ -49,27 +50,27 @@ def predict(
 
 def export(
     run: Run,
-    form: Annotated[str, typer.Option("--format", metavar="onnx|torch", help="What to write.")] = "onnx",
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the files go.")] = Path("exported"),
+    form: Annotated[Literal["onnx", "torch"], typer.Option("--format", help="What to write.")] = "onnx",
+    output: Annotated[Path, output_option("DIR", "Folder for the files.")] = Path("exported"),
     arm: Arm = None,
     json_: Json = False,
 ) -> None:
     """Write a fitted model, and its lung U-Net, as single files for other programs."""
-    if form not in ("onnx", "torch"):
-        raise UsageError(f"--format {form}: there is onnx and torch")
 
     def work() -> dict[str, Any]:
         from darkcovid.inference.export import export_model
         from darkcovid.inference.predictor import load_predictor
 
         predictor = load_predictor(run, arm, "cpu")
-        return export_model(predictor.model, predictor.segmenter, form, out)
+        return export_model(predictor.model, predictor.segmenter, form, output)
 
     about = run_heavy(work)
 
     def show() -> None:
         for key in ("classifier", "lungs"):
-            typer.echo(f"{out / about[key]['file']}: differs from the network by at most {about[key]['largest_difference']:.0e}")
+            typer.echo(
+                f"{output / about[key]['file']}: differs from the network by at most {about[key]['largest_difference']:.0e}"
+            )
         typer.echo(f"{about['sidecar']}: classes, sizes, crop policy, checksums")
 
     print_result(about, json_, show)
@@ -92,7 +93,7 @@ def serve(
             from darkcovid.serving.server import Address, serve_runs
         except ImportError as error:
             raise DarkCovidError(f"serve needs {error.name}; install `darkcovid[serve]`") from None
-        serve_runs(runs, arm, Address(host, port), read_token(token_file), device, lambda text: typer.echo(text, err=True))
+        serve_runs(runs, arm, Address(host, port), read_token(token_file), device)
 
     run_heavy(work)
 

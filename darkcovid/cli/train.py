@@ -1,15 +1,26 @@
-"""Commands that train: run, collect, lr-find, bench."""
+"""Commands that train: run, aggregate, lr-find, bench."""
 
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, print_result, run_heavy
-from darkcovid.cli.options import Arms, CacheDir, DataOption, DataRoot, Json, ManifestOption, RecipePath, RunsDir, Sets
+from darkcovid.cli.options import (
+    Arms,
+    CacheDir,
+    DataRoot,
+    Json,
+    ManifestOption,
+    PhantomOption,
+    RecipePath,
+    RunsDir,
+    Sets,
+    output_option,
+)
 from darkcovid.cli.results import show_comparison
 from darkcovid.core.errors import Interrupted, UsageError
 
@@ -18,7 +29,7 @@ def run(
     recipe: RecipePath,
     sets: Sets = [],  # noqa: B006 (typer reads the default)
     manifest: ManifestOption = None,
-    data: DataOption = None,
+    phantom: PhantomOption = False,
     data_root: DataRoot = None,
     arm: Arms = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="Go on with this recipe's newest unfinished run.")] = False,
@@ -27,18 +38,19 @@ def run(
         bool, typer.Option("--profile", help="Say where the time went: profile.txt and trace.json.gz of every arm.")
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="So many fits (arms, folds, seeds) at a time.")] = 1,
-    into: Annotated[
-        Path | None, typer.Option("--into", metavar="DIR", help="A run folder shared with other calls; `collect` finishes it.")
+    run_dir: Annotated[
+        Path | None,
+        typer.Option("--run-dir", metavar="DIR", help="A run folder shared with other calls; see `aggregate`."),
     ] = None,
-    fold: Annotated[int | None, typer.Option("--fold", min=1, help="With --into: only this fold.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="With --into: only this seed.")] = None,
+    fold: Annotated[int | None, typer.Option("--fold", min=1, help="With --run-dir: only this fold.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="With --run-dir: only this seed.")] = None,
     json_: Json = False,
     runs_dir: RunsDir = Path("runs"),
     cache_dir: CacheDir = None,
 ) -> None:
     """Train and score every arm of a recipe, and print them side by side."""
-    _check_exclusive_options(jobs, into, fold, seed, resume, profile)
-    resolved = load_recipe_from_options(recipe, sets, manifest, data, data_root)
+    _check_exclusive_options(jobs, run_dir, fold, seed, resume, profile)
+    resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     cache = cache_folder(cache_dir)
     if dry_run:
 
@@ -71,36 +83,38 @@ def run(
         from darkcovid.recipe import FitSelector
         from darkcovid.report.progress import Progress
 
-        return run_subset(resolved, into, RunPaths(runs_dir, cache), Progress(), arm, FitSelector(fold, seed), profile)
+        return run_subset(resolved, run_dir, RunPaths(runs_dir, cache), Progress(), arm, FitSelector(fold, seed), profile)
 
     try:
-        found = run_heavy(work if into is None else work_on_a_part)
+        found = run_heavy(work if run_dir is None else work_on_a_part)
     except (Interrupted, KeyboardInterrupt):
-        again = _resume_command() if into is None else "the same command"
+        again = _resume_command() if run_dir is None else "the same command"
         typer.echo(f"interrupted; go on with: {again}", err=True)
         raise typer.Exit(130) from None
-    if into is None and found:
+    if run_dir is None and found:
         print_result(found, json_, lambda: show_comparison(found))
-    elif into is not None:
-        done = {"run_dir": str(into), "fits": found}
-        print_result(done, json_, lambda: typer.echo(f"{', '.join(found)}: finished; when all are: darkcovid collect {into}"))
+    elif run_dir is not None:
+        done = {"run_dir": str(run_dir), "fits": found}
+        print_result(
+            done, json_, lambda: typer.echo(f"{', '.join(found)}: finished; after the last: darkcovid aggregate {run_dir}")
+        )
 
 
 def _check_exclusive_options(
-    jobs: int, into: Path | None, fold: int | None, seed: int | None, resume: bool, profile: bool
+    jobs: int, run_dir: Path | None, fold: int | None, seed: int | None, resume: bool, profile: bool
 ) -> None:
-    if into is None and (fold is not None or seed is not None):
-        raise UsageError("--fold and --seed do a part of a run, into a folder that other calls share; name it with --into DIR")
-    if into is not None and (jobs > 1 or resume):
-        raise UsageError("--into does one part of a run and goes on by itself; leave --jobs and --resume out")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (jobs > 1 or into is not None):
-        raise UsageError("several processes fit one network together here; leave --jobs and --into out")
+    if run_dir is None and (fold is not None or seed is not None):
+        raise UsageError("--fold and --seed do a part of a run, into a folder that other calls share; name it with --run-dir DIR")
+    if run_dir is not None and (jobs > 1 or resume):
+        raise UsageError("--run-dir does one part of a run and goes on by itself; leave --jobs and --resume out")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (jobs > 1 or run_dir is not None):
+        raise UsageError("several processes fit one network together here; leave --jobs and --run-dir out")
     if jobs > 1 and profile:
         raise UsageError("--profile needs the machine for itself; leave --jobs out")
 
 
-def collect(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `run --into` filled.")],
+def aggregate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `run --run-dir` filled.")],
     json_: Json = False,
 ) -> None:
     """Finish a run whose fits were done by several calls: pool folds, compare the arms, write the report."""
@@ -112,7 +126,7 @@ def collect(
         from darkcovid.report.progress import Progress
 
         if not (run / "recipe.yaml").is_file():
-            raise UsageError(f"{run}: not a run folder; name one that `darkcovid run --into` made")
+            raise UsageError(f"{run}: not a run folder; name one that `darkcovid run --run-dir` made")
         directory, recipe = RunDir(run), load_recipe(run / "recipe.yaml")
         comparison = finish(directory, recipe, list(recipe.arm_recipes()), Progress())
         directory.set_state("done")
@@ -126,26 +140,27 @@ def lr_find(
     recipe: RecipePath,
     sets: Sets = [],  # noqa: B006
     manifest: ManifestOption = None,
-    data: DataOption = None,
+    phantom: PhantomOption = False,
     data_root: DataRoot = None,
     arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the first by default.")] = None,
     start_lr: Annotated[float, typer.Option(min=1e-12)] = 1e-7,
     end_lr: Annotated[float, typer.Option(min=1e-12)] = 10.0,
     steps: Annotated[int, typer.Option(min=40, help="Batches to try.")] = 100,
-    plot: Annotated[Path, typer.Option(metavar="PNG", help="Where to draw the curve.")] = Path("lr_find.png"),
-    apply: Annotated[str | None, typer.Option(metavar="NAME", help="Print the --set that uses this suggestion.")] = None,
+    output: Annotated[Path, output_option("PNG", "The plot of the curve.")] = Path("lr_find.png"),
+    apply: Annotated[
+        Literal["valley", "steep", "minimum", "slide"] | None, typer.Option(help="Print the --set that uses this suggestion.")
+    ] = None,
     json_: Json = False,
     cache_dir: CacheDir = None,
 ) -> None:
     """Find a learning rate by fastai's range test: a table, a plot, and suggestions."""
-    resolved = load_recipe_from_options(recipe, sets, manifest, data, data_root)
+    resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
 
     def work() -> dict[str, Any]:
         from darkcovid.experiment.lr_find import find_learning_rate
 
-        return find_learning_rate(resolved, arm, cache_folder(cache_dir), start_lr, end_lr, steps, plot)
+        return find_learning_rate(resolved, arm, cache_folder(cache_dir), start_lr, end_lr, steps, output)
 
-    _check_suggestion(apply)
     found = run_heavy(work)
 
     def show() -> None:
@@ -165,32 +180,26 @@ def bench(
     ),
     sets: Sets = [],  # noqa: B006
     manifest: ManifestOption = None,
-    data: DataOption = None,
+    phantom: PhantomOption = False,
     data_root: DataRoot = None,
     repeats: Annotated[int, typer.Option(min=1, help="Counted epochs of each contender.")] = 3,
-    plot: Annotated[Path, typer.Option(metavar="PNG", help="Where to draw the bars.")] = Path("bench.png"),
+    output: Annotated[Path, output_option("PNG", "The plot of the stages.")] = Path("bench.png"),
     json_: Json = False,
     cache_dir: CacheDir = None,
 ) -> None:
     """Time epochs of stock fastai, whole images and crops in turn, and print the ratios."""
-    resolved = load_recipe_from_options(recipe, sets, manifest, data, data_root)
+    resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
 
     def work() -> dict[str, Any]:
         from darkcovid.experiment.benchmark import bench as measure
         from darkcovid.report.plots import plot_bench
 
-        result = measure(resolved, cache_folder(cache_dir), repeats, lambda text: typer.echo(text, err=True))
-        plot_bench(result, plot)
+        result = measure(resolved, cache_folder(cache_dir), repeats)
+        plot_bench(result, output)
         return result
 
     result = run_heavy(work)
-    print_result(result, json_, lambda: _show_bench(result, plot))
-
-
-def _check_suggestion(name: str | None) -> None:
-    suggestions = ("valley", "steep", "minimum", "slide")
-    if name is not None and name not in suggestions:
-        raise UsageError(f"--apply {name}: no such suggestion; there are: {', '.join(suggestions)}")
+    print_result(result, json_, lambda: _show_bench(result, output))
 
 
 def _show_bench(result: dict[str, Any], plot: Path) -> None:

@@ -71,7 +71,7 @@ def read_manifest(path: str | Path, data_root: str | Path | None = None) -> Mani
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"data.manifest: {path}: no such file; name a manifest with --manifest PATH, or use --data phantom")
+        raise UsageError(f"data.manifest: {path}: no such file; name a manifest with --manifest PATH, or use --phantom")
     rows, numbers = _read_parquet(path) if is_parquet(path) else _read_csv(path)
     rows = normalize_rows(rows)
     for row, fault in zip(numbers, row_errors(rows), strict=True):

@@ -19,6 +19,7 @@ import numpy as np
 import psutil
 
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
+from darkcovid.core.log import logger
 from darkcovid.core.warnings import silence_known_warnings
 from darkcovid.recipe import Recipe
 
@@ -97,7 +98,7 @@ class BenchmarkProcess:
         }
 
 
-def bench(recipe: Recipe, cache_dir: Path, repeats: int, say: Callable[[str], None]) -> dict[str, Any]:
+def bench(recipe: Recipe, cache_dir: Path, repeats: int) -> dict[str, Any]:
     """Medians of `repeats` interleaved epochs after one uncounted warm-up each, and the ratios to stock fastai.
 
     An epoch is training and validation; images a second are its training images over its whole time. `stages`: seconds of
@@ -107,17 +108,17 @@ def bench(recipe: Recipe, cache_dir: Path, repeats: int, say: Callable[[str], No
     contenders: dict[str, BenchmarkProcess] = {}
     try:
         for label, arm in ((STOCK, whole), ("whole", whole), ("crop", crop)):
-            say(f"preparing {label}")
+            logger.info(f"preparing {label}")
             contenders[label] = _spawn(label, arm, recipe, cache_dir, repeats + 2)
             contenders[label].answer()
         for turn in range(repeats + 1):
             for label, contender in contenders.items():
                 contender.run_epoch()
                 turn_name = f"epoch {turn}/{repeats}" if turn else "warm-up"
-                say(f"{turn_name} {label}: {contender.epochs[-1]['epoch_seconds']:.1f} s")
+                logger.info(f"{turn_name} {label}: {contender.epochs[-1]['epoch_seconds']:.1f} s")
                 if turn == 0:
                     contender.epochs.clear()
-        say("one more epoch of each with a stopwatch")
+        logger.info("one more epoch of each with a stopwatch")
         for contender in contenders.values():
             contender.run_stages()
     finally:

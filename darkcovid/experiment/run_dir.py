@@ -50,9 +50,9 @@ class RunDir:
                     run.set_state("running")
                     write_text(resolved, recipe.to_yaml())
                 elif resolved.read_text(encoding="utf-8") != recipe.to_yaml():
-                    raise UsageError(f"--into {path}: it holds a run of another recipe; give another folder")
+                    raise UsageError(f"--run-dir {path}: it holds a run of another recipe; give another folder")
         except OSError as error:
-            raise UsageError(f"--into {path}: cannot make a run folder there ({error.strerror})") from None
+            raise UsageError(f"--run-dir {path}: cannot make a run folder there ({error.strerror})") from None
         return run
 
     @classmethod

@@ -1,13 +1,14 @@
 """Which images does a person mean? One file, a folder, or a manifest's rows; each opened, or the reason why it cannot be."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
 from darkcovid.core.errors import DataError, UsageError
+from darkcovid.core.log import logger
 from darkcovid.data.decode import SUFFIXES, load_grayscale, looks_like_image
 from darkcovid.data.manifest import is_manifest, read_manifest
 
@@ -24,9 +25,9 @@ class ImageRef:
     file: Path | None
 
 
-def find_images(target: Path, data_root: str | None = None, say: Callable[[str], None] = lambda line: None) -> list[ImageRef]:
+def find_images(target: Path, data_root: str | None = None) -> list[ImageRef]:
     """The images that `target` names: one PNG, JPEG or DICOM, every one in a folder and below, or a manifest's rows. In a
-    folder a file of another suffix, or of none, counts when its content is an image; `say` is told what is left out.
+    folder a file of another suffix, or of none, counts when its content is an image; what is left out is logged.
 
     Raises UsageError: no such path, or no image in it.
     """
@@ -45,7 +46,7 @@ def find_images(target: Path, data_root: str | None = None, say: Callable[[str],
     if not images:
         raise UsageError(f"{target}: no PNG, JPEG or DICOM image in it{left_out and f' ({left_out})'}")
     if left_out:
-        say(f"{target}: {left_out}")
+        logger.info(f"{target}: {left_out}")
     return images
 
 

@@ -47,7 +47,7 @@ def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
         raise UsageError(f"{folder}: not a run folder; name one that `darkcovid run` made")
     recipe = load_recipe(run / "recipe.yaml", [])
     if recipe.task != "classification":
-        raise UsageError(f"{folder}: a run of lung segmenters; `darkcovid segment --weights` uses them")
+        raise UsageError(f"{folder}: a run of lung segmenters; `darkcovid lungs segment --weights` uses them")
     below = [] if folder == run else list(folder.absolute().relative_to(run.absolute()).parts)
     arms = recipe.arm_recipes()
     chosen = below[0] if below else arm or _best_arm(run, [name for name in arms if not name.startswith(AUDIT)])

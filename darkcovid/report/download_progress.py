@@ -9,6 +9,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
+from darkcovid.core import log
 from darkcovid.data.download.fetch import DownloadListener, DownloadResult
 from darkcovid.report.duration import duration
 
@@ -17,7 +18,7 @@ class FetchProgress:
     """A fetch: a bar of bytes with the time left on a terminal, a line for each file in a log."""
 
     def __init__(self, console: Console | None = None):
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console or log.console
         self.done = self.files = self.came = 0
         self.length: int | None = None
         columns = [

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from darkcovid.core import log
 from darkcovid.data.cells import parse_age
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
@@ -19,7 +20,7 @@ class Progress:
     """Prints stages, the cohort, and each epoch: number, losses, metric and time left."""
 
     def __init__(self, console: Console | None = None):
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = console or log.console
 
     def stage(self, text: str) -> None:
         self.console.print(text, markup=False)
@@ -86,7 +87,7 @@ def null_progress() -> Progress:
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A bar on a terminal, nothing in a log; yields what takes the number done so far."""
-    console = Console(stderr=True)
+    console = log.console
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(what, total=total)

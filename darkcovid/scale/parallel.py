@@ -45,7 +45,7 @@ def _fit_subprocess(path: Path, cache: Path, jobs: int, say: Callable[[str], Non
     def call(fit: tuple[str, str]) -> str | None:
         arm, name = fit
         part = [f"--{key}={value}" for key, value in asdict(FitSelector.of(name)).items() if value is not None]
-        words = [sys.executable, "-m", "darkcovid", "run", str(path / "recipe.yaml"), "--into", str(path), "--arm", arm, *part]
+        words = [sys.executable, "-m", "darkcovid", "run", str(path / "recipe.yaml"), "--run-dir", str(path), "--arm", arm, *part]
         called = subprocess.run(
             [*words, "--cache-dir", str(cache)],
             stdout=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """Everything a recipe needs of its images, made ahead of a run: verified, decoded, segmented, cropped, resized, in the cache."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ import numpy as np
 from darkcovid.core.array_cache import ShardedArray
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import UsageError
+from darkcovid.core.log import logger
 from darkcovid.data.cohort import load_classification_cohort, select_rows
 from darkcovid.data.near_duplicates.search import Pair, cached_near_duplicates, find_near_duplicates
 from darkcovid.experiment.inputs import InputBuilder
@@ -37,7 +38,7 @@ class LocalEngine:
         return find_near_duplicates(pixels, rows)
 
 
-def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callable[[str], None]) -> dict[str, Any]:
+def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine) -> dict[str, Any]:
     """Fill the cache with what a recipe's arms need. Returns images, bad_images, image_size, seconds, and of each stage
     blocks, how many of them had shards to make (None where none are kept), and seconds.
 
@@ -48,12 +49,12 @@ def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callabl
     started, stages = perf_counter(), {}
 
     def carry_out(stage: Stage, blocks: Sequence[Shard], **more: Any) -> None:
-        say(f"{stage}: {sum(len(block.names) for block in blocks)} images in {len(blocks)} blocks")
+        logger.info(f"{stage}: {sum(len(block.names) for block in blocks)} images in {len(blocks)} blocks")
         began = perf_counter()
         done = []
         for one in engine.do(ShardJob(stage, recipe, cache_dir, **more), blocks):
             done.append(one)
-            say(f"{stage}: {len(done)}/{len(blocks)} blocks, {one.images} images in {one.seconds:.1f} s")
+            logger.info(f"{stage}: {len(done)}/{len(blocks)} blocks, {one.images} images in {one.seconds:.1f} s")
         stages[stage] = {
             "blocks": len(blocks),
             "blocks_made": None if stage == "intake" else sum(one.fresh for one in done),
@@ -70,7 +71,7 @@ def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine, say: Callabl
     sizes = tuple((arm, maker.size(arm)) for arm in maker.arms)
     carry_out("pixels", blocks, sizes=sizes)
     if recipe.audit != "none":
-        say("near copies")
+        logger.info("near copies")
         began = perf_counter()
         cached_near_duplicates(cohort.files, cohort.sha256, cache_dir, engine.near_pairs)
         stages["near copies"] = {"blocks": len(blocks), "blocks_made": None, "seconds": perf_counter() - began}

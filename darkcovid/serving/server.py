@@ -3,7 +3,7 @@
 import asyncio
 import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from darkcovid.core.errors import UsageError, one_line
+from darkcovid.core.log import logger
 from darkcovid.inference.predictor import Predictor, load_predictor
 from darkcovid.recipe.sections import NAME
 from darkcovid.serving.app import create_app
@@ -71,9 +72,7 @@ class Address:
         return self.host in LOOPBACK
 
 
-def serve_runs(
-    runs: Sequence[str], arm: str | None, address: Address, token: str | None, device: str, say: Callable[[str], None]
-) -> None:
+def serve_runs(runs: Sequence[str], arm: str | None, address: Address, token: str | None, device: str) -> None:
     """Serve run folders, each given as its path or as NAME=PATH, until SIGINT or SIGTERM.
 
     Raises UsageError: two models of one name, an address that cannot be had; and as `load_predictor` does.
@@ -88,10 +87,10 @@ def serve_runs(
     listening = _bind(address)
     port = listening.getsockname()[1]
     for name, predictor in predictors.items():
-        say(f"{name}: {predictor.model.fit} of {predictor.model.run}")
-    say(f"http://{address.host}:{port}/ is ready; stop it with Ctrl-C. Research software, never a diagnosis.")
+        logger.info(f"{name}: {predictor.model.fit} of {predictor.model.run}")
+    logger.info(f"http://{address.host}:{port}/ is ready; stop it with Ctrl-C. Research software, never a diagnosis.")
     if not address.loopback and token is None:
-        say("warning: other machines can reach it, and no token is asked for; see --token-file")
+        logger.warning("other machines can reach it, and no token is asked for; see --token-file")
     hosts = (*LOOPBACK, "[::1]") if address.loopback else ("*",)
     serve_app(create_app(predictors, token=token, hosts=hosts), listening)
 

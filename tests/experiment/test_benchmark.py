@@ -20,7 +20,7 @@ def test_a_recipe_without_a_crop_arm_cannot_be_benched(tmp_path):
 @pytest.mark.slow
 def test_bench_gives_three_contenders_and_two_ratios(darkcovid, tmp_path):
     plot = tmp_path / "bars.png"
-    result = json.loads(darkcovid("bench", RECIPES / "segmented.yaml", *SMALL, "--repeats", 1, "--plot", plot, "--json").stdout)
+    result = json.loads(darkcovid("bench", RECIPES / "segmented.yaml", *SMALL, "--repeats", 1, "--output", plot, "--json").stdout)
     for label in ("stock", "whole", "crop"):
         found = result[label]
         assert len(found["all_epoch_seconds"]) == 1

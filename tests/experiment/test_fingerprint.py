@@ -136,7 +136,7 @@ def test_external_sets_and_weights_are_part_of_what_is_resumed(manifest, folders
     here = load_recipe(RECIPES / "base.yaml", [*phantom, "data.phantom.patients=12", "data.phantom.seed=3"])
     weights = run(here, RunPaths(tmp_path / "first", folders.cache), Watched())["run_dir"] + "/base/weights.safetensors"
     sets = [*phantom, "data.phantom.patients=24", "data.phantom.seed=11"]
-    sets += [f"data.external=[{{manifest: {ward}, patients: other}}]", f"model.weights={weights}"]
+    sets += [f"data.external=[{{manifest: {ward}, shared_patient_ids: false}}]", f"model.weights={weights}"]
     recipe = load_recipe(RECIPES / "base.yaml", sets)
     with pytest.raises(Interrupted):
         run(recipe, folders, Watched(stop_at="base epoch 1/2"))

@@ -13,7 +13,7 @@ from .test_runner import Watched
 FEW = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24", "data.phantom.image_size=64"]
 FEW += ["training.epochs=1", "training.batch_size=8", "data.split.valid=0.25"]
 OWN = {
-    "external": ["data.external=[{manifest: phantom, patients: other, phantom: {patients: 12, image_size: 64, seed: 8}}]"],
+    "external": ["data.external=[{manifest: phantom, shared_patient_ids: false, phantom: {seed: 8, patients: 12}}]"],
     "lung_unet_folds": ["training.folds=2"],
     "vgg16_four_class": ["data.classes=[covid, no_finding, pneumonia_bacterial]"],
 }

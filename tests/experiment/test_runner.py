@@ -177,8 +177,11 @@ def test_the_folds_of_a_segmenter_are_pooled(folders):
 
 @pytest.mark.slow
 def test_folds_and_seeds_are_pooled_each_fit_resumable(folders):
-    ward = "data.external=[{manifest: phantom, name: ward, patients: other, phantom: {patients: 8, image_size: 96, seed: 8}}]"
-    recipe = load_recipe(RECIPES / "base.yaml", [*SETS, "training.folds=3", "training.seeds=[1, 2]", "training.epochs=1", ward])
+    ward = "{manifest: phantom, name: ward, shared_patient_ids: false, phantom: {patients: 8, image_size: 96, seed: 8}}"
+    recipe = load_recipe(
+        RECIPES / "base.yaml",
+        [*SETS, "training.folds=3", "training.seeds=[1, 2]", "training.epochs=1", f"data.external=[{ward}]"],
+    )
     with pytest.raises(Interrupted):
         run(recipe, folders, Watched(stop_at="base/fold2-seed1 epoch 1"))
     watched = Watched()
@@ -209,7 +212,7 @@ def test_folds_and_seeds_are_pooled_each_fit_resumable(folders):
 
 @pytest.mark.slow
 def test_the_audit_that_trains_again_has_arms_of_its_own(folders):
-    recipe = load_recipe(RECIPES / "base.yaml", [*SETS, "audit=retrain", "audit_share=0.5", "lungs=null"])
+    recipe = load_recipe(RECIPES / "base.yaml", [*SETS, "audit=retrain", "audit_epochs_fraction=0.5", "lungs=null"])
     comparison = run(recipe, folders, Watched())
     names = ["base", *(f"audit_{name}" for name in ("no_lungs", "lungs_only", "border_only", "thumbnail", "shuffled"))]
     assert list(comparison["arms"]) == names

@@ -50,16 +50,16 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_files_are_known_by_content_and_the_others_are_counted(folder):
+def test_files_are_known_by_content_and_the_others_are_counted(folder, caplog):
+    caplog.set_level("INFO")
     # faults 10 and 25
-    said = []
-    images = find_images(folder, say=said.append)
+    images = find_images(folder)
     names = ["IM000001", "a.png", "b.jfif", "broken.png", "c.jpe", "d", "e.image", "study/1.2.840.113"]
     assert sorted(image.name for image in images) == names
     faults = {image.name: open_image(image)[1] for image in images}
     assert faults.pop("broken.png") == "not a PNG, JPEG or DICOM image"
     assert set(faults.values()) == {None}
-    (line,) = said
+    (line,) = caplog.messages
     assert line.startswith(f"{folder}: left out, being neither PNG, JPEG nor DICOM: 2 .tif")
     assert all(kind in line for kind in ("1 .bmp", "1 .webp", "1 .txt", "1 without suffix"))
 
@@ -75,13 +75,13 @@ def test_a_folder_without_an_image_says_what_is_in_it(folder):
         find_images(folder / "__MACOSX")
 
 
-def test_many_kinds_stay_one_line(tmp_path):
+def test_many_kinds_stay_one_line(tmp_path, caplog):
+    caplog.set_level("INFO")
     GRAY.save(tmp_path / "a.png")
     for number in range(20):
         (tmp_path / f"x.{number:03}").write_text("no image")
-    said = []
-    find_images(tmp_path, say=said.append)
-    assert said[0].endswith("14 of other kinds") and "\n" not in said[0]
+    find_images(tmp_path)
+    assert caplog.messages[0].endswith("14 of other kinds") and "\n" not in caplog.messages[0]
 
 
 def test_a_link_to_nothing_is_an_image_that_cannot_be_read(tmp_path):
@@ -90,11 +90,11 @@ def test_a_link_to_nothing_is_an_image_that_cannot_be_read(tmp_path):
     assert "no such file" in open_image(image)[1]
 
 
-def test_nothing_is_said_where_nothing_is_left_out(tmp_path):
+def test_nothing_is_said_where_nothing_is_left_out(tmp_path, caplog):
+    caplog.set_level("INFO")
     GRAY.save(tmp_path / "a.png")
-    said = []
-    assert len(find_images(tmp_path, say=said.append)) == 1
-    assert said == []
+    assert len(find_images(tmp_path)) == 1
+    assert caplog.messages == []
 
 
 def test_no_two_images_share_a_result():

@@ -1,4 +1,4 @@
-"""`darkcovid segment` and `darkcovid lungs evaluate` as a person meets them."""
+"""`darkcovid lungs segment` and `darkcovid lungs evaluate` as a person meets them."""
 
 import csv
 import json

@@ -115,6 +115,6 @@ def test_an_override_may_use_an_old_key(write):
 
 
 def test_the_command_says_it_in_one_line(darkcovid, write):
-    done = darkcovid("run", write("name: a\ntraining: {stop_after: 3}"), "--data", "phantom", "--dry-run")
+    done = darkcovid("run", write("name: a\ntraining: {stop_after: 3}"), "--phantom", "--dry-run")
     (line,) = [line for line in done.stderr.splitlines() if "old recipe keys" in line]
     assert line.startswith("warning: ") and line.count("is now") == 1

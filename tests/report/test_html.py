@@ -28,7 +28,7 @@ def finished(tmp_path_factory):
     """Two arms on phantoms that carry a planted marker."""
     root = tmp_path_factory.mktemp("report")
     sets = [*SETS, "lungs.crop_size=64", "data.phantom.shortcut=1.0", "data.phantom.patients=60"]
-    ward = "{manifest: phantom, name: ward, patients: other, phantom: {patients: 24, image_size: 96, seed: 8}}"
+    ward = "{manifest: phantom, name: ward, shared_patient_ids: false, phantom: {patients: 24, image_size: 96, seed: 8}}"
     sets.append(f"data.external=[{ward}]")
     recipe = load_recipe(RECIPES / "segmented.yaml", sets)
     comparison = run(recipe, RunPaths(root / "runs", root / "cache"), Watched(), ["unsegmented", "segmented"])

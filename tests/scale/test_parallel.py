@@ -41,15 +41,15 @@ def test_parts_and_jobs_give_what_one_process_gives(darkcovid, recipe, tmp_path)
     whole = json.loads(darkcovid("run", recipe, *WORDS, "--runs-dir", tmp_path / "whole", "--json").stdout)
     shared = tmp_path / "shared"
     for arm, fold in (("two", 2), ("one", 1), ("two", 1)):
-        done = darkcovid("run", recipe, *WORDS, "--into", shared, "--arm", arm, "--fold", fold, "--json").stdout
+        done = darkcovid("run", recipe, *WORDS, "--run-dir", shared, "--arm", arm, "--fold", fold, "--json").stdout
         assert json.loads(done)["fits"] == [f"{arm}/fold{fold}"]
-    assert "1 fits are not finished (one/fold2)" in error_of(darkcovid("collect", shared, code=2))
-    darkcovid("run", recipe, *WORDS, "--into", shared)
-    collected = json.loads(darkcovid("collect", shared, "--json").stdout)
+    assert "1 fits are not finished (one/fold2)" in error_of(darkcovid("aggregate", shared, code=2))
+    darkcovid("run", recipe, *WORDS, "--run-dir", shared)
+    collected = json.loads(darkcovid("aggregate", shared, "--json").stdout)
     assert figures(collected) == figures(whole)
     assert (shared / "report.html").is_file()
     assert json.loads((shared / "status.json").read_text())["state"] == "done"
-    other = darkcovid("run", recipe, *WORDS, "--set", "training.lr=1e-4", "--into", shared, code=2)
+    other = darkcovid("run", recipe, *WORDS, "--set", "training.lr=1e-4", "--run-dir", shared, code=2)
     assert "it holds a run of another recipe" in error_of(other)
 
     parallel = json.loads(darkcovid("run", recipe, *WORDS, "--runs-dir", tmp_path / "jobs", "--jobs", 2, "--json").stdout)
@@ -61,8 +61,8 @@ def test_parts_and_jobs_give_what_one_process_gives(darkcovid, recipe, tmp_path)
 
 
 def test_contradictions_are_refused(darkcovid, recipe, tmp_path):
-    assert "name it with --into DIR" in error_of(darkcovid("run", recipe, "--fold", 1, code=2))
-    assert "leave --jobs and --resume out" in error_of(darkcovid("run", recipe, "--into", tmp_path / "x", "--jobs", 2, code=2))
-    said = error_of(darkcovid("run", recipe, *WORDS, "--into", tmp_path / "x", "--fold", 3, code=2))
+    assert "name it with --run-dir DIR" in error_of(darkcovid("run", recipe, "--fold", 1, code=2))
+    assert "leave --jobs and --resume out" in error_of(darkcovid("run", recipe, "--run-dir", tmp_path / "x", "--jobs", 2, code=2))
+    said = error_of(darkcovid("run", recipe, *WORDS, "--run-dir", tmp_path / "x", "--fold", 3, code=2))
     assert "fold3: the recipe has no such fit" in said and not (tmp_path / "x").exists()
-    assert "not a run folder" in error_of(darkcovid("collect", tmp_path, code=2))
+    assert "not a run folder" in error_of(darkcovid("aggregate", tmp_path, code=2))

@@ -53,7 +53,7 @@ def cache(drawn, tmp_path):
 
 
 def prepared(cache):
-    return prepare_recipe(load_recipe(RECIPES / "segmented.yaml", SETS), cache, LocalEngine(), lambda text: None)
+    return prepare_recipe(load_recipe(RECIPES / "segmented.yaml", SETS), cache, LocalEngine())
 
 
 def contents(cache):
@@ -114,9 +114,7 @@ def test_a_whole_run_on_shards_is_the_run_on_one_array(cache, tmp_path, monkeypa
 def test_one_bad_image_is_counted_and_does_not_end_it(cache, small_shards):
     image = next(cache.glob("phantom/*/images/*.png"))
     image.write_bytes(b"broken")
-    found = prepare_recipe(
-        load_recipe(RECIPES / "segmented.yaml", [*SETS, "data.max_bad=0.05"]), cache, LocalEngine(), lambda text: None
-    )
+    found = prepare_recipe(load_recipe(RECIPES / "segmented.yaml", [*SETS, "data.max_bad=0.05"]), cache, LocalEngine())
     assert found["bad_images"] == 1
 
 
@@ -170,8 +168,8 @@ def is_worker(process):
 
 def test_wrong_requests(darkcovid, cache):
     recipe = RECIPES / "segmented.yaml"
-    assert "there is local and spark" in error_of(darkcovid("data", "prepare", recipe, "--engine", "dask", code=2))
+    assert "'dask' is not one of 'local', 'spark'" in error_of(darkcovid("data", "prepare", recipe, "--engine", "dask", code=2))
     lungs = RECIPES / "lung_unet.yaml"
-    assert "has nothing to prepare" in error_of(darkcovid("data", "prepare", lungs, "--data", "phantom", code=2))
+    assert "has nothing to prepare" in error_of(darkcovid("data", "prepare", lungs, "--phantom", code=2))
     with pytest.raises(UsageError, match="--spark-conf x: give KEY=VALUE"):
         parse_conf(["x"])

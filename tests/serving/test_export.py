@@ -54,7 +54,7 @@ def test_torch_s_own_file_too_through_the_command(darkcovid, fitted_run, predict
     about = json.loads(darkcovid(*words).stdout)
     loaded = torch.export.load(tmp_path / about["classifier"]["file"]).module()
     np.testing.assert_allclose(loaded(pixels).numpy(), probabilities(predictor.model, pixels), atol=1e-4)
-    assert "there is onnx and torch" in error_of(darkcovid("export", fitted_run, "--format", "tf", code=2))
+    assert "'tf' is not one of 'onnx', 'torch'" in error_of(darkcovid("export", fitted_run, "--format", "tf", code=2))
 
 
 def test_a_file_that_says_something_else_is_not_kept(predictor, tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def test_the_command_on_a_folder(darkcovid, fitted_run, phantom_files, tmp_path)
     folder.mkdir()
     shutil.copy(next(iter(phantom_files.values())), folder / "a.png")
     (folder / "b.png").write_text("no image")
-    words = ["predict", fitted_run, folder, "--explain", tmp_path / "maps", "--csv", tmp_path / "answers.csv"]
+    words = ["predict", fitted_run, folder, "--gradcam-dir", tmp_path / "maps", "--output", tmp_path / "answers.csv"]
     answers = json.loads(darkcovid(*words, "--json").stdout)
     assert [list(one) for one in answers] == [["image", "label", "probabilities", "lungs_trusted", "warnings"]] * 2
     assert sum(answers[0]["probabilities"].values()) == pytest.approx(1)

@@ -95,7 +95,7 @@ def exclusive_download(folder: Path) -> Iterator[None]:
     except filelock.Timeout:
         raise UsageError(f"{folder}: another fetch is at work there; wait for it, or stop it first") from None
     except OSError as error:
-        raise UsageError(f"--to {folder}: cannot be written ({error.strerror})") from None
+        raise UsageError(f"--output {folder}: cannot be written ({error.strerror})") from None
     try:
         yield
     finally:

@@ -1,0 +1,62 @@
+"""Old spellings of commands and options, and global options behind the command: still understood, no longer shown in `--help`."""
+
+COMMANDS = {
+    ("segment",): ("lungs", "segment"),
+    ("collect",): ("aggregate",),
+}
+OPTIONS = {
+    ("run",): {"--into": "--run-dir"},
+    ("lr-find",): {"--plot": "--output"},
+    ("bench",): {"--plot": "--output"},
+    ("predict",): {"--csv": "--output", "--explain": "--gradcam-dir"},
+    ("export",): {"--out": "--output"},
+    ("lungs", "segment"): {"--out": "--output"},
+    ("lungs", "evaluate"): {"--out": "--output"},
+    ("data", "preview"): {"--out": "--output", "--each-class": "--per-class"},
+    ("data", "fetch"): {"--to": "--output"},
+}
+GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
+DATA = "--data"
+
+
+def current_spelling(words: list[str]) -> list[str]:
+    """The words after `darkcovid` as today's command line: old names replaced, `--data phantom` as `--phantom`, and global
+    options before the command, wherever they stood."""
+    before, after = (words[: words.index("--")], words[words.index("--") :]) if "--" in words else (words, [])
+    hoisted = [word for word in before if word in GLOBAL]
+    rest = [word for word in before if word not in GLOBAL]
+    start = next((index for index, word in enumerate(rest) if not word.startswith("-")), len(rest))
+    command, arguments = _command(rest[start:])
+    renamed = [_option(argument, OPTIONS.get(command, {})) for argument in arguments]
+    return [*hoisted, *rest[:start], *command, *_phantom_flag(renamed), *after]
+
+
+def _command(words: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The command's words under their current name, and what follows them."""
+    if words[:1] == ["models"] and not [word for word in words[1:] if not word.startswith("--json")]:
+        return ("models", "list"), words[1:]
+    if tuple(words[:1]) in COMMANDS:
+        return COMMANDS[tuple(words[:1])], words[1:]
+    length = 2 if tuple(words[:2]) in OPTIONS else 1
+    return tuple(words[:length]), words[length:]
+
+
+def _option(argument: str, renamed: dict[str, str]) -> str:
+    name, equals, value = argument.partition("=")
+    return renamed.get(name, name) + equals + value
+
+
+def _phantom_flag(arguments: list[str]) -> list[str]:
+    flag: list[str] = []
+    skip = False
+    for index, argument in enumerate(arguments):
+        if skip:
+            skip = False
+        elif argument == f"{DATA}=phantom":
+            flag.append("--phantom")
+        elif argument == DATA and arguments[index + 1 : index + 2] == ["phantom"]:
+            flag.append("--phantom")
+            skip = True
+        else:
+            flag.append(argument)
+    return flag

@@ -1,0 +1,38 @@
+"""What a person is told while a command works, on stderr, so that stdout is for results."""
+
+import logging
+import sys
+
+from rich.console import Console
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+logger = logging.getLogger("darkcovid")
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints each message in a line of its own, through rich's console so that live bars stay whole; warnings also when quiet."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if record.levelno >= logging.WARNING and console.quiet:
+            print(text, file=sys.stderr)
+        else:
+            console.print(text, markup=False)
+
+
+class LineFormatter(logging.Formatter):
+    """The message alone, after `warning: ` or `error: ` where it is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return prefix + record.getMessage()
+
+
+def configure_logging(quiet: bool = False, verbose: bool = False) -> None:
+    """For the command line. quiet: warnings and errors only, no progress; verbose: what darkcovid and its libraries log too, with
+    each logger's name and level."""
+    console.quiet = quiet
+    handler = ConsoleHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s") if verbose else LineFormatter())
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, handlers=[handler], force=True)
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
