@@ -1,0 +1,77 @@
+"""What the documentation names is there: files, headings, commands, options and recipes."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from darkcovid.cli import app
+from darkcovid.cli.spellings import current_spelling
+from darkcovid.recipe import load_recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "results").glob("*.md"))]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def name_of(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def anchors(page):
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_leads_somewhere(page):
+    for target in LINK.findall(page.read_text()):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        linked = (page.parent / file).resolve() if file else page
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked), target
+
+
+def commands_of(page):
+    """Each `darkcovid ...` command line of the page, without its comment and what the shell puts in."""
+    for _, block in BLOCK.findall(page.read_text()):
+        for line in block.replace("\\\n", " ").splitlines():
+            plain = re.sub(r"\$\(which (\w+)\)", r"\1", line.partition(" #")[0])
+            words = re.sub(r"\$\([^)]*\)|[\"']", "", plain).split()
+            programs = [index for index, word in enumerate(words) if word.split("/")[-1] == "darkcovid"]
+            if programs:
+                yield words[programs[-1] + 1 :]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_command_line_is_one_that_the_program_has(page):
+    for words in commands_of(page):
+        assert current_spelling(words) == words or "phantom" in words, f"an old spelling: {' '.join(words)}"
+        command = typer.main.get_command(app)
+        while isinstance(command, click.Group) or hasattr(command, "commands"):
+            while words and words[0].startswith("-"):
+                words = words[1:]
+            if not words:
+                break
+            assert words[0] in command.commands, " ".join(words)
+            command, words = command.commands[words[0]], words[1:]
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for word in words:
+            if word.startswith("--"):
+                assert word.partition("=")[0] in known | {"--help"}, f"{command.name}: {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_recipe_that_is_shown_is_valid(page, tmp_path):
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    for number, (kind, block) in enumerate(BLOCK.findall(page.read_text())):
+        if kind == "yaml" and block.startswith("name:"):
+            recipe = tmp_path / f"{number}.yaml"
+            recipe.write_text(block)
+            load_recipe(recipe)
