@@ -111,7 +111,7 @@ def _disk(error: OSError) -> str:
     """What the system refused, where, and what to do."""
     where = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"{where}the disk is full; make room, and go on with the same command (`run`: with --resume)"
+        return f"{where}the disk is full; make room, then repeat the command (`run`: with --resume)"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{where}not allowed ({error.strerror}); give the folder's rights, or name another folder"
     return f"{where}{error.strerror or one_line(error)}; --debug shows where"

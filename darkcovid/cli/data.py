@@ -43,9 +43,9 @@ def verify(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset 
     from darkcovid.data.verify import verify as check
     from darkcovid.report.console import verification_lines
 
-    found = check(manifest_rows(manifest, data_root, dataset))
-    print_result(found, json_, lambda: typer.echo("\n".join(verification_lines(found))))
-    if found.faults:
+    verification = check(manifest_rows(manifest, data_root, dataset))
+    print_result(verification, json_, lambda: typer.echo("\n".join(verification_lines(verification))))
+    if verification.faults:
         raise typer.Exit(3)
 
 
@@ -69,7 +69,7 @@ def audit(
     from darkcovid.report.console import audit_lines
 
     if is_manifest(target):
-        found = _audit_manifest(target, data_root, dataset, spark_session(engine, master, spark_conf))
+        findings = _audit_manifest(target, data_root, dataset, spark_session(engine, master, spark_conf))
     else:
         resolved = load_recipe_from_options(target, sets, manifest, phantom, data_root)
 
@@ -85,8 +85,8 @@ def audit(
 
             return audit_cohort_on_spark(session, cohort, cache)
 
-        found = run_heavy(work)
-    print_result(found, json_, lambda: typer.echo("\n".join(audit_lines(found))))
+        findings = run_heavy(work)
+    print_result(findings, json_, lambda: typer.echo("\n".join(audit_lines(findings))))
 
 
 def _audit_manifest(path: Path, data_root: str | None, dataset: str | None, session) -> dict[str, Any]:
@@ -123,15 +123,17 @@ def prepare(
         chosen = LocalEngine() if session is None else SparkEngine(session)
         return prepare_recipe(resolved, cache_folder(cache_dir).absolute(), chosen)
 
-    found = run_heavy(work)
+    prepared = run_heavy(work)
 
     def show() -> None:
-        for stage, one in found["stages"].items():
-            made = "" if one["blocks_made"] is None else f", {one['blocks_made']} of {one['blocks']} blocks had to be made"
-            typer.echo(f"{stage:12} {one['seconds']:8.1f} s{made}")
-        typer.echo(f"{found['images']} images are ready, {found['bad_images']} cannot be used; {found['seconds']:.1f} s in all")
+        for stage, result in prepared["stages"].items():
+            made = "" if result["blocks_made"] is None else f", {result['blocks_made']} of {result['blocks']} blocks made"
+            typer.echo(f"{stage:12} {result['seconds']:8.1f} s{made}")
+        typer.echo(
+            f"{prepared['images']} images are ready, {prepared['bad_images']} excluded; {prepared['seconds']:.1f} s in all"
+        )
 
-    print_result(found, json_, show)
+    print_result(prepared, json_, show)
 
 
 @data_app.command()
@@ -181,13 +183,13 @@ def fetch(
 
     with FetchProgress().watching() as watcher:
         fetched = download(manifest_rows(manifest, data_root, dataset), output, watcher)
-    found = [] if output is None else [f"commands find them with --data-root {output}"]
-    print_result([asdict(one) for one in fetched], json_, lambda: typer.echo("\n".join([*fetch_lines(fetched), *found])))
-    failed = [one for one in fetched if one.fault]
+    hint = [] if output is None else [f"commands find them with --data-root {output}"]
+    print_result([asdict(file) for file in fetched], json_, lambda: typer.echo("\n".join([*fetch_lines(fetched), *hint])))
+    failed = [file for file in fetched if file.fault]
     if failed:
         raise DataError(
             f"{len(failed)} of {len(fetched)} files could not be fetched, the first is {failed[0].path} ({failed[0].fault}); "
-            "the same command tries them again, and goes on with what broke off"
+            "repeat the command to try them again; interrupted downloads are resumed"
         )
 
 

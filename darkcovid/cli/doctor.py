@@ -27,15 +27,15 @@ def doctor(
         from darkcovid.experiment.doctor import run_diagnostics
 
         findings = []
-        for one in run_diagnostics(cache_folder(cache_dir), listed, data_root, self_test):
-            findings.append(one)
+        for finding in run_diagnostics(cache_folder(cache_dir), listed, data_root, self_test):
+            findings.append(finding)
             if not json_:
-                typer.echo(f"{MARKS[one.state]}  {one.about}: {one.words}")
-                if one.advice:
-                    typer.echo(f"      {one.advice}")
+                typer.echo(f"{MARKS[finding.state]}  {finding.about}: {finding.words}")
+                if finding.advice:
+                    typer.echo(f"      {finding.advice}")
         return findings
 
     findings = run_heavy(work)
-    print_result([asdict(one) for one in findings], json_, lambda: None)
-    if any(one.state == "fail" for one in findings):
+    print_result([asdict(finding) for finding in findings], json_, lambda: None)
+    if any(finding.state == "fail" for finding in findings):
         raise typer.Exit(1)

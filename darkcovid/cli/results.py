@@ -36,7 +36,7 @@ def report(
     images: Annotated[bool, typer.Option("--images/--no-images", help="Whether pictures of radiographs go in.")] = True,
     json_: Json = False,
 ) -> None:
-    """Write a finished run's `report.html` anew: one self-contained page."""
+    """Write a finished run's `report.html` again: one self-contained page."""
     from darkcovid.report.html import write_report
 
     path = write_report(run, images)
@@ -58,26 +58,26 @@ def reproduce(
 
         return again(run, RunPaths(runs_dir, cache_folder(cache_dir)), Progress())
 
-    found = run_heavy(work)
-    print_result(found, json_, lambda: _show_reproduced(found))
-    if not found["same"]:
+    reproduction = run_heavy(work)
+    print_result(reproduction, json_, lambda: _show_reproduced(reproduction))
+    if not reproduction["same"]:
         raise typer.Exit(1)
 
 
-def _show_reproduced(found: dict[str, Any]) -> None:
-    for what, (then, now) in found["environment"].items():
+def _show_reproduced(reproduction: dict[str, Any]) -> None:
+    for what, (then, now) in reproduction["environment"].items():
         typer.echo(f"{what}: {then} then, {now} now")
-    for name, one in found["fits"].items():
-        if one["same"]:
+    for name, fit in reproduction["fits"].items():
+        if fit["same"]:
             typer.echo(f"{name}: the same, to the last digit")
             continue
         parts = []
         for part in ("split", "history", "predictions"):
-            apart = one.get(f"{part}_difference")
-            how = "the same" if one[part] else "other rows" if apart is None else f"differs by at most {apart:.2g}"
+            apart = fit.get(f"{part}_difference")
+            how = "the same" if fit[part] else "other rows" if apart is None else f"differs by at most {apart:.2g}"
             parts.append(f"{part} {how}")
-        typer.echo(f"{name}: {', '.join(parts)}; metrics that differ: {', '.join(one['metrics_differing']) or 'none'}")
-    typer.echo(f"run again in: {found['again']}")
+        typer.echo(f"{name}: {', '.join(parts)}; metrics that differ: {', '.join(fit['metrics_differing']) or 'none'}")
+    typer.echo(f"run again in: {reproduction['again']}")
 
 
 def show_comparison(comparison: dict[str, Any]) -> None:

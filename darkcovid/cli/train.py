@@ -3,8 +3,11 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +27,9 @@ from darkcovid.cli.options import (
 from darkcovid.cli.results import show_comparison
 from darkcovid.core.errors import Interrupted, UsageError
 
+if TYPE_CHECKING:
+    from darkcovid.recipe import Recipe
+
 
 def run(
     recipe: RecipePath,
@@ -32,12 +38,12 @@ def run(
     phantom: PhantomOption = False,
     data_root: DataRoot = None,
     arm: Arms = [],  # noqa: B006
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with this recipe's newest unfinished run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume this recipe's newest unfinished run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run and its cost; train nothing.")] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Say where the time went: profile.txt and trace.json.gz of every arm.")
+        bool, typer.Option("--profile", help="Write where the time went: profile.txt and trace.json.gz of every arm.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="So many fits (arms, folds, seeds) at a time.")] = 1,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Number of fits (arms, folds, seeds) at a time.")] = 1,
     run_dir: Annotated[
         Path | None,
         typer.Option("--run-dir", metavar="DIR", help="A run folder shared with other calls; see `aggregate`."),
@@ -53,60 +59,78 @@ def run(
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     cache = cache_folder(cache_dir)
     if dry_run:
-
-        def plan_only() -> dict[str, Any]:
-            from darkcovid.experiment.dry_run import dry_run as estimate
-
-            return estimate(resolved, cache, arm)
-
-        plan = run_heavy(plan_only)
+        plan = run_heavy(partial(_plan, resolved, cache, arm))
         print_result(plan, json_, lambda: _show_plan(plan, resolved))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if run_dir is None:
+        with _told_how_to_resume(_resume_command()):
+            comparison = run_heavy(partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs))
+        if comparison:  # of several processes only the main one has it
+            print_result(comparison, json_, lambda: show_comparison(comparison))
+        return
+    with _told_how_to_resume("the same command"):
+        fits = run_heavy(partial(_run_part, resolved, run_dir, runs_dir, cache, arm, fold, seed, profile))
+    finished = f"{', '.join(fits)}: finished; after the last: darkcovid aggregate {run_dir}"
+    print_result({"run_dir": str(run_dir), "fits": fits}, json_, lambda: typer.echo(finished))
 
-    def work() -> dict[str, Any]:
-        from darkcovid.core.distributed import get_distributed
-        from darkcovid.experiment.runner import RunPaths
-        from darkcovid.experiment.runner import run as run_recipe
-        from darkcovid.report.progress import Progress, null_progress
 
-        if not get_distributed().main:
-            return run_recipe(resolved, RunPaths(runs_dir, cache), null_progress(), arm, resume, profile)
-        if jobs > 1:
-            from darkcovid.scale.parallel import run_in_parallel
+def _plan(recipe: "Recipe", cache: Path, arms: list[str]) -> dict[str, Any]:
+    from darkcovid.experiment.dry_run import dry_run
 
-            return run_in_parallel(resolved, RunPaths(runs_dir, cache), Progress(), arm, jobs, resume)
-        return run_recipe(resolved, RunPaths(runs_dir, cache), Progress(), arm, resume, profile)
+    return dry_run(recipe, cache, arms)
 
-    def work_on_a_part() -> list[str]:
-        from darkcovid.experiment.runner import RunPaths, run_subset
-        from darkcovid.recipe import FitSelector
-        from darkcovid.report.progress import Progress
 
-        return run_subset(resolved, run_dir, RunPaths(runs_dir, cache), Progress(), arm, FitSelector(fold, seed), profile)
+def _run_all(
+    recipe: "Recipe", runs_dir: Path, cache: Path, arms: list[str], resume: bool, profile: bool, jobs: int
+) -> dict[str, Any]:
+    """The whole run; of several processes that fit one network together, one speaks."""
+    from darkcovid.core.distributed import get_distributed
+    from darkcovid.experiment.runner import RunPaths, run
+    from darkcovid.report.progress import Progress, null_progress
+    from darkcovid.scale.parallel import run_in_parallel
 
+    paths = RunPaths(runs_dir, cache)
+    if jobs > 1:
+        return run_in_parallel(recipe, paths, Progress(), arms, jobs, resume)
+    progress = Progress() if get_distributed().main else null_progress()
+    return run(recipe, paths, progress, arms, resume, profile)
+
+
+def _run_part(
+    recipe: "Recipe",
+    run_dir: Path,
+    runs_dir: Path,
+    cache: Path,
+    arms: list[str],
+    fold: int | None,
+    seed: int | None,
+    profile: bool,
+) -> list[str]:
+    """Some fits of a run whose folder other calls share; their names."""
+    from darkcovid.experiment.runner import RunPaths, run_subset
+    from darkcovid.recipe import FitSelector
+    from darkcovid.report.progress import Progress
+
+    return run_subset(recipe, run_dir, RunPaths(runs_dir, cache), Progress(), arms, FitSelector(fold, seed), profile)
+
+
+@contextmanager
+def _told_how_to_resume(command: str) -> Iterator[None]:
     try:
-        found = run_heavy(work if run_dir is None else work_on_a_part)
+        yield
     except (Interrupted, KeyboardInterrupt):
-        again = _resume_command() if run_dir is None else "the same command"
-        typer.echo(f"interrupted; go on with: {again}", err=True)
+        typer.echo(f"interrupted; continue with: {command}", err=True)
         raise typer.Exit(130) from None
-    if run_dir is None and found:
-        print_result(found, json_, lambda: show_comparison(found))
-    elif run_dir is not None:
-        done = {"run_dir": str(run_dir), "fits": found}
-        print_result(
-            done, json_, lambda: typer.echo(f"{', '.join(found)}: finished; after the last: darkcovid aggregate {run_dir}")
-        )
 
 
 def _check_exclusive_options(
     jobs: int, run_dir: Path | None, fold: int | None, seed: int | None, resume: bool, profile: bool
 ) -> None:
     if run_dir is None and (fold is not None or seed is not None):
-        raise UsageError("--fold and --seed do a part of a run, into a folder that other calls share; name it with --run-dir DIR")
+        raise UsageError("--fold and --seed fit a part of a run, in a folder that other calls share; name it with --run-dir DIR")
     if run_dir is not None and (jobs > 1 or resume):
-        raise UsageError("--run-dir does one part of a run and goes on by itself; leave --jobs and --resume out")
+        raise UsageError("--run-dir fits a part of a run and resumes by itself; leave --jobs and --resume out")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (jobs > 1 or run_dir is not None):
         raise UsageError("several processes fit one network together here; leave --jobs and --run-dir out")
     if jobs > 1 and profile:
@@ -161,17 +185,17 @@ def lr_find(
 
         return find_learning_rate(resolved, arm, cache_folder(cache_dir), start_lr, end_lr, steps, output)
 
-    found = run_heavy(work)
+    result = run_heavy(work)
 
     def show() -> None:
         if apply:
-            typer.echo(f"--set training.lr={found['suggestions'][apply]:.2e}")
+            typer.echo(f"--set training.lr={result['suggestions'][apply]:.2e}")
             return
-        for name, rate in found["suggestions"].items():
+        for name, rate in result["suggestions"].items():
             typer.echo(f"{name:<8} {rate:.2e}")
-        typer.echo(f"plot: {found['plot']}")
+        typer.echo(f"plot: {result['plot']}")
 
-    print_result(found, json_, show)
+    print_result(result, json_, show)
 
 
 def bench(

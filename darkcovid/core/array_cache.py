@@ -1,6 +1,6 @@
 """Memory-mapped arrays that are made once and shared: keyed by content, rebuilt when damaged, safe with two runs.
 
-A row an image; more than 2,048 rows are kept in shards, each made by itself, on whatever machine.
+A row per image; more than 2,048 rows are kept in shards, each made by itself, on whatever machine.
 
 Raw `.npy` beside a sealed JSON that holds the format version, shape and CRC-32; never a pickle. Findings are JSON alone.
 """
@@ -21,10 +21,15 @@ import numpy as np
 
 from darkcovid.core.io import atomic_path, preallocate, read_checksummed_json, write_checksummed_json
 
-DECODER_VERSION = 2  # goes up when any file's pixels change or another file can be read: what was cached before is made anew
+DECODER_VERSION = 2  # goes up when any file's pixels change or another file can be read: earlier entries are not used
 
 FORMAT_VERSION = 3
 SHARD_ROWS = 2048
+
+
+def shard_ranges(count: int) -> list[range]:
+    """The rows of each shard of `count` rows."""
+    return [range(start, min(start + SHARD_ROWS, count)) for start in range(0, count, SHARD_ROWS)]
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,7 @@ def cached_sharded_array(
     and returns a JSON-able note for each, or None.
     """
     made = []
-    for start in range(0, len(images), SHARD_ROWS):
-        rows = range(start, min(start + SHARD_ROWS, len(images)))
+    for rows in shard_ranges(len(images)):
         key = content_key(images=list(images[rows.start : rows.stop]), **about)
         made.append(cached_array(folder, key, (len(rows), *row_shape), lambda array, rows=rows: fill(array, rows), dtype))
     array = made[0].array if len(made) == 1 else ShardedArray([shard.array for shard in made])
@@ -108,9 +112,9 @@ def cached_array(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / f"{key}.lock"):
-        found = _open(folder, key, shape, dtype)
-        if found is not None:
-            return found
+        result = _open(folder, key, shape, dtype)
+        if result is not None:
+            return result
         started = time.perf_counter()
         for abandoned in folder.glob(f".{key}.npy.*.part"):
             abandoned.unlink(missing_ok=True)
@@ -133,9 +137,9 @@ def cached_json(folder: Path, key: str, find: Callable[[], Any]) -> Any:
     try:
         return read_checksummed_json(path)
     except (OSError, ValueError):
-        found = find()
-        write_checksummed_json(path, found)
-        return json.loads(json.dumps(found))
+        result = find()
+        write_checksummed_json(path, result)
+        return json.loads(json.dumps(result))
 
 
 def _open(folder: Path, key: str, shape: tuple[int, ...], dtype: type) -> CachedArray | None:

@@ -71,7 +71,7 @@ def get_device(device: str = "auto", precision: str = "auto") -> Device:
 
 def tune_malloc() -> None:
     """Let the C library keep this process's freed memory instead of giving it back: on Linux with glibc every large
-    tensor is else mapped and cleared anew, which costs a quarter of a training step on a CPU."""
+    tensor is else mapped and cleared again, which costs a quarter of a training step on a CPU."""
     with suppress(OSError, AttributeError):
         c_library = ctypes.CDLL(None)
         c_library.mallopt(M_MMAP_MAX, 0)
@@ -121,5 +121,5 @@ def _has_bf16(device: str) -> bool:
 
 
 def add_channel_dim(pixels: torch.Tensor) -> torch.Tensor:
-    """A block of gray pictures, (b, h, w), or of pictures of several channels, as (b, c, h, w)."""
+    """A block of gray images, (b, h, w), or of images of several channels, as (b, c, h, w)."""
     return pixels.unsqueeze(1) if pixels.dim() == 3 else pixels

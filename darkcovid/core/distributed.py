@@ -57,9 +57,9 @@ class Distributed:
         """Every process's value, by rank; values are small and picklable, and come from no file."""
         if self.size == 1:
             return [value]
-        found: list[Any] = [None] * self.size
-        distributed.all_gather_object(found, value)
-        return found
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
 
     def mains(self, value: Any) -> Any:
         """The main process's value."""

@@ -8,7 +8,7 @@ class DarkCovidError(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Stopped by a person or a signal after the run folder was made, so that `--resume` can go on (exit code 130)."""
+    """Stopped by a person or a signal after the run folder was made, so that `--resume` can continue (exit code 130)."""
 
 
 class UsageError(DarkCovidError):

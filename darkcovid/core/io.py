@@ -1,5 +1,6 @@
 """Where things live between runs, and how a file is written so that no reader ever sees half of it."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -38,6 +39,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def sha256_file(path: Path) -> str:
+    """A file's SHA-256 as 64 hexadecimal digits, read in pieces. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def remove_partial(folder: Path) -> None:
     """Remove what writers that were killed left half written in a folder and in its `plots`. Nobody else may be writing there."""
     for part in (*folder.glob(".*.part"), *(folder / "plots").glob(".*.part")):
@@ -45,7 +52,7 @@ def remove_partial(folder: Path) -> None:
 
 
 def preallocate(path: Path) -> None:
-    """Have a sparse file's bytes set aside now, so that a full disk is an error here and not a crash when its map is written.
+    """Reserve a sparse file's bytes now, so that a full disk is an error here and not a crash when its map is written.
 
     Raises OSError.
     """
@@ -87,6 +94,6 @@ _UMASK = _current_umask()
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write a picture as PNG, whole or not at all."""
+    """Write an image as PNG, whole or not at all."""
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")

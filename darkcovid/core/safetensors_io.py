@@ -8,12 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from darkcovid.core.io import atomic_path
 
 FULL = ("No space left", "StorageFull", "code: 28")
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
+    """The tensors of a file that `write_safetensors` wrote, and its metadata: None for a file of another program.
+
+    Raises OSError; SafetensorError: damaged; ValueError: metadata that is not JSON.
+    """
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        text = (file.metadata() or {}).get("darkcovid")
+    return tensors, None if text is None else json.loads(text)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Any) -> None:

@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch on its device: one homography and one lighting curve an image, in a single pass each.
+"""Augmentation of a whole batch on its device: one homography and one lighting curve per image, in a single pass each.
 
 The presets draw what fastai's `aug_transforms` draws (Howard and Gugger 2020), on one channel, at twice its speed:
 flip, rotation, zoom and symmetric warp are multiplied into one 3x3 matrix before a pixel is touched.
@@ -23,8 +23,8 @@ class Augment(ItemTransform):
 
     order, split_idx = 20, 0
 
-    def __init__(self, wanted: Augmentation):
-        self.wanted = wanted
+    def __init__(self, ranges: Augmentation):
+        self.ranges = ranges
 
     def encodes(self, batch):
         images, *targets = batch
@@ -38,22 +38,22 @@ class Augment(ItemTransform):
         return self._alter(images, None)[0]
 
     def _alter(self, images: torch.Tensor, masks: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        wanted = self.wanted
-        if wanted.trivial_augment:
+        ranges = self.ranges
+        if ranges.trivial_augment:
             return trivial_augment(images), masks
-        matrices = sample_homographies(len(images), images.shape[-2:], wanted).to(images.device)
+        matrices = sample_homographies(len(images), images.shape[-2:], ranges).to(images.device)
         grid = homography_grid(matrices, images.shape[-2:])
-        seen = functional.grid_sample(images, grid, padding_mode=wanted.padding, align_corners=True)
+        seen = functional.grid_sample(images, grid, padding_mode=ranges.padding, align_corners=True)
         if masks is not None:
-            masks = _moved_masks(masks, grid, wanted.padding)
-            seen = simulate_consolidation(seen, masks, wanted.consolidation)
-        if wanted.lighting:
-            seen = apply_lighting(seen, *sample_lighting(len(images), wanted))
-        if wanted.channel_shift:
-            added = _uniform(len(images), -wanted.channel_shift / 255, wanted.channel_shift / 255).to(seen.device)
+            masks = _moved_masks(masks, grid, ranges.padding)
+            seen = simulate_consolidation(seen, masks, ranges.consolidation)
+        if ranges.lighting:
+            seen = apply_lighting(seen, *sample_lighting(len(images), ranges))
+        if ranges.channel_shift:
+            added = _uniform(len(images), -ranges.channel_shift / 255, ranges.channel_shift / 255).to(seen.device)
             seen = seen.add_(added.view(-1, 1, 1, 1)).clamp_(0, 1)
         return burn_in_text(
-            illumination_gradient(random_erasing(seen, wanted.random_erasing), wanted.illumination), wanted.burned_in_text
+            illumination_gradient(random_erasing(seen, ranges.random_erasing), ranges.illumination), ranges.burned_in_text
         ), masks
 
 
@@ -65,26 +65,26 @@ def trivial_augment(images: torch.Tensor) -> torch.Tensor:
     return torch.stack([TrivialAugmentWide()(image) for image in levels]).to(images.dtype) / 255
 
 
-def sample_homographies(count: int, size: tuple[int, int], wanted: Augmentation) -> torch.Tensor:
+def sample_homographies(count: int, size: tuple[int, int], ranges: Augmentation) -> torch.Tensor:
     """(count, 3, 3): each maps an output pixel's (x, y, 1) in -1..1 to where its value comes from."""
-    signs = [1 - 2 * (torch.rand(count) < share).float() for share in (wanted.flip, wanted.flip_vertical)]
-    degrees = _with_probability(_uniform(count, -wanted.rotate, wanted.rotate), wanted.p_affine, 0.0)
-    zoom = _with_probability(_uniform(count, *wanted.zoom), wanted.p_affine, 1.0)
+    signs = [1 - 2 * (torch.rand(count) < share).float() for share in (ranges.flip, ranges.flip_vertical)]
+    degrees = _with_probability(_uniform(count, -ranges.rotate, ranges.rotate), ranges.p_affine, 0.0)
+    zoom = _with_probability(_uniform(count, *ranges.zoom), ranges.p_affine, 1.0)
     center = _uniform((count, 2), -1, 1)
     matrix = rotation_matrix(degrees, size) @ zoom_matrix(zoom, center)
-    if wanted.shift or wanted.shear or wanted.zoom_range != (1.0, 1.0):
-        matrix = matrix @ _shift_shear_span(count, size, wanted)
-    if wanted.perspective_by == "side":
-        magnitudes = _with_probability(_uniform((count, 4), -wanted.perspective, wanted.perspective), wanted.p_affine, 0.0)
+    if ranges.shift or ranges.shear or ranges.zoom_range != (1.0, 1.0):
+        matrix = matrix @ _shift_shear_span(count, size, ranges)
+    if ranges.perspective_by == "side":
+        magnitudes = _with_probability(_uniform((count, 4), -ranges.perspective, ranges.perspective), ranges.p_affine, 0.0)
         return matrix @ perspective_matrix_by_side(magnitudes) @ _scaled(*signs)
-    tilt = [_with_probability(_uniform(count, -wanted.perspective, wanted.perspective), wanted.p_affine, 0.0) for _ in range(2)]
+    tilt = [_with_probability(_uniform(count, -ranges.perspective, ranges.perspective), ranges.p_affine, 0.0) for _ in range(2)]
     return perspective_matrix(*tilt) @ matrix @ _scaled(*signs)
 
 
-def _shift_shear_span(count: int, size: tuple[int, int], wanted: Augmentation) -> torch.Tensor:
-    shifts = [_with_probability(_uniform(count, -wanted.shift, wanted.shift), wanted.p_affine, 0.0) for _ in range(2)]
-    angle = _with_probability(_uniform(count, -wanted.shear, wanted.shear), wanted.p_affine, 0.0) * math.pi / 180
-    spans = [_with_probability(_uniform(count, *wanted.zoom_range), wanted.p_affine, 1.0) for _ in range(2)]
+def _shift_shear_span(count: int, size: tuple[int, int], ranges: Augmentation) -> torch.Tensor:
+    shifts = [_with_probability(_uniform(count, -ranges.shift, ranges.shift), ranges.p_affine, 0.0) for _ in range(2)]
+    angle = _with_probability(_uniform(count, -ranges.shear, ranges.shear), ranges.p_affine, 0.0) * math.pi / 180
+    spans = [_with_probability(_uniform(count, *ranges.zoom_range), ranges.p_affine, 1.0) for _ in range(2)]
     matrix = torch.eye(3).repeat(count, 1, 1)
     matrix[:, 0, 1] = -angle.sin() * (size[0] - 1) / (size[1] - 1)
     matrix[:, 1, 1] = angle.cos()
@@ -161,13 +161,13 @@ def homography_grid(matrices: torch.Tensor, size: tuple[int, int]) -> torch.Tens
     return grid
 
 
-def sample_lighting(count: int, wanted: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
+def sample_lighting(count: int, ranges: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
     """(count,) brightness, 0.5 for none, and (count,) contrast, 1 for none."""
     brightness = _with_probability(
-        _uniform(count, 0.5 * (1 - wanted.lighting), 0.5 * (1 + wanted.lighting)), wanted.p_lighting, 0.5
+        _uniform(count, 0.5 * (1 - ranges.lighting), 0.5 * (1 + ranges.lighting)), ranges.p_lighting, 0.5
     )
-    log_contrast = _uniform(count, math.log(1 - wanted.lighting), -math.log(1 - wanted.lighting))
-    return brightness, _with_probability(log_contrast, wanted.p_lighting, 0.0).exp()
+    log_contrast = _uniform(count, math.log(1 - ranges.lighting), -math.log(1 - ranges.lighting))
+    return brightness, _with_probability(log_contrast, ranges.p_lighting, 0.0).exp()
 
 
 def apply_lighting(images: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:

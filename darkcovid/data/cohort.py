@@ -21,7 +21,7 @@ from darkcovid.recipe.errors import suggest_name
 
 @dataclass(frozen=True, slots=True)
 class ExcludedImage:
-    """An image that was set aside, and why."""
+    """An image that is excluded, and why."""
 
     path: str
     reason: str
@@ -91,8 +91,8 @@ class Cohort:
         return replace(self, labels=labels)
 
     def _count(self, where: np.ndarray) -> dict[str, int]:
-        found = Counter(self.labels[where].tolist())
-        return {name: found[index] for index, name in enumerate(self.classes)}
+        counts = Counter(self.labels[where].tolist())
+        return {name: counts[index] for index, name in enumerate(self.classes)}
 
 
 def open_manifest(data: Data, cache_dir: Path) -> Manifest:
@@ -103,7 +103,7 @@ def open_manifest(data: Data, cache_dir: Path) -> Manifest:
 
 
 def load_classification_cohort(data: Data, cache_dir: Path) -> Cohort:
-    """Rows of the recipe's dataset whose label is one of its classes, split, with unusable files set aside.
+    """Rows of the recipe's dataset whose label is one of its classes, split, without unusable files.
 
     Raises UsageError: a class without images, an empty side; DataError: more than `data.max_bad` unusable files.
     """
@@ -250,7 +250,7 @@ def _check_excluded_fraction(bad: tuple[ExcludedImage, ...], total: int, data: D
         source = f" --dataset {data.dataset}" if data.dataset else ""
         fix = f"fetch them with `darkcovid data fetch {data.manifest}{source}`, or name their folder with --data-root"
     else:
-        fix = "mend or remove those rows, or raise data.max_bad"
+        fix = "fix or remove those rows, or raise data.max_bad"
     raise DataError(
         f"{data.manifest}: {len(bad)} of {total} images cannot be used ({missing} missing), "
         f"the first is {first.path} ({first.reason}); {fix}"

@@ -12,7 +12,7 @@ EXIF = b"Exif\0\0"
 
 def without_metadata(content: bytes) -> Iterator[bytes]:
     """The same file with ever fewer metadata, EXIF the last but one; nothing for other formats. What does not follow the format
-    is kept as it is, so a damaged picture stays damaged."""
+    is kept as it is, so a damaged image stays damaged."""
     if content.startswith(PNG):
         yield from (_png(content, kept) for kept in ((b"eXIf",), ()))
     elif content.startswith(JPEG):

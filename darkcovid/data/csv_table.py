@@ -45,7 +45,7 @@ def csv_form(path: Path, known: Collection[str] = ()) -> CsvForm:
         hint = EXCEL_HINT.fullmatch(first.rstrip("\r\n"))
         if hint:
             first = _first_with_text(lines)
-        delimiter = hint[1] if hint else max(DELIMITERS, key=lambda one: _fitness(first, one, known))
+        delimiter = hint[1] if hint else max(DELIMITERS, key=lambda candidate: _fitness(first, candidate, known))
         header = next(csv.reader(chain([first], lines), delimiter=delimiter), [])
     return CsvForm(encoding, delimiter, tuple(name.strip() for name in header), bool(hint))
 

@@ -1,4 +1,4 @@
-"""A DICOM file becomes the 8-bit grayscale picture that a viewer would show.
+"""A DICOM file becomes the 8-bit grayscale image that a viewer would show.
 
 Pixel data are decoded by pydicom and whichever of its plugins are installed (the extra `dicom` brings them); what their values
 mean is said by `data/gray.py` and, for palettes and color, here.

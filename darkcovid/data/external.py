@@ -32,36 +32,38 @@ class ExternalSet:
 
 def external_sets(data: Data, cohort: Cohort, cache_dir: Path) -> list[ExternalSet]:
     """The sets of `data.external`. Raises UsageError: nothing in one is left to score; DataError: too many unusable files."""
-    found = []
+    sets = []
     for external in data.external:
         try:
-            found.append(_external_set(external, data, cohort, cache_dir))
+            sets.append(_external_set(external, data, cohort, cache_dir))
         except DarkCovidError as error:
             raise type(error)(f"data.external: {external.called}: {error}") from None
-    return found
+    return sets
 
 
 def _external_set(external: External, data: Data, cohort: Cohort, cache_dir: Path) -> ExternalSet:
-    name, asked = external.called, _as_data(external, data)
-    manifest = select_dataset(asked, cache_dir)
+    name, external_data = external.called, _as_data(external, data)
+    manifest = select_dataset(external_data, cache_dir)
     translated = external.classes or {label: label for label in data.classes}
     check_spelling(manifest.rows[external.label_column], list(translated), "labels", "class")
     labels = manifest.rows[external.label_column].map(translated)
     known = np.zeros(len(labels), bool)
     if external.shared_patient_ids:
         known = patient_groups(manifest.rows).map(patient_key).isin(set(cohort.patients.map(patient_key))).to_numpy()
-    reasons = np.select([labels.isna(), ~filter_rows(manifest, asked), known], [OTHER_LABEL, FILTERED, KNOWN_PATIENT], default="")
+    reasons = np.select(
+        [labels.isna(), ~filter_rows(manifest, external_data), known], [OTHER_LABEL, FILTERED, KNOWN_PATIENT], default=""
+    )
     keep = reasons == ""
     if not keep.any():
         raise _nothing_left(Counter(reasons.tolist()))
     codes = labels[keep].map({label: code for code, label in enumerate(data.classes)}).to_numpy(np.int64)
     sides = np.zeros(len(codes), bool), np.ones(len(codes), bool)
-    found = build_cohort(manifest.select(keep), asked, codes, sides, (), cache_dir)
-    copied = _copies(cohort, found, cache_dir)
+    candidates = build_cohort(manifest.select(keep), external_data, codes, sides, (), cache_dir)
+    copied = _copies(cohort, candidates, cache_dir)
     left_out = Counter(reasons[~keep].tolist()) | Counter({COPY: int(copied.sum())})
     if copied.all():
         raise _nothing_left(left_out)
-    usable = found.take(np.flatnonzero(~copied))
+    usable = candidates.take(np.flatnonzero(~copied))
     return ExternalSet(name, replace(usable, classes=data.classes), translated, dict(+left_out))
 
 
@@ -71,10 +73,10 @@ def _as_data(external: External, data: Data) -> Data:
     return data.model_copy(update={key: getattr(external, key) for key in own} | {"root": external.root or data.root})
 
 
-def _copies(cohort: Cohort, found: Cohort, cache_dir: Path) -> np.ndarray:
-    """(m,) bool: which of the found images are an image of the cohort, or a near copy of one."""
-    copied = np.zeros(len(found), bool)
-    pairs = cached_copies_elsewhere((cohort.files, found.files), (cohort.sha256, found.sha256), cache_dir)
+def _copies(cohort: Cohort, candidates: Cohort, cache_dir: Path) -> np.ndarray:
+    """(m,) bool: which of the candidates are an image of the cohort, or a near copy of one."""
+    copied = np.zeros(len(candidates), bool)
+    pairs = cached_copies_elsewhere((cohort.files, candidates.files), (cohort.sha256, candidates.sha256), cache_dir)
     copied[[there for _, there in pairs]] = True
     return copied
 

@@ -25,7 +25,7 @@ class Table:
 
     @property
     def flat(self) -> bool:
-        """Whether every input becomes the same, which leaves no picture."""
+        """Whether every input becomes the same, which leaves no image."""
         return self.values.min() == self.values.max()
 
     @property
@@ -46,11 +46,11 @@ def render(stored: np.ndarray, dataset: Any, little_endian: bool) -> np.ndarray:
     if shades is None:
         seen = values[~padding]
         shades = (values - seen.min()) / max(float(seen.max() - seen.min()), 1e-9)
-    picture = to_8_bit(shades)
+    pixels = to_8_bit(shades)
     if text(dataset, "PhotometricInterpretation") == "MONOCHROME1" or text(dataset, "PresentationLUTShape") == "INVERSE":
-        picture = 255 - picture
-    picture[padding] = 0
-    return picture
+        pixels = 255 - pixels
+    pixels[padding] = 0
+    return pixels
 
 
 def to_8_bit(shades: np.ndarray) -> np.ndarray:
@@ -60,7 +60,7 @@ def to_8_bit(shades: np.ndarray) -> np.ndarray:
 
 def modality(stored: np.ndarray, dataset: Any, little_endian: bool) -> np.ndarray:
     """(h, w) float64 modality values (PS3.3 C.11.1): the modality LUT, else slope and intercept, 1 and 0 where absent. A slope
-    of 0 would leave no picture and counts as absent."""
+    of 0 would leave no image and counts as absent."""
     table = lookup_table(item(dataset, "ModalityLUTSequence"), "LUT", little_endian, signed=stored.dtype.kind == "i")
     if table is not None and not table.flat:
         return table(stored).astype(np.float64)
@@ -136,7 +136,7 @@ def _covered(values: np.ndarray, table: Table) -> int:
 
 
 def _padding(stored: np.ndarray, dataset: Any) -> np.ndarray:
-    """(h, w) bool: pixels that the file says are no part of the picture (PS3.3 C.7.5.1.1.2). All of them would leave none, so
+    """(h, w) bool: pixels that the file says are no part of the image (PS3.3 C.7.5.1.1.2). All of them would leave none, so
     then the tag is passed over."""
     value = number(dataset, "PixelPaddingValue")
     limit = number(dataset, "PixelPaddingRangeLimit")

@@ -23,7 +23,7 @@ COLUMNS_SHOWN, LETTERS_SHOWN = 8, 40
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`rows`: one string-typed row an image, every column of REQUIRED and OPTIONAL present ('' where unknown).
+    """`rows`: one string-typed row per image, every column of REQUIRED and OPTIONAL present ('' where unknown).
     `roots`: the folders in which a row's relative path is looked for, in order. `merged_patients`: spellings of patient ids in
     the file that are taken as one patient, whose id is the first of them."""
 

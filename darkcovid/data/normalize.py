@@ -43,7 +43,7 @@ class PerImageStandardize(nn.Module):
 
 class ZCAWhitening(nn.Module):
     """ZCA whitening (Bell and Sejnowski 1997) of (b, 1, h, w): each principal direction of the training images gets unit
-    variance, and the picture is turned back into pixels. Directions that no training image showed are left out; Keras
+    variance, and the image is turned back into pixels. Directions that no training image showed are left out; Keras
     magnifies them a thousandfold instead.
 
     mean: (h * w,) of the scaled pixels; directions: (k, h * w), orthonormal; gains: (k,).

@@ -113,15 +113,15 @@ def draw_radiograph(
     along = y + anatomy["bend"] * x**2 + anatomy["slope"] * np.abs(x)
     ribs = np.maximum(0, np.sin(along * anatomy["ribs"] + random.uniform(0, 6))) ** 2 * body
 
-    picture = 0.62 * body - (0.62 - anatomy["air"]) * soft + 0.30 * heart * body + 0.16 * spine * body + 0.07 * ribs
-    picture += _tissue(size, random) * body
-    picture += phantom.signal * _lesion_map(label, x, y, right, left, anatomy, random) * soft
-    picture = gaussian_filter(picture, 0.8 * sharp) + random.normal(0, 0.02, picture.shape)
-    picture = random.uniform(0.85, 1.1) * picture + random.uniform(-0.03, 0.05)
+    pixels = 0.62 * body - (0.62 - anatomy["air"]) * soft + 0.30 * heart * body + 0.16 * spine * body + 0.07 * ribs
+    pixels += _tissue(size, random) * body
+    pixels += phantom.signal * _lesion_map(label, x, y, right, left, anatomy, random) * soft
+    pixels = gaussian_filter(pixels, 0.8 * sharp) + random.normal(0, 0.02, pixels.shape)
+    pixels = random.uniform(0.85, 1.1) * pixels + random.uniform(-0.03, 0.05)
     if label == "covid" and random.uniform() < phantom.shortcut:
         corner = slice(round(0.03 * size), round(0.08 * size))
-        picture[corner, corner] = 1.0
-    return (np.clip(picture, 0, 1) * 255).astype(np.uint8), lungs
+        pixels[corner, corner] = 1.0
+    return (np.clip(pixels, 0, 1) * 255).astype(np.uint8), lungs
 
 
 def _tissue(size: int, random: np.random.RandomState) -> np.ndarray:

@@ -34,7 +34,7 @@ def resize(image: Image.Image, size: Size, box: FractionBox = FULL_IMAGE, keep_a
 
 
 def letterbox_box(height: float, width: float, size: Size) -> tuple[int, int, int, int]:
-    """Where a picture of this shape goes when it is made as large as fits into `size`: (top, left, height, width) in pixels."""
+    """Where an image of this shape goes when it is made as large as fits into `size`: (top, left, height, width) in pixels."""
     scale = min(size[0] / height, size[1] / width)
     tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
     return (size[0] - tall) // 2, (size[1] - wide) // 2, tall, wide
@@ -58,14 +58,14 @@ def resize_whole(
 ) -> np.ndarray:
     """A whole grayscale image at `size`, squashed or letterboxed: (height, width) uint8.
 
-    detail: it is first reduced to so many pixels a side; border_only: all but a strip along its sides becomes black.
+    detail: it is first reduced to so many pixels per side; border_only: all but a strip along its sides becomes black.
     """
     if detail is not None:
         image = image.resize((detail, detail), Image.Resampling.BOX)
-    picture = np.array(resize(image, size, keep_aspect=keep_aspect))
+    pixels = np.array(resize(image, size, keep_aspect=keep_aspect))
     if border_only:
-        picture[~border_mask(size)] = 0
-    return picture
+        pixels[~border_mask(size)] = 0
+    return pixels
 
 
 def cached_whole_images(

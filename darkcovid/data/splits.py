@@ -50,17 +50,17 @@ def per_class_targets(labels: Sequence[str], share: float) -> dict[str, float]:
     return {label: share * count for label, count in Counter(labels).items()}
 
 
-def stratified_group_split(labels: Sequence[str], groups: Sequence[str], wanted: dict[str, float], seed: int) -> np.ndarray:
-    """Split whole patients so that about `wanted` images of each class are on the validation side: (n,) bool, true there.
+def stratified_group_split(labels: Sequence[str], groups: Sequence[str], targets: dict[str, float], seed: int) -> np.ndarray:
+    """Split whole patients so that about `targets` images of each class are on the validation side: (n,) bool, true there.
 
     labels, groups: (n,) class and patient of each image. Patients are visited in hash order; one goes to the
     validation side when that brings the classes' counts there nearer to what is wanted.
     """
     members = _classes_by_group(labels, groups)
-    missing = dict(wanted)
+    missing = dict(targets)
 
     def distance(counts: Counter, taken: int) -> float:
-        return sum(((missing[label] - taken * counts[label]) / wanted[label]) ** 2 for label in counts)
+        return sum(((missing[label] - taken * counts[label]) / targets[label]) ** 2 for label in counts)
 
     chosen = set()
     for group in hash_shuffle(groups, seed):
@@ -156,8 +156,8 @@ def _test_mask(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.ndarra
     strata, seed = labels.tolist(), split.seed + TEST_SEED
     counted = isinstance(split.test, int)
     if split.method == "stratified_group":
-        wanted = dict.fromkeys(strata, float(split.test)) if counted else per_class_targets(strata, split.test)
-        return stratified_group_split(strata, patient_groups(rows).tolist(), wanted, seed)
+        targets = dict.fromkeys(strata, float(split.test)) if counted else per_class_targets(strata, split.test)
+        return stratified_group_split(strata, patient_groups(rows).tolist(), targets, seed)
     if counted:
         return n_per_class_split(image_ids(rows), strata, split.test, seed)
     return stratified_random_split(image_ids(rows), strata, split.test, seed)

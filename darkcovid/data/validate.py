@@ -9,9 +9,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from darkcovid.core.array_cache import DECODER_VERSION, SHARD_ROWS
+from darkcovid.core.array_cache import DECODER_VERSION, shard_ranges
 from darkcovid.core.errors import DataError
-from darkcovid.core.io import read_checksummed_json, write_checksummed_json
+from darkcovid.core.io import read_checksummed_json, sha256_file, write_checksummed_json
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.decode import load_grayscale
 from darkcovid.data.manifest import Manifest
@@ -32,7 +32,7 @@ def validate_files(manifest: Manifest, cache_dir: Path) -> list[FileCheck]:
     """Inspect every row's image, in order, remembering the answers under `cache_dir`."""
     files = [manifest.locate(path) for path in manifest.rows.path]
     expected = manifest.rows.sha256.tolist()
-    blocks = [slice(start, start + SHARD_ROWS) for start in range(0, len(files), SHARD_ROWS)]
+    blocks = [slice(rows.start, rows.stop) for rows in shard_ranges(len(files))]
     return [intake for block in blocks for intake in _block(files[block], expected[block], cache_dir)]
 
 
@@ -55,7 +55,7 @@ def check_file(file: Path | None, expected_sha256: str) -> FileCheck:
     if file is None:
         return FileCheck(None, fault="missing")
     try:
-        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+        sha256 = sha256_file(file)
         if expected_sha256 and sha256 != expected_sha256.lower():
             return FileCheck(file, sha256, fault="its checksum is not the manifest's")
         image = load_grayscale(file)

@@ -38,9 +38,9 @@ def _fault(manifest: Manifest, row: dict[str, str]) -> str | None:
     if intake.fault:
         return intake.fault
     recorded = {"width": intake.width, "height": intake.height, "bytes": intake.file.stat().st_size}
-    for column, found in recorded.items():
-        if row[column] and row[column] != str(found):
-            return f"{column} is {found}, the manifest says {row[column]}"
+    for column, actual in recorded.items():
+        if row[column] and row[column] != str(actual):
+            return f"{column} is {actual}, the manifest says {row[column]}"
     return _mask_fault(manifest, row["lung_mask"], (intake.width, intake.height))
 
 

@@ -4,7 +4,6 @@ Each fit's `split.csv` has its images, patients, labels, sides and checksums; th
 whatever else was given as files: external sets and weights.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import pandas as pd
 
 from darkcovid.core.array_cache import content_key
 from darkcovid.core.errors import DataError, UsageError
-from darkcovid.core.io import write_json
+from darkcovid.core.io import sha256_file, write_json
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
 from darkcovid.recipe import Recipe
@@ -108,7 +107,7 @@ def given_files(recipe: Recipe, external: list[ExternalSet]) -> dict[str, str]:
         named = {"model.weights": arm.model.weights, "lungs.weights": arm.lungs and arm.lungs.weights}
         for key, weights in named.items():
             if weights and Path(weights).is_file():
-                checksums[f"{key} {weights}"] = hashlib.sha256(Path(weights).read_bytes()).hexdigest()
+                checksums[f"{key} {weights}"] = sha256_file(Path(weights))
     return checksums
 
 

@@ -3,7 +3,6 @@
 ONNX by torch's exporter, checked through onnxruntime; or torch's own ExportedProgram (`.pt2`), loaded with `torch.export.load`.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import nn
 
 from darkcovid import __version__
 from darkcovid.core.errors import DarkCovidError, one_line
-from darkcovid.core.io import atomic_path, write_json
+from darkcovid.core.io import atomic_path, sha256_file, write_json
 from darkcovid.data.phantom import CLASSES, draw_anatomy, draw_radiograph
 from darkcovid.inference.load import FittedModel
 from darkcovid.inference.model_card import NOT_FOR
@@ -100,7 +99,7 @@ def _write(path: Path, form: str, network: nn.Module, pixels: np.ndarray, output
     shape = ["n", *pixels.shape[1:]]
     return {
         "file": path.name,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256_file(path),
         "input": {"name": "pixels", "shape": shape, "dtype": "float32", "range": [0, 1]},
         "outputs": outputs,
         "largest_difference": difference,

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
 from darkcovid.core.errors import DataError, UsageError, one_line
+from darkcovid.core.safetensors_io import read_safetensors
 from darkcovid.data.normalize import load_normalizer
 from darkcovid.data.resize import Size
 from darkcovid.models.weights import load_state_dict_strict
@@ -55,7 +56,7 @@ def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
         raise UsageError(f"--arm {chosen}: the run has no such arm; it has: {', '.join(arms)}")
     fits = sorted(path.parent for path in run.joinpath(chosen, *below[1:]).glob("**/weights.safetensors"))
     if not fits:
-        raise UsageError(f"{run / chosen}: no finished fit in it; go on with `darkcovid run --resume`")
+        raise UsageError(f"{run / chosen}: no finished fit in it; finish it with `darkcovid run --resume`")
     return _load(run, fits[0], arms[chosen])
 
 
@@ -76,9 +77,7 @@ def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
     try:
         metrics = json.loads((folder / "metrics.json").read_text())
         temperature = float(metrics["calibration"]["temperature"])
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})["darkcovid"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        tensors, about = read_safetensors(path)
         classes, size = tuple(about["classes"]), (int(about["image_size"][0]), int(about["image_size"][1]))
         fresh = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
         network = build_model(fresh, len(classes), size)

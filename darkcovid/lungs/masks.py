@@ -1,6 +1,5 @@
 """Lung masks that people drew (or the phantom knows exactly), as one array to learn from and to score against."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ from PIL import Image
 
 from darkcovid.core.array_cache import CachedArray, cached_array, content_key
 from darkcovid.core.errors import DataError, one_line
+from darkcovid.core.io import sha256_file
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import load_grayscale_array
@@ -39,7 +39,7 @@ def load_ground_truth_masks(cohort: Cohort, size: tuple[int, int], cache_dir: Pa
 
         map_in_threads(one, range(len(files)))
 
-    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    digests = [sha256_file(file) for file in files]
     key = content_key(kind="true masks", masks=digests, size=list(size), reader=READER_VERSION)
     return cached_array(cache_dir / "masks", key, (len(files), *size), fill)
 

@@ -1,17 +1,16 @@
 """The lung segmenter: a small one-channel U-Net (Ronneberger et al. 2015), and the weights that ship with the package."""
 
-import hashlib
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
 from darkcovid.core.errors import DataError, one_line
-from darkcovid.core.safetensors_io import write_safetensors
+from darkcovid.core.io import sha256_file
+from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
 from darkcovid.data.normalize import Normalize
 
 INPUT_SIZE = (256, 256)
@@ -62,14 +61,12 @@ def load_segmenter(path: str | Path | None = None) -> Segmenter:
     """The segmenter in `path`, or the shipped one. Raises DataError: absent, damaged, or of another network."""
     path = Path(path) if path is not None else SHIPPED_WEIGHTS
     try:
-        version = hashlib.sha256(path.read_bytes()).hexdigest()
-        with safe_open(path, framework="pt") as file:
-            scale = json.loads((file.metadata() or {})["darkcovid"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        version = sha256_file(path)
+        tensors, scale = read_safetensors(path)
         network = build_unet()
         network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
         normalizer = Normalize(float(scale["mean"]), float(scale["std"]))
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = one_line(error)[:200]
         raise DataError(
             f"lungs.weights: {path}: not a lung U-Net's weights ({reason}); leave it out to use the shipped one"

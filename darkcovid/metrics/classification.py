@@ -103,7 +103,7 @@ def _area(of: Callable, truth: np.ndarray, scores: np.ndarray, fits: np.ndarray)
 
 def _macro(per_class: dict[str, ClassMetrics]) -> dict[str, float | None]:
     names = ("precision", "recall", "specificity", "f1", "roc_auc", "average_precision")
-    columns = {name: [getattr(found, name) for found in per_class.values() if found.support] for name in names}
+    columns = {name: [getattr(scores, name) for scores in per_class.values() if scores.support] for name in names}
     return {name: None if not column or None in column else float(np.mean(column)) for name, column in columns.items()}
 
 

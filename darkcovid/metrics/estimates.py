@@ -131,14 +131,14 @@ def difference(first: Estimate, second: Estimate, paired: bool) -> Interval:
     return float(apart - down), float(apart + up)
 
 
-def _across(one: float, other: float, correlation: float) -> float:
-    return float(np.sqrt(max(0.0, one**2 + other**2 - 2 * correlation * one * other)))
+def _across(estimate: float, other: float, correlation: float) -> float:
+    return float(np.sqrt(max(0.0, estimate**2 + other**2 - 2 * correlation * estimate * other)))
 
 
 def _correlation(first: Estimate, second: Estimate, together: bool) -> float:
     """Of two metrics of the same patients, with one more patient that moves both (`together`), or else one that moves the first
     and one that moves the second."""
-    variances = [(one.influence**2).sum() + 1 / one.patients**2 for one in (first, second)]
+    variances = [(estimate.influence**2).sum() + 1 / estimate.patients**2 for estimate in (first, second)]
     common = (first.influence * second.influence).sum() + together / (first.patients * second.patients)
     return float(np.clip(common / np.sqrt(variances[0] * variances[1]), -1, 1))
 

@@ -29,13 +29,13 @@ class OperatingPoint:
 
 
 def operating_points(truth: np.ndarray, scores: np.ndarray) -> list[OperatingPoint]:
-    """The highest threshold that reaches each wanted sensitivity. truth: (n,) bool; scores: (n,). None of them when a side
-    is empty."""
+    """The highest threshold that reaches each of SENSITIVITIES. truth: (n,) bool; scores: (n,). None of them when all
+    images are of one kind."""
     if not 0 < truth.sum() < len(truth):
         return []
     _, sensitivities, thresholds = roc_curve(truth, scores, drop_intermediate=False)
     return [
-        operating_point(truth, scores, float(thresholds[np.argmax(sensitivities >= wanted)]), wanted) for wanted in SENSITIVITIES
+        operating_point(truth, scores, float(thresholds[np.argmax(sensitivities >= target)]), target) for target in SENSITIVITIES
     ]
 
 
@@ -53,16 +53,16 @@ def cross_fitted_points(truth: np.ndarray, scores: np.ndarray, parts: np.ndarray
     return [_point(truth, call, point.threshold, point.wanted_sensitivity) for call, point in zip(calls, points, strict=True)]
 
 
-def operating_point(truth: np.ndarray, scores: np.ndarray, threshold: float, wanted: float) -> OperatingPoint:
+def operating_point(truth: np.ndarray, scores: np.ndarray, threshold: float, target_sensitivity: float) -> OperatingPoint:
     """What a threshold does: scores at or above it are called positive."""
-    return _point(truth, scores >= threshold, threshold, wanted)
+    return _point(truth, scores >= threshold, threshold, target_sensitivity)
 
 
-def _point(truth: np.ndarray, called: np.ndarray, threshold: float, wanted: float) -> OperatingPoint:
+def _point(truth: np.ndarray, called: np.ndarray, threshold: float, target_sensitivity: float) -> OperatingPoint:
     sensitivity, specificity = float(called[truth].mean()), float((~called)[~truth].mean())
     values = {str(share): predictive_values(sensitivity, specificity, share) for share in PREVALENCES}
     ppv, npv = ({share: pair[place] for share, pair in values.items()} for place in (0, 1))
-    return OperatingPoint(wanted, threshold, sensitivity, specificity, ppv, npv)
+    return OperatingPoint(target_sensitivity, threshold, sensitivity, specificity, ppv, npv)
 
 
 def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float | None, float | None]:

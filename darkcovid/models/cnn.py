@@ -27,23 +27,23 @@ class BatchNormNoScale(nn.BatchNorm2d):
 
 
 class GrayscaleInput(nn.Sequential):
-    """A network for pictures of one channel."""
+    """A network for images of one channel."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(to_channels(x, 1))
 
 
 class RGBInput(nn.Sequential):
-    """A network for pictures of three channels."""
+    """A network for images of three channels."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return super().forward(to_channels(x, 3))
 
 
-def conv_relu_pool(ni: int, nf: int, normalise: bool = False) -> list[nn.Module]:
-    """3x3 convolution without padding, ReLU, pooling by 2; with `normalise` no bias, and `BatchNormNoScale` before the ReLU."""
-    between = [BatchNormNoScale(nf)] if normalise else []
-    return [nn.Conv2d(ni, nf, 3, bias=not normalise), *between, nn.ReLU(), nn.MaxPool2d(2)]
+def conv_relu_pool(ni: int, nf: int, batch_norm: bool = False) -> list[nn.Module]:
+    """3x3 convolution without padding, ReLU, pooling by 2; with `batch_norm` no bias, and `BatchNormNoScale` before the ReLU."""
+    between = [BatchNormNoScale(nf)] if batch_norm else []
+    return [nn.Conv2d(ni, nf, 3, bias=not batch_norm), *between, nn.ReLU(), nn.MaxPool2d(2)]
 
 
 def conv_output_size(side: int, convolutions: int) -> int:
@@ -57,22 +57,24 @@ def _flat(channels: int, size: Size, convolutions: int) -> int:
     return channels * conv_output_size(size[0], convolutions) * conv_output_size(size[1], convolutions)
 
 
-def basic_cnn(dropout: float, normalise: bool) -> Callable[[Model, int, Size], nn.Module]:
-    """System C, experiments 1 to 3: convolutions 32, 32, 32, 64, 64, dense 128, 64, output. With `normalise`, the last three
+def basic_cnn(dropout: float, batch_norm: bool) -> Callable[[Model, int, Size], nn.Module]:
+    """System C, experiments 1 to 3: convolutions 32, 32, 32, 64, 64, dense 128, 64, output. With `batch_norm`, the last three
     convolutions and the first dense layer are without bias, then BatchNorm with offset but no scale."""
 
     def build(model: Model, outputs: int, size: Size) -> nn.Module:
         share = dropout if model.dropout is None else model.dropout
         widths = (1, 32, 32, 32, 64, 64)
         convolutions = [
-            layer for place, (ni, nf) in enumerate(pairwise(widths)) for layer in conv_relu_pool(ni, nf, normalise and place >= 2)
+            layer
+            for place, (ni, nf) in enumerate(pairwise(widths))
+            for layer in conv_relu_pool(ni, nf, batch_norm and place >= 2)
         ]
-        first = nn.Linear(_flat(64, size, 5), 128, bias=not normalise)
+        first = nn.Linear(_flat(64, size, 5), 128, bias=not batch_norm)
         return GrayscaleInput(
             *convolutions,
             nn.Flatten(),
             first,
-            *([BatchNormNoScale(128)] if normalise else []),
+            *([BatchNormNoScale(128)] if batch_norm else []),
             nn.ReLU(),
             nn.Linear(128, 64),
             nn.ReLU(),

@@ -45,7 +45,7 @@ class TransferClassifier(nn.Module):
 
 
 class Backbone(nn.Module):
-    """The part of a library's network that ends in a feature map, and how that library names its weights. A gray picture is
+    """The part of a library's network that ends in a feature map, and how that library names its weights. A gray image is
     repeated in three channels unless `channels` is 1. `classifier`: how the names of the part left out begin."""
 
     def __init__(self, network: nn.Module, cut: FeatureExtractor, channels: int, classifier: tuple[str, ...]):
@@ -60,12 +60,12 @@ class Backbone(nn.Module):
 
     def load(self, tensors: dict[str, torch.Tensor], where: str) -> None:
         """Weights under the library's names, three input channels summed where this takes one. Raises DataError."""
-        wanted = {name: value for name, value in tensors.items() if not name.startswith(self._classifier)}
+        backbone_tensors = {name: value for name, value in tensors.items() if not name.startswith(self._classifier)}
         first, own = next((item for item in self.layers.state_dict().items() if item[1].dim() == 4), ("", None))
         theirs = self._names.get(first)
-        if theirs in wanted and wanted[theirs].shape[1] == 3 and own.shape[1] == 1:
-            wanted[theirs] = wanted[theirs].sum(1, keepdim=True)
-        load_state_dict_strict(self.layers, wanted, where, self._names)
+        if theirs in backbone_tensors and backbone_tensors[theirs].shape[1] == 3 and own.shape[1] == 1:
+            backbone_tensors[theirs] = backbone_tensors[theirs].sum(1, keepdim=True)
+        load_state_dict_strict(self.layers, backbone_tensors, where, self._names)
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,16 @@ def feature_shape(body: Backbone, size: Size) -> tuple[int, Size]:
 
 def to_grayscale_input(network: nn.Module) -> None:
     """Replace the first convolution by one for a single channel, its weights summed over three: the same outputs for a
-    gray picture at a third of the work."""
+    gray image at a third of the work."""
     for parent in network.modules():
         for name, conv in parent.named_children():
             if isinstance(conv, nn.Conv2d):
-                one = nn.Conv2d(1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)
+                gray = nn.Conv2d(1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)
                 with torch.no_grad():
-                    one.weight.copy_(conv.weight.sum(1, keepdim=True))
+                    gray.weight.copy_(conv.weight.sum(1, keepdim=True))
                     if conv.bias is not None:
-                        one.bias.copy_(conv.bias)
-                setattr(parent, name, one)
+                        gray.bias.copy_(conv.bias)
+                setattr(parent, name, gray)
                 return
 
 
@@ -192,12 +192,12 @@ class TokensToFeatureMap(nn.Module):
         self.network = network
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        found = self.network(x)
-        if found.dim() == 3:
-            return found[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(1, 2).unsqueeze(-1)
-        if found.shape[1] != self.network.num_features and found.shape[-1] == self.network.num_features:
-            return found.permute(0, 3, 1, 2)
-        return found
+        features = self.network(x)
+        if features.dim() == 3:
+            return features[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(1, 2).unsqueeze(-1)
+        if features.shape[1] != self.network.num_features and features.shape[-1] == self.network.num_features:
+            return features.permute(0, 3, 1, 2)
+        return features
 
 
 def _torchvision_weights(name: str) -> dict[str, torch.Tensor]:

@@ -3,14 +3,14 @@
 Files are read as safetensors or with torch's `weights_only`; no pickle is run.
 """
 
-import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 
 from darkcovid.core.errors import DataError, UsageError, one_line
+from darkcovid.core.safetensors_io import read_safetensors
 from darkcovid.recipe import Model
 
 SHOWN = 3
@@ -43,15 +43,14 @@ def load_state_dict_file(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a .safetensors or .pth file, by name. Raises DataError: absent, damaged, or not a mapping of them."""
     try:
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            return read_safetensors(path)[0]
         loaded = torch.load(path, map_location="cpu", weights_only=True)
         tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
         if not isinstance(tensors, dict) or not all(torch.is_tensor(value) for value in tensors.values()):
             raise ValueError("it does not hold a mapping of tensors")
     except FileNotFoundError:
         raise DataError(f"model.weights: {path}: no such file; name a .safetensors or .pth file, imagenet, or none") from None
-    except (OSError, SafetensorError, ValueError, RuntimeError, EOFError, json.JSONDecodeError) as error:
+    except (OSError, SafetensorError, ValueError, RuntimeError, EOFError) as error:
         raise DataError(f"model.weights: {path}: not readable as weights ({one_line(error)[:120]})") from None
     except Exception as error:  # noqa: BLE001 (unpickling refuses in many ways, none of which is ours)
         raise DataError(f"model.weights: {path}: refused, it is not a plain file of weights ({one_line(error)[:80]})") from None
@@ -67,14 +66,14 @@ def load_state_dict_strict(
     """
     state = network.state_dict()
     names = names or {name: name for name in state}
-    wanted = {names[name]: value for name, value in state.items()}
-    missing = [name for name in wanted if name not in tensors]
-    unknown = [name for name in tensors if name not in wanted]
-    other = [name for name, value in tensors.items() if name in wanted and value.shape != wanted[name].shape]
+    expected = {names[name]: value for name, value in state.items()}
+    missing = [name for name in expected if name not in tensors]
+    unknown = [name for name in tensors if name not in expected]
+    other = [name for name, value in tensors.items() if name in expected and value.shape != expected[name].shape]
     faults = [
-        f"{len(found)} {kind}: {', '.join(found[:SHOWN])}{', ...' if len(found) > SHOWN else ''}"
-        for kind, found in (("missing", missing), ("unknown", unknown), ("of another shape", other))
-        if found
+        f"{len(affected)} {kind}: {', '.join(affected[:SHOWN])}{', ...' if len(affected) > SHOWN else ''}"
+        for kind, affected in (("missing", missing), ("unknown", unknown), ("of another shape", other))
+        if affected
     ]
     if faults:
         raise DataError(f"model.weights: {where}: weights of another network ({'; '.join(faults)})")

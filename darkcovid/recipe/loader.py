@@ -42,8 +42,8 @@ def _expanded_node_count(node: yaml.Node | None, known: dict[int, float]) -> flo
         return 1
     if id(node) not in known:
         known[id(node)] = float("inf")  # until it is known: whoever meets it meanwhile is inside it
-        below = [one for pair in node.value for one in pair] if isinstance(node, yaml.MappingNode) else node.value
-        known[id(node)] = 1 + sum(_expanded_node_count(one, known) for one in below)
+        below = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_expanded_node_count(child, known) for child in below)
     return known[id(node)]
 
 
@@ -96,7 +96,10 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
 
 
 def _with_resolved_paths(data: Data, folder: Path) -> Data:
-    external = tuple(one.model_copy(update={"manifest": _resolved_path(one.manifest, folder)}) for one in data.external)
+    external = tuple(
+        external_set.model_copy(update={"manifest": _resolved_path(external_set.manifest, folder)})
+        for external_set in data.external
+    )
     return data.model_copy(update={"manifest": _resolved_path(data.manifest, folder), "external": external})
 
 
@@ -105,5 +108,5 @@ def _resolved_path(manifest: str, folder: Path) -> str:
     if manifest == PHANTOM or Path(manifest).is_absolute():
         return manifest
     places = [Path.cwd(), folder, folder.parent]
-    found = next((place / manifest for place in places if (place / manifest).is_file()), None)
-    return manifest if found is None else str(found.resolve())
+    existing = next((place / manifest for place in places if (place / manifest).is_file()), None)
+    return manifest if existing is None else str(existing.resolve())

@@ -149,17 +149,19 @@ class Data(StrictModel):
     @field_validator("external")
     @classmethod
     def _manifests_alone(cls, external: tuple[External | str, ...]) -> tuple[External, ...]:
-        return tuple(External(manifest=one) if isinstance(one, str) else one for one in external)
+        return tuple(External(manifest=item) if isinstance(item, str) else item for item in external)
 
     @model_validator(mode="after")
     def _external_sets_that_can_be_told_apart(self) -> "Data":
-        names = [one.called for one in self.external]
-        for one in self.external:
-            if names.count(one.called) > 1:
-                raise ValueError(f"external: two sets are called {one.called!r}; give each a name")
-            strange = sorted(set((one.classes or {}).values()) - set(self.classes))
+        names = [external_set.called for external_set in self.external]
+        for external_set in self.external:
+            if names.count(external_set.called) > 1:
+                raise ValueError(f"external: two sets are called {external_set.called!r}; give each a name")
+            strange = sorted(set((external_set.classes or {}).values()) - set(self.classes))
             if strange:
-                raise ValueError(f"external: {one.called}: classes leads to {strange[0]!r}, which is none of data.classes")
+                raise ValueError(
+                    f"external: {external_set.called}: classes leads to {strange[0]!r}, which is none of data.classes"
+                )
         return self
 
     @field_validator("image_size")

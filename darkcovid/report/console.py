@@ -104,5 +104,5 @@ def lung_lines(summary: dict[str, Any]) -> list[str]:
     ]
     lines += [f"worst: {name}" for name in summary.get("worst", [])]
     bad = summary.get("bad", [])
-    lines += [f"set aside: {image['image']} ({image['reason']})" for image in bad[:SHOWN]]
-    return [*lines, f"set aside: {len(bad) - SHOWN} more; all are in summary.json"] if len(bad) > SHOWN else lines
+    lines += [f"excluded: {image['image']} ({image['reason']})" for image in bad[:SHOWN]]
+    return [*lines, f"excluded: {len(bad) - SHOWN} more; all are in summary.json"] if len(bad) > SHOWN else lines

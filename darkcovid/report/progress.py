@@ -47,9 +47,9 @@ class Progress:
                 f"ages: {len(unread)} of {len(ages)} cannot be read, such as {unread.iloc[0]!r}; give years, or 070Y, 018M"
             )
         for bad in cohort.bad[:5]:
-            self.stage(f"set aside: {bad.path} ({bad.reason})")
+            self.stage(f"excluded: {bad.path} ({bad.reason})")
         if len(cohort.bad) > 5:
-            self.stage(f"set aside: {len(cohort.bad) - 5} more; all are listed in metrics.json")
+            self.stage(f"excluded: {len(cohort.bad) - 5} more; all are listed in metrics.json")
 
     def external(self, sets: Sequence[ExternalSet]) -> None:
         for one in sets:

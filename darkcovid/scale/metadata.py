@@ -63,8 +63,8 @@ class SparkFacts:
     def copies(self) -> pd.DataFrame:
         known = self.table.where("sha256 != ''").select("sha256", "path", "label", "side")
         copied = known.groupBy("sha256").count().where("count > 1").select("sha256")
-        found = known.join(copied, "sha256").select("sha256", "path", "label", "side").toPandas()
-        return found.sort_values(["sha256", "path"]).reset_index(drop=True)
+        copies = known.join(copied, "sha256").select("sha256", "path", "label", "side").toPandas()
+        return copies.sort_values(["sha256", "path"]).reset_index(drop=True)
 
     def counts(self) -> pd.DataFrame:
         from pyspark.sql import Window

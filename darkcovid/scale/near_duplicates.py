@@ -29,8 +29,8 @@ def near_pairs_on_spark(
     work = _compare([str(shard.filename) for shard in shards], starts.tolist(), some)
     numbers = [(one, other) for one in range(len(shards)) for other in range(one, len(shards))]
     tasks = session.createDataFrame(session.sparkContext.parallelize(numbers, len(numbers)), "one long, other long")
-    found = tasks.mapInPandas(work, "first long, later long").collect()
-    return sorted((int(row["first"]), int(row["later"])) for row in found)
+    pairs = tasks.mapInPandas(work, "first long, later long").collect()
+    return sorted((int(row["first"]), int(row["later"])) for row in pairs)
 
 
 def _compare(files: list[str], starts: list[int], rows: list[np.ndarray]) -> Any:

@@ -33,7 +33,7 @@ def run_in_parallel(
             failed = [name for name in pool.map(call, fits) if name]
         if failed:
             raise DarkCovidError(
-                f"{len(failed)} of {len(fits)} fits failed: {', '.join(failed)}; mend it and go on with --resume"
+                f"{len(failed)} of {len(fits)} fits failed: {', '.join(failed)}; fix the cause and continue with --resume"
             )
         return aggregate_run(directory, recipe, names, progress)
 

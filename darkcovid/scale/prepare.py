@@ -52,12 +52,12 @@ def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine) -> dict[str,
         logger.info(f"{stage}: {sum(len(block.names) for block in blocks)} images in {len(blocks)} blocks")
         began = perf_counter()
         done = []
-        for one in engine.do(ShardJob(stage, recipe, cache_dir, **more), blocks):
-            done.append(one)
-            logger.info(f"{stage}: {len(done)}/{len(blocks)} blocks, {one.images} images in {one.seconds:.1f} s")
+        for result in engine.do(ShardJob(stage, recipe, cache_dir, **more), blocks):
+            done.append(result)
+            logger.info(f"{stage}: {len(done)}/{len(blocks)} blocks, {result.images} images in {result.seconds:.1f} s")
         stages[stage] = {
             "blocks": len(blocks),
-            "blocks_made": None if stage == "intake" else sum(one.fresh for one in done),
+            "blocks_made": None if stage == "intake" else sum(result.fresh for result in done),
             "seconds": perf_counter() - began,
         }
 

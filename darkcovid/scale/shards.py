@@ -1,7 +1,7 @@
 """Preparing in pieces: which blocks of images there are, and the work on one, the same on whatever machine does it.
 
 A block is as long as a shard of the cache, so each block's work fills whole shards: two blocks never write one file, and a block
-that was done before, here or elsewhere, is passed by.
+that was done before, here or elsewhere, is skipped.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from darkcovid.core.array_cache import SHARD_ROWS
+from darkcovid.core.array_cache import shard_ranges
 from darkcovid.core.device import get_device
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.manifest import Manifest
@@ -62,8 +62,8 @@ class ShardResult:
 
 def iter_shards(names: Sequence[str | Path], sha256: Sequence[str], sizes: Sequence[Sequence[int]] = ()) -> Iterator[Shard]:
     """The blocks of n images."""
-    for number, start in enumerate(range(0, len(names), SHARD_ROWS)):
-        rows = slice(start, start + SHARD_ROWS)
+    for number, shard in enumerate(shard_ranges(len(names))):
+        rows = slice(shard.start, shard.stop)
         pixels = tuple((int(width), int(height)) for width, height in sizes[rows])
         yield Shard(number, tuple(map(str, names[rows])), tuple(sha256[rows]), pixels)
 
@@ -94,17 +94,17 @@ def _make_inputs(job: ShardJob, cohort: Cohort) -> bool:
 
 def lung_weights(recipe: Recipe) -> list[str | None]:
     """The lung segmenters that the recipe's arms need, None for the shipped one."""
-    found: list[str | None] = []
+    weights_files: list[str | None] = []
     for arm in recipe.arm_recipes().values():
         if arm.lungs is not None or arm.judges_shortcuts:
             weights = arm.lungs.weights if arm.lungs else None
-            found += [weights] if weights not in found else []
-    return found
+            weights_files += [weights] if weights not in weights_files else []
+    return weights_files
 
 
 @lru_cache(maxsize=2)
 def get_segmenter(weights: str | None) -> Segmenter:
-    """The lung segmenter, loaded once a process."""
+    """The lung segmenter, loaded once per process."""
     return load_segmenter(weights)
 
 

@@ -43,7 +43,7 @@ class SparkEngine:
             done = table.mapInPandas(_work_of(job), SCHEMA).collect()
         except Exception as error:  # noqa: BLE001 (Spark wraps whatever happened on a worker)
             raise DarkCovidError(f"spark: {job.stage} failed: {root_cause(error)}; run it again, what is done is kept") from None
-        return sorted((ShardResult(**row.asDict()) for row in done), key=lambda one: one.number)
+        return sorted((ShardResult(**row.asDict()) for row in done), key=lambda result: result.number)
 
     def near_pairs(self, pixels: np.ndarray | ShardedArray, rows: Sequence[int]) -> list[Pair]:
         try:

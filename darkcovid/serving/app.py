@@ -43,7 +43,7 @@ IMAGE_TYPES = ("image/png", "image/jpeg", "application/dicom", "application/octe
 @dataclass(frozen=True)
 class Limits:
     """Bytes of one body and of all bodies held at once, seconds in which a body must arrive and an answer must be found,
-    pictures decoded at once, images that wait for a model, images in a batch."""
+    images decoded at once, images that wait for a model, images in a batch."""
 
     body_bytes: int = 32 << 20
     all_bodies_bytes: int = 512 << 20
@@ -83,7 +83,7 @@ class Service:
         return self.batchers[name]
 
     async def predict(self, name: str, request: Request, explain: bool) -> tuple[PredictRequest, list[Prediction]]:
-        """The pictures of a request and what the model says of them. Raises Fault."""
+        """The images of a request and what the model says of them. Raises Fault."""
         batcher = self.batcher(name)
         try:
             async with asyncio.timeout(self.limits.body_seconds + self.limits.answer_seconds):
@@ -183,7 +183,7 @@ def create_app(
     @app.get("/v1/models", openapi_extra=description.response_schema(description.MODELS))
     async def models() -> Response:
         """The models served."""
-        return _json({"models": [_about(name, one) for name, one in service.predictors.items()]})
+        return _json({"models": [_about(name, item) for name, item in service.predictors.items()]})
 
     @app.get("/v1/models/{name}", openapi_extra=description.response_schema(description.STATUS, 404))
     async def status(name: str) -> Response:
@@ -202,12 +202,12 @@ def create_app(
     async def predict(name: str, request: Request) -> Response:
         """Each image's probabilities, in the order of the model's classes."""
         asked, predictions = await service.predict(name, request, explain=False)
-        rows = [list(one.probabilities.values()) for one in predictions]
+        rows = [list(item.probabilities.values()) for item in predictions]
         return _json({"outputs" if asked.columns else "predictions": rows})
 
     @app.post("/v1/models/{name}:explain", openapi_extra=description.request_schema(description.EXPLANATIONS))
     async def explain(name: str, request: Request) -> Response:
-        """Each image's probabilities, doubts, lungs, and where the network looked (Grad-CAM), as PNG pictures in base64."""
+        """Each image's probabilities, doubts, lungs, and where the network looked (Grad-CAM), as PNG images in base64."""
         asked, predictions = await service.predict(name, request, explain=True)
         pairs = list(zip(asked.images, predictions, strict=True))
         return _json({"explanations": await asyncio.to_thread(lambda: [explanation_layers(*pair) for pair in pairs])})

@@ -1,4 +1,4 @@
-"""What did the client send? A request's body becomes gray pictures, or a fault that says what is wrong with it.
+"""What did the client send? A request's body becomes gray images, or a fault that says what is wrong with it.
 
 The forms are TensorFlow Serving's (`instances` or `inputs`, as nested arrays or base64), a multipart upload, and a bare image.
 """
@@ -104,15 +104,15 @@ def _instances(values: list[Any], name: str) -> list[Image.Image]:
     )
 
 
-def _decode_within_budget(pictures: Iterable[Image.Image]) -> list[Image.Image]:
-    """The pictures as they are decoded, until they are too large together: small files can hold large pictures."""
-    found, pixels = [], 0
-    for picture in pictures:
-        found.append(picture)
-        pixels += picture.width * picture.height
-        if pixels > MOST_PIXELS_TOGETHER:
+def _decode_within_budget(images: Iterable[Image.Image]) -> list[Image.Image]:
+    """The images as they are decoded, until they are too large together: small files can hold large images."""
+    decoded, pixel_count = [], 0
+    for image in images:
+        decoded.append(image)
+        pixel_count += image.width * image.height
+        if pixel_count > MOST_PIXELS_TOGETHER:
             raise HTTPError(413, f"the images have more than {MOST_PIXELS_TOGETHER:,} pixels together; send fewer at once")
-    return found
+    return decoded
 
 
 def _unwrap_instance(value: Any, where: str) -> Any:

@@ -4,7 +4,6 @@ A safetensors file whose metadata is JSON: weights, optimizer state, every rando
 No pickle is read or written.
 """
 
-import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from fastai.learner import Learner
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from darkcovid.core.distributed import get_distributed
 from darkcovid.core.errors import DataError, one_line
-from darkcovid.core.safetensors_io import write_safetensors
+from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
 from darkcovid.training.history import History
 
 
@@ -95,9 +94,7 @@ def load_checkpoint(path: Path, learner: Learner, freeze_for: Callable[[int], No
     Raises DataError when the file is damaged or belongs to another network.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["darkcovid"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        tensors, about = read_safetensors(path)
         learner.model.load_state_dict(_under(tensors, "model."))
         kept = {name: _on(learner.dls.device, _under(tensors, f"kept.{name}.")) for name in about["kept"]}
         freeze_for(len(about["history"]["rows"]))

@@ -42,7 +42,7 @@ class ClassifierSetup:
 @dataclass(frozen=True)
 class FittedClassifier:
     """The fit, the normalizer it used, and the probabilities of every image: (n, classes) float32, of several processes only in
-    the main one; `judge` gives those of any pixels of the same shape, (m, ..., h, w) uint8. Both are of the plain picture, as
+    the main one; `judge` gives those of any pixels of the same shape, (m, ..., h, w) uint8. Both are of the plain image, as
     `predict` and `serve` show it; `averaged`: of the views of `training.tta_views` together, None without."""
 
     fitted: FitResult
@@ -83,7 +83,7 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute
 
 def build_model(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Module:
     """The network that an arm's recipe asks for. Raises as `models.build` does, and UsageError when a backbone is to be
-    frozen and there is none, or when pictures are to grow and the network takes one size."""
+    frozen and there is none, or when images are to grow and the network takes one size."""
     network = models.create_model(recipe.model, num_outputs(recipe.model.activation, classes), size, recipe.channels)
     check_has_backbone(network, recipe.training)
     check_supports_any_size(network, recipe.channels, size, recipe.training)
@@ -101,7 +101,7 @@ def fit_classifier(
     on_epoch: Callable[[History], None] = lambda history: None,
     watchers: Sequence[Callback] = (),
 ) -> FittedClassifier:
-    """Fit the recipe's network to the training side; the weights that `training.checkpoint` and `ema` ask for are the result."""
+    """Fit the recipe's network to the training set; `training.checkpoint` and `ema_decay` decide whose weights are the result."""
     prepared = setup_classifier(recipe, cohort, pixels, compute)
     fitted = fit(
         prepared.learner,

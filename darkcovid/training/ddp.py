@@ -26,7 +26,7 @@ class DistributedDataParallelCallback(PlainErrorsCallback):
         self._share([*self.model.parameters(), *self.model.buffers()])
 
     def after_backward(self):
-        self.ranks.average_gradients([one for one in self.model.parameters() if one.grad is not None])
+        self.ranks.average_gradients([parameter for parameter in self.model.parameters() if parameter.grad is not None])
 
     def before_validate(self):
         self._share(list(self.model.buffers()))

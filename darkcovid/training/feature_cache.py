@@ -1,4 +1,4 @@
-"""A frozen backbone sees the same pictures in every epoch when nothing alters them: what it says of each is computed once,
+"""A frozen backbone sees the same images in every epoch when nothing alters them: what it says of each is computed once,
 and only the head is fitted, to the same numbers."""
 
 import numpy as np
@@ -12,8 +12,8 @@ from darkcovid.recipe import Recipe
 MAX_CACHE_BYTES = 4 * 2**30
 
 
-def can_cache_features(recipe: Recipe, network: nn.Module, pictures: int, size: tuple[int, int], compute: Device) -> bool:
-    """Whether a recipe's backbone says the same of a picture in every epoch, and what it says of all of them fits in 4 GiB."""
+def can_cache_features(recipe: Recipe, network: nn.Module, images: int, size: tuple[int, int], compute: Device) -> bool:
+    """Whether a recipe's backbone says the same of an image in every epoch, and what it says of all of them fits in 4 GiB."""
     training = recipe.training
     if (
         not training.freeze_backbone
@@ -26,7 +26,7 @@ def can_cache_features(recipe: Recipe, network: nn.Module, pictures: int, size: 
     if any(_is_stochastic(layer) for layer in network.body.modules()):
         return False
     channels, (height, width) = feature_shape(network.body, size)
-    return pictures * channels * height * width * _kind(compute).itemsize <= MAX_CACHE_BYTES
+    return images * channels * height * width * _kind(compute).itemsize <= MAX_CACHE_BYTES
 
 
 def extract_features(body: Backbone, pixels: np.ndarray, normalizer: nn.Module, compute: Device) -> torch.Tensor:

@@ -50,7 +50,7 @@ def seed_everything(seed: int) -> None:
 
 
 def create_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute: Device, training: Training) -> Learner:
-    """A fastai Learner without fastai's recorder and bars, which read the device once a batch and flood logs."""
+    """A fastai Learner without fastai's recorder and bars, which read the device once per batch and flood logs."""
     compute.prepare()
     network.to(compute.device, memory_format=torch.channels_last)
     return Learner(
@@ -67,12 +67,12 @@ def create_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute
     )
 
 
-def make_opt_func(wanted: Optimizer) -> Callable:
+def make_opt_func(optimizer: Optimizer) -> Callable:
     """fastai's optimizer with the recipe's constants, Adam's with a fused kernel; weight decay is decoupled from the gradient."""
-    if wanted.name == "sgd":
-        return partial(SGD, mom=wanted.momentum)
-    kind = FusedAdam if wanted.name == "adam" else RMSProp
-    return partial(kind, mom=wanted.momentum, sqr_mom=wanted.sqr_momentum, eps=wanted.eps)
+    if optimizer.name == "sgd":
+        return partial(SGD, mom=optimizer.momentum)
+    kind = FusedAdam if optimizer.name == "adam" else RMSProp
+    return partial(kind, mom=optimizer.momentum, sqr_mom=optimizer.sqr_momentum, eps=optimizer.eps)
 
 
 def backbone_head_splitter(network: nn.Module) -> list[list[nn.Parameter]]:

@@ -1,4 +1,4 @@
-"""What is a network asked for? One logit a class or one for all, the loss that judges it, and the probabilities it means."""
+"""What is a network asked for? One logit per class or one for all, the loss that judges it, and the probabilities it means."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from darkcovid.recipe import Loss
 
 @dataclass(frozen=True)
 class ClassificationTask:
-    """`outputs`: logits an image; `loss`: (b, outputs) logits and (b,) int64 classes to a number, lower is better."""
+    """`outputs`: logits per image; `loss`: (b, outputs) logits and (b,) int64 classes to a number, lower is better."""
 
     outputs: int
     loss: nn.Module
@@ -65,12 +65,12 @@ class BinaryCrossEntropyFirstClass(nn.Module):
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         labels = torch.Tensor(labels).long()
         each = None if self.weights is None else self.weights[labels]
-        wanted = (labels == 0).float()
-        return functional.binary_cross_entropy_with_logits(logits[:, 0], wanted, each, reduction=self.reduction)
+        target = (labels == 0).float()
+        return functional.binary_cross_entropy_with_logits(logits[:, 0], target, each, reduction=self.reduction)
 
 
 def num_outputs(kind: str, classes: int) -> int:
-    """Logits an image: one for `sigmoid`, one a class for `softmax`."""
+    """Logits an image: one for `sigmoid`, one per class for `softmax`."""
     return 1 if kind == "sigmoid" else classes
 
 

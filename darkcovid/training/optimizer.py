@@ -32,7 +32,7 @@ class FusedAdam(Optimizer):
                     state[key] = torch.empty_like(param, requires_grad=False).copy_(state[key])
 
     def zero_grad(self) -> None:
-        """Forget the gradients, so that the next backward pass writes them anew instead of adding to zeros."""
+        """Forget the gradients, so that the next backward pass writes them instead of adding to zeros."""
         for params in self.param_lists:
             for param in params:
                 param.grad = None

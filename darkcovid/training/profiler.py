@@ -31,7 +31,7 @@ class StageTimer(PlainErrorsCallback):
         self.restart(running=True)
 
     def restart(self, running: bool) -> None:
-        """Begin anew, or stand still."""
+        """Restart, or stand still."""
         self.seconds, self.running, self.last = dict.fromkeys(STAGES, 0.0), running, self.clock()
 
     def before_fit(self):

@@ -1,4 +1,4 @@
-"""Progressive resizing (Howard and Gugger 2020, section 7): early epochs see smaller pictures, which cost less."""
+"""Progressive resizing (Howard and Gugger 2020, section 7): early epochs see smaller images, which cost less."""
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ MULTIPLE = 32
 
 
 def image_size_at_epoch(size: tuple[int, int], progressive: Progressive, epoch: int, epochs: int) -> tuple[int, int]:
-    """(height, width) of training pictures in `epoch`, counted from 0, of `epochs`: sides grow evenly from `start` of `size`
+    """(height, width) of training images in `epoch`, counted from 0, of `epochs`: sides grow evenly from `start` of `size`
     to all of it, which they have from `until` of the epochs on. Sides are multiples of 32."""
     share = progressive.start + (1 - progressive.start) * min(1.0, epoch / (progressive.until * epochs))
     if share >= 1:
@@ -33,10 +33,10 @@ class ProgressiveResizing(PlainErrorsCallback):
     def before_batch(self):
         if not self.training:
             return
-        pictures = self.xb[0]
-        size = image_size_at_epoch(tuple(pictures.shape[-2:]), self.progressive, len(self.history.rows), self.epochs)
-        if size != tuple(pictures.shape[-2:]):
-            self.learn.xb = (functional.interpolate(pictures, size, mode="area"),)
+        images = self.xb[0]
+        size = image_size_at_epoch(tuple(images.shape[-2:]), self.progressive, len(self.history.rows), self.epochs)
+        if size != tuple(images.shape[-2:]):
+            self.learn.xb = (functional.interpolate(images, size, mode="area"),)
 
 
 def check_supports_any_size(network: nn.Module, channels: int, size: tuple[int, int], training: Training) -> None:

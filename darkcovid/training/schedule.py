@@ -24,6 +24,7 @@ from darkcovid.training.callbacks import PlainErrorsCallback
 from darkcovid.training.history import History
 from darkcovid.training.monitor import monitored_values
 
+FINE_TUNE_HEAD_PCT_START, FINE_TUNE_PCT_START, FINE_TUNE_DIV = 0.99, 0.3, 5.0  # of fastai's Learner.fine_tune
 BACKBONE_LR_DIVISOR = 100  # how many times lower the earliest layers' rate is, once all train: fastai's fine_tune
 FLAT = 0.75
 BY_EPOCH = ("constant", "exponential")
@@ -63,11 +64,11 @@ def total_epochs(training: Training) -> int:
 def check_has_backbone(network: nn.Module, training: Training) -> None:
     """Raises UsageError when a backbone is to be frozen and there is none."""
     if any(phase.frozen for phase in phases(training)) and not hasattr(network, "body"):
-        raise UsageError("training: this network has no backbone to freeze; leave out frozen, unfreeze_after, fine_tune")
+        raise UsageError("training: this network has no backbone to freeze; leave out freeze_backbone, unfreeze_epoch, fine_tune")
 
 
 def apply_freezing(learner: Learner, training: Training, phase: Phase) -> None:
-    """Let the parts train that train in `phase`; the optimiser's memory is cleared, as fastai does."""
+    """Let the parts train that train in `phase`; the optimizer's state is cleared, as fastai does."""
     if len(phases(training)) > 1 or phase.frozen:
         learner.freeze_to(-1 if phase.frozen else 0)
 
@@ -83,8 +84,8 @@ def run_phase(learner: Learner, training: Training, phase: Phase, callbacks: lis
 
 
 def lr_multiplier(history: History, training: Training) -> float:
-    """What the rate of the next epoch is multiplied by: `decay` for each epoch done (`exponential`), `plateau.factor` for
-    each time `monitor` had not improved for `plateau.patience` epochs."""
+    """The factor of the next epoch's learning rate: `lr_gamma` for each epoch done (`exponential`), and the plateau's `factor`
+    for each time that `monitor` had not improved for its `patience`."""
     factor = training.lr_gamma ** len(history.rows) if training.schedule == "exponential" else 1.0
     if training.reduce_lr_on_plateau is None:
         return factor
@@ -98,7 +99,7 @@ def lr_multiplier(history: History, training: Training) -> float:
 
 
 def should_stop_early(history: History, training: Training) -> bool:
-    """Whether the best epoch by `monitor` is `stop_after` epochs old or older."""
+    """Whether the best epoch by `monitor` is `early_stopping_patience` epochs old or older."""
     if training.early_stopping_patience is None or not history.rows:
         return False
     values = monitored_values(history, training.monitor)
@@ -126,10 +127,10 @@ class EarlyStopping(PlainErrorsCallback):
     order = 70
 
     def __init__(self, history: History, training: Training):
-        self.history, self.asked = history, training
+        self.history, self.training = history, training
 
     def after_epoch(self):
-        if should_stop_early(self.history, self.asked):
+        if should_stop_early(self.history, self.training):
             raise CancelFitException
 
 
@@ -157,7 +158,9 @@ def _fit_flat_cos(learner: Learner, epochs: int, rate: float | slice, final_div:
 
 def _one_cycle_head(training: Training) -> Phase:
     def run(learner: Learner, callbacks: list, start: int) -> None:
-        learner.fit_one_cycle(training.freeze_epochs, slice(training.lr), pct_start=0.99, cbs=callbacks, start_epoch=start)
+        learner.fit_one_cycle(
+            training.freeze_epochs, slice(training.lr), pct_start=FINE_TUNE_HEAD_PCT_START, cbs=callbacks, start_epoch=start
+        )
 
     return Phase(0, training.freeze_epochs, True, run)
 
@@ -167,6 +170,8 @@ def _one_cycle_all(training: Training) -> Phase:
 
     def run(learner: Learner, callbacks: list, start: int) -> None:
         rates = slice(half / BACKBONE_LR_DIVISOR, half)
-        learner.fit_one_cycle(training.epochs, rates, pct_start=0.3, div=5.0, cbs=callbacks, start_epoch=start)
+        learner.fit_one_cycle(
+            training.epochs, rates, pct_start=FINE_TUNE_PCT_START, div=FINE_TUNE_DIV, cbs=callbacks, start_epoch=start
+        )
 
     return Phase(training.freeze_epochs, training.epochs, False, run)

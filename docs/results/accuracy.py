@@ -1,6 +1,6 @@
 """Do the fast arms end where stock fastai ends? Each trained from several seeds for the same number of epochs, on one split.
 
-`python docs/results/accuracy.py CACHE MANIFEST EPOCHS SEEDS...` adds one JSON line a fit to `accuracy.jsonl` beside the cache;
+`python docs/results/accuracy.py CACHE MANIFEST EPOCHS SEEDS...` adds one JSON line per fit to `accuracy.jsonl` beside the cache;
 fits that are there already are passed by.
 """
 

@@ -1,7 +1,7 @@
 """What Spark costs and saves beside the local engine: `darkcovid data prepare` of the same phantoms by both, on all cores here.
 
 `python docs/results/preparing.py FOLDER IMAGES` prints one JSON line an engine; FOLDER takes the caches. Memory is what the
-process and its children held resident, Java included, sampled twice a second; it is given for each tenth of the time.
+process and its children held resident, Java included, sampled twice per second; it is given for each tenth of the time.
 """
 
 import json

@@ -1,7 +1,7 @@
 """What a cohort's size costs: `darkcovid run` on phantom cohorts of several sizes, with an empty cache, then a warm one.
 
 `python docs/results/scaling.py FOLDER IMAGES...` prints one JSON line a run; FOLDER takes the cache, the logs and the runs.
-Memory is what the process and its children held resident, pages of files included, sampled ten times a second.
+Memory is what the process and its children held resident, pages of files included, sampled ten times per second.
 """
 
 import json
@@ -38,7 +38,7 @@ def measured_run(folder: Path, patients: int, cache: str) -> dict[str, float]:
         "data.phantom.image_size": IMAGE_SIZE,
         "data.image_size": IMAGE_SIZE,
         "training.epochs": EPOCHS,
-        "audit": "data",  # lungs are found at so many images a second, whatever the cohort
+        "audit": "data",  # lungs are found at so many images per second, whatever the cohort
     }
     words = [sys.executable, "-m", "darkcovid", "run", "recipes/base.yaml", "--data", "phantom"]
     words += ["--cache-dir", str(folder / "cache"), "--runs-dir", str(runs)]

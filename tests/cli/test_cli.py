@@ -148,5 +148,5 @@ def test_the_audit_of_a_manifest_is_read_by_a_person(darkcovid):
 def test_preparing_says_what_was_made(darkcovid, tmp_path):
     words = ["data", "prepare", RECIPES / "segmented.yaml", *SMALL, "--cache-dir", tmp_path / "cache"]
     first, again = darkcovid(*words).stdout, darkcovid(*words).stdout
-    assert "1 of 1 blocks had to be made" in first and "images are ready, 0 cannot be used" in first
-    assert "0 of 1 blocks had to be made" in again and "1 of 1 blocks" not in again
+    assert "1 of 1 blocks made" in first and "images are ready, 0 excluded" in first
+    assert "0 of 1 blocks made" in again and "1 of 1 blocks" not in again

@@ -149,10 +149,10 @@ def wicked():
 
 @pytest.fixture
 def get(wicked, tmp_path):
-    def get(way, sha256=SHA, length=None, manners=QUICK):
+    def get(way, sha256=SHA, length=None, policy=QUICK):
         came = []
         wanted = RemoteFile(f"{wicked.address}/{way}", tmp_path / "data" / "x.png", sha256, length)
-        size = download(wanted, manners, came.append)
+        size = download(wanted, policy, came.append)
         assert size == sum(came) == len(wanted.target.read_bytes())
         assert [path.name for path in wanted.target.parent.iterdir()] == ["x.png"]
         return wanted.target.read_bytes()
@@ -192,16 +192,16 @@ def test_what_cannot_be_had_is_told_and_not_kept(get, wicked, tmp_path, way, wor
 def test_a_length_that_is_known_is_held_to(get, tmp_path):
     with pytest.raises(DownloadError, match="longer than 100000 bytes, its length in the manifest"):
         get("good", length=100_000)
-    with pytest.raises(DownloadError, match="broke off after 512000 of 600000 bytes"):
+    with pytest.raises(DownloadError, match="interrupted after 512000 of 600000 bytes"):
         get("good", sha256="", length=600_000)
     with pytest.raises(DownloadError, match="longer than 1000000 bytes, the most that is taken"):
-        get("endless", sha256="", manners=replace(QUICK, most_bytes=1_000_000))
+        get("endless", sha256="", policy=replace(QUICK, most_bytes=1_000_000))
     assert not (tmp_path / "data" / "x.png").exists()
 
 
 def test_a_later_call_goes_on_where_an_earlier_one_broke_off(get, wicked):
     with pytest.raises(DownloadError):
-        get("drops", manners=replace(QUICK, tries=1))
+        get("drops", policy=replace(QUICK, tries=1))
     wicked.seen.clear()
     assert get("good") == PIXELS
     ((path, asked),) = wicked.seen
@@ -210,7 +210,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_broke_off(get, wicked):
 
 def test_without_a_checksum_nothing_old_is_gone_on_with(get, wicked):
     with pytest.raises(DownloadError):
-        get("drops", sha256="", length=len(PIXELS), manners=replace(QUICK, tries=1))
+        get("drops", sha256="", length=len(PIXELS), policy=replace(QUICK, tries=1))
     wicked.seen.clear()
     assert get("good", sha256="") == PIXELS
     assert wicked.seen == [("/good", None)]
@@ -256,7 +256,7 @@ def test_a_manifest_s_missing_files_are_fetched_to_their_places_and_the_rest_is_
     assert sorted(one.path for one in told) == sorted(one.path for one in fetched) and begun == [(23, None)]
     assert all((tmp_path / "data" / path).read_bytes() == PIXELS for path, *_ in files)
     wicked.seen.clear()
-    again = fetch(wanted, tmp_path / "data", manners=QUICK)
+    again = fetch(wanted, tmp_path / "data", policy=QUICK)
     assert len(again) == 3 and [path for path, _ in wicked.seen] == ["/gone"]
 
 
@@ -266,7 +266,7 @@ def test_no_link_leads_out_of_the_data_folder(tmp_path, wicked):
     (tmp_path / "data" / "a").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "x.png").symlink_to(tmp_path / "elsewhere" / "x.png")
     rows = [(path, f"{wicked.address}/good", SHA, "") for path in ("a/x.png", "a/deeper/x.png", "x.png")]
-    for one in fetch(manifest(tmp_path, *rows), tmp_path / "data", manners=QUICK):
+    for one in fetch(manifest(tmp_path, *rows), tmp_path / "data", policy=QUICK):
         assert "lies outside" in one.fault
     assert not list((tmp_path / "elsewhere").iterdir())
 
@@ -275,8 +275,8 @@ def test_two_fetches_into_one_folder_are_kept_apart(tmp_path, wicked):
     (tmp_path / "data").mkdir()
     wanted = manifest(tmp_path, ("x.png", f"{wicked.address}/good", SHA, ""))
     with filelock.FileLock(tmp_path / "data" / ".fetch.lock"), pytest.raises(UsageError, match="another fetch is at work"):
-        fetch(wanted, tmp_path / "data", manners=QUICK)
-    assert fetch(wanted, tmp_path / "data", manners=QUICK)[0].fault is None
+        fetch(wanted, tmp_path / "data", policy=QUICK)
+    assert fetch(wanted, tmp_path / "data", policy=QUICK)[0].fault is None
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, wicked):

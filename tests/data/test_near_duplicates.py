@@ -80,7 +80,7 @@ def test_the_order_of_rows_and_the_size_of_pieces_do_not_matter(drawn, monkeypat
     assert pairs == sorted(pairs)
     assert all(first < later for first, later in pairs)
     order = np.random.RandomState(3).permutation(len(pixels))
-    monkeypatch.setattr(duplicates, "SHARD_ROWS", 7)
+    monkeypatch.setattr("darkcovid.core.array_cache.SHARD_ROWS", 7)
     monkeypatch.setattr(candidates, "AT_ONCE", 3)
     monkeypatch.setattr(candidates, "CHUNK", 4)
     shuffled = [tuple(sorted((order[a], order[b]))) for a, b in find_near_duplicates(pixels[order])]

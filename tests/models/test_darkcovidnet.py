@@ -6,7 +6,8 @@ from torch import nn
 
 from darkcovid import models
 from darkcovid.core.errors import UsageError
-from darkcovid.models.darkcovidnet import DarkCovidNet, FirstMaxPool2d, Stem, darkcovidnet_reference
+from darkcovid.models.darkcovidnet import DarkCovidNet, darkcovidnet_reference
+from darkcovid.models.darkcovidnet_stem import FirstMaxPool2d, Stem
 from darkcovid.models.registry import parameter_counts
 from darkcovid.models.summary import model_table, summarize_model
 from darkcovid.recipe import Model

@@ -29,8 +29,8 @@ def test_a_signal_ends_the_batch_and_says_how_to_go_on(tmp_path, number):
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert "Traceback" not in said
-    (told,) = [line for line in said.splitlines() if line.startswith("interrupted; go on with: ")]
-    command = shlex.split(told.removeprefix("interrupted; go on with: darkcovid "))
+    (told,) = [line for line in said.splitlines() if line.startswith("interrupted; continue with: ")]
+    command = shlex.split(told.removeprefix("interrupted; continue with: darkcovid "))
     assert command == [*words, "--resume"]
     (run,) = tmp_path.iterdir()
     done = len(pd.read_csv(run / "base" / "history.csv"))

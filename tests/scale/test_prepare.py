@@ -32,8 +32,7 @@ needs_java = pytest.mark.skipif(shutil.which("java") is None, reason="no Java on
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    for module in ("core.array_cache", "data.validate", "scale.shards"):
-        monkeypatch.setattr(f"darkcovid.{module}.SHARD_ROWS", ROWS)
+    monkeypatch.setattr("darkcovid.core.array_cache.SHARD_ROWS", ROWS)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +99,7 @@ def test_a_whole_run_on_shards_is_the_run_on_one_array(cache, tmp_path, monkeypa
     run(recipe, RunPaths(tmp_path / "whole", cache), null_progress(), ["small", "segmented"])
     for kind in ("pixels", "masks", "intake", "findings"):
         shutil.rmtree(cache / kind)
-    for module in ("core.array_cache", "data.validate"):
-        monkeypatch.setattr(f"darkcovid.{module}.SHARD_ROWS", ROWS)
+    monkeypatch.setattr("darkcovid.core.array_cache.SHARD_ROWS", ROWS)
     run(recipe, RunPaths(tmp_path / "shards", cache), null_progress(), ["small", "segmented"])
     (whole,), (shards,) = (tmp_path / "whole").iterdir(), (tmp_path / "shards").iterdir()
     for name in ("predictions.csv", "split.csv", "attention.csv"):

@@ -91,7 +91,7 @@ def test_verify_names_them_all(darkcovid, mixed):
 def test_a_run_leaves_them_out_and_says_so(darkcovid, mixed, tmp_path):
     manifest = ("--manifest", mixed / "manifest.csv")
     done = darkcovid("run", RECIPES / "base.yaml", *manifest, *SETS, "--runs-dir", tmp_path / "runs")
-    assert f"set aside: {BAD[0]} (" in done.stderr
+    assert f"excluded: {BAD[0]} (" in done.stderr
     (metrics,) = [json.loads(path.read_text()) for path in (tmp_path / "runs").glob("*/*/metrics.json")]
     assert {one["image"] for one in metrics["bad"]} == set(BAD)
     assert darkcovid("run", RECIPES / "base.yaml", *manifest, *SETS, "--set", "data.max_bad=0.01", code=3).stderr

@@ -39,10 +39,10 @@ def fetch(
     manifest: Manifest,
     folder: Path | None = None,
     watcher: DownloadListener = DownloadListener(),
-    manners: DownloadPolicy = DownloadPolicy(),  # noqa: B008
+    policy: DownloadPolicy = DownloadPolicy(),  # noqa: B008
 ) -> list[DownloadResult]:
     """Download what is missing into `folder` (the user's cache by default); returns what became of each file, in order. What
-    broke off is gone on with by the next call.
+    was interrupted is resumed by the next call.
 
     Only http and https addresses are followed, and a file whose checksum differs from the manifest's is not kept. Raises
     UsageError: another fetch is at work in the folder, or it cannot be written.
@@ -55,7 +55,7 @@ def fetch(
         watcher.begin(len(missing), None if None in lengths else sum(lengths))
 
         def one(row: dict[str, str]) -> DownloadResult:
-            fetched = _fetch_one(row, folder, manners, watcher.bytes)
+            fetched = _fetch_one(row, folder, policy, watcher.bytes)
             watcher.file(fetched)
             return fetched
 
@@ -67,13 +67,13 @@ def fetch(
                 raise
 
 
-def _fetch_one(row: dict[str, str], folder: Path, manners: DownloadPolicy, on_bytes: Callable[[int], None]) -> DownloadResult:
+def _fetch_one(row: dict[str, str], folder: Path, policy: DownloadPolicy, on_bytes: Callable[[int], None]) -> DownloadResult:
     target = folder / PurePosixPath(row["path"])
     try:
         if not row["url"]:
             raise DownloadError("the manifest has no address for it")
-        wanted = confined_path(RemoteFile(row["url"], target, row.get("sha256", ""), _length(row)), folder)
-        return DownloadResult(row["path"], download(wanted, manners, on_bytes), None)
+        remote = confined_path(RemoteFile(row["url"], target, row.get("sha256", ""), _length(row)), folder)
+        return DownloadResult(row["path"], download(remote, policy, on_bytes), None)
     except DarkCovidError as error:
         return DownloadResult(row["path"], 0, str(error))
     except OSError as error:

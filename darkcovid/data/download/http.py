@@ -1,10 +1,9 @@
-"""One file from one address: checked, resumed where it broke off, tried again when a server fails, and never from where a
+"""One file from one address: checked, resumed where it was interrupted, tried again when a server fails, and never from where a
 redirect should not lead.
 
 pooch has no resuming, no second try and follows any redirect; the requests are made by the library `requests`.
 """
 
-import hashlib
 import ipaddress
 import os
 import random
@@ -18,6 +17,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import requests
 
 from darkcovid.core.errors import DarkCovidError, one_line
+from darkcovid.core.io import sha256_file
 
 BLOCK_BYTES = 1 << 13  # what is lost when a connection breaks off
 REDIRECTS = 5
@@ -61,63 +61,63 @@ class ChecksumMismatch(TransientDownloadError):
 
 
 def download(
-    wanted: RemoteFile, manners: DownloadPolicy = DownloadPolicy(), on_bytes: Callable[[int], None] = lambda count: None
+    remote: RemoteFile, policy: DownloadPolicy = DownloadPolicy(), on_bytes: Callable[[int], None] = lambda count: None
 ) -> int:
     """Fetch a file to its place and return its length in bytes. What came of it before a failure stays beside the target as
-    `.<name>.part`, and is gone on with when its checksum is known. on_bytes: told of every block, and of what was in vain as
+    `.<name>.part`, and is resumed when its checksum is known. on_bytes: told of every block, and of what was in vain as
     a negative number.
 
     Raises DarkCovidError, in one line why it cannot be had.
     """
-    part = wanted.target.with_name(f".{wanted.target.name}.part")
-    wanted.target.parent.mkdir(parents=True, exist_ok=True)
-    if not wanted.sha256:
+    part = remote.target.with_name(f".{remote.target.name}.part")
+    remote.target.parent.mkdir(parents=True, exist_ok=True)
+    if not remote.sha256:
         part.unlink(missing_ok=True)
     on_bytes(_size(part))
     different = 0
-    for number in range(1, manners.tries + 1):
+    for number in range(1, policy.tries + 1):
         try:
-            _attempt(wanted, part, manners, on_bytes)
+            _attempt(remote, part, policy, on_bytes)
             break
         except TransientDownloadError as error:
             different += isinstance(error, ChecksumMismatch)
-            if number == manners.tries or different > 1:
+            if number == policy.tries or different > 1:
                 raise DownloadError(f"{error} ({number} tries)" if number > 1 else str(error)) from None
-            pause = manners.pause * 2 ** (number - 1)
+            pause = policy.pause * 2 ** (number - 1)
             time.sleep(min(MAX_WAIT_SECONDS, max(error.wait, pause * random.uniform(0.75, 1.25))))
     length = _size(part)
-    part.replace(wanted.target)
+    part.replace(remote.target)
     return length
 
 
-def is_downloaded(wanted: RemoteFile) -> bool:
+def is_downloaded(remote: RemoteFile) -> bool:
     """Whether the file is in its place, and the one that is meant."""
-    return wanted.target.is_file() and wanted.sha256.lower() in ("", _digest(wanted.target))
+    return remote.target.is_file() and remote.sha256.lower() in ("", sha256_file(remote.target))
 
 
-def _attempt(wanted: RemoteFile, part: Path, manners: DownloadPolicy, on_bytes: Callable[[int], None]) -> None:
+def _attempt(remote: RemoteFile, part: Path, policy: DownloadPolicy, on_bytes: Callable[[int], None]) -> None:
     try:
-        with requests.Session() as session, _open_stream(session, wanted.url, _size(part), manners) as answer:
-            _save_stream(answer, wanted, part, manners, on_bytes)
+        with requests.Session() as session, _open_stream(session, remote.url, _size(part), policy) as answer:
+            _save_stream(answer, remote, part, policy, on_bytes)
     except ValueError:  # requests' errors about an address are of this kind too
         raise DownloadError("its address cannot be read") from None
     except (requests.RequestException, TimeoutError, ConnectionError) as error:
         raise TransientDownloadError(_describe_error(error)) from None
     except OSError as error:
         raise DownloadError(f"cannot be written ({error.strerror or one_line(error)})") from None
-    if wanted.sha256 and _digest(part) != wanted.sha256.lower():
+    if remote.sha256 and sha256_file(part) != remote.sha256.lower():
         on_bytes(-_size(part))
         part.unlink()
         raise ChecksumMismatch("its checksum is not the one recorded")
 
 
-def _open_stream(session: requests.Session, url: str, have: int, manners: DownloadPolicy) -> requests.Response:
+def _open_stream(session: requests.Session, url: str, have: int, policy: DownloadPolicy) -> requests.Response:
     """The server's answer after redirects, whose every step is looked at first."""
     headers = {"Range": f"bytes={have}-"} if have else {}
     headers["Accept-Encoding"] = "identity"  # a length that is the file's own
     check_scheme(url)
     for _ in range(REDIRECTS + 1):
-        answer = session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=manners.seconds)
+        answer = session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=policy.seconds)
         if not answer.is_redirect:
             return answer
         answer.close()
@@ -153,14 +153,14 @@ def _parts(url: str) -> SplitResult:
 def is_local(host: str) -> bool:
     """Whether any address of a host is not on the public internet. A name without one is not."""
     try:
-        found = socket.getaddrinfo(host, None)
+        addresses = socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
         return False
-    return any(not ipaddress.ip_address(address[4][0].split("%")[0]).is_global for address in found)
+    return any(not ipaddress.ip_address(address[4][0].split("%")[0]).is_global for address in addresses)
 
 
 def _save_stream(
-    answer: requests.Response, wanted: RemoteFile, part: Path, manners: DownloadPolicy, on_bytes: Callable[[int], None]
+    answer: requests.Response, remote: RemoteFile, part: Path, policy: DownloadPolicy, on_bytes: Callable[[int], None]
 ) -> None:
     have = _size(part)
     if answer.status_code in RETRY_STATUSES:
@@ -180,24 +180,24 @@ def _save_stream(
     if have and not goes_on:
         on_bytes(-have)
         have = 0
-    most = manners.most_bytes if wanted.length is None else wanted.length
+    most = policy.most_bytes if remote.length is None else remote.length
     with part.open("ab" if goes_on else "wb") as file:
         for block in answer.iter_content(BLOCK_BYTES):
             have += len(block)
             if have > most:
                 file.close()
                 part.unlink()
-                raise DownloadError(f"it is longer than {most} bytes, {_host_of(wanted)}")
+                raise DownloadError(f"it is longer than {most} bytes, {_host_of(remote)}")
             file.write(block)
             on_bytes(len(block))
         file.flush()
         os.fsync(file.fileno())
-    if wanted.length is not None and have < wanted.length:
-        raise TransientDownloadError(f"it broke off after {have} of {wanted.length} bytes")
+    if remote.length is not None and have < remote.length:
+        raise TransientDownloadError(f"interrupted after {have} of {remote.length} bytes")
 
 
-def _host_of(wanted: RemoteFile) -> str:
-    return "the most that is taken" if wanted.length is None else "its length in the manifest"
+def _host_of(remote: RemoteFile) -> str:
+    return "the most that is taken" if remote.length is None else "its length in the manifest"
 
 
 def _describe_error(error: Exception) -> str:
@@ -205,7 +205,7 @@ def _describe_error(error: Exception) -> str:
     if isinstance(error, requests.Timeout | TimeoutError):
         return "the server was silent too long"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke off"
+        return "the connection was interrupted"
     if isinstance(error, requests.ConnectionError | ConnectionError):
         return "no connection" if "Read timed out" not in str(error) else "the server was silent too long"
     return one_line(error)[:200]
@@ -215,14 +215,9 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def confined_path(wanted: RemoteFile, folder: Path) -> RemoteFile:
+def confined_path(remote: RemoteFile, folder: Path) -> RemoteFile:
     """The same with a target that was checked to lie in `folder`. Raises Refused: it does not, by a link on the way."""
-    place = wanted.target.parent.resolve() / wanted.target.name
-    if not place.is_relative_to(folder.resolve()) or wanted.target.is_symlink():
+    place = remote.target.parent.resolve() / remote.target.name
+    if not place.is_relative_to(folder.resolve()) or remote.target.is_symlink():
         raise DownloadError(f"its place lies outside {folder}")
-    return replace(wanted, target=place)
+    return replace(remote, target=place)

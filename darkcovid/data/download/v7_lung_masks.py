@@ -36,16 +36,16 @@ class FetchedLungs:
 def fetch_lungs(manifest: Manifest, folder: Path, url: str = URL, sha256: str = SHA256) -> FetchedLungs:
     """Download the outlines into `folder` and draw a mask for every row of the manifest whose file name they name.
 
-    Raises DarkCovidError: not to be had, or not the file that was recorded; DataError: not readable as Darwin JSON.
+    Raises DarkCovidError: unavailable, or not the file that was recorded; DataError: not readable as Darwin JSON.
     """
-    wanted = RemoteFile(url, folder / "covid-only.zip", sha256)
+    archive = RemoteFile(url, folder / "covid-only.zip", sha256)
     try:
         with exclusive_download(folder):
-            if not is_downloaded(wanted):
-                download(wanted)
+            if not is_downloaded(archive):
+                download(archive)
     except (DownloadError, OSError) as error:
         raise DarkCovidError(f"{url}: could not be fetched ({one_line(error)}); try again later") from None
-    outlines = read_outlines(wanted.target)
+    outlines = read_outlines(archive.target)
     names = manifest.rows.path.map(lambda path: PurePosixPath(path).name)
     listed = manifest.rows[names.isin(outlines)].copy()
     listed["lung_mask"] = [f"lung_masks/{PurePosixPath(path).stem}.png" for path in listed.path]
@@ -61,17 +61,17 @@ def fetch_lungs(manifest: Manifest, folder: Path, url: str = URL, sha256: str = 
 
 def read_outlines(archive: Path) -> dict[str, dict[str, Any]]:
     """Original file name to Darwin annotation, of every JSON file in a zip that outlines a lung. Raises DataError."""
-    found = {}
+    outlines = {}
     try:
         with zipfile.ZipFile(archive) as files:
             for entry in files.infolist():
                 if entry.filename.endswith(".json") and entry.file_size <= MAX_BYTES:
                     outline = json.loads(files.read(entry))
                     if lung_polygons(outline):
-                        found[outline["image"]["original_filename"]] = outline
+                        outlines[outline["image"]["original_filename"]] = outline
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise DataError(f"{archive}: not a zip of Darwin annotations ({one_line(error)}); remove it") from None
-    return found
+    return outlines
 
 
 def lung_polygons(outline: dict[str, Any]) -> list[list[list[tuple[float, float]]]]:

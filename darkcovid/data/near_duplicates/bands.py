@@ -42,7 +42,7 @@ def crops(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         box = inner_box(image)
         left = (box[2] - box[0]) * (box[3] - box[1]) / image.size
         boxes = [whole] if box == whole else [box] if left < NARROW_MARGIN else [whole, box]
-        cut += [_squashed(image, one) for one in boxes]
+        cut += [_squashed(image, box) for box in boxes]
         rows += [row] * len(boxes)
     return np.stack(cut), np.array(rows)
 

@@ -43,7 +43,7 @@ def same_image(first: RegisteredCrops, other: RegisteredCrops, transform: np.nda
     swap = (first.crops.mean((1, 2)) < other.crops.mean((1, 2)))[:, None, None]
     moving = RegisteredCrops(*(np.where(swap, b, a) for a, b in zip(first, other, strict=True)))
     fixed = RegisteredCrops(*(np.where(swap, a, b) for a, b in zip(first, other, strict=True)))
-    small, small_aim = (torch.from_numpy(one.thumbnails)[:, None] for one in (moving, fixed))
+    small, small_aim = (torch.from_numpy(descriptors.thumbnails)[:, None] for descriptors in (moving, fixed))
     start = torch.from_numpy(np.where(swap, inverse(transform), transform))
     same = np.zeros(len(transform), bool)
     for rough_steps, fine_steps in ((0, 0), (ROUGH_STEPS, FINE_STEPS)):
@@ -65,10 +65,10 @@ def texture_correlations(
     areas of either take no part."""
     cut, cut_aim = moving.crops[some], fixed.crops[some]
     if steps:
-        edges, edges_aim = (torch.from_numpy(banded(one, EDGES))[:, None] for one in (cut, cut_aim))
+        edges, edges_aim = (torch.from_numpy(banded(descriptors, EDGES))[:, None] for descriptors in (cut, cut_aim))
         transform = registered(edges, edges_aim, transform, steps)
-    texture, texture_aim = (torch.from_numpy(banded(one, TEXTURE))[:, None] for one in (cut, cut_aim))
-    shows, shows_aim = (torch.from_numpy(one.shows[some].astype(np.float32))[:, None] for one in (moving, fixed))
+    texture, texture_aim = (torch.from_numpy(banded(descriptors, TEXTURE))[:, None] for descriptors in (cut, cut_aim))
+    shows, shows_aim = (torch.from_numpy(descriptors.shows[some].astype(np.float32))[:, None] for descriptors in (moving, fixed))
     weight = (_sampled(shows, transform)[0][:, 0] > 0.5) * shows_aim.flatten(1)
     return correlations(texture, texture_aim, transform, weight, COMPARED).numpy()
 

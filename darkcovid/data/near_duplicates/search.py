@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from darkcovid.core.array_cache import SHARD_ROWS, ShardedArray, cached_json, content_key
+from darkcovid.core.array_cache import ShardedArray, cached_json, content_key, shard_ranges
 from darkcovid.data.near_duplicates import bands, candidates, registration, transforms
 from darkcovid.data.near_duplicates.candidates import Descriptors
 from darkcovid.data.near_duplicates.registration import same_image
@@ -31,7 +31,7 @@ ALTERATIONS = (
 )
 SIZE = (128, 128)
 
-VERSION = 2  # goes up when the same numbers find other pairs: what was found before is looked for anew
+VERSION = 2  # goes up when the same numbers find other pairs: earlier answers are not used
 
 Pair = tuple[int, int]
 Pixels = np.ndarray | ShardedArray
@@ -129,7 +129,7 @@ def find_near_duplicates_between(
 
 def pieces_of(rows: Sequence[int]) -> list[np.ndarray]:
     """Rows by 2,048, which are described and compared at once."""
-    return [np.asarray(rows[start : start + SHARD_ROWS]) for start in range(0, len(rows), SHARD_ROWS)]
+    return [np.asarray(rows[shard.start : shard.stop]) for shard in shard_ranges(len(rows))]
 
 
 def renumbered(pairs: Sequence[Pair], first: np.ndarray, other: np.ndarray) -> list[Pair]:
