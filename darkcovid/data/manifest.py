@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,20 +32,29 @@ class Manifest:
     merged_patients: tuple[tuple[str, ...], ...] = ()
 
     def locate(self, relative: str) -> Path | None:
-        """The first existing file called `relative` under `roots`, in either Unicode form; None when no root has it."""
+        """The first existing file called `relative` (composed Unicode, NFC) under `roots`, however its name on disk is composed;
+        None when no root has it."""
         names = dict.fromkeys((relative, unicodedata.normalize("NFD", relative)))
-        return next((root / name for root in self.roots for name in names if _is_file(root / name)), None)
+        direct = next((root / name for root in self.roots for name in names if _is_file(root / name)), None)
+        if direct is not None or relative.isascii():
+            return direct
+        return next(self._matching(relative, lambda name, part: unicodedata.normalize("NFC", name) == part), None)
 
     def in_other_case(self, relative: str) -> Path | None:
         """A file under `roots` whose path differs from `relative` in case alone."""
+        for path in self._matching(relative, _same_but_case):
+            name = next(path.relative_to(root) for root in self.roots if path.is_relative_to(root))
+            if name.as_posix() != relative:
+                return name
+        return None
+
+    def _matching(self, relative: str, same: Callable[[str, str], bool]) -> Iterator[Path]:
+        """The files under `roots` each part of whose path is the `same` as that of `relative`."""
         for root in self.roots:
             paths = [root]
             for part in relative.split("/"):
-                paths = [entry for folder in paths for entry in _entries(folder) if _same_but_case(entry.name, part)]
-            for path in paths:
-                if _is_file(path) and path.relative_to(root).as_posix() != relative:
-                    return path.relative_to(root)
-        return None
+                paths = [entry for folder in paths for entry in _entries(folder) if same(entry.name, part)]
+            yield from (path for path in paths if _is_file(path))
 
     def select(self, keep: pd.Series) -> "Manifest":
         """The rows where `keep` is true, in their order."""

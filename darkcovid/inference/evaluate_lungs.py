@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from darkcovid.core.device import Device
+from darkcovid.core.errors import DataError
 from darkcovid.core.io import save_png, write_json, write_text
 from darkcovid.data.cohort import load_mask_evaluation_cohort
 from darkcovid.data.decode import load_grayscale
 from darkcovid.evaluation.lung_masks import score_lungs, score_table, summarize_masks
 from darkcovid.inference.image_files import png_names
 from darkcovid.lungs.crop import crop_box
-from darkcovid.lungs.masks import load_ground_truth_masks
+from darkcovid.lungs.masks import load_ground_truth_masks, unusable_masks
 from darkcovid.lungs.segment import segment_cohort
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
 from darkcovid.recipe import Data
@@ -27,17 +28,23 @@ def evaluate_lungs(
     """Score every image of a manifest that has a lung mask. Writes `lungs.csv`, `summary.json` and `worst/` (overlays:
     true outline, predicted outline, crop) into `folder`; returns the summary and the worst images' names.
 
-    Raises UsageError: no row has a mask; DataError: too many images or any mask unusable.
+    Raises UsageError: no row has a mask; DataError: too many images or every mask unusable.
     """
     cohort = load_mask_evaluation_cohort(data, cache_dir)
+    faults = unusable_masks(cohort)
+    if len(faults) == len(cohort):
+        raise DataError(f"{cohort.rows.path[0]}: {faults[0]}; no lung mask can be used")
+    bad = [{"image": bad.path, "reason": bad.reason} for bad in cohort.bad]
+    bad += [{"image": cohort.rows.path[row], "reason": reason} for row, reason in faults.items()]
+    cohort = cohort.take(np.array([row for row in range(len(cohort)) if row not in faults]))
     found = segment_cohort(cohort, segmenter, compute, cache_dir)
     truth = load_ground_truth_masks(cohort, INPUT_SIZE, cache_dir).array.astype(bool)
     predicted = found.masks.astype(bool)
     scores = score_lungs(predicted, found.reasons, truth, margin)
     worst = np.argsort([score.dice for score in scores], kind="stable")[:WORST].tolist()
     summary = summarize_masks(scores) | {
-        "bad_images": len(cohort.bad),
-        "bad": [{"image": bad.path, "reason": bad.reason} for bad in cohort.bad],
+        "bad_images": len(bad),
+        "bad": bad,
         "worst": [cohort.rows.path[row] for row in worst],
     }
     write_text(folder / "lungs.csv", score_table(cohort, scores).to_csv(index=False, float_format="%.6f"))

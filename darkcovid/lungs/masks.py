@@ -44,6 +44,24 @@ def load_ground_truth_masks(cohort: Cohort, size: tuple[int, int], cache_dir: Pa
     return cached_array(cache_dir / "masks", key, (len(files), *size), fill)
 
 
+def unusable_masks(cohort: Cohort) -> dict[int, str]:
+    """The rows whose `lung_mask` is missing, unreadable or no mask of lungs, each with the reason."""
+
+    def fault(row: int) -> str | None:
+        path = cohort.rows.lung_mask[row]
+        file = cohort.manifest.locate(path)
+        if file is None:
+            return f"its lung mask {path} is missing"
+        try:
+            read_lung_mask(file)
+        except DataError as error:
+            return str(error).replace(str(file), path)
+        return None
+
+    faults = map_in_threads(fault, range(len(cohort)))
+    return {row: reason for row, reason in enumerate(faults) if reason is not None}
+
+
 def read_lung_mask(file: Path) -> np.ndarray:
     """(H, W) bool of a mask file: every value but 0 is lung, in any channel, so label maps of 0 and 1, of left and right lung, in
     palettes, colors and 16 bit are read alike. A picture of many values is taken as a mask with smooth or compressed edges where

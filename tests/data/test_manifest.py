@@ -201,6 +201,16 @@ def test_a_file_is_found_in_either_unicode_form(write, tmp_path, form):
         assert manifest.locate(manifest.rows.path[0]) == file
 
 
+def test_a_file_named_in_neither_form_is_found(write, tmp_path):
+    """The angstrom sign U+212B composes to the letter U+00C5, and back to neither itself."""
+    name = "\u212b/\u212bngstr\u00f6m.png"
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text("")
+    manifest = read_manifest(write(HEADER + f"a,{name},covid,1\n"))
+    assert manifest.locate(manifest.rows.path[0]) == tmp_path / name
+    assert manifest.locate("\u00e5/none.png") is None
+
+
 def test_a_file_of_other_capitals_is_named(write, tmp_path):
     (tmp_path / "Images").mkdir()
     (tmp_path / "Images" / "X.PNG").write_text("")

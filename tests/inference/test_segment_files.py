@@ -4,6 +4,7 @@ import csv
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -85,3 +86,23 @@ def test_evaluating_on_phantoms_whose_lungs_are_known(darkcovid, cohort, tmp_pat
 def test_evaluating_without_masks_is_refused(darkcovid, tmp_path):
     (tmp_path / "m.csv").write_text("path,label,patient_id\na.png,covid,1\n")
     assert "no row has a lung_mask" in error_of(darkcovid("lungs", "evaluate", "--manifest", "m.csv", code=2))
+
+
+def test_masks_that_cannot_be_used_are_left_out_and_listed(darkcovid, cohort, tmp_path):
+    source = cohort.files[0].parents[1]
+    rows = pd.read_csv(source / "manifest.csv", dtype=str, keep_default_na=False)[:6]
+    for path in [*rows.path, *rows.lung_mask]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes((source / path).read_bytes())
+    (tmp_path / rows.lung_mask[1]).write_bytes(b"no image")
+    Image.new("L", (64, 64)).save(tmp_path / rows.lung_mask[2])
+    (tmp_path / rows.lung_mask[3]).unlink()
+    rows.to_csv(tmp_path / "manifest.csv", index=False)
+    done = darkcovid("lungs", "evaluate", "--manifest", "manifest.csv", "--json")
+    summary = json.loads(done.stdout)
+    assert (summary["images"], summary["bad_images"]) == (3, 3)
+    assert [bad["image"] for bad in summary["bad"]] == rows.path[1:4].tolist()
+    reasons = [bad["reason"] for bad in summary["bad"]]
+    assert [word in reason for word, reason in zip(("read", "empty", "missing"), reasons, strict=True)] == [True] * 3
+    rows.iloc[1:3].to_csv(tmp_path / "manifest.csv", index=False)
+    assert "no lung mask can be used" in error_of(darkcovid("lungs", "evaluate", "--manifest", "manifest.csv", code=3))

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from darkcovid.core.array_cache import ShardedArray, cached_json, content_key, shard_ranges
+from darkcovid.core.log import logger
 from darkcovid.data.near_duplicates import bands, candidates, registration, transforms
 from darkcovid.data.near_duplicates.candidates import Descriptors
 from darkcovid.data.near_duplicates.registration import same_image
@@ -56,6 +57,7 @@ def cached_near_duplicates(
 
     def find() -> Sequence[Pair]:
         pixels = cached_whole_images(files, sha256, SIZE, cache_dir).array
+        logger.info(f"looking for near copies among {len(copies)} images")
         return (search or find_near_duplicates)(pixels, [rows[0] for rows in copies.values()])
 
     key = content_key(kind="near copies", images=list(sha256), rules=rules())
@@ -73,6 +75,7 @@ def cached_copies_elsewhere(files: Sequence[Sequence[Path]], sha256: Sequence[Se
 
     def find() -> Sequence[Pair]:
         pixels = [cached_whole_images(*one, SIZE, cache_dir).array for one in zip(files, sha256, strict=True)]
+        logger.info(f"looking for near copies between {len(rows[0])} and {len(rows[1])} images")
         return find_near_duplicates_between(*pixels, *rows)
 
     key = content_key(kind="near copies elsewhere", images=[list(one) for one in sha256], rules=rules())
