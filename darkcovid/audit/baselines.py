@@ -50,7 +50,7 @@ def statistic_ranges(pixels: np.ndarray, rows: np.ndarray) -> dict[str, tuple[fl
 
 
 def source_predictability(rows: pd.DataFrame, pixels: np.ndarray, patients: Sequence[str]) -> dict[str, Any] | None:
-    """How well a forest tells the images' sources apart by 16 pixels a side and `image_statistics`, cross-validated by patient:
+    """How well a forest tells the images' sources apart by 16 pixels per side and `image_statistics`, cross-validated by patient:
     variable (which column names the source), accuracy, balanced_accuracy, interval, chance. None where there is but one source.
 
     pixels: (n, h, w) uint8, h and w multiples of 16.

@@ -1,4 +1,4 @@
-"""Does anything of the training side stand on another side? Patients, identical files, near copies; and labels that
+"""Does anything of the training set stand in another set? Patients, identical files, near copies; and labels that
 contradict one another."""
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class DuplicatePair:
 @dataclass(frozen=True)
 class LeakageReport:
     """What was found in a cohort. patients: total, repeated (several images), on_both_sides, with_several_labels; exact,
-    near: pairs of images that are the same picture; exact_across, near_across: those on two sides; relabeled: those whose
+    near: pairs of images that are the same picture; exact_across, near_across: those in two sets; relabeled: those whose
     labels differ; unknown_patients: images without one; looked_for: which near copies, a sentence, empty where none were."""
 
     patients: dict[str, int]
@@ -136,10 +136,10 @@ def check_no_leaks(found: LeakageReport, allowed: bool) -> None:
     faults = []
     if found.straddling:
         names = ", ".join([*found.straddling[:SHOWN], *(["..."] if len(found.straddling) > SHOWN else [])])
-        faults.append(f"{len(found.straddling)} patients are on several sides ({names})")
+        faults.append(f"{len(found.straddling)} patients are in several sets ({names})")
     for kind, pairs in (("identical", found.exact_across), ("almost identical", found.near_across)):
         if pairs:
-            faults.append(f"{len(pairs)} pairs of {kind} images are on different sides (the first is {' and '.join(pairs[0])})")
+            faults.append(f"{len(pairs)} pairs of {kind} images are in different sets (the first is {' and '.join(pairs[0])})")
     raise UsageError(
         f"data.split: {'; '.join(faults)}; use data.split.method=stratified_group and mend the manifest, "
         "or allow it with data.allow_leaks=true, and the report will say so"

@@ -52,7 +52,7 @@ class MetadataCounts(Protocol):
 
 
 def metadata_table(rows: pd.DataFrame, labels: Sequence[str], sides: Sequence[str] | str) -> pd.DataFrame:
-    """A row an image: `identities`, fold (of its patient), CATEGORIES as text ('' unknown), NUMBERS as float (nan unknown).
+    """One row per image: `identities`, fold (of its patient), CATEGORIES as text ('' unknown), NUMBERS as float (nan unknown).
     rows: of a manifest."""
     table = identities(rows, labels, sides)
     table["fold"] = [zlib.crc32(patient.encode()) % FOLDS for patient in table.patient]

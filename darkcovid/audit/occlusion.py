@@ -1,7 +1,7 @@
 """Does a fitted classifier need the lungs? Its score on the same images with the lungs erased, with nothing but the lungs,
-with nothing but a border, and with 16 pixels a side (DeGrave et al. 2021; Maguolo and Nanni 2021).
+with nothing but a border, and with 16 pixels per side (DeGrave et al. 2021; Maguolo and Nanni 2021).
 
-What is hidden becomes the training side's mean gray. A score that survives without lungs was not earned by reading them.
+What is hidden becomes the training set's mean gray. A score that survives without lungs was not earned by reading them.
 """
 
 from collections.abc import Callable, Sequence
@@ -82,7 +82,7 @@ def _summary(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _coarse(pixels: np.ndarray) -> np.ndarray:
-    """(m, ..., h, w) uint8 pixels reduced to 16 a side and enlarged again."""
+    """(m, ..., h, w) uint8 pixels reduced to 16 pixels per side and enlarged again."""
     size = pixels.shape[-2:]
     pictures = [resize_whole(Image.fromarray(picture), size, detail=LOW_RESOLUTION) for picture in pixels.reshape(-1, *size)]
     return np.stack(pictures).reshape(pixels.shape)

@@ -89,7 +89,7 @@ def _disjoint(e: RunEvidence) -> str:
     if not e.audit:
         return ""
     both = e.audit["patients"]["on_both_sides"]
-    return "patients" if not both else f"images only: {both} patients are on two sides"
+    return "patients" if not both else f"images only: {both} patients are in two sets"
 
 
 def _network(e: RunEvidence) -> str:
@@ -228,7 +228,7 @@ _TOPICS: list[tuple[str, str, ItemAnswer | None, str]] = [
     ("evaluation", "explanations", _explained, "what a radiologist says of the pictures"),
     ("evaluation", "external data", _external, "how those hospitals differ"),
     ("results", "flow of images", _flow, ""),
-    ("results", "demographics", _demographics, "sex and origin, by class and by side"),
+    ("results", "demographics", _demographics, "sex and origin, by class and by set"),
     ("results", "performance", _performance, ""),
     ("results", "failures", None, "what the surest mistakes have in common"),
     ("results", "cost", _cost, ""),

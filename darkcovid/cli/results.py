@@ -11,7 +11,7 @@ from darkcovid.cli.options import CacheDir, Json, RunsDir
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    force: Annotated[bool, typer.Option("--force", help="Compare even if the validation sides differ.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Compare even if the validation sets differ.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")] = False,
     json_: Json = False,
 ) -> None:

@@ -1,1 +1,1 @@
-"""Which pixels, which labels, which patients on which side?"""
+"""Which pixels, which labels, which patients in which set?"""

@@ -30,7 +30,7 @@ class ExcludedImage:
 @dataclass(frozen=True)
 class Cohort:
     """n usable images. rows: (n) manifest rows; classes: names; labels: (n,) int64 index into `classes`;
-    valid, test: (n,) bool, true on the validation side and on the held-out test side; files: (n,) paths; sha256: (n,) hex
+    valid, test: (n,) bool, true on the validation set and on the held-out test set; files: (n,) paths; sha256: (n,) hex
     digests of the files' bytes; sizes: (n, 2) int, width and height of each decoded image in pixels."""
 
     rows: pd.DataFrame
@@ -54,7 +54,7 @@ class Cohort:
 
     @property
     def train(self) -> np.ndarray:
-        """(n,) bool, true on the training side."""
+        """(n,) bool, true on the training set."""
         return ~(self.valid | self.test)
 
     @property
@@ -85,7 +85,7 @@ class Cohort:
         )
 
     def with_shuffled_labels(self, seed: int) -> "Cohort":
-        """The training side's labels dealt among its images at random: nothing can be learned from them."""
+        """The training set's labels dealt among its images at random: nothing can be learned from them."""
         labels, train = self.labels.copy(), np.flatnonzero(self.train)
         labels[train] = np.random.default_rng(seed).permutation(labels[train])
         return replace(self, labels=labels)

@@ -21,7 +21,7 @@ COPY = "a copy of an image of the cohort"
 
 @dataclass(frozen=True)
 class ExternalSet:
-    """cohort: its usable images, all on the test side, with the classes of the recipe; translated: its label to the class
+    """cohort: its usable images, all on the test set, with the classes of the recipe; translated: its label to the class
     here; left_out: why images are not scored, and how many."""
 
     name: str

@@ -94,11 +94,11 @@ def array_loaders(
     device: torch.device,
     oversample: bool = False,
 ) -> DataLoaders:
-    """fastai `DataLoaders` of a cohort's training and validation sides.
+    """fastai `DataLoaders` of a cohort's training and validation sets.
 
     pixels: (n, h, w) or (n, c, h, w) uint8, rows as in `cohort`; targets: classes of the cohort unless masks (n, h, w) are given.
     Batches are (b, c, h, w) float32, normalized, and (b,) int64 or (b, h, w) int64. The last incomplete training batch is
-    dropped when there is a whole one. oversample: images of rarer classes come several times an epoch.
+    dropped when there is a whole one. oversample: images of rarer classes come several times per epoch.
     """
     augmenting = [] if augmentation is None else [Augment(augmentation)]
     transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normalizer, device)]

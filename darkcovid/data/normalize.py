@@ -1,4 +1,4 @@
-"""What a network is fed: grayscale pixels in 0..1 become standardized ones, by figures that only the training side gave."""
+"""What a network is fed: grayscale pixels in 0..1 become standardized ones, by figures that only the training set gave."""
 
 from typing import Any
 

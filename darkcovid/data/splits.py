@@ -1,4 +1,4 @@
-"""Which patients are on which side? The same answer from the same seed on any machine and library version.
+"""Which patients are in which set? The same answer from the same seed on any machine and library version.
 
 Order comes from SHA-256 of the seed and the name, not from a random generator whose stream may change.
 """
@@ -23,7 +23,7 @@ def hash_shuffle(names: Sequence[str], seed: int) -> list[str]:
 
 
 def random_split(names: Sequence[str], valid: float, seed: int) -> np.ndarray:
-    """Plain random split of images, as most papers do it: (n,) bool, true on the validation side.
+    """Plain random split of images, as most papers do it: (n,) bool, true on the validation set.
 
     names: (n,) distinct names, such as the images' paths.
     """
@@ -51,10 +51,10 @@ def per_class_targets(labels: Sequence[str], share: float) -> dict[str, float]:
 
 
 def stratified_group_split(labels: Sequence[str], groups: Sequence[str], targets: dict[str, float], seed: int) -> np.ndarray:
-    """Split whole patients so that about `targets` images of each class are on the validation side: (n,) bool, true there.
+    """Split whole patients so that about `targets` images of each class are on the validation set: (n,) bool, true there.
 
     labels, groups: (n,) class and patient of each image. Patients are visited in hash order; one goes to the
-    validation side when that brings the classes' counts there nearer to what is wanted.
+    validation set when that brings the classes' counts there nearer to what is wanted.
     """
     members = _classes_by_group(labels, groups)
     missing = dict(targets)
@@ -126,7 +126,7 @@ def patient_groups(rows: pd.DataFrame) -> pd.Series:
 
 
 def assign_splits(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) bool twice, true on the validation and on the test side, by the recipe's split."""
+    """(n,) bool twice, true on the validation and on the test set, by the recipe's split."""
     if split.method == "by_column":
         return _splits_of_column(rows, split.column)
     test = _test_mask(rows, labels, split)
@@ -150,7 +150,7 @@ def _validation_mask(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.
 
 
 def _test_mask(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.ndarray:
-    """Drawn with a seed of its own, so that it does not follow the validation side's order."""
+    """Drawn with a seed of its own, so that it does not follow the validation set's order."""
     if split.test is None:
         return np.zeros(len(rows), bool)
     strata, seed = labels.tolist(), split.seed + TEST_SEED
@@ -168,7 +168,7 @@ def _splits_of_column(rows: pd.DataFrame, column: str) -> tuple[np.ndarray, np.n
         raise UsageError(f"data.split.column: the manifest has no column {column!r}{suggest_name(column, rows.columns)}")
     unknown = sorted(set(rows[column]) - {"train", "valid", "test"})
     if unknown:
-        raise UsageError(f"data.split.column: {column} holds {unknown[0]!r}; only train, valid and test are sides")
+        raise UsageError(f"data.split.column: {column} holds {unknown[0]!r}; use train, valid and test")
     return (rows[column] == "valid").to_numpy(), (rows[column] == "test").to_numpy()
 
 
@@ -186,7 +186,7 @@ def check_all_classes_present(
         for side, where in sides.items():
             if not (labels[where] == index).any():
                 raise UsageError(
-                    f"data.split: {_describe_split(split)} leaves no image of {name!r} on the {side} side; "
+                    f"data.split: {_describe_split(split)} leaves no image of {name!r} in the {side} set; "
                     "use another share, seed or number of folds, or more images"
                 )
 

@@ -51,7 +51,7 @@ def score_lungs(predicted: np.ndarray, reasons: Sequence[str | None], truth: np.
 
 
 def score_table(cohort: Cohort, scores: Sequence[LungScore]) -> pd.DataFrame:
-    """A row an image of the cohort: image, patient, and every figure of its `LungScore` ('' for a trusted mask)."""
+    """One row per image of the cohort: image, patient, and every figure of its `LungScore` ('' for a trusted mask)."""
     images = pd.DataFrame({"image": cohort.rows.path, "patient": cohort.patients})
     return images.assign(**pd.DataFrame([asdict(score) for score in scores]).fillna({"untrusted": ""}))
 

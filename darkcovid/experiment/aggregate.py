@@ -67,7 +67,7 @@ def aggregate_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
 
 
 def _concat_fits(fits: dict[str, Path], file: str) -> pd.DataFrame:
-    """The rows of every fit's file that are not of its training side."""
+    """The rows of every fit's file that are not of its training set."""
     tables = [pd.read_csv(path / file, dtype=str, keep_default_na=False).assign(fit=name) for name, path in fits.items()]
     table = pd.concat(tables, ignore_index=True)
     return table[table.side != "train"] if "side" in table else table

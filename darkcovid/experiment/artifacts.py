@@ -71,7 +71,7 @@ def save_weights(
 
 def timing(fitted: FitResult, compute: Device, size: tuple[int, int]) -> dict[str, Any]:
     """Where an arm's training time went, in seconds over all epochs, and what else it cost. `train_seconds` counts
-    training and validation; images a second count the training side only."""
+    training and validation; images per second count the training set only."""
     history = fitted.history
     training = history.total("data_seconds") + history.total("step_seconds")
     return {

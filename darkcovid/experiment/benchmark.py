@@ -101,7 +101,7 @@ class BenchmarkProcess:
 def bench(recipe: Recipe, cache_dir: Path, repeats: int) -> dict[str, Any]:
     """Medians of `repeats` interleaved epochs after one uncounted warm-up each, and the ratios to stock fastai.
 
-    An epoch is training and validation; images a second are its training images over its whole time. `stages`: seconds of
+    An epoch is training and validation; images per second are its training images over its whole time. `stages`: seconds of
     one further epoch spent on data, forward, backward, optimizer, validation and other.
     """
     whole, crop = select_benchmark_arms(recipe)

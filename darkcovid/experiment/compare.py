@@ -80,7 +80,7 @@ def _arm_order(run: Path) -> list[str]:
 
 
 def validation_patients(arm: Path) -> frozenset[tuple[str, str, str]]:
-    """(patient, image, label) of the arm's validation side."""
+    """(patient, image, label) of the arm's validation set."""
     with (arm / "split.csv").open(newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         return frozenset((row["patient"], row["image"], row["label"]) for row in rows if row["side"] == "valid")
@@ -102,7 +102,7 @@ def incomparable_reason(first: Path, other: Path) -> str | None:
 def compare_runs(runs: list[Path], force: bool = False) -> dict[str, Any]:
     """Every finished arm of `runs` side by side; the first is the reference.
 
-    Raises UsageError when their validation sides differ, unless `force`; the comparison then carries the reasons
+    Raises UsageError when their validation sets differ, unless `force`; the comparison then carries the reasons
     in `not_comparable`.
     """
     arms = [arm for run in runs for arm in finished_arms(run)]

@@ -22,7 +22,7 @@ NORMALIZER = "normaliser."
 @dataclass(frozen=True)
 class FittedModel:
     """`network`: (n, c, h, w) pixels in 0..1 that went through `normalizer`, to (n, outputs) logits, which `temperature`
-    divides; `size`: (h, w); `usual`: lowest and highest value of each image statistic on the training side; `fit`: the folder
+    divides; `size`: (h, w); `usual`: lowest and highest value of each image statistic on the training set; `fit`: the folder
     below the run's that the weights came from; `metrics`: what it scored."""
 
     run: Path
@@ -39,7 +39,7 @@ class FittedModel:
 
 def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
     """The classifier of a run: `folder` is the run's, an arm's or a fit's. Of several arms the one with the best balanced
-    accuracy on its validation side, audits left out; of several fits the first.
+    accuracy on its validation set, audits left out; of several fits the first.
 
     Raises UsageError: not a run, no such arm, or not a classifier; DataError: its weights are missing or damaged.
     """

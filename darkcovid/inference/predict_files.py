@@ -1,4 +1,4 @@
-"""Predictions of files, for people and programs: a row an image, a CSV, and overlays of where the network looked."""
+"""Predictions of files, for people and programs: one row per image, a CSV, and overlays of where the network looked."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

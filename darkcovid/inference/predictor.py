@@ -20,7 +20,7 @@ from darkcovid.lungs.unet import INPUT_SIZE, Segmenter, load_segmenter
 from darkcovid.recipe import Lungs
 from darkcovid.training.loss import class_probabilities
 
-LEEWAY = 0.25  # of the training side's range, on both sides
+LEEWAY = 0.25  # of the training set's range, on both sides
 WORDS = {"mean": "brightness", "std": "contrast", "border": "brightness of the border"}
 
 

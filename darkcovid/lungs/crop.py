@@ -54,7 +54,7 @@ def crop_input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size
 
     `crop_size` decides when given. Else, with `keep_lung_scale`, the median box as large as it was in the whole
     image at `image_size`, rounded down to a multiple of 32; without it, `image_size`.
-    boxes: those of the training side's trusted images.
+    boxes: those of the training set's trusted images.
     """
     if lungs.mode not in ("crop", "crop_mask"):
         return image_size

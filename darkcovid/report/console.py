@@ -59,7 +59,7 @@ def audit_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{found['images']} images of {patients['total']} patients; {patients['repeated']} have several images, "
         f"{patients['with_several_labels']} several labels; {found['unknown_patients']} images without a patient",
-        f"LEAKS: {_leaks_line(found)}" if found["leaks"] else "no patient and no copy on two sides",
+        f"LEAKS: {_leaks_line(found)}" if found["leaks"] else "no patient and no copy in two sets",
         f"copies: {copies['exact']} identical pairs, {copies['near']} almost identical, "
         f"{copies['with_other_labels']} with other labels",
         *filter(None, [copies.get("looked_for")]),

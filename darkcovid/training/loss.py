@@ -75,7 +75,7 @@ def num_outputs(kind: str, classes: int) -> int:
 
 
 def make_task(outputs: str, loss: Loss, labels: np.ndarray, classes: int, device: torch.device) -> ClassificationTask:
-    """outputs: `softmax` or `sigmoid`; labels: (n,) classes of the training side, for balanced class weights."""
+    """outputs: `softmax` or `sigmoid`; labels: (n,) classes of the training set, for balanced class weights."""
     weights = None
     if loss.class_weights == "balanced":
         counts = np.bincount(labels, minlength=classes)

@@ -14,7 +14,7 @@ ValidationMetric = Callable[[torch.Tensor, torch.Tensor], float]
 
 
 def monitored_values(history: History, monitor: str | None) -> list[float]:
-    """Each epoch's `monitor` of the validation side, turned so that greater is better; None: the task's own metric."""
+    """Each epoch's `monitor` of the validation set, turned so that greater is better; None: the task's own metric."""
     if not history.rows:
         return []
     column = {None: history.metric, "loss": "valid_loss"}.get(monitor, monitor)
@@ -23,7 +23,7 @@ def monitored_values(history: History, monitor: str | None) -> list[float]:
 
 
 class MonitorMetricCallback(PlainErrorsCallback):
-    """Adds a figure of the whole validation side, which no mean over images gives, to each epoch's row. `figure`: of all
+    """Adds a figure of the whole validation set, which no mean over images gives, to each epoch's row. `figure`: of all
     (n, outputs) logits and (n,) labels on the CPU."""
 
     order = -10  # once `Recording` has written the row, before anything asks for it

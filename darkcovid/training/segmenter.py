@@ -23,7 +23,7 @@ from darkcovid.training.history import History
 
 @dataclass(frozen=True)
 class FittedSegmenter:
-    """The fit, the normalizer it used, and the validation side's masks, (n_valid, 256, 256) bool: predicted and
+    """The fit, the normalizer it used, and the validation set's masks, (n_valid, 256, 256) bool: predicted and
     cleaned, and true; reasons: why a predicted one is not trusted, None where it is."""
 
     fitted: FitResult
@@ -44,7 +44,7 @@ def fit_segmenter(
     on_epoch: Callable[[History], None] = lambda history: None,
     watchers: Sequence[Callback] = (),
 ) -> FittedSegmenter:
-    """Fit the U-Net to the training side's lung masks and score it on the validation side's patients."""
+    """Fit the U-Net to the training set's lung masks and score it on the validation set's patients."""
     pixels = cached_whole_images(cohort.files, cohort.sha256, INPUT_SIZE, cache_dir).array
     masks = load_ground_truth_masks(cohort, INPUT_SIZE, cache_dir).array
     normalizer = training_scale(pixels, np.flatnonzero(cohort.train))

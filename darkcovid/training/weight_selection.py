@@ -54,7 +54,7 @@ class ModelEma(WeightTracker):
 
 
 class BestWeights(WeightTracker):
-    """The weights of the first epoch with the best `monitor` on the validation side."""
+    """The weights of the first epoch with the best `monitor` on the validation set."""
 
     name = "best"
 

@@ -36,7 +36,7 @@ def test_the_run_answers_what_it_can_and_asks_the_rest():
 def test_leaks_and_external_sets_are_named():
     leaking = AUDIT | {"patients": AUDIT["patients"] | {"on_both_sides": 4}}
     found = topics(leaking, {"external": {"ward": {"images": 30, "patients": 20}}})
-    assert found["disjoint at the level of"].answer == "images only: 4 patients are on two sides"
+    assert found["disjoint at the level of"].answer == "images only: 4 patients are in two sets"
     assert found["external data"].answer == "ward: 30 images of 20 patients"
 
 

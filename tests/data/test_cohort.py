@@ -42,7 +42,7 @@ def test_a_class_without_images_and_an_unknown_dataset_are_refused(phantom_data,
 @pytest.mark.parametrize(("share", "side"), [(0.001, "validation"), (0.999, "training")])
 def test_a_split_that_leaves_a_side_empty_is_refused(phantom_data, cache_dir, share, side):
     split = Split(method="stratified_random", valid=share)
-    with pytest.raises(UsageError, match=rf"data\.split: .* on the {side} side"):
+    with pytest.raises(UsageError, match=rf"data\.split: .* in the {side} set"):
         load_classification_cohort(phantom_data.model_copy(update={"split": split}), cache_dir)
 
 

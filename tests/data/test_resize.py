@@ -24,7 +24,7 @@ def test_a_box_is_what_is_shown():
 
 
 def test_audit_views_of_whole_images(cohort, cache_dir):
-    """16 pixels a side hold no more than 16 x 16 numbers; a border has a black middle and its own pixels around it."""
+    """16 pixels per side hold no more than 16 x 16 numbers; a border has a black middle and its own pixels around it."""
     plain = cached_whole_images(cohort.files, cohort.sha256, (64, 64), cache_dir).array[0]
     coarse = cached_whole_images(cohort.files, cohort.sha256, (64, 64), cache_dir, detail=16).array[0]
     assert np.corrcoef(plain.ravel(), coarse.ravel())[0, 1] > 0.8

@@ -34,7 +34,7 @@ def fitted_run(tmp_path_factory, cache_dir):
 
 @pytest.fixture(scope="session")
 def phantom_files(fitted_run, cache_dir):
-    """The validation side's image files, by the name that predictions.csv gives them."""
+    """The validation set's image files, by the name that predictions.csv gives them."""
     import pandas as pd
 
     table = pd.read_csv(fitted_run / "small" / "predictions.csv")

@@ -21,21 +21,21 @@ def _patients_known(e: RunEvidence) -> CheckOutcome:
     return (PASS, "every image has one") if not unknown else (WARN, f"{unknown} images have none; each counts as a patient")
 
 
-@check(3, "data", "no patient on two sides or in two folds")
+@check(3, "data", "no patient in two sets or folds")
 @audited
 def _patients_apart(e: RunEvidence) -> CheckOutcome:
     both = e.audit["patients"]["on_both_sides"]
-    return (PASS, "none") if not both else (FAIL, f"{both} patients are on two sides: the scores are too good")
+    return (PASS, "none") if not both else (FAIL, f"{both} patients are in two sets: the scores are too good")
 
 
-@check(4, "data", "no copies across sides")
+@check(4, "data", "no copies across sets")
 @audited
 def _copies(e: RunEvidence) -> CheckOutcome:
     copies = e.audit["duplicates"]
     exact, near = (copies[f"{kind}_across_sides"] for kind in ("exact", "near"))
     if exact or near:
-        return FAIL, f"{exact} identical and {near} almost identical pairs are on two sides"
-    none = f"none across sides ({copies['exact']} identical, {copies['near']} near pairs in all)"
+        return FAIL, f"{exact} identical and {near} almost identical pairs are in two sets"
+    none = f"none across sets ({copies['exact']} identical, {copies['near']} near pairs in all)"
     return PASS, ". ".join(filter(None, [none, copies.get("looked_for")]))
 
 

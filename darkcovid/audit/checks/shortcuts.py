@@ -58,7 +58,7 @@ def _border(e: RunEvidence) -> CheckOutcome:
 
 @check(22, "shortcuts", "a 16-px thumbnail only")
 def _thumbnail(e: RunEvidence) -> CheckOutcome:
-    left = _left(e, "thumbnail", "thumbnail", "16 pixels a side, on which coarse signs of the lungs can still be seen")
+    left = _left(e, "thumbnail", "thumbnail", "16 pixels per side, on which coarse signs of the lungs can still be seen")
     if not left:
         return NOT_RUN, UNASKED
     status, words = _judged(left)
@@ -114,7 +114,7 @@ def _source_from_pixels(e: RunEvidence) -> CheckOutcome:
     if found is None:
         return AUTHOR, "the manifest names one source, or none; say where the images come from"
     words = (
-        f"{found['variable'].replace('_', ' ')} told from 16 pixels a side: {found['accuracy']:.3f} "
+        f"{found['variable'].replace('_', ' ')} told from 16 pixels per side: {found['accuracy']:.3f} "
         f"(balanced {found['balanced_accuracy']:.3f}), guessing {found['chance']:.3f}"
     )
     return (WARN if found["accuracy"] > found["chance"] + CLOSE else PASS), words
