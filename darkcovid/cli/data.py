@@ -1,8 +1,8 @@
-"""Commands on images: data describe, verify, audit, preview, fetch."""
+"""Commands on images: data import, describe, verify, audit, prepare, preview, fetch."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,9 +22,43 @@ from darkcovid.cli.options import (
     SparkConf,
     output_option,
 )
-from darkcovid.core.errors import DataError
+from darkcovid.core.errors import DataError, UsageError
+from darkcovid.core.log import logger
 
 data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
+
+
+Form = Literal["radiography-database", "chest-xray-pneumonia", "covidx", "cohen", "class-folders"]
+
+
+@data_app.command("import")
+def import_images(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A downloaded dataset, or folders named after classes.")],
+    output: Annotated[Path | None, output_option("CSV", "The manifest; FOLDER/manifest.csv by default.")] = None,
+    form: Annotated[Form | None, typer.Option(help="The dataset's form; recognized by itself by default.")] = None,
+    classes: Annotated[str, typer.Option(metavar="LABEL=CLASS,...", help="The class of each label of the dataset.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
+    json_: Json = False,
+) -> None:
+    """Write a manifest of a folder of images: labels, patients, splits and lung masks as far as the dataset records them."""
+    from darkcovid.data.import_folder import import_folder, list_images
+    from darkcovid.data.importers import choose_importer
+    from darkcovid.data.importers.labels import parse_classes
+    from darkcovid.report.console import import_lines, label_lines
+    from darkcovid.report.progress import progress_bar
+
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; unpack the download and name its folder")
+    manifest = output or folder / "manifest.csv"
+    if manifest.exists() and not force:
+        raise UsageError(f"{manifest}: it exists already; --force overwrites it, --output names another file")
+    importer = choose_importer(folder, form)
+    rows = list_images(folder, importer, parse_classes(classes))
+    for line in label_lines(importer, rows):
+        logger.info(line)
+    with progress_bar("reading", len(rows)) as show:
+        summary = import_folder(folder, importer, parse_classes(classes), manifest, show, rows)
+    print_result(asdict(summary), json_, lambda: typer.echo("\n".join(import_lines(summary))))
 
 
 @data_app.command()

@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from darkcovid.core.errors import DarkCovidError, UsageError
+from darkcovid.core.log import logger
 
 
 def load_recipe_from_options(recipe: Path, sets: list[str], manifest: str | None, phantom: bool, data_root: str | None):
@@ -23,7 +24,20 @@ def load_recipe_from_options(recipe: Path, sets: list[str], manifest: str | None
         overrides.append("data.dataset=null")
     if data_root is not None:
         overrides.append(f"data.root={json.dumps(data_root)}")
-    return load_recipe(recipe, overrides)
+    resolved = load_recipe(recipe, overrides)
+    chosen_here = any(override.startswith("data.dataset=") for override in sets)
+    return resolved if manifest is None or chosen_here else _of_a_manifest_of_ones_own(resolved)
+
+
+def _of_a_manifest_of_ones_own(recipe):
+    """The recipe, without its own `data.dataset` when the manifest on the command line has no such dataset."""
+    from darkcovid.data.manifest import read_manifest
+
+    data = recipe.data
+    if data.dataset is None or (read_manifest(data.manifest, data.root).rows.dataset == data.dataset).any():
+        return recipe
+    logger.info(f"{data.manifest}: no dataset {data.dataset!r} in it; all of its rows are used")
+    return recipe.model_copy(update={"data": data.model_copy(update={"dataset": None})})
 
 
 def manifest_rows(path: Path, data_root: str | None, dataset: str | None):

@@ -1,6 +1,5 @@
 """Which images does a person mean? One file, a folder, or a manifest's rows; each opened, or the reason why it cannot be."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -9,12 +8,9 @@ from PIL import Image
 
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.log import logger
-from darkcovid.data.decode import SUFFIXES, load_grayscale, looks_like_image
+from darkcovid.data.decode import load_grayscale
+from darkcovid.data.image_folders import left_out_line, walk_images
 from darkcovid.data.manifest import is_manifest, read_manifest
-
-JUNK = (".ds_store", "thumbs.db", "desktop.ini", "dicomdir")
-APPLE_DOUBLE, APPLE_FOLDER = "._", "__MACOSX"
-KINDS_NAMED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +29,7 @@ def find_images(target: Path, data_root: str | None = None) -> list[ImageRef]:
     """
     left_out = ""
     if target.is_dir():
-        files, others = _walk(target)
+        files, others = walk_images(target)
         images = [ImageRef(path.relative_to(target).as_posix(), path) for path in files]
         left_out = left_out_line(others)
     elif is_manifest(target):
@@ -48,36 +44,6 @@ def find_images(target: Path, data_root: str | None = None) -> list[ImageRef]:
     if left_out:
         logger.info(f"{target}: {left_out}")
     return images
-
-
-def _walk(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """The images in a folder and below, sorted, and how many other files of each suffix there are. What systems leave behind
-    unseen (AppleDouble, Thumbs.db, a DICOMDIR) is in neither."""
-    images, others = [], Counter()
-    for path in sorted(folder.rglob("*")):
-        dangling = path.is_symlink() and not path.exists()
-        if not (path.is_file() or dangling) or _is_junk(path.relative_to(folder)):
-            continue
-        if path.suffix.lower() in SUFFIXES or (not dangling and looks_like_image(path)):
-            images.append(path)
-        else:
-            others[path.suffix.lower() or "without suffix"] += 1
-    return images, others
-
-
-def _is_junk(path: Path) -> bool:
-    name = path.name.lower()
-    return APPLE_FOLDER in path.parts or name.startswith(APPLE_DOUBLE) or name.split(";")[0] in JUNK
-
-
-def left_out_line(others: Counter[str]) -> str:
-    """`left out, being neither PNG, JPEG nor DICOM: 3 .tif, 1 .txt`; '' where there is nothing."""
-    if not others:
-        return ""
-    kinds = others.most_common()
-    named = [f"{count} {kind}" for kind, count in kinds[:KINDS_NAMED]]
-    rest = sum(count for _, count in kinds[KINDS_NAMED:])
-    return "left out, being neither PNG, JPEG nor DICOM: " + ", ".join(named + ([f"{rest} of other kinds"] if rest else []))
 
 
 def open_image(found: ImageRef) -> tuple[Image.Image | None, str | None]:

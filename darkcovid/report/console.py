@@ -4,7 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from darkcovid.data.download.fetch import DownloadResult
+from darkcovid.data.import_folder import ImportSummary
+from darkcovid.data.importers import Importer
 from darkcovid.data.verify import VerificationResult
 
 SHOWN = 20
@@ -106,3 +110,27 @@ def lung_lines(summary: dict[str, Any]) -> list[str]:
     bad = summary.get("bad", [])
     lines += [f"excluded: {image['image']} ({image['reason']})" for image in bad[:SHOWN]]
     return [*lines, f"excluded: {len(bad) - SHOWN} more; all are in summary.json"] if len(bad) > SHOWN else lines
+
+
+def label_lines(importer: Importer, rows: pd.DataFrame) -> list[str]:
+    """What an import is about to write: the form, and the class of each of the dataset's labels."""
+    counts = rows.groupby(["finding", "label"], sort=True).size()
+    widest = max(len(finding) for finding, _ in counts.index)
+    lines = [f"  {finding:{widest}} -> {label}: {count} images" for (finding, label), count in counts.items()]
+    return [f"read as {importer.name}: {importer.source}", *lines]
+
+
+def import_lines(summary: ImportSummary) -> list[str]:
+    """What an import wrote, what is not known, and the next command."""
+    lines = [f"{summary.manifest}: {summary.images} images"]
+    if summary.splits:
+        lines.append("split: " + ", ".join(f"{count} {name}" for name, count in summary.splits.items()))
+    if summary.masks:
+        lines.append(f"lung masks: {summary.masks}")
+    lines.append(f"patients: {summary.patients} known; the patient of {summary.unknown_patients} images is not known")
+    if summary.unknown_patients:
+        lines.append("  such an image counts as a patient of its own; fill in patient_id if you know better")
+    for reason, paths in summary.left_out.items():
+        lines.append(f"left out, {reason}: {len(paths)}, the first is {paths[0]}")
+    lines += [f"note: {summary.note}"] * bool(summary.note)
+    return [*lines, f"next: darkcovid run recipes/segmented.yaml --manifest {summary.manifest}"]

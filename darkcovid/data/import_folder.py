@@ -1,0 +1,163 @@
+"""A downloaded folder becomes a manifest: its images by the folder's own form, labels mapped to classes, checksums and sizes."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+from PIL import Image
+
+from darkcovid.core.errors import DataError, UsageError
+from darkcovid.core.io import sha256_file, write_text
+from darkcovid.core.threads import map_in_threads
+from darkcovid.data.dicom import is_dicom
+from darkcovid.data.importers import ImportedImage, Importer
+from darkcovid.data.importers.labels import default_class
+from darkcovid.data.manifest import OPTIONAL, REQUIRED
+
+AT_ONCE = 512  # files between two steps of the progress bar
+MISSING, UNREADABLE, OUTSIDE = "missing", "not an image", "outside the folder"
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What an import found. classes: of each label of the dataset its class and number of images; unknown_patients: images whose
+    patient is not known; left_out: images that are not in the manifest, by reason, with the first few of each."""
+
+    form: str
+    source: str
+    note: str
+    images: int
+    patients: int
+    unknown_patients: int
+    classes: dict[str, dict[str, str | int]]
+    splits: dict[str, int]
+    masks: int
+    left_out: dict[str, list[str]]
+    manifest: str
+
+
+def list_images(folder: Path, importer: Importer, classes: Mapping[str, str]) -> pd.DataFrame:
+    """The images of a folder: one string-typed row per image, sorted by path, with the columns of a manifest (`label` the class,
+    `finding` the dataset's label). classes: label to class, before the defaults.
+
+    Raises DataError: a damaged list; UsageError: no image, an image listed twice, or a label in `classes` that does not occur.
+    """
+    images = sorted(importer.images(folder), key=lambda image: image.path)
+    if not images:
+        raise UsageError(f"{folder}: no PNG, JPEG or DICOM image in it, read as {importer.name}")
+    unknown = sorted(set(classes) - {image.label for image in images})
+    if unknown:
+        labels = ", ".join(sorted({image.label for image in images}))
+        raise UsageError(f"--classes {unknown[0]}: no image has this label; the labels are: {labels}")
+    twice = [path for path, count in Counter(image.path for image in images).items() if count > 1]
+    if twice:
+        raise DataError(f"{folder}: {twice[0]!r} is listed twice; remove one entry")
+    dataset = folder.resolve().name
+    return pd.DataFrame([_row(image, dataset, importer, classes) for image in images]).fillna("").astype(str)
+
+
+def _row(image: ImportedImage, dataset: str, importer: Importer, classes: Mapping[str, str]) -> dict[str, str]:
+    row = {"path": image.path, "label": classes.get(image.label) or default_class(image.label), "patient_id": image.patient_id}
+    return row | {"dataset": dataset, "source": importer.source} | {"finding": image.label} | _kept(image.columns)
+
+
+def _kept(columns: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in columns.items() if value}
+
+
+def add_file_facts(
+    folder: Path, rows: pd.DataFrame, on_progress: Callable[[int], None] = lambda done: None
+) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """The rows whose files are images, with `sha256`, `bytes`, `width` and `height`, and the paths of the others by reason."""
+    facts: list[dict[str, str] | str] = []
+    for start in range(0, len(rows), AT_ONCE):
+        facts += map_in_threads(lambda path: _file_facts(folder, path), rows.path[start : start + AT_ONCE])
+        on_progress(len(facts))
+    left_out: dict[str, list[str]] = {}
+    for path, fact in zip(rows.path, facts, strict=True):
+        if isinstance(fact, str):
+            left_out.setdefault(fact, []).append(path)
+    good = [isinstance(fact, dict) for fact in facts]
+    known = pd.DataFrame([fact for fact in facts if isinstance(fact, dict)], index=rows.index[good])
+    return pd.concat([rows[good], known], axis=1).reset_index(drop=True), left_out
+
+
+def _file_facts(folder: Path, path: str) -> dict[str, str] | str:
+    file = folder / path
+    if not file.is_file():
+        return MISSING
+    if not file.resolve().is_relative_to(folder.resolve()):
+        return OUTSIDE
+    try:
+        width, height = _size(file)
+        return {"sha256": sha256_file(file), "bytes": str(file.stat().st_size), "width": str(width), "height": str(height)}
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return UNREADABLE
+
+
+def _size(file: Path) -> tuple[int, int]:
+    """(width, height) from a file's header."""
+    with file.open("rb") as opened:
+        if is_dicom(opened):
+            import pydicom
+
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+            return int(header.Columns), int(header.Rows)
+    with Image.open(file) as image:
+        return image.size
+
+
+def import_folder(
+    folder: Path,
+    importer: Importer,
+    classes: Mapping[str, str],
+    output: Path,
+    on_progress: Callable[[int], None] = lambda done: None,
+    rows: pd.DataFrame | None = None,
+) -> ImportSummary:
+    """Write the manifest of a folder to `output`, whole or not at all: the same folder gives the same bytes.
+
+    rows: those of `list_images`, where they are known already. Raises as `list_images` does; DataError: no file is an image.
+    """
+    listed = list_images(folder, importer, classes) if rows is None else rows
+    complete, left_out = add_file_facts(folder, listed, on_progress)
+    if complete.empty:
+        raise DataError(
+            f"{folder}: none of {len(listed)} listed images can be used; the first is {listed.path[0]} ({next(iter(left_out))})"
+        )
+    known = [*REQUIRED, *OPTIONAL]
+    columns = known + sorted(set(complete.columns) - set(known))
+    table = complete.reindex(columns=columns, fill_value="").fillna("")
+    if output.resolve().parent != folder.resolve():
+        table["path"] = [_relative(folder / path, output) for path in table.path]
+        table["lung_mask"] = [mask and _relative(folder / mask, output) for mask in table.lung_mask]
+    write_text(output, table.to_csv(index=False, lineterminator="\n"))
+    return _summary(importer, table, left_out, output)
+
+
+def _relative(file: Path, output: Path) -> str:
+    try:
+        return PurePosixPath(file.resolve().relative_to(output.resolve().parent)).as_posix()
+    except ValueError:
+        raise UsageError(f"--output {output}: paths are relative to the manifest; write it above the images") from None
+
+
+def _summary(importer: Importer, table: pd.DataFrame, left_out: dict[str, list[str]], output: Path) -> ImportSummary:
+    pairs = table.groupby(["finding", "label"], sort=True).size()
+    classes = {finding: {"class": label, "images": int(count)} for (finding, label), count in pairs.items()}
+    splits = table.split.value_counts(sort=False) if "split" in table else {}
+    return ImportSummary(
+        form=importer.name,
+        source=importer.source,
+        note=importer.note,
+        images=len(table),
+        patients=int(table.patient_id[table.patient_id != ""].nunique()),
+        unknown_patients=int((table.patient_id == "").sum()),
+        classes=classes,
+        splits={name: int(splits[name]) for name in sorted(dict(splits)) if name},
+        masks=int((table.lung_mask != "").sum()),
+        left_out=left_out,
+        manifest=str(output),
+    )

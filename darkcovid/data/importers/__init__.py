@@ -1,0 +1,30 @@
+"""Which dataset is this folder? Each form that people download is one module here, with its source."""
+
+from pathlib import Path
+
+from darkcovid.core.errors import UsageError
+from darkcovid.data.importers.base import ImportedImage, Importer
+from darkcovid.data.importers.chest_xray_pneumonia import CHEST_XRAY_PNEUMONIA
+from darkcovid.data.importers.class_folders import CLASS_FOLDERS
+from darkcovid.data.importers.cohen import COHEN
+from darkcovid.data.importers.covidx import COVIDX
+from darkcovid.data.importers.radiography_database import RADIOGRAPHY_DATABASE
+
+IMPORTERS = (RADIOGRAPHY_DATABASE, CHEST_XRAY_PNEUMONIA, COVIDX, COHEN, CLASS_FOLDERS)  # the special before the general
+SHOWN = 6
+
+__all__ = ["IMPORTERS", "ImportedImage", "Importer", "choose_importer"]
+
+
+def choose_importer(folder: Path, form: str | None) -> Importer:
+    """The importer called `form`, or the first that recognizes the folder. Raises UsageError: none does."""
+    if form is not None:
+        return next(importer for importer in IMPORTERS if importer.name == form)
+    importer = next((importer for importer in IMPORTERS if importer.recognizes(folder)), None)
+    if importer is None:
+        names = [f"{path.name}{'/' * path.is_dir()}" for path in sorted(folder.iterdir())]
+        seen = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "") if names else "nothing"
+        raise UsageError(
+            f"{folder}: not a form of folder that is known (it holds {seen}); put images into folders named after classes"
+        )
+    return importer

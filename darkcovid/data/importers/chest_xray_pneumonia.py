@@ -1,0 +1,52 @@
+"""Chest X-Ray Images (Pneumonia) (Kermany et al. 2018; Kaggle, paultimothymooney): `train|val|test/NORMAL|PNEUMONIA/`.
+
+Patients are in the file names: `person123_virus_45.jpeg`, `person1_bacteria_2.jpeg`, `IM-0115-0001.jpeg`,
+`NORMAL2-IM-0383-0001.jpeg`, and in the authors' own archive `BACTERIA-7422-0001.jpeg`, `VIRUS-...`, `NORMAL-...`. All are
+children of one to five years.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from darkcovid.data.image_folders import APPLE_DOUBLE, walk_images
+from darkcovid.data.importers.base import ImportedImage, Importer
+from darkcovid.data.importers.class_folders import split_of
+from darkcovid.data.importers.labels import etiology_of
+
+PATIENT = (
+    re.compile(r"(?P<patient>person\d+)_(?P<etiology>bacteria|virus)_\d+", re.IGNORECASE),
+    re.compile(r"(?P<patient>(?:NORMAL2-)?IM-\d+)-\d+", re.IGNORECASE),
+    re.compile(r"(?P<patient>(?P<etiology>BACTERIA|VIRUS|NORMAL)-\d+)-\d+", re.IGNORECASE),
+)
+CLASSES = ("NORMAL", "PNEUMONIA")
+
+
+def _recognizes(folder: Path) -> bool:
+    files = [path for name in CLASSES for path in folder.glob(f"**/{name}/*.jpeg") if not path.name.startswith(APPLE_DOUBLE)]
+    return bool(files) and all(_match(path.stem) for path in files[:: max(1, len(files) // 50)])
+
+
+def _match(stem: str) -> re.Match | None:
+    return next((match for pattern in PATIENT if (match := pattern.match(stem))), None)
+
+
+def _images(folder: Path) -> Iterator[ImportedImage]:
+    for file in walk_images(folder)[0]:
+        path = file.relative_to(folder)
+        match = _match(path.stem)
+        if match is None or path.parent.name not in CLASSES:
+            continue
+        facts = match.groupdict()
+        columns = {"split": split_of(path.parts[:-1]), "etiology": etiology_of(facts.get("etiology") or ""), "age_group": "child"}
+        yield ImportedImage(path.as_posix(), path.parent.name, facts["patient"], columns)
+
+
+CHEST_XRAY_PNEUMONIA = Importer(
+    "chest-xray-pneumonia",
+    "Chest X-Ray Images (Pneumonia) (Kermany et al. 2018)",
+    _recognizes,
+    _images,
+    note="children of one to five years: beside adults of another dataset, age gives the class away; a person's number that comes "
+    "again in another split is taken as one patient",
+)

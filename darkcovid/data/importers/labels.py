@@ -1,0 +1,37 @@
+"""What do datasets call the classes? Names of labels that mean covid, no finding or pneumonia."""
+
+import re
+
+from darkcovid.core.errors import UsageError
+
+SYNONYMS = {
+    "covid": ("covid", "covid19", "covid19pneumonia", "sarscov2", "coronavirus", "pneumoniaviralcovid19", "covid19positive"),
+    "no_finding": ("normal", "nofinding", "nofindings", "healthy", "noncovidnormal", "normalcases"),
+    "pneumonia": ("pneumonia", "viralpneumonia", "bacterialpneumonia", "pneumoniaviral", "pneumoniabacterial", "viral", "virus",
+                  "bacteria", "bacterial", "pneumonias"),
+}  # fmt: skip
+ETIOLOGIES = {"viral": "pneumonia_viral", "virus": "pneumonia_viral", "bacteria": "pneumonia_bacterial"}
+
+
+def default_class(label: str) -> str:
+    """The class that a dataset's label means, such as `covid` for `COVID-19`; the label itself where none is known."""
+    plain = re.sub(r"[^a-z0-9]", "", label.casefold())
+    return next((name for name, labels in SYNONYMS.items() if plain in labels), label)
+
+
+def etiology_of(label: str) -> str:
+    """`pneumonia_viral` or `pneumonia_bacterial` where the label says which, else ''."""
+    if default_class(label) != "pneumonia":
+        return ""
+    return next((name for word, name in ETIOLOGIES.items() if word in label.casefold()), "")
+
+
+def parse_classes(text: str) -> dict[str, str]:
+    """`COVID=covid,Normal=no_finding` as a mapping. Raises UsageError: not of this form, or a label twice."""
+    mapping: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        label, equals, name = (piece.strip() for piece in part.partition("="))
+        if not (label and equals and name) or label in mapping:
+            raise UsageError(f"--classes {part}: write LABEL=CLASS for each label once, such as COVID=covid,Normal=no_finding")
+        mapping[label] = name
+    return mapping
