@@ -47,6 +47,6 @@ CHEST_XRAY_PNEUMONIA = Importer(
     "Chest X-Ray Images (Pneumonia) (Kermany et al. 2018)",
     _recognizes,
     _images,
-    note="children of one to five years: beside adults of another dataset, age gives the class away; a person's number that comes "
-    "again in another split is taken as one patient",
+    note="children of one to five years: beside adults of another dataset, age gives the class away; "
+    "the same person's number in two splits is taken as one patient",
 )
