@@ -41,11 +41,11 @@ def import_images(
     json_: Json = False,
 ) -> None:
     """Write a manifest of a folder of images: labels, patients, splits and lung masks as far as the dataset records them."""
+    from darkcovid.core.log import progress_bar
     from darkcovid.data.import_folder import import_folder, list_images
     from darkcovid.data.importers import choose_importer
     from darkcovid.data.importers.labels import parse_classes
     from darkcovid.report.console import import_lines, label_lines
-    from darkcovid.report.progress import progress_bar
 
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; unpack the download and name its folder")

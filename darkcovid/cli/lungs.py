@@ -26,10 +26,10 @@ def segment(
 
     def work() -> list[Any]:
         from darkcovid.core.device import get_device
+        from darkcovid.core.log import progress_bar
         from darkcovid.inference.image_files import find_images
         from darkcovid.inference.segment_files import segment_images
         from darkcovid.lungs.unet import load_segmenter
-        from darkcovid.report.progress import progress_bar
 
         images = find_images(target, data_root)
         segmenter, compute = load_segmenter(weights), get_device(device)

@@ -28,10 +28,10 @@ def predict(
     """Ask a fitted model what it sees in images. Research software, never a diagnosis."""
 
     def work() -> list[dict[str, Any]]:
+        from darkcovid.core.log import progress_bar
         from darkcovid.inference.image_files import find_images
         from darkcovid.inference.predict_files import predict_images, write_csv
         from darkcovid.inference.predictor import load_predictor
-        from darkcovid.report.progress import progress_bar
 
         images = find_images(target, data_root)
         predictor = load_predictor(run, arm, device)
