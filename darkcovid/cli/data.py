@@ -28,7 +28,9 @@ from darkcovid.core.log import logger
 data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
 
 
-Form = Literal["radiography-database", "chest-xray-pneumonia", "covidx", "cohen", "class-folders"]
+Form = Literal[
+    "radiography-database", "chest-xray-pneumonia", "covidx", "cohen", "nih-chestxray14", "rsna-pneumonia", "class-folders"
+]
 
 
 @data_app.command("import")
@@ -37,6 +39,10 @@ def import_images(
     output: Annotated[Path | None, output_option("CSV", "The manifest; FOLDER/manifest.csv by default.")] = None,
     form: Annotated[Form | None, typer.Option(help="The dataset's form; recognized by itself by default.")] = None,
     classes: Annotated[str, typer.Option(metavar="LABEL=CLASS,...", help="The class of each label of the dataset.")] = "",
+    table: Annotated[Path | None, typer.Option(metavar="CSV", help="A CSV of your own that lists the images.")] = None,
+    path_column: Annotated[str, typer.Option(help="With --table: the column of paths or file names.")] = "path",
+    label_column: Annotated[str, typer.Option(help="With --table: the column of labels.")] = "label",
+    patient_column: Annotated[str | None, typer.Option(help="With --table: the column of patients.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
     json_: Json = False,
 ) -> None:
@@ -45,6 +51,7 @@ def import_images(
     from darkcovid.data.import_folder import import_folder, list_images
     from darkcovid.data.importers import choose_importer
     from darkcovid.data.importers.labels import parse_classes
+    from darkcovid.data.importers.table import table_importer
     from darkcovid.report.console import import_lines, label_lines
 
     if not folder.is_dir():
@@ -52,7 +59,10 @@ def import_images(
     manifest = output or folder / "manifest.csv"
     if manifest.exists() and not force:
         raise UsageError(f"{manifest}: it exists already; --force overwrites it, --output names another file")
-    importer = choose_importer(folder, form)
+    if table is not None:
+        importer = table_importer(table, path_column, label_column, patient_column)
+    else:
+        importer = choose_importer(folder, form)
     rows = list_images(folder, importer, parse_classes(classes))
     for line in label_lines(importer, rows):
         logger.info(line)

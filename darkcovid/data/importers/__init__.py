@@ -8,9 +8,12 @@ from darkcovid.data.importers.chest_xray_pneumonia import CHEST_XRAY_PNEUMONIA
 from darkcovid.data.importers.class_folders import CLASS_FOLDERS
 from darkcovid.data.importers.cohen import COHEN
 from darkcovid.data.importers.covidx import COVIDX
+from darkcovid.data.importers.nih_chestxray14 import NIH_CHESTXRAY14
 from darkcovid.data.importers.radiography_database import RADIOGRAPHY_DATABASE
+from darkcovid.data.importers.rsna_pneumonia import RSNA_PNEUMONIA
 
-IMPORTERS = (RADIOGRAPHY_DATABASE, CHEST_XRAY_PNEUMONIA, COVIDX, COHEN, CLASS_FOLDERS)  # the special before the general
+# the special before the general
+IMPORTERS = (RADIOGRAPHY_DATABASE, CHEST_XRAY_PNEUMONIA, COVIDX, COHEN, NIH_CHESTXRAY14, RSNA_PNEUMONIA, CLASS_FOLDERS)
 SHOWN = 6
 
 __all__ = ["IMPORTERS", "ImportedImage", "Importer", "choose_importer"]

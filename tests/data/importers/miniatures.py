@@ -110,3 +110,46 @@ def class_folders(folder: Path) -> Path:
     image(folder / "train" / "Covid" / "masks" / "1.png", 255)
     (folder / "train" / "notes.txt").write_text("notes")
     return folder
+
+
+NIH_HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
+NIH_HEADER += ",OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
+NIH_ROWS = [
+    "00000001_000.png,Cardiomegaly,0,1,58,M,PA,2682,2749,0.143,0.143,",
+    "00000002_000.png,No Finding,0,2,81,M,PA,2500,2048,0.171,0.171,",
+    "00000013_005.png,Pneumonia,5,13,60,M,AP,2048,2500,0.171,0.171,",
+    "00000013_006.png,Emphysema|Pneumonia,6,13,60,M,AP,2048,2500,0.171,0.171,",
+    "00030805_000.png,No Finding,0,30805,27,M,PA,2048,2500,0.171,0.171,",
+]
+
+
+def nih_chestxray14(folder: Path) -> Path:
+    """A part of the images in two of the twelve folders; commas in the header's brackets, as published."""
+    for number, row in enumerate(NIH_ROWS[:4]):
+        image(folder / f"images_00{1 + number // 2}" / "images" / row.split(",")[0], 20 * number)
+    (folder / "Data_Entry_2017.csv").write_text("\n".join([NIH_HEADER, *NIH_ROWS]) + "\n")
+    (folder / "train_val_list.txt").write_text("00000001_000.png\n00000002_000.png\n")
+    (folder / "test_list.txt").write_text("00000013_005.png\n00000013_006.png")
+    return folder
+
+
+RSNA_ROWS = [
+    "0004cfab-14fd-4e49-80ba-63a80b6bddd6,No Lung Opacity / Not Normal",
+    "00313ee0-9eaa-42f4-b0ab-c148ed3241cd,Normal",
+    "00436515-870c-4b36-a041-de91049b9ab4,Lung Opacity",
+    "00436515-870c-4b36-a041-de91049b9ab4,Lung Opacity",
+]
+
+
+def rsna_pneumonia(folder: Path) -> Path:
+    """DICOM files named after the patient, and a row for each box."""
+    from ..test_dicom import dataset, written
+
+    (folder / "stage_2_train_images").mkdir(parents=True)
+    (folder / "stage_2_test_images").mkdir()
+    for number, row in enumerate(dict.fromkeys(RSNA_ROWS)):
+        content = written(dataset())
+        (folder / "stage_2_train_images" / f"{row.split(',')[0]}.dcm").write_bytes(content + bytes(2 * number))
+    (folder / "stage_2_detailed_class_info.csv").write_text("\n".join(["patientId,class", *RSNA_ROWS]) + "\n")
+    (folder / "stage_2_train_labels.csv").write_text("patientId,x,y,width,height,Target\n")
+    return folder

@@ -19,6 +19,8 @@ FORMS = {
     "chest-xray-pneumonia": ["chest_xray_pneumonia"],
     "covidx": ["covidx"],
     "cohen": ["cohen"],
+    "nih-chestxray14": ["nih_chestxray14"],
+    "rsna-pneumonia": ["rsna_pneumonia"],
     "class-folders": ["class_folders"],
 }
 
@@ -99,6 +101,52 @@ def test_cohens_x_rays_with_views_and_findings(tmp_path):
     assert rows.etiology.tolist() == ["covid", "covid", "pneumonia_bacterial", ""]
     assert rows.finding["images/c.png"] == "Pneumonia/Bacterial/Streptococcus"
     assert rows.patient_id.tolist() == ["2", "2", "17", "326b"]
+
+
+def test_a_part_of_the_nih_images_with_patients_and_the_official_split(tmp_path):
+    rows = imported(miniatures.nih_chestxray14(tmp_path / "set"))
+    assert rows.index.tolist() == [
+        "images_001/images/00000001_000.png",
+        "images_001/images/00000002_000.png",
+        "images_002/images/00000013_005.png",
+        "images_002/images/00000013_006.png",
+    ]
+    assert rows.label.tolist() == ["Cardiomegaly", "no_finding", "pneumonia", "Emphysema|Pneumonia"]
+    assert rows.patient_id.tolist() == ["1", "2", "13", "13"]
+    assert rows.split.tolist() == ["train", "train", "test", "test"]
+    assert rows[["sex", "age", "view"]].iloc[2].tolist() == ["M", "60", "AP"]
+
+
+def test_rsna_has_one_row_per_image(tmp_path):
+    rows = imported(miniatures.rsna_pneumonia(tmp_path / "set"), {"Lung Opacity": "pneumonia"})
+    assert rows.label.tolist() == ["No Lung Opacity / Not Normal", "no_finding", "pneumonia"]
+    assert all(path == f"stage_2_train_images/{patient}.dcm" for path, patient in rows.patient_id.items())
+    assert (rows.width.astype(int) > 0).all()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_of_ones_own(darkcovid, tmp_path, delimiter):
+    folder = tmp_path / "set"
+    for name in ("a/1.png", "a/2.png", "b/3.jpg", "b/dup.png", "a/dup.png"):
+        miniatures.image(folder / name)
+    lines = [
+        "file;diagnosis;case;view;note",
+        "1.png;COVID-19;k1;PA;x",
+        "a/2;Normal;k2;AP;",
+        "3;Normal;k2;;",
+        "gone.png;Normal;k3;;",
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(lines).replace(";", delimiter) + "\n", encoding="utf-16")
+    words = ["data", "import", folder, "--table", tmp_path / "list.csv", "--path-column", "file", "--label-column", "diagnosis"]
+    darkcovid(*words, "--patient-column", "case")
+    rows = read_manifest(folder / "manifest.csv").rows.set_index("path")
+    assert rows.index.tolist() == ["a/1.png", "a/2.png", "b/3.jpg"]
+    assert rows.label.tolist() == ["covid", "no_finding", "no_finding"]
+    assert rows.patient_id.tolist() == ["k1", "k2", "k2"] and rows.view.tolist() == ["PA", "AP", ""]
+    said = error_of(darkcovid(*words, "--patient-column", "who", "--force", code=2))
+    assert "--patient-column who: " in said and "it has file, diagnosis, case, view, note" in said
+    (tmp_path / "list.csv").write_text("file,diagnosis\ndup.png,x\n")
+    assert "2 images have this name, such as a/dup.png and b/dup.png" in error_of(darkcovid(*words, "--force", code=3))
 
 
 def test_folders_of_classes_keep_their_split(tmp_path):

@@ -1,0 +1,42 @@
+"""NIH ChestX-ray14 (Wang et al. 2017): `Data_Entry_2017.csv` (or `..._v2020.csv`), images in `images/` or `images_001/images/` to
+`images_012/images/`, the authors' split in `train_val_list.txt` and `test_list.txt`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from darkcovid.data.csv_table import csv_form, rows_of_csv
+from darkcovid.data.importers.base import ImportedImage, Importer
+from darkcovid.data.importers.files_by_name import FilesByName
+
+TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
+LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
+COLUMNS = ("Image Index", "Finding Labels", "Patient ID")
+
+
+def _table(folder: Path) -> Path | None:
+    return next((folder / name for name in TABLES if (folder / name).is_file()), None)
+
+
+def _images(folder: Path) -> Iterator[ImportedImage]:
+    table, files = _table(folder), FilesByName(folder)
+    splits = {
+        name: split for file, split in LISTS.items() if (folder / file).is_file() for name in (folder / file).read_text().split()
+    }
+    form = csv_form(table, COLUMNS)
+    for _, cells in rows_of_csv(table, form, len(COLUMNS)):
+        row = dict(zip(form.header, cells, strict=True))
+        name = row["Image Index"]
+        path = files.find(name)
+        if path != name or (folder / name).is_file():  # most people download a part of the 112,120 images
+            columns = {"sex": row["Patient Gender"], "age": row["Patient Age"], "view": row["View Position"]}
+            columns["split"] = splits.get(name, "")
+            yield ImportedImage(path, row["Finding Labels"], row["Patient ID"], columns)
+
+
+NIH_CHESTXRAY14 = Importer(
+    "nih-chestxray14",
+    "NIH ChestX-ray14 (Wang et al. 2017)",
+    lambda folder: _table(folder) is not None,
+    _images,
+    note="labels were mined from reports; an image may have several, `Effusion|Mass`; rows without an image here are not listed",
+)

@@ -1,0 +1,37 @@
+"""RSNA Pneumonia Detection Challenge 2018 (Kaggle): `stage_2_detailed_class_info.csv` and DICOM files in `stage_2_train_images/`.
+
+A patient is one image. An image with several boxes has several rows, all of one class: Normal, Lung Opacity, or No Lung Opacity /
+Not Normal.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from darkcovid.data.csv_table import csv_form, rows_of_csv
+from darkcovid.data.importers.base import ImportedImage, Importer
+
+INFO = "*detailed_class_info.csv"
+IMAGES = "*train_images"
+
+
+def _recognizes(folder: Path) -> bool:
+    return any(folder.glob(INFO)) and any(folder.glob(IMAGES))
+
+
+def _images(folder: Path) -> Iterator[ImportedImage]:
+    table, images = sorted(folder.glob(INFO))[-1], sorted(folder.glob(IMAGES))[-1]
+    form, seen = csv_form(table, ("patientId", "class")), set()
+    for _, cells in rows_of_csv(table, form, 2):
+        row = dict(zip(form.header, cells, strict=True))
+        if row["patientId"] not in seen:
+            seen.add(row["patientId"])
+            yield ImportedImage(f"{images.name}/{row['patientId']}.dcm", row["class"], row["patientId"])
+
+
+RSNA_PNEUMONIA = Importer(
+    "rsna-pneumonia",
+    "RSNA Pneumonia Detection Challenge 2018",
+    _recognizes,
+    _images,
+    note="images of NIH ChestX-ray14; Lung Opacity is what readers took for pneumonia: --classes 'Lung Opacity=pneumonia'",
+)

@@ -1,0 +1,35 @@
+"""Images with a table of one's own beside them: which columns hold the path, the label and the patient is said by options."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from darkcovid.core.errors import UsageError
+from darkcovid.data.csv_table import csv_form, rows_of_csv
+from darkcovid.data.importers.base import ImportedImage, Importer
+from darkcovid.data.importers.files_by_name import FilesByName
+from darkcovid.data.manifest import OPTIONAL
+
+KEPT = (*OPTIONAL, "split")
+
+
+def table_importer(table: Path, path_column: str, label_column: str, patient_column: str | None) -> Importer:
+    """An importer for any folder whose images a CSV lists. Columns with a manifest's own names, such as `view`, are kept.
+
+    Raises UsageError: no such column; DataError: not a readable CSV.
+    """
+    form = csv_form(table, {path_column, label_column, patient_column or ""})
+    columns = {"--path-column": path_column, "--label-column": label_column, "--patient-column": patient_column}
+    for option, column in columns.items():
+        if column is not None and column not in form.header:
+            raise UsageError(f"{option} {column}: {table} has no such column; it has {', '.join(form.header)}")
+
+    def images(folder: Path) -> Iterator[ImportedImage]:
+        files = FilesByName(folder)
+        for _, cells in rows_of_csv(table, form, len(form.header)):
+            row = dict(zip(form.header, (cell.strip() for cell in cells), strict=True))
+            kept = {name: row[name] for name in KEPT if name in row and name not in columns.values()}
+            patient = row[patient_column] if patient_column else ""
+            yield ImportedImage(files.find(row[path_column]), row[label_column], patient, kept)
+
+    note = "" if patient_column else "no --patient-column: patients are not known"
+    return Importer("table", f"{table.name}", lambda folder: True, images, note)
