@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import binary_dilation
 
 from darkcovid.core.array_cache import CachedArray, cached_sharded_array
 from darkcovid.core.threads import map_in_threads
@@ -15,6 +14,7 @@ from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import load_grayscale
 from darkcovid.data.resize import FULL_IMAGE, FractionBox, Size, letterbox_box, mask_to_image, resize
 from darkcovid.lungs.box import lung_box
+from darkcovid.lungs.morphology import dilate
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.recipe import Lungs
 
@@ -109,9 +109,15 @@ class LungCropTransform:
         """What the network gets of a gray image: (h, w) uint8, or (2, h, w) with a thumbnail."""
         lungs, shown = self.lungs, self.frame.picture(index, image)
         if lungs.mode != "crop" and self.found.reasons[index] is None:
-            inside = self.frame.mask(index, _dilate(self.found.masks[index], lungs), image.size)
+            inside = self.frame.mask(index, self._erased(index), image.size)
             shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
         return np.stack([shown, self.whole.picture(index, image)]) if lungs.context_channel else shown
+
+    def _erased(self, index: int) -> np.ndarray:
+        """The mask by which pixels are erased, (256, 256): for `outside` it is widened by `margin` of the image's height, so that
+        the lungs' edge does not betray what was inside."""
+        mask = self.found.masks[index]
+        return dilate(mask, self.lungs.margin) if self.lungs.mode == "outside" else mask
 
 
 def cached_lung_regions(
@@ -198,14 +204,6 @@ def _stored(
         map_in_threads(lambda index: draw(array[index - rows.start], index), rows)
 
     return cached_sharded_array(cache_dir / "pixels", made_from, shape, fill, kind=kind, size=list(size), policy=policy)
-
-
-def _dilate(mask: np.ndarray, lungs: Lungs) -> np.ndarray:
-    """To erase lungs (`outside`) their mask is widened by `margin` of the image's side, so that their edge does not betray
-    what was inside."""
-    if lungs.mode != "outside":
-        return mask
-    return binary_dilation(mask, iterations=max(1, round(lungs.margin * mask.shape[0])))
 
 
 @dataclass(frozen=True)
