@@ -33,8 +33,8 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
 def dilate(masks: np.ndarray, fraction: float) -> np.ndarray:
     """Each mask grown by `fraction` of its height, and by at least one pixel: by so many steps up, down, left and right.
 
-    masks: (..., h, w) bool, or 0 and 1; returns (..., h, w) bool. By scipy; scikit-image's dilation gives the same, but takes 5 to
-    10 times as long.
+    masks: (..., h, w) bool, or 0 and 1; returns (..., h, w) bool. By scipy; scikit-image's dilation gives the same, but takes
+    5 to 10 times as long.
     """
     cross = np.zeros((1,) * (masks.ndim - 2) + (3, 3), bool)
     cross[..., 1, :] = cross[..., :, 1] = True
