@@ -50,7 +50,7 @@ def test_contrast_is_enhanced_in_use_as_in_training(phantom_data, cohort, cache_
         logits = torch.cat(list(predict_batches(model.network, np.array(trained_on.pixels[:IMAGES]), model.normalizer, cpu)))
         found[contrast] = answers(model, cohort, cpu)
         np.testing.assert_allclose(found[contrast], class_probabilities(logits, 1.0).numpy(), atol=1e-6)
-    assert np.abs(found["clahe"] - found["none"]).max() > 0.01
+    assert np.abs(found["clahe"] - found["none"]).max() > 1e-3  # a thousand times the tolerance
 
 
 @pytest.mark.slow
