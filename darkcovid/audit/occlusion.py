@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import binary_dilation
 
 from darkcovid.audit.baselines import LOW_RESOLUTION, majority_baseline
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import border_mask, resize_whole
 from darkcovid.data.splits import evenly_spaced
 from darkcovid.lungs.crop import LungRegions
+from darkcovid.lungs.morphology import dilate
 from darkcovid.metrics.intervals import metrics_with_intervals
 from darkcovid.metrics.skill import class_view
 
-DILATION_FRACTION = 0.03
+DILATION_FRACTION = 0.03  # of the height, so that the lungs' edge is hidden or shown with them
 MAX_OCCLUSION_IMAGES = 1000  # images that are audited
 VIEWS = ("plain", "lungs_erased", "lungs_only", "border_only", "thumbnail")
 
@@ -40,7 +40,7 @@ def occlusion_audit(judge: PredictFn, pixels: np.ndarray, lungs: LungRegions, co
     gray = round(
         float(np.mean([pixels[row].mean() for row in evenly_spaced(np.flatnonzero(cohort.train), MAX_OCCLUSION_IMAGES)]))
     )
-    plain, inside = np.array(pixels[rows]), _dilate(np.array(lungs.areas[rows]) > 0)
+    plain, inside = np.array(pixels[rows]), dilate(np.array(lungs.areas[rows]) > 0, DILATION_FRACTION)
     shown = {"plain": True, "lungs_erased": ~inside, "lungs_only": inside, "border_only": border_mask(plain.shape[-2:])}
     labels, patients = cohort.labels[rows], cohort.patients.to_numpy()[rows]
     scores = {}
@@ -86,10 +86,3 @@ def _coarse(pixels: np.ndarray) -> np.ndarray:
     size = pixels.shape[-2:]
     pictures = [resize_whole(Image.fromarray(picture), size, detail=LOW_RESOLUTION) for picture in pixels.reshape(-1, *size)]
     return np.stack(pictures).reshape(pixels.shape)
-
-
-def _dilate(inside: np.ndarray) -> np.ndarray:
-    """Masks (..., h, w) grown by a share of their height, so that the lungs' edge is hidden or shown with them."""
-    around = np.zeros((1,) * (inside.ndim - 2) + (3, 3), bool)
-    around[..., 1, :] = around[..., :, 1] = True
-    return binary_dilation(inside, around, iterations=max(1, round(DILATION_FRACTION * inside.shape[-2])))

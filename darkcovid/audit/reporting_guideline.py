@@ -58,7 +58,9 @@ def _preprocessing(e: RunEvidence) -> str:
 def _seen(recipe: dict[str, Any]) -> str:
     lungs = recipe["lungs"]
     where = f"lungs: {lungs['mode']}, margin {lungs['margin']}" if lungs else "whole images"
-    return f"normalized: {recipe['data']['normalize']}, {where}"
+    contrast = recipe["data"].get("contrast", "none")  # runs of earlier versions have no such key
+    enhanced = "" if contrast == "none" else f"contrast: {contrast}, "
+    return f"{enhanced}normalized: {recipe['data']['normalize']}, {where}"
 
 
 def _classes(e: RunEvidence) -> str:

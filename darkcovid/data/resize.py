@@ -8,7 +8,9 @@ from PIL import Image
 
 from darkcovid.core.array_cache import CachedArray, cached_sharded_array
 from darkcovid.core.threads import map_in_threads
+from darkcovid.data.contrast import enhance_contrast
 from darkcovid.data.decode import load_grayscale
+from darkcovid.recipe import Contrast
 
 Size = tuple[int, int]
 FractionBox = tuple[float, float, float, float]
@@ -54,12 +56,19 @@ def mask_to_image(mask: np.ndarray) -> Image.Image:
 
 
 def resize_whole(
-    image: Image.Image, size: Size, keep_aspect: bool = False, detail: int | None = None, border_only: bool = False
+    image: Image.Image,
+    size: Size,
+    keep_aspect: bool = False,
+    detail: int | None = None,
+    border_only: bool = False,
+    contrast: Contrast = "none",
 ) -> np.ndarray:
     """A whole grayscale image at `size`, squashed or letterboxed: (height, width) uint8.
 
-    detail: it is first reduced to so many pixels per side; border_only: all but a strip along its sides becomes black.
+    contrast: how it is first enhanced; detail: it is then reduced to so many pixels per side; border_only: all but a strip along
+    its sides becomes black.
     """
+    image = enhance_contrast(image, contrast)
     if detail is not None:
         image = image.resize((detail, detail), Image.Resampling.BOX)
     pixels = np.array(resize(image, size, keep_aspect=keep_aspect))
@@ -76,15 +85,18 @@ def cached_whole_images(
     keep_aspect: bool = False,
     detail: int | None = None,
     border_only: bool = False,
+    contrast: Contrast = "none",
 ) -> CachedArray:
     """The `resize_whole` of every image: (n, height, width) uint8, from the cache or made now."""
 
     def fill(array: np.ndarray, rows: range) -> None:
         def one(index: int) -> None:
-            array[index - rows.start] = resize_whole(load_grayscale(files[index]), size, keep_aspect, detail, border_only)
+            image = load_grayscale(files[index])
+            array[index - rows.start] = resize_whole(image, size, keep_aspect, detail, border_only, contrast)
 
         map_in_threads(one, rows)
 
     altered = {"detail": detail, "border_only": border_only} if detail is not None or border_only else {}
-    about = {"kind": "whole", "size": list(size), "keep_aspect": keep_aspect, **altered}
+    enhanced = {"contrast": contrast} if contrast != "none" else {}
+    about = {"kind": "whole", "size": list(size), "keep_aspect": keep_aspect, **altered, **enhanced}
     return cached_sharded_array(cache_dir / "pixels", sha256, size, fill, **about)

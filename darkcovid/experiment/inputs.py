@@ -106,10 +106,11 @@ class InputBuilder:
         """The cohort's images as an arm of this recipe sees them at `size`, and the lungs that it went by."""
         data, cohort = recipe.data, self.cohort
         if recipe.lungs is None:
-            altered = data.letterbox, data.downsample_to, data.border_only
+            altered = data.letterbox, data.downsample_to, data.border_only, data.contrast
             return cached_whole_images(cohort.files, cohort.sha256, size, self.cache_dir, *altered), None
         found = self.lungs(recipe.lungs)
-        return cached_lung_inputs(cohort, found, recipe.lungs, size, self.cache_dir, data.letterbox), found
+        altered = data.letterbox, data.contrast
+        return cached_lung_inputs(cohort, found, recipe.lungs, size, self.cache_dir, *altered), found
 
     def size(self, arm: str) -> Size:
         """(height, width) in pixels of an arm's input; `same_pixels_as` another arm is that arm's size."""

@@ -161,5 +161,6 @@ def _policy(model: FittedModel) -> dict[str, Any]:
     kept = ("mode", "margin", "resize", "fill", "context_channel")
     return {
         "letterbox": model.recipe.data.letterbox,
+        "contrast": model.recipe.data.contrast,
         "lungs": None if lungs is None else {key: value for key, value in lungs.model_dump(mode="json").items() if key in kept},
     }

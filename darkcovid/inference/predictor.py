@@ -78,7 +78,7 @@ class Predictor:
         recipe, size = self.model.recipe, self.model.size
         if recipe.lungs is None:
             data = recipe.data
-            altered = data.letterbox, data.downsample_to, data.border_only
+            altered = data.letterbox, data.downsample_to, data.border_only, data.contrast
             pictures = map_in_threads(lambda image: resize_whole(image, size, *altered), images)
             return np.stack(pictures), whole_image_transform(len(images), size, data.letterbox)
         view = self._view(found, recipe.lungs)
@@ -87,7 +87,8 @@ class Predictor:
     def _view(self, found: Sequence[LungMask], lungs: Lungs) -> LungCropTransform:
         masks = np.stack([one.mask for one in found]).astype(np.uint8)
         known = LungMasks(masks, tuple(one.reason for one in found), self.segmenter.version, seconds=0.0, fresh=True)
-        return LungCropTransform(known, lungs, self.model.size, self.model.recipe.data.letterbox)
+        data = self.model.recipe.data
+        return LungCropTransform(known, lungs, self.model.size, data.letterbox, data.contrast)
 
     def _heats(
         self, images: Sequence[Image.Image], pixels: np.ndarray, classes: np.ndarray, frame: CropTransform

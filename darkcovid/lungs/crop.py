@@ -7,16 +7,17 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import binary_dilation
 
 from darkcovid.core.array_cache import CachedArray, cached_sharded_array
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.cohort import Cohort
+from darkcovid.data.contrast import enhance_contrast
 from darkcovid.data.decode import load_grayscale
 from darkcovid.data.resize import FULL_IMAGE, FractionBox, Size, letterbox_box, mask_to_image, resize
 from darkcovid.lungs.box import lung_box
+from darkcovid.lungs.morphology import dilate
 from darkcovid.lungs.segment import LungMasks
-from darkcovid.recipe import Lungs
+from darkcovid.recipe import Contrast, Lungs
 
 MULTIPLE = 32
 
@@ -69,14 +70,20 @@ def crop_input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size
 
 
 def cached_lung_inputs(
-    cohort: Cohort, found: LungMasks, lungs: Lungs, size: Size, cache_dir: Path, letterbox: bool = False
+    cohort: Cohort,
+    found: LungMasks,
+    lungs: Lungs,
+    size: Size,
+    cache_dir: Path,
+    letterbox: bool = False,
+    contrast: Contrast = "none",
 ) -> CachedArray:
     """The cohort's inputs by the recipe's lung mode: (n, *size) uint8, or (n, 2, *size) with a thumbnail, from the cache or
-    made now. letterbox: whether whole images, thumbnails too, keep their aspect.
+    made now. letterbox: whether whole images, thumbnails too, keep their aspect; contrast: how images are first enhanced.
 
     An image whose mask is not trusted keeps all its pixels in every mode.
     """
-    view = LungCropTransform(found, lungs, size, letterbox)
+    view = LungCropTransform(found, lungs, size, letterbox, contrast)
 
     def draw(picture: np.ndarray, index: int) -> None:
         picture[:] = view.picture(index, load_grayscale(cohort.files[index]))
@@ -85,17 +92,21 @@ def cached_lung_inputs(
         "thumbnail": lungs.context_channel,
         "aspect": [view.frame.policy, view.whole.policy],
     }
+    if contrast != "none":
+        policy["contrast"] = contrast
     return _stored("lungs", cohort, found, size, lungs, policy, draw, cache_dir)
 
 
 @dataclass(frozen=True)
 class LungCropTransform:
-    """How an arm with these `lungs` sees images whose lungs were `found`, at `size` (height, width)."""
+    """How an arm with these `lungs` sees images whose lungs were `found`, at `size` (height, width), their contrast first
+    enhanced."""
 
     found: LungMasks
     lungs: Lungs
     size: Size
     letterbox: bool
+    contrast: Contrast = "none"
 
     @cached_property
     def frame(self) -> "CropTransform":
@@ -107,11 +118,18 @@ class LungCropTransform:
 
     def picture(self, index: int, image: Image.Image) -> np.ndarray:
         """What the network gets of a gray image: (h, w) uint8, or (2, h, w) with a thumbnail."""
+        image = enhance_contrast(image, self.contrast)
         lungs, shown = self.lungs, self.frame.picture(index, image)
         if lungs.mode != "crop" and self.found.reasons[index] is None:
-            inside = self.frame.mask(index, _dilate(self.found.masks[index], lungs), image.size)
+            inside = self.frame.mask(index, self._erased(index), image.size)
             shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
         return np.stack([shown, self.whole.picture(index, image)]) if lungs.context_channel else shown
+
+    def _erased(self, index: int) -> np.ndarray:
+        """The mask by which pixels are erased, (256, 256): for `outside` it is widened by `margin` of the image's height, so that
+        the lungs' edge does not betray what was inside."""
+        mask = self.found.masks[index]
+        return dilate(mask, self.lungs.margin) if self.lungs.mode == "outside" else mask
 
 
 def cached_lung_regions(
@@ -198,14 +216,6 @@ def _stored(
         map_in_threads(lambda index: draw(array[index - rows.start], index), rows)
 
     return cached_sharded_array(cache_dir / "pixels", made_from, shape, fill, kind=kind, size=list(size), policy=policy)
-
-
-def _dilate(mask: np.ndarray, lungs: Lungs) -> np.ndarray:
-    """To erase lungs (`outside`) their mask is widened by `margin` of the image's side, so that their edge does not betray
-    what was inside."""
-    if lungs.mode != "outside":
-        return mask
-    return binary_dilation(mask, iterations=max(1, round(lungs.margin * mask.shape[0])))
 
 
 @dataclass(frozen=True)

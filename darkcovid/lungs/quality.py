@@ -5,7 +5,8 @@ The bounds were set on the 1,772 radiographs of docs/results/lungs.md: frontal o
 """
 
 import numpy as np
-from scipy.ndimage import binary_fill_holes, label
+
+from darkcovid.lungs.morphology import fill_holes, largest_components
 
 MAX_COMPONENTS = 2
 MIN_COMPONENT_RATIO = 0.1
@@ -23,13 +24,7 @@ def postprocess_mask(mask: np.ndarray) -> np.ndarray:
 
     mask: (h, w) bool; returns (h, w) bool.
     """
-    parts, count = label(mask)
-    if count == 0:
-        return np.zeros_like(mask, bool)
-    areas = np.bincount(parts.ravel())[1:]
-    order = np.argsort(areas)[::-1][:MAX_COMPONENTS]
-    kept = [part + 1 for part in order if areas[part] >= MIN_COMPONENT_RATIO * areas[order[0]]]
-    return binary_fill_holes(np.isin(parts, kept))
+    return fill_holes(largest_components(mask, MAX_COMPONENTS, MIN_COMPONENT_RATIO))
 
 
 def rejection_reason(pixels: np.ndarray, mask: np.ndarray, agreement: float) -> str | None:

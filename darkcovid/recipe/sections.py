@@ -17,6 +17,7 @@ Side = Annotated[int, Field(ge=32, le=2048)]
 Size = Side | tuple[Side, Side]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Contrast = Literal["none", "clahe"]
 
 
 class Split(StrictModel):
@@ -119,6 +120,10 @@ class Data(StrictModel):
     """Pixels, `[height, width]`, or `same_pixels_as <arm>`: about as many pixels as that arm's input."""
     letterbox: bool = False
     """`true`: whole images keep their aspect ratio, with black bars."""
+    contrast: Contrast = "none"
+    """Contrast of the images of a classifier, enhanced before anything is cropped, erased or resized, in training and in use.
+    `clahe`: contrast limited adaptive histogram equalization, in tiles of an eighth of the image's sides, clip limit 0.01. Lungs
+    are found in the image as it is. What is erased afterwards has had its part in the contrast of what is left."""
     augment: str | Augmentation = "fastai_default"
     """Augmentation of training images: `none`, a named set, or a mapping of ranges and probabilities."""
     normalize: Literal["training", "imagenet", "per_image", "first_batch", "zca", "none"] = "training"

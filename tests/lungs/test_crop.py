@@ -5,6 +5,9 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
+from darkcovid.core.array_cache import content_key
+from darkcovid.data.contrast import enhance_contrast
+from darkcovid.data.decode import load_grayscale
 from darkcovid.data.resize import FULL_IMAGE
 from darkcovid.lungs.box import Box, lung_box
 from darkcovid.lungs.crop import (
@@ -241,3 +244,25 @@ def test_inputs_in_shards_are_those_of_one_array(cohort, found, tmp_path, monkey
         assert len(many.shards) > 2
         np.testing.assert_array_equal(np.asarray(many), one)
     assert [path.name for path in (tmp_path / "many").iterdir()] == ["pixels"]
+
+
+@pytest.mark.parametrize(
+    "lungs", [Lungs(context_channel=True), Lungs(mode="mask", fill=7), Lungs(mode="outside"), Lungs(margin=0.3)]
+)
+def test_contrast_is_enhanced_before_anything_is_cropped_or_erased(cohort, found, tmp_path, lungs):
+    plain = cached_lung_inputs(cohort, found, lungs, (64, 64), tmp_path)
+    assert not cached_lung_inputs(cohort, found, lungs, (64, 64), tmp_path, contrast="none").fresh
+    enhanced = cached_lung_inputs(cohort, found, lungs, (64, 64), tmp_path, contrast="clahe")
+    assert enhanced.fresh and not np.array_equal(enhanced.array, plain.array)
+    view = LungCropTransform(found, lungs, (64, 64), False)
+    for index in (0, 5):
+        image = enhance_contrast(load_grayscale(cohort.files[index]), "clahe")
+        np.testing.assert_array_equal(enhanced.array[index], view.picture(index, image))
+
+
+def test_without_contrast_the_cache_s_key_is_as_before(cohort, found, tmp_path):
+    cached_lung_inputs(cohort, found, Lungs(), (64, 64), tmp_path)
+    policy = {"mode": "crop", "margin": 0.05, "fill": 0, "thumbnail": False, "aspect": ["expand", "squash"]}
+    images = [f"{sha256} {digest}" for sha256, digest in zip(cohort.sha256, found.digests, strict=True)]
+    key = content_key(images=images, kind="lungs", size=[64, 64], policy=policy)
+    assert (tmp_path / "pixels" / f"{key}.npy").is_file()

@@ -59,6 +59,8 @@ def test_an_unknown_key_in_an_arm_is_named_under_the_arm(write):
         ("data: {image_size: huge}", "data.image_size"),
         ("data: {image_size: 5}", "data.image_size"),
         ("data: {classes: [covid]}", "data.classes"),
+        ("data: {contrast: sharp}", "data.contrast"),
+        ("task: lung_segmentation\ndata: {contrast: clahe}", "data.contrast"),
         ("data: {split: {valid: 1.0}}", "data.split.valid"),
         ("lungs: {mode: cut}", "lungs.mode"),
         ("lungs: 3", "lungs"),
@@ -112,6 +114,11 @@ def test_arms_replace_keys_of_the_whole_recipe(write):
 def test_arms_may_not_change_the_patients(write):
     message = refused(write("name: a\narms: {one: {}, two: {data.split.seed: 1}}"))
     assert message.startswith("arms.two.data.split: arms of one recipe share it")
+
+
+def test_arms_may_differ_in_contrast(write):
+    arms = load_recipe(write("name: a\narms: {one: {}, two: {data.contrast: clahe}}")).arm_recipes()
+    assert [arm.data.contrast for arm in arms.values()] == ["none", "clahe"]
 
 
 def test_folds_and_seeds_make_fits(write):

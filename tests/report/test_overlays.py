@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 from PIL import Image
+from skimage.segmentation import find_boundaries
 
 from darkcovid.report.overlays import CAPTION, CROP, PREDICTED, contact_sheet, lung_overlay, mask_outline
 
@@ -15,6 +17,16 @@ def test_an_outline_is_the_inner_edge_of_the_mask():
     assert edge.sum() == 32 * 32 - 28 * 28
     assert not edge[:15].any()
     assert not edge[20:44, 20:44].any()
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_an_outline_is_scikit_image_s_boundaries_layer_by_layer(width):
+    for seed in range(10):
+        mask = np.kron(np.random.default_rng(seed).random((8, 8)) < 0.6, np.ones((8, 8), bool))
+        inside = padded = np.pad(mask, 1)  # beyond the image is background, which find_boundaries does not assume
+        for _ in range(width):
+            inside = inside & ~find_boundaries(inside, connectivity=1, mode="inner")
+        np.testing.assert_array_equal(mask_outline(mask, (64, 64), width), (padded & ~inside)[1:-1, 1:-1])
 
 
 def test_an_overlay_shows_the_image_the_outline_and_the_box():

@@ -40,6 +40,7 @@ def test_onnx_says_what_the_network_says(predictor, pixels, tmp_path):
     kept = json.loads((tmp_path / "segmented.onnx.json").read_text())
     assert kept["classes"] == ["covid", "no_finding", "pneumonia"]
     assert kept["classifier"]["channels"] == ["crop around the lungs", "whole image"]
+    assert kept["classifier"]["contrast"] == "none"
     lungs = onnxruntime.InferenceSession(tmp_path / "segmented-lungs.onnx")
     seen = np.random.RandomState(0).rand(3, 1, 256, 256).astype(np.float32)
     straight, mirrored = lungs.run(None, {"pixels": seen})

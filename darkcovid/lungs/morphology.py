@@ -1,0 +1,41 @@
+"""Morphology of lung masks: connected components, filled holes, dilation.
+
+Neighbors are the pixels above, below, left and right.
+"""
+
+import numpy as np
+from scipy.ndimage import binary_dilation
+from skimage.measure import label
+from skimage.segmentation import clear_border
+
+
+def largest_components(mask: np.ndarray, count: int, min_ratio: float) -> np.ndarray:
+    """The `count` largest connected components, without those smaller than `min_ratio` times the largest.
+
+    mask: (h, w) bool; min_ratio: 0..1; returns (h, w) bool.
+    """
+    components = label(mask, connectivity=1)
+    areas = np.bincount(components.ravel())[1:]  # regionprops would give them too, 50 times slower on a noisy mask
+    largest = np.argsort(areas)[::-1][:count]
+    kept = [component + 1 for component in largest if areas[component] >= min_ratio * areas[largest[0]]]
+    return np.isin(components, kept)
+
+
+def fill_holes(mask: np.ndarray) -> np.ndarray:
+    """The mask with its holes: components of the background that do not touch the image's border.
+
+    mask: (h, w) bool; returns (h, w) bool.
+    """
+    background = label(~mask, connectivity=1)
+    return mask | (clear_border(background) > 0)
+
+
+def dilate(masks: np.ndarray, fraction: float) -> np.ndarray:
+    """Each mask grown by `fraction` of its height, and by at least one pixel: by so many steps up, down, left and right.
+
+    masks: (..., h, w) bool, or 0 and 1; returns (..., h, w) bool. By scipy; scikit-image's dilation gives the same, but takes
+    5 to 10 times as long.
+    """
+    cross = np.zeros((1,) * (masks.ndim - 2) + (3, 3), bool)
+    cross[..., 1, :] = cross[..., :, 1] = True
+    return binary_dilation(masks, cross, iterations=max(1, round(fraction * masks.shape[-2])))
