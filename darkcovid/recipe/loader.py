@@ -96,7 +96,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
 
 
 def _with_resolved_paths(data: Data, folder: Path) -> Data:
-    external = tuple(one.model_copy(update={"manifest": _resolved_path(one.manifest, folder)}) for one in data.external)
+    external = tuple(one.model_copy(update={"manifest": _resolved_path(one.manifest, folder)}) for one in data.external_sets)
     return data.model_copy(update={"manifest": _resolved_path(data.manifest, folder), "external": external})
 
 
