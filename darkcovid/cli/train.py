@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -78,25 +79,29 @@ def run(
             return run_in_parallel(resolved, RunPaths(runs_dir, cache), Progress(), arm, jobs, resume)
         return run_recipe(resolved, RunPaths(runs_dir, cache), Progress(), arm, resume, profile)
 
-    def work_on_a_part() -> list[str]:
+    def work_on_a_part(folder: Path) -> list[str]:
         from darkcovid.experiment.runner import RunPaths, run_subset
         from darkcovid.recipe import FitSelector
         from darkcovid.report.progress import Progress
 
-        return run_subset(resolved, run_dir, RunPaths(runs_dir, cache), Progress(), arm, FitSelector(fold, seed), profile)
+        return run_subset(resolved, folder, RunPaths(runs_dir, cache), Progress(), arm, FitSelector(fold, seed), profile)
 
+    comparison, fits = {}, []
     try:
-        found = run_heavy(work if run_dir is None else work_on_a_part)
+        if run_dir is None:
+            comparison = run_heavy(work)
+        else:
+            fits = run_heavy(partial(work_on_a_part, run_dir))
     except (Interrupted, KeyboardInterrupt):
         again = _resume_command() if run_dir is None else "the same command"
         typer.echo(f"interrupted; go on with: {again}", err=True)
         raise typer.Exit(130) from None
-    if run_dir is None and found:
-        print_result(found, json_, lambda: show_comparison(found))
+    if comparison:
+        print_result(comparison, json_, lambda: show_comparison(comparison))
     elif run_dir is not None:
-        done = {"run_dir": str(run_dir), "fits": found}
+        done = {"run_dir": str(run_dir), "fits": fits}
         print_result(
-            done, json_, lambda: typer.echo(f"{', '.join(found)}: finished; after the last: darkcovid aggregate {run_dir}")
+            done, json_, lambda: typer.echo(f"{', '.join(fits)}: finished; after the last: darkcovid aggregate {run_dir}")
         )
 
 

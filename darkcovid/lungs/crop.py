@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from darkcovid.core.array_cache import CachedArray, cached_sharded_array
+from darkcovid.core.array_cache import CachedArray, StoredArray, cached_sharded_array
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import load_grayscale
@@ -212,5 +212,5 @@ def _dilate(mask: np.ndarray, lungs: Lungs) -> np.ndarray:
 class LungRegions:
     """areas: where the lungs are in the inputs, 1 inside, in the inputs' shape; trusted: (n,) bool."""
 
-    areas: np.ndarray
+    areas: StoredArray
     trusted: np.ndarray

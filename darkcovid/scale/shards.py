@@ -60,7 +60,9 @@ class ShardResult:
     fresh: bool
 
 
-def iter_shards(names: Sequence[str | Path], sha256: Sequence[str], sizes: Sequence[Sequence[int]] = ()) -> Iterator[Shard]:
+def iter_shards(
+    names: Sequence[str | Path], sha256: Sequence[str], sizes: Sequence[Sequence[int]] | np.ndarray = ()
+) -> Iterator[Shard]:
     """The blocks of n images."""
     for number, start in enumerate(range(0, len(names), SHARD_ROWS)):
         rows = slice(start, start + SHARD_ROWS)
