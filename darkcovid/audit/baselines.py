@@ -4,7 +4,6 @@ for the class by a forest in a cross-validation by patient; each known thing alo
 After Maguolo and Nanni 2021 and DeGrave et al. 2021. The arithmetic is scikit-learn's.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +13,9 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.preprocessing import OrdinalEncoder
 
 from darkcovid.audit.metadata import CATEGORIES, FOLDS, metadata, varying
-from darkcovid.metrics.estimates import Interval, proportion
-from darkcovid.metrics.intervals import codes_of
+from darkcovid.core.array_cache import StoredArray
+from darkcovid.metrics.estimates import Interval, accuracy
+from darkcovid.metrics.intervals import Names, codes_of
 
 LOW_RESOLUTION = 16
 SOURCES = ("source", "patient_prefix", "license")
@@ -42,14 +42,14 @@ def image_statistics(pixels: np.ndarray) -> pd.DataFrame:
     )
 
 
-def statistic_ranges(pixels: np.ndarray, rows: np.ndarray) -> dict[str, tuple[float, float]]:
+def statistic_ranges(pixels: StoredArray, rows: np.ndarray) -> dict[str, tuple[float, float]]:
     """The lowest and highest value of each statistic among the `rows` of (n, h, w) or (n, c, h, w) uint8 pixels."""
     chosen = pixels[rows] if pixels.ndim == 3 else pixels[rows][:, 0]
     statistics = image_statistics(chosen)
     return {name: (float(values.min()), float(values.max())) for name, values in statistics.items()}
 
 
-def source_predictability(rows: pd.DataFrame, pixels: np.ndarray, patients: Sequence[str]) -> dict[str, Any] | None:
+def source_predictability(rows: pd.DataFrame, pixels: np.ndarray, patients: Names) -> dict[str, Any] | None:
     """How well a forest tells the images' sources apart by 16 pixels per side and `image_statistics`, cross-validated by patient:
     variable (which column names the source), accuracy, balanced_accuracy, interval, chance. None where there is but one source.
 
@@ -81,14 +81,14 @@ class Baseline(NamedTuple):
     interval: Interval
 
 
-def cross_validated_forest_accuracy(table: pd.DataFrame, labels: Sequence[str], patients: Sequence[str]) -> Baseline:
+def cross_validated_forest_accuracy(table: pd.DataFrame, labels: Names, patients: Names) -> Baseline:
     """A forest on all columns together, cross-validated by patient; what the majority class gives where a class is one
     patient's."""
     forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0, n_jobs=-1)
     return _cross_validated(forest, _coded(table), np.asarray(labels), np.asarray(patients))
 
 
-def majority_baseline(labels: Sequence[str]) -> float:
+def majority_baseline(labels: Names) -> float:
     """Accuracy of always guessing the largest class."""
     return float(pd.Series(labels).value_counts(normalize=True).iloc[0])
 
@@ -108,5 +108,5 @@ def _cross_validated(model, features: np.ndarray, labels: np.ndarray, patients: 
     split = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     right = cross_val_predict(model, features, labels, groups=patients, cv=split) == labels
     recalls = [right[labels == name].mean() for name in set(labels)]
-    accuracy = proportion(right, np.ones(len(right), bool), codes_of(patients, len(right)))
-    return Baseline(accuracy.value, float(np.mean(recalls)), accuracy.interval)
+    estimate = accuracy(right, codes_of(patients, len(right)))
+    return Baseline(estimate.value, float(np.mean(recalls)), estimate.interval)

@@ -13,12 +13,13 @@ from darkcovid.audit.baselines import Baseline, cross_validated_forest_accuracy,
 from darkcovid.audit.confounders import class_sizes, confounders, missing_rate
 from darkcovid.audit.leakage import LeakageReport, cohort_facts, find_cohort_leaks, find_leaks
 from darkcovid.audit.metadata import MetadataCounts, PandasMetadata, metadata_table, varying
-from darkcovid.core.array_cache import cached_json, content_key
+from darkcovid.core.array_cache import StoredArray, cached_json, content_key
 from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.data.splits import evenly_spaced
+from darkcovid.evaluation.results import NormalizerFacts
 
 SMALL_SIZE = (128, 128)
 MAX_AUDIT_IMAGES = 5000  # images whose pixels are asked, and of whose metadata a forest is grown
@@ -95,14 +96,14 @@ def _confounding(facts: MetadataCounts) -> dict[str, Any]:
     }
 
 
-def normalizer_facts(kind: str, normalizer: nn.Module, pixels: np.ndarray, train: np.ndarray) -> dict[str, Any]:
-    """Under `normalizer`: kind, as `data.normalize` says, and where it goes by the mean gray of the training images, `mean`,
-    which it has, and `training_mean`, which they have, both in 0..1. pixels: (n, ...) uint8; train: (n,) bool."""
+def normalizer_facts(kind: str, normalizer: nn.Module, pixels: StoredArray, train: np.ndarray) -> NormalizerFacts:
+    """kind: as `data.normalize` says; pixels: (n, ...) uint8; train: (n,) bool, which of them are of the training set."""
     if kind not in ("training", "zca"):
-        return {"normalizer": {"kind": kind}}
-    own = float(getattr(normalizer, "scale", normalizer).mean.mean())
+        return NormalizerFacts(kind)
+    scale: Any = getattr(normalizer, "scale", normalizer)
+    own = float(scale.mean.mean())
     theirs = float(np.mean([pixels[row].mean(dtype=np.float64) for row in np.flatnonzero(train)]) / 255)
-    return {"normalizer": {"kind": kind, "mean": own, "training_mean": theirs}}
+    return NormalizerFacts(kind, mean=own, training_mean=theirs)
 
 
 def _ages(counts: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:

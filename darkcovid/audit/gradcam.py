@@ -15,9 +15,11 @@ from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
 from darkcovid.audit.occlusion import MAX_OCCLUSION_IMAGES
+from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device, add_channel_dim
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.splits import evenly_spaced
+from darkcovid.evaluation.results import LungAttention
 from darkcovid.lungs.crop import LungRegions
 
 MIN_CHANNELS = 16
@@ -27,19 +29,18 @@ BATCH = 32
 @dataclass(frozen=True)
 class GradCamResult:
     """maps: (m, h, w) float32, not negative, of the images `rows` of the cohort for the predicted class; table: image, label,
-    predicted, confidence, inside_lungs (share of the map, nan where the lungs are not trusted); summary: of each class the
-    mean share inside the lungs, that of a network of fresh weights, and the lungs' share of the picture."""
+    predicted, confidence, inside_lungs (share of the map, nan where the lungs are not trusted); summary: by class."""
 
     rows: np.ndarray
     maps: np.ndarray
     table: pd.DataFrame
-    summary: dict[str, dict[str, float | None]]
+    summary: dict[str, LungAttention]
 
 
 def gradcam_lung_overlap(
     network: nn.Module,
     normalizer: nn.Module,
-    pixels: np.ndarray,
+    pixels: StoredArray,
     probabilities: np.ndarray,
     lungs: LungRegions,
     cohort: Cohort,
@@ -69,11 +70,11 @@ def gradcam_lung_overlap(
     )
     area = np.where(lungs.trusted[rows], areas.mean((1, 2)), np.nan)
     summary = {
-        name: {
-            "inside_lungs": _mean(shares["trained"][labels == name]),
-            "inside_lungs_of_fresh_weights": _mean(shares["fresh"][labels == name]),
-            "lungs_of_picture": _mean(area[labels == name]),
-        }
+        name: LungAttention(
+            inside_lungs=_mean(shares["trained"][labels == name]),
+            inside_lungs_of_fresh_weights=_mean(shares["fresh"][labels == name]),
+            lungs_of_picture=_mean(area[labels == name]),
+        )
         for name in cohort.classes
     }
     return GradCamResult(rows, maps, table, summary)
@@ -104,8 +105,9 @@ def reinitialized(network: nn.Module) -> nn.Module:
     """A copy whose layers have fresh weights."""
     fresh = copy.deepcopy(network)
     for layer in fresh.modules():
-        if hasattr(layer, "reset_parameters"):
-            layer.reset_parameters()
+        reset = getattr(layer, "reset_parameters", None)
+        if callable(reset):
+            reset()
     return fresh
 
 

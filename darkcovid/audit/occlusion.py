@@ -5,65 +5,64 @@ What is hidden becomes the training set's mean gray. A score that survives witho
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from darkcovid.audit.baselines import LOW_RESOLUTION, majority_baseline
+from darkcovid.core.array_cache import StoredArray
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import border_mask, resize_whole
 from darkcovid.data.splits import evenly_spaced
+from darkcovid.evaluation.results import VIEWS, OcclusionAudit
 from darkcovid.lungs.crop import LungRegions
 from darkcovid.lungs.morphology import dilate
 from darkcovid.metrics.intervals import metrics_with_intervals
-from darkcovid.metrics.skill import class_view
+from darkcovid.metrics.skill import ViewMetrics, view_metrics
 
 DILATION_FRACTION = 0.03  # of the height, so that the lungs' edge is hidden or shown with them
 MAX_OCCLUSION_IMAGES = 1000  # images that are audited
-VIEWS = ("plain", "lungs_erased", "lungs_only", "border_only", "thumbnail")
 
-PredictFn = Callable[[np.ndarray], np.ndarray]
+PredictFn = Callable[[StoredArray], np.ndarray]
 
 
-def occlusion_audit(judge: PredictFn, pixels: np.ndarray, lungs: LungRegions, cohort: Cohort) -> dict[str, Any]:
-    """Scores on the validation images whose lungs are trusted, 1,000 of them where there are more.
+def occlusion_audit(judge: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> OcclusionAudit | None:
+    """Metrics of each of `VIEWS` of the validation images whose lungs are trusted, 1,000 of them where there are more; None
+    where there are none.
 
     judge: (m, ..., h, w) uint8 pixels to (m, classes) probabilities; pixels: (n, h, w) or (n, c, h, w) uint8.
-
-    Returns images, chance, and for each of `VIEWS`: accuracy, balanced_accuracy, and recall, specificity and roc_auc of each
-    class with their `intervals`; skill_without_lungs: the share of the accuracy above chance that is left without lungs.
     """
     rows = evenly_spaced(np.flatnonzero(cohort.valid & lungs.trusted), MAX_OCCLUSION_IMAGES)
     if not len(rows):
-        return {"images": 0}
+        return None
     gray = round(
         float(np.mean([pixels[row].mean() for row in evenly_spaced(np.flatnonzero(cohort.train), MAX_OCCLUSION_IMAGES)]))
     )
     plain, inside = np.array(pixels[rows]), dilate(np.array(lungs.areas[rows]) > 0, DILATION_FRACTION)
     shown = {"plain": True, "lungs_erased": ~inside, "lungs_only": inside, "border_only": border_mask(plain.shape[-2:])}
     labels, patients = cohort.labels[rows], cohort.patients.to_numpy()[rows]
-    scores = {}
+    views = {}
     for name in VIEWS:
         view = np.where(shown[name], plain, gray).astype(np.uint8) if name in shown else _coarse(plain)
-        scores[name] = _summary(metrics_with_intervals(labels, judge(view), cohort.classes, patients))
-    return _add_skill_score({"images": len(rows), "chance": majority_baseline(labels), **scores})
+        views[name] = view_metrics(metrics_with_intervals(labels, judge(view), cohort.classes, patients))
+    return OcclusionAudit(images=len(rows), chance=majority_baseline(labels), views=views)
 
 
-def aggregate_occlusion(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def aggregate_occlusion(each: Sequence[OcclusionAudit | None]) -> OcclusionAudit | None:
     """What `occlusion_audit` found of several fits as one: means, weighted by the fits' images; so are the bounds of intervals,
     which are then those of one fit on average."""
-    seen = [one for one in each if one["images"]]
-    if not seen:
-        return {"images": 0}
-    images = [one["images"] for one in seen]
-    pooled = {key: _weighted([one[key] for one in seen], images) for key in ("chance", *VIEWS) if key in seen[0]}
-    return _add_skill_score({"images": sum(images), **pooled})
-
-
-def _add_skill_score(found: dict[str, Any]) -> dict[str, Any]:
-    above, left = (found[view]["accuracy"] - found["chance"] for view in ("plain", "lungs_erased"))
-    return found | {"skill_without_lungs": max(0.0, left / above) if above > 0 else None}
+    audits = [audit for audit in each if audit is not None]
+    if not audits:
+        return None
+    images = [audit.images for audit in audits]
+    views = {name: _weighted([asdict(audit.views[name]) for audit in audits], images) for name in audits[0].views}
+    return OcclusionAudit(
+        images=sum(images),
+        chance=_weighted([audit.chance for audit in audits], images),
+        views={name: ViewMetrics(**view) for name, view in views.items()},
+    )
 
 
 def _weighted(values: Sequence[Any], weights: Sequence[int]) -> Any:
@@ -75,10 +74,6 @@ def _weighted(values: Sequence[Any], weights: Sequence[int]) -> Any:
     if isinstance(values[0], list | tuple):
         return [_weighted(place, weights) for place in zip(*values, strict=True)]
     return float(np.average(values, weights=weights))
-
-
-def _summary(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {name: metrics[name] for name in ("accuracy", "balanced_accuracy")} | class_view(metrics)
 
 
 def _coarse(pixels: np.ndarray) -> np.ndarray:

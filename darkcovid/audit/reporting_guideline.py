@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from darkcovid.audit.checks import RunEvidence
+from darkcovid.evaluation.results import ClassifierArm
 
 UNASKED = "this run did not look: set the recipe's `audit`"
 
@@ -30,7 +31,7 @@ def reporting_sheet(evidence: RunEvidence) -> list[GuidelineItem]:
     return topics
 
 
-def _arm(e: RunEvidence) -> dict[str, Any]:
+def _arm(e: RunEvidence) -> ClassifierArm:
     return next(iter(e.arms.values()))
 
 
@@ -51,7 +52,7 @@ def _eligible(e: RunEvidence) -> str:
 
 
 def _preprocessing(e: RunEvidence) -> str:
-    sizes = ", ".join(f"{name} {'x'.join(map(str, arm['image_size']))}" for name, arm in e.arms.items())
+    sizes = ", ".join(f"{name} {'x'.join(map(str, arm.cost.image_size))}" for name, arm in e.arms.items())
     return f"8-bit gray, resized ({sizes} px); " + e.each(_seen)
 
 
@@ -64,8 +65,8 @@ def _seen(recipe: dict[str, Any]) -> str:
 
 
 def _classes(e: RunEvidence) -> str:
-    scored = next(iter(e.scored.values()))["per_class"]
-    return ", ".join(f"{name} {scores['support']}" for name, scores in scored.items()) + " among the images scored"
+    scored = next(iter(e.scored.values())).per_class
+    return ", ".join(f"{name} {scores.support}" for name, scores in scored.items()) + " among the images scored"
 
 
 def _missing(e: RunEvidence) -> str:
@@ -83,7 +84,7 @@ def _split(e: RunEvidence) -> str:
     how = f"{folds} folds" if folds else f"{split['valid']:.0%} for validation" if isinstance(split["valid"], float) else ""
     test = f", {split['test']} held out for the test" if split["test"] else ""
     return f"{split['method']}, {how}{test}, seed {split['seed']}: " + ", ".join(
-        f"{count} {side}" for side, count in _arm(e)["images"].items()
+        f"{count} {side}" for side, count in _arm(e).summary.images.items()
     )
 
 
@@ -95,7 +96,7 @@ def _disjoint(e: RunEvidence) -> str:
 
 
 def _network(e: RunEvidence) -> str:
-    parameters = ", ".join(f"{name} {arm['parameters']:,} parameters" for name, arm in e.arms.items())
+    parameters = ", ".join(f"{name} {arm.summary.parameters:,} parameters" for name, arm in e.arms.items())
     return e.each(lambda recipe: recipe["model"]["arch"]) + ", " + parameters
 
 
@@ -153,27 +154,24 @@ def _uncertainty(e: RunEvidence) -> str:
 
 
 def _robust(e: RunEvidence) -> str:
-    found = [f"{name} {arm['shortcuts']['lungs_erased']['accuracy']:.3f}" for name, arm in _with_shortcuts(e)]
-    return f"accuracy with the lungs erased: {', '.join(found)}" if found else ""
-
-
-def _with_shortcuts(e: RunEvidence):
-    return [(name, arm) for name, arm in e.arms.items() if "lungs_erased" in arm.get("shortcuts", {})]
+    audits = {name: arm.metrics.shortcuts for name, arm in e.arms.items()}
+    erased = [f"{name} {audit.views['lungs_erased'].accuracy:.3f}" for name, audit in audits.items() if audit]
+    return f"accuracy with the lungs erased: {', '.join(erased)}" if erased else ""
 
 
 def _explained(e: RunEvidence) -> str:
-    return "Grad-CAM, with the share inside the lungs and fresh weights as a control" if _arm(e).get("attention") else ""
+    return "Grad-CAM, with the share inside the lungs and fresh weights as a control" if _arm(e).metrics.attention else ""
 
 
 def _external(e: RunEvidence) -> str:
     return "; ".join(
-        f"{name}: {found['images']} images of {found['patients']} patients" for name, found in _arm(e).get("external", {}).items()
+        f"{name}: {metrics.images} images of {metrics.patients} patients" for name, metrics in _arm(e).metrics.external.items()
     )
 
 
 def _flow(e: RunEvidence) -> str:
-    arm = _arm(e)
-    return f"{sum(arm['images'].values())} images used, {arm['bad_images']} unusable ones excluded"
+    summary = _arm(e).summary
+    return f"{sum(summary.images.values())} images used, {summary.bad_images} unusable ones excluded"
 
 
 def _demographics(e: RunEvidence) -> str:
@@ -187,14 +185,14 @@ def _demographics(e: RunEvidence) -> str:
 
 def _performance(e: RunEvidence) -> str:
     return "; ".join(
-        f"{name} {arm['accuracy']:.3f} [{arm['intervals']['accuracy'][0]:.3f}, {arm['intervals']['accuracy'][1]:.3f}]"
-        for name, arm in e.scored.items()
+        f"{name} {metrics.accuracy:.3f} [{', '.join(f'{bound:.3f}' for bound in metrics.interval('accuracy'))}]"
+        for name, metrics in e.scored.items()
     )
 
 
 def _cost(e: RunEvidence) -> str:
     return "; ".join(
-        f"{name} {arm['train_seconds'] / 60:.1f} min on {arm['device']}, {arm['peak_host_bytes'] / 1e9:.1f} GB"
+        f"{name} {arm.cost.train_seconds / 60:.1f} min on {arm.cost.device}, {arm.cost.peak_host_bytes / 1e9:.1f} GB"
         for name, arm in e.arms.items()
     )
 

@@ -94,8 +94,9 @@ def main() -> None:
     except OSError as error:
         _fail(_disk(error), 1, settings.debug)
     except Exception as error:  # noqa: BLE001 (the last line of defence: no traceback without --debug)
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            _fail(_misuse(error), error.exit_code, settings.debug)
+        exit_code = getattr(error, "exit_code", None)
+        if hasattr(error, "format_message") and exit_code is not None:
+            _fail(_misuse(error), exit_code, settings.debug)
         _fail(f"unexpected {type(error).__name__}: {one_line(error)}; --debug shows where", 1, settings.debug)
 
 

@@ -92,4 +92,4 @@ def to_jsonable(value: Any) -> Any:
     """A dataclass as a mapping, anything else as text."""
     from dataclasses import asdict, is_dataclass
 
-    return asdict(value) if is_dataclass(value) else str(value)
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)

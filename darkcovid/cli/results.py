@@ -22,9 +22,10 @@ def compare(
 
     def show() -> None:
         if markdown:
+            from darkcovid.evaluation.results import parse_comparison
             from darkcovid.report.tables import comparison_markdown
 
-            typer.echo(comparison_markdown(comparison))
+            typer.echo(comparison_markdown(parse_comparison(comparison)))
         else:
             show_comparison(comparison)
 
@@ -80,16 +81,18 @@ def _show_reproduced(reproduction: dict[str, Any]) -> None:
     typer.echo(f"run again in: {reproduction['again']}")
 
 
-def show_comparison(comparison: dict[str, Any]) -> None:
+def show_comparison(json: dict[str, Any]) -> None:
+    """json: as in `comparison.json`."""
     from rich.console import Console
 
+    from darkcovid.evaluation.results import parse_comparison
     from darkcovid.report.tables import comparison_tables, notice
 
-    console = Console(highlight=False)
+    comparison, console = parse_comparison(json), Console(highlight=False)
     for index, table in enumerate(comparison_tables(comparison, console.width)):
         console.print(*[""] * bool(index), table, sep="\n")
-    for reason in comparison.get("not_comparable", []):
+    for reason in comparison.not_comparable:
         console.print(f"not comparable: {reason}", markup=False)
-    for pair in comparison.get("pairs", []):
-        console.print(pair["sentence"], markup=False)
-    console.print(f"\n{notice(comparison)}\nrun folder: {comparison['run_dir']}", markup=False, soft_wrap=True)
+    for pair in comparison.pairs:
+        console.print(pair.sentence, markup=False)
+    console.print(f"\n{notice(comparison)}\nrun folder: {comparison.run_dir}", markup=False, soft_wrap=True)

@@ -1,10 +1,10 @@
 """Old spellings of commands and options, and global options behind the command: still understood, no longer shown in `--help`."""
 
-COMMANDS = {
+COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("segment",): ("lungs", "segment"),
     ("collect",): ("aggregate",),
 }
-OPTIONS = {
+OPTIONS: dict[tuple[str, ...], dict[str, str]] = {
     ("run",): {"--into": "--run-dir"},
     ("lr-find",): {"--plot": "--output"},
     ("bench",): {"--plot": "--output"},

@@ -11,7 +11,7 @@ import mmap
 import time
 import tokenize
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class CachedArray:
     """`array`: read-only memory map, or a Sharded one. `notes`: what the maker wrote down. `seconds`: what making it took,
     whenever that was. `fresh`: it was made just now."""
 
-    array: "np.ndarray | ShardedArray"
+    array: "StoredArray"
     notes: Any
     seconds: float
     fresh: bool
@@ -69,8 +69,14 @@ class ShardedArray:
             gathered[here] = self.shards[number][within[here]]
         return gathered
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (row for shard in self.shards for row in shard)
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.concatenate(self.shards).astype(dtype or self.dtype, copy=False)
+
+
+StoredArray = np.ndarray | ShardedArray
 
 
 def cached_sharded_array(
@@ -187,6 +193,6 @@ def drop_pages(array: np.ndarray | ShardedArray) -> None:
 def _crc(array: np.ndarray, rows_at_once: int = 256) -> int:
     checksum = 0
     for start in range(0, len(array), rows_at_once):
-        checksum = zlib.crc32(np.ascontiguousarray(array[start : start + rows_at_once]), checksum)
+        checksum = zlib.crc32(np.ascontiguousarray(array[start : start + rows_at_once]).data, checksum)
         drop_pages(array)
     return checksum

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from darkcovid.core.array_cache import drop_pages
+from darkcovid.core.array_cache import StoredArray, drop_pages
 from darkcovid.core.errors import UsageError
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -85,9 +85,14 @@ def trim_malloc() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def to_channels_last(network: nn.Module, device: torch.device) -> None:
+    """Move a network to a device, its weights in the order in which convolutions read them fastest."""
+    network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (torch declares it nowhere)
+
+
 def predict_batches(
     network: nn.Module,
-    pixels: np.ndarray,
+    pixels: StoredArray,
     normalizer: nn.Module,
     compute: Device,
     batch_size: int = 64,
@@ -98,7 +103,8 @@ def predict_batches(
     pixels: (n, h, w) or (n, c, h, w) uint8; `augment` and then `normalizer` get them as (b, c, h, w) in 0..1.
     """
     compute.prepare()
-    network.eval().to(compute.device, memory_format=torch.channels_last)
+    network.eval()
+    to_channels_last(network, compute.device)
     normalizer.to(compute.device)
     for start in range(0, len(pixels), batch_size):
         block = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(compute.device)

@@ -40,8 +40,9 @@ class Distributed:
 
     def average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
         """Every gradient becomes the mean over all processes, sent as one tensor for each type of number."""
-        for kind in sorted({parameter.grad.dtype for parameter in parameters}, key=str):  # in one order on every rank
-            grads = [parameter.grad for parameter in parameters if parameter.grad.dtype == kind]
+        every = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for kind in sorted({grad.dtype for grad in every}, key=str):  # in one order on every rank
+            grads = [grad for grad in every if grad.dtype == kind]
             flat = torch.cat([grad.reshape(-1) for grad in grads])
             distributed.all_reduce(flat)
             parts = flat.div_(self.size).split([grad.numel() for grad in grads])

@@ -41,8 +41,9 @@ class Augment(ItemTransform):
         ranges = self.ranges
         if ranges.trivial_augment:
             return trivial_augment(images), masks
-        matrices = sample_homographies(len(images), images.shape[-2:], ranges).to(images.device)
-        grid = homography_grid(matrices, images.shape[-2:])
+        height, width = images.shape[-2:]
+        matrices = sample_homographies(len(images), (height, width), ranges).to(images.device)
+        grid = homography_grid(matrices, (height, width))
         seen = functional.grid_sample(images, grid, padding_mode=ranges.padding, align_corners=True)
         if masks is not None:
             masks = _moved_masks(masks, grid, ranges.padding)

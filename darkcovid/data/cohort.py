@@ -230,7 +230,7 @@ def build_cohort(
         labels=labels[good],
         valid=valid[good],
         test=test[good],
-        files=tuple(intake.file for intake in used),
+        files=tuple(intake.file for intake in used if intake.file is not None),
         sha256=tuple(intake.sha256 for intake in used),
         sizes=np.array([(intake.width, intake.height) for intake in used], int).reshape(-1, 2),
         bad=bad,

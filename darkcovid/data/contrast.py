@@ -25,7 +25,7 @@ def enhance_contrast(image: Image.Image, contrast: Contrast) -> Image.Image:
     scale = MAX_SIDE / max(image.size)
     if scale >= 1:
         return _clahe(image)
-    reduced = tuple(max(1, round(side * scale)) for side in image.size)
+    reduced = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return _clahe(image.resize(reduced, Image.Resampling.BILINEAR)).resize(image.size, Image.Resampling.BILINEAR)
 
 

@@ -15,7 +15,7 @@ FORMATS = ("PNG", "JPEG")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".dcm", ".dicom")
 MAX_PIXELS = 100_000_000
 ORIENTATION = 0x0112
-UPRIGHT = {
+UPRIGHT: dict[int | None, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,

@@ -132,10 +132,11 @@ def _looked_up(stored: np.ndarray, dataset: Any, little_endian: bool) -> np.ndar
     if f"{names[0]}Data" in dataset:
         signed = stored.dtype.kind == "i"
         tables = [lookup_table(dataset, name, little_endian, signed) for name in names]
-        if None in tables:
+        whole = [table for table in tables if table is not None]
+        if len(whole) < len(tables):
             raise ValueError("its palette is not whole")
-        color = np.stack([table(stored) for table in tables], -1)
-        brightest = max(int(table.values.max()) for table in tables)
+        color = np.stack([table(stored) for table in whole], -1)
+        brightest = max(int(table.values.max()) for table in whole)
     else:
         from pydicom.pixels import apply_color_lut
 

@@ -33,7 +33,7 @@ class ExternalSet:
 def external_sets(data: Data, cohort: Cohort, cache_dir: Path) -> list[ExternalSet]:
     """The sets of `data.external`. Raises UsageError: nothing in one is left to score; DataError: too many unusable files."""
     sets = []
-    for external in data.external:
+    for external in data.external_sets:
         try:
             sets.append(_external_set(external, data, cohort, cache_dir))
         except DarkCovidError as error:

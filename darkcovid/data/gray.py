@@ -81,7 +81,7 @@ def _voi(values: np.ndarray, dataset: Any, little_endian: bool, signed: bool) ->
     readings = [lookup_table(sequence, "LUT", little_endian, sign) for sign in (signed, not signed)]
     if readings[0] is not None and not readings[0].flat:
         # Some writers give the first input the sign of the stored values instead: the reading that covers more is meant.
-        table = max(readings, key=lambda table: _covered(values, table))
+        table = max((table for table in readings if table is not None), key=lambda table: _covered(values, table))
         return table(values) / table.white
     function = text(dataset, "VOILUTFunction").upper()
     for center, width in zip(numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth"), strict=False):
@@ -106,9 +106,10 @@ def lookup_table(holder: Any, name: str, little_endian: bool, signed: bool) -> T
     """The table in `{name}Descriptor` and `{name}Data` of a data set (PS3.3 C.11.1.1); None where there is no holder, a tag is
     empty, or entries are missing. signed: whether inputs can be negative, for so the first one is then read."""
     descriptor = [] if holder is None else numbers(holder, f"{name}Descriptor")
-    if len(descriptor) < 3 or None in descriptor:
+    stated = [number for number in descriptor if number is not None]
+    if holder is None or len(stated) < 3 or len(stated) < len(descriptor):
         return None
-    count, first, bits = int(descriptor[0]) % 2**16 or 2**16, int(descriptor[1]), int(descriptor[2])
+    count, first, bits = int(stated[0]) % 2**16 or 2**16, int(stated[1]), int(stated[2])
     first = (first + 2**15) % 2**16 - 2**15 if signed else first % 2**16
     entries = _entries(holder.get(f"{name}Data"), count, bits, little_endian)
     return None if len(entries) < count else Table(first, entries)

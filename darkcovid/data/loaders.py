@@ -4,6 +4,7 @@ One channel all the way: a grayscale image carries no more, and augmenting one c
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from fasttransform import DisplayedTransform
 from torch import nn
 
 from darkcovid.core import distributed as ranks
-from darkcovid.core.array_cache import drop_pages
+from darkcovid.core.array_cache import StoredArray, drop_pages
 from darkcovid.core.device import add_channel_dim
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
@@ -45,7 +46,7 @@ class ArrayLoader(TfmdDL):
     several processes each takes its share of every batch, in the same order everywhere.
     """
 
-    def __init__(self, dataset, *, inputs=None, targets=None, **kwargs):
+    def __init__(self, dataset, *, inputs: Any = None, targets: Any = None, **kwargs):
         self.inputs, self.targets, self.ranks = inputs, targets, ranks.get_distributed()
         self.batches: list[np.ndarray] = []
         super().__init__(dataset, **kwargs | {"num_workers": 0})
@@ -77,17 +78,21 @@ class ArrayLoader(TfmdDL):
         return TensorImageBW(add_channel_dim(_gather(self.inputs, rows))), targets
 
 
-def _gather(array: np.ndarray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+def _gather(array: StoredArray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:
     if isinstance(array, torch.Tensor):
         return array[torch.as_tensor(rows, device=array.device)]
     return torch.from_numpy(array[rows])
 
 
+def _on_device(array: StoredArray | torch.Tensor, device: torch.device) -> torch.Tensor:
+    return (array if isinstance(array, torch.Tensor) else torch.from_numpy(np.array(array))).to(device)
+
+
 def array_loaders(
     cohort: Cohort,
-    pixels: np.ndarray,
+    pixels: StoredArray,
     *,
-    targets: np.ndarray | None = None,
+    targets: StoredArray | None = None,
     normalizer: nn.Module,
     augmentation: Augmentation | None,
     batch_size: int,
@@ -114,35 +119,34 @@ def feature_loaders(
 
 def _loaders(
     cohort: Cohort,
-    inputs: np.ndarray | torch.Tensor,
-    targets: np.ndarray | None,
+    inputs: StoredArray | torch.Tensor,
+    targets: StoredArray | None,
     transforms: list,
     batch_size: int,
     device: torch.device,
     oversample: bool,
 ) -> DataLoaders:
-    categories = targets is None
-    targets = cohort.labels if categories else targets
+    stored: StoredArray | torch.Tensor = cohort.labels if targets is None else targets
     train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
     if oversample:
         train = oversample_rows(train, cohort.labels[train])
-    target_block = CategoryBlock(vocab=list(cohort.classes), sort=False) if categories else TransformBlock()
+    target_block = CategoryBlock(vocab=list(cohort.classes), sort=False) if targets is None else TransformBlock()
     block = DataBlock(
         blocks=(TransformBlock(), target_block),
         get_x=lambda row: TensorImageBW(add_channel_dim(_gather(inputs, np.array([row])))[0]),
-        get_y=(lambda row: cohort.classes[targets[row]])
-        if categories
-        else (lambda row: torch.as_tensor(np.array(targets[row]) if isinstance(targets, np.ndarray) else targets[row])),
+        get_y=(lambda row: cohort.classes[int(stored[row])])
+        if targets is None
+        else (lambda row: _gather(stored, np.array([row]))[0]),
         splitter=IndexSplitter(list(range(len(train), len(train) + len(valid)))),
         batch_tfms=transforms,
     )
-    if _fits_on(device, inputs.nbytes + targets.nbytes):
-        inputs, targets = (torch.as_tensor(np.array(a) if isinstance(a, np.ndarray) else a).to(device) for a in (inputs, targets))
+    if _fits_on(device, inputs.nbytes + stored.nbytes):
+        inputs, stored = _on_device(inputs, device), _on_device(stored, device)
     return block.dataloaders(
         np.concatenate([train, valid]).tolist(),
         dl_type=ArrayLoader,
         inputs=inputs,
-        targets=targets,
+        targets=stored,
         bs=batch_size,
         drop_last=len(train) > batch_size,
         device=device,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from darkcovid.core.array_cache import drop_pages
+from darkcovid.core.array_cache import StoredArray, drop_pages
 from darkcovid.core.device import add_channel_dim
 from darkcovid.data.augment import Augment
 from darkcovid.data.splits import evenly_spaced
@@ -24,6 +24,8 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: float | tuple[float, ...] = 0.0, std: float | tuple[float, ...] = 1.0):
         super().__init__()
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
         self.register_buffer("mean", torch.tensor(mean).float().view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).float().view(-1, 1, 1))
 
@@ -63,7 +65,7 @@ class ZCAWhitening(nn.Module):
 
 
 def fit_normalizer(
-    kind: str, pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int, grayscale: bool
+    kind: str, pixels: StoredArray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int, grayscale: bool
 ) -> nn.Module:
     """The normalizer of a recipe's `data.normalize`, fitted to the training `rows` of (n, h, w) uint8 `pixels`.
 
@@ -81,7 +83,7 @@ def fit_normalizer(
     return _zca(pixels, rows, scale) if kind == "zca" else scale
 
 
-def training_scale(pixels: np.ndarray, rows: np.ndarray, at_once: int = 256) -> Normalize:
+def training_scale(pixels: StoredArray, rows: np.ndarray, at_once: int = 256) -> Normalize:
     """Mean and standard deviation over the training `rows` of (n, h, w) uint8 `pixels`, read a block at a time."""
     counts = np.zeros(256, np.int64)
     for start in range(0, len(rows), at_once):
@@ -115,7 +117,7 @@ def load_normalizer(kind: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
     return normalizer
 
 
-def _from_first_batch(pixels: np.ndarray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int) -> Normalize:
+def _from_first_batch(pixels: StoredArray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int) -> Normalize:
     drawn = rows[torch.randperm(len(rows))[:batch_size].numpy()]
     images = add_channel_dim(torch.from_numpy(pixels[drawn])).float() / 255
     if augmentation is not None:
@@ -123,7 +125,7 @@ def _from_first_batch(pixels: np.ndarray, rows: np.ndarray, augmentation: Augmen
     return Normalize(float(images.mean()), max(float(images.std()), MIN_STD))
 
 
-def _zca(pixels: np.ndarray, rows: np.ndarray, scale: Normalize) -> ZCAWhitening:
+def _zca(pixels: StoredArray, rows: np.ndarray, scale: Normalize) -> ZCAWhitening:
     chosen = evenly_spaced(rows, ZCA_IMAGES)
     flat = scale(torch.from_numpy(pixels[chosen]).unsqueeze(1).float() / 255).flatten(1)
     mean = flat.mean(0)

@@ -154,12 +154,12 @@ def _test_mask(rows: pd.DataFrame, labels: pd.Series, split: Split) -> np.ndarra
     if split.test is None:
         return np.zeros(len(rows), bool)
     strata, seed = labels.tolist(), split.seed + TEST_SEED
-    counted = isinstance(split.test, int)
+    count = split.test if isinstance(split.test, int) else None
     if split.method == "stratified_group":
-        targets = dict.fromkeys(strata, float(split.test)) if counted else per_class_targets(strata, split.test)
+        targets = dict.fromkeys(strata, float(count)) if count is not None else per_class_targets(strata, split.test)
         return stratified_group_split(strata, patient_groups(rows).tolist(), targets, seed)
-    if counted:
-        return n_per_class_split(image_ids(rows), strata, split.test, seed)
+    if count is not None:
+        return n_per_class_split(image_ids(rows), strata, count, seed)
     return stratified_random_split(image_ids(rows), strata, split.test, seed)
 
 

@@ -43,11 +43,12 @@ def _block(files: list[Path | None], expected: list[str], cache_dir: Path) -> li
     remembered = _remembered_checks(memory, files)
     unknown = [row for row, intake in enumerate(remembered) if intake is None]
     if not unknown:
-        return remembered
+        return [intake for intake in remembered if intake is not None]
     for row, intake in zip(unknown, map_in_threads(lambda row: check_file(files[row], expected[row]), unknown), strict=True):
         remembered[row] = intake
-    write_checksummed_json(memory, [None if intake.fault else asdict(intake) | {"file": None} for intake in remembered])
-    return remembered
+    known = [intake for intake in remembered if intake is not None]
+    write_checksummed_json(memory, [None if intake.fault else asdict(intake) | {"file": None} for intake in known])
+    return known
 
 
 def check_file(file: Path | None, expected_sha256: str) -> FileCheck:

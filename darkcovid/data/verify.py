@@ -35,7 +35,7 @@ def verify(manifest: Manifest) -> VerificationResult:
 
 def _fault(manifest: Manifest, row: dict[str, str]) -> str | None:
     intake = check_file(manifest.locate(row["path"]), row["sha256"])
-    if intake.fault:
+    if intake.fault or intake.file is None:
         return intake.fault
     recorded = {"width": intake.width, "height": intake.height, "bytes": intake.file.stat().st_size}
     for column, actual in recorded.items():

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from darkcovid.data.cohort import Cohort
+from darkcovid.evaluation.results import LungKept, MaskMetrics, Spread
 from darkcovid.lungs.box import full_image_box, lung_box
 from darkcovid.lungs.overlap import box_iou, dice_to_iou, fraction_inside, mask_dice
 
@@ -63,21 +63,18 @@ def read_scores(path: Path) -> list[LungScore]:
     return [LungScore(**row | {"untrusted": row["untrusted"] or None}) for row in table[names].to_dict("records")]
 
 
-def summarize_masks(scores: Sequence[LungScore]) -> dict[str, Any]:
-    """images; dice and iou: mean, median, p5, min; lung_kept: mean, share_at_95 (images that keep 95 % of the lung);
-    box_iou_mean; crop_area_mean; untrusted: how many."""
+def summarize_masks(scores: Sequence[LungScore]) -> MaskMetrics:
+    """Of the scores of at least one image."""
     kept = np.array([score.lung_kept for score in scores])
-    return {
-        "images": len(scores),
-        "dice": _spread([score.dice for score in scores]),
-        "iou": _spread([score.iou for score in scores]),
-        "lung_kept": {"mean": float(kept.mean()), "share_at_95": float((kept >= KEPT).mean())},
-        "box_iou_mean": float(np.mean([score.box_iou for score in scores])),
-        "crop_area_mean": float(np.mean([score.crop_area for score in scores])),
-        "untrusted": sum(score.untrusted is not None for score in scores),
-    }
+    return MaskMetrics(
+        dice=_spread([score.dice for score in scores]),
+        iou=_spread([score.iou for score in scores]),
+        lung_kept=LungKept(mean=float(kept.mean()), share_at_95=float((kept >= KEPT).mean())),
+        box_iou_mean=float(np.mean([score.box_iou for score in scores])),
+        crop_area_mean=float(np.mean([score.crop_area for score in scores])),
+        untrusted=sum(score.untrusted is not None for score in scores),
+    )
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    figures = {"mean": np.mean(values), "median": np.median(values), "p5": np.percentile(values, 5), "min": np.min(values)}
-    return {name: float(figure) for name, figure in figures.items()}
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(float(np.mean(values)), float(np.median(values)), float(np.percentile(values, 5)), float(np.min(values)))

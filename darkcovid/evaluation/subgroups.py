@@ -4,15 +4,14 @@ The largest difference among several groups is seldom small by chance, so groups
 was right and wrong of them, are dealt to the groups at random (Good 2005, "Permutation, parametric and bootstrap tests").
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from darkcovid.data.cells import parse_age
-from darkcovid.metrics.estimates import Interval, proportion
+from darkcovid.evaluation.results import Subgroup, SubgroupTest
+from darkcovid.metrics.estimates import accuracy
 from darkcovid.metrics.intervals import codes_of
 
 MIN_SUBGROUP_PATIENTS = 10
@@ -21,19 +20,6 @@ VARIABLES = ("sex", "view", "age")
 UNKNOWN = "unknown"
 PERMUTATIONS = 1999
 ROUNDING = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class Subgroup:
-    """Images and patients of one group, each counted once however many fits said something of it, the accuracy on them and its
-    95 % interval; None below ten patients."""
-
-    variable: str
-    value: str
-    images: int
-    patients: int
-    accuracy: float | None
-    interval: Interval | None
 
 
 def subgroup_metrics(table: pd.DataFrame, right: np.ndarray) -> list[Subgroup]:
@@ -51,10 +37,10 @@ def subgroup_metrics(table: pd.DataFrame, right: np.ndarray) -> list[Subgroup]:
     return groups_of
 
 
-def subgroup_tests(table: pd.DataFrame, right: np.ndarray) -> list[dict[str, Any]]:
-    """For each variable with two known groups of ten patients or more: variable, groups (their values), and p, how often dealing
-    the patients to the groups at random sets their accuracies as far apart. Of a patient with several values the first counts,
-    with the images that have it. table, right: as `subgroups` takes them."""
+def subgroup_tests(table: pd.DataFrame, right: np.ndarray) -> list[SubgroupTest]:
+    """For each variable with two known groups of ten patients or more, p: how often dealing the patients to the groups at random
+    sets their accuracies as far apart. Of a patient with several values the first counts,
+    with the images that have it. table, right: as `subgroup_metrics` takes them."""
     tests = []
     for variable in VARIABLES:
         values = _values(table, variable)
@@ -64,9 +50,7 @@ def subgroup_tests(table: pd.DataFrame, right: np.ndarray) -> list[dict[str, Any
         names = sorted(large.index[large >= MIN_SUBGROUP_PATIENTS])
         rows = rows & values.isin(names).to_numpy()
         if len(names) > 1:
-            tests.append(
-                {"variable": variable, "groups": names, "p": _permutation_p(table.patient[rows], values[rows], right[rows])}
-            )
+            tests.append(SubgroupTest(variable, names, _permutation_p(table.patient[rows], values[rows], right[rows])))
     return tests
 
 
@@ -99,5 +83,5 @@ def _subgroup(variable: str, value: str, rows: pd.DataFrame, right: np.ndarray) 
     images, patients = int(rows.image.nunique()), int(rows.patient.nunique())
     if patients < MIN_SUBGROUP_PATIENTS:
         return Subgroup(variable, value, images, patients, None, None)
-    accuracy = proportion(right, np.ones(len(right), bool), codes_of(rows.patient, len(right)))
-    return Subgroup(variable, value, images, patients, accuracy.value, accuracy.interval)
+    estimate = accuracy(right, codes_of(rows.patient, len(right)))
+    return Subgroup(variable, value, images, patients, estimate.value, estimate.interval)

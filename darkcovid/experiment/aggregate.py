@@ -1,7 +1,10 @@
 """Several fits of one arm, of folds or seeds, become one arm's files: every figure pooled, and its mean and spread."""
 
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,17 @@ from darkcovid.audit.occlusion import aggregate_occlusion
 from darkcovid.core.io import write_json, write_text
 from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.lung_masks import read_scores, summarize_masks
+from darkcovid.evaluation.results import (
+    ArmMetrics,
+    AveragedMetrics,
+    ClassifierFit,
+    FitSummary,
+    LungAttention,
+    MaskMetrics,
+    SegmenterFit,
+    parse_classifier_fit,
+    parse_segmenter_fit,
+)
 from darkcovid.report.plots import plot_predictions
 
 SUM_KEYS = (
@@ -31,39 +45,25 @@ def aggregate_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
     write_text(folder / "split.csv", _concat_fits(fits, "split.csv").to_csv(index=False))
     predictions = _concat_fits(fits, "predictions.csv")
     write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
-    each = {name: json.loads((path / "metrics.json").read_text()) for name, path in fits.items()}
+    jsons = {name: json.loads((path / "metrics.json").read_text()) for name, path in fits.items()}
     write_json(folder / "timing.json", _pooled_timing([json.loads((path / "timing.json").read_text()) for path in fits.values()]))
-    first = next(iter(each.values()))
-    common = {
-        key: first[key]
-        for key in ("classes", "parameters", "excluded_by_label", "merged_patient_ids", "bad_images", "bad", "untrusted_lungs")
-        if key in first
-    }
     if task == "lung_segmentation":
-        scores = [found for path in fits.values() for found in read_scores(path / "predictions.csv")]
-        pooled, figures = summarize_masks(scores), {name: _lung_figures(metrics) for name, metrics in each.items()}
+        segmenters = {name: parse_segmenter_fit(fit) for name, fit in jsons.items()}
+        summary = _pooled_summary(list(segmenters.values()), predictions)
+        scores = [score for path in fits.values() for score in read_scores(path / "predictions.csv")]
+        pooled = SegmenterFit(summary, summarize_masks(scores))
+        numbers = {name: _lung_numbers(fit.metrics) for name, fit in segmenters.items()}
     else:
-        for name in first["classes"]:
+        classifiers = {name: parse_classifier_fit(fit) for name, fit in jsons.items()}
+        summary = _pooled_summary(list(classifiers.values()), predictions)
+        for name in summary.classes:
             predictions[f"probability_{name}"] = predictions[f"probability_{name}"].astype(float)
-        pooled = evaluate(predictions, first["classes"]) | _validation_of(fits, first)
-        figures = {name: _figures(metrics) for name, metrics in each.items()}
-        for name, found in pooled.get("external", {}).items():
-            pooled["external"][name] = first["external"][name] | found
-        if "shortcuts" in first:
-            common["shortcuts"] = aggregate_occlusion([metrics["shortcuts"] for metrics in each.values()])
-            common["attention"] = _mean_attention([metrics["attention"] for metrics in each.values()])
-        if "normalizer" in first:
-            common["normalizer"] = max((metrics["normalizer"] for metrics in each.values()), key=_off)
-        if "tta" in first:
-            common["tta"] = _means([metrics["tta"] for metrics in each.values()])
-        plot_predictions(predictions, pooled, first["classes"], folder / "plots")
-    table = pd.DataFrame(figures).T.astype(float)
-    spread = {"fits": figures, "mean": _numbers(table.mean()), "sd": _numbers(table.std(ddof=1))}
-    images = {
-        "train": round(np.mean([metrics["images"]["train"] for metrics in each.values()])),
-        "valid": _count_scored(predictions),
-    }
-    write_json(folder / "metrics.json", common | pooled | spread | {"images": images})
+        pooled = ClassifierFit(summary, _pooled_metrics(classifiers, evaluate(predictions, summary.classes)))
+        numbers = {name: _numbers_of(fit.metrics) for name, fit in classifiers.items()}
+        plot_predictions(predictions, pooled.metrics, summary.classes, folder / "plots")
+    table = pd.DataFrame(numbers).T.astype(float)
+    spread = {"fits": numbers, "mean": _without_nan(table.mean()), "sd": _without_nan(table.std(ddof=1))}
+    write_json(folder / "metrics.json", pooled.as_dict() | spread)
 
 
 def _concat_fits(fits: dict[str, Path], file: str) -> pd.DataFrame:
@@ -73,59 +73,97 @@ def _concat_fits(fits: dict[str, Path], file: str) -> pd.DataFrame:
     return table[table.side != "train"] if "side" in table else table
 
 
-def _validation_of(fits: dict[str, Path], first: dict[str, Any]) -> dict[str, Any]:
-    """What the headline comes from where it is not the validation set of one split."""
-    folds = any(word.startswith("fold") for name in fits for word in name.split("-"))
-    return {"scored_on": "out-of-fold"} if folds and "test" not in first else {}
+def _pooled_summary(fits: Sequence[ClassifierFit | SegmenterFit], predictions: pd.DataFrame) -> FitSummary:
+    """The first fit's, with the mean count of training images, and the count of images that some fit was validated on."""
+    train = round(float(np.mean([fit.summary.images["train"] for fit in fits])))
+    return replace(fits[0].summary, images={"train": train, "valid": _count_scored(predictions)})
 
 
-def _figures(metrics: dict[str, Any]) -> dict[str, float | None]:
-    of_class = {
-        f"{name} {words}": scores[key]
-        for key, words in (("recall", "recall"), ("roc_auc", "roc auc"))
-        for name, scores in metrics["per_class"].items()
+def _pooled_metrics(fits: dict[str, ClassifierFit], pooled: ArmMetrics) -> ArmMetrics:
+    """pooled: the metrics of all fits' predictions together."""
+    each = [fit.metrics for fit in fits.values()]
+    first = each[0]
+    external = {
+        name: replace(
+            metrics,
+            labels=first.external[name].labels,
+            left_out=first.external[name].left_out,
+            bad_images=first.external[name].bad_images,
+            untrusted_lungs=first.external[name].untrusted_lungs,
+        )
+        for name, metrics in pooled.external.items()
     }
-    whole = {"accuracy": metrics["accuracy"], "balanced_accuracy": metrics["balanced_accuracy"]}
-    whole["roc_auc"] = metrics["macro"]["roc_auc"]
-    test = {}
-    if "test" in metrics:
-        test = {"test accuracy": metrics["test"]["accuracy"], "test roc_auc": metrics["test"]["macro"]["roc_auc"]}
-    return whole | of_class | test
+    normalizers = [metrics.normalizer for metrics in each if metrics.normalizer is not None]
+    return replace(
+        pooled,
+        scored_on="out-of-fold" if _has_folds(fits) and first.test is None else pooled.scored_on,
+        external=external,
+        tta=_mean_averaged([metrics.tta for metrics in each]),
+        normalizer=max(normalizers, key=lambda normalizer: normalizer.distance, default=None),
+        untrusted_lungs=first.untrusted_lungs,
+        audited=first.audited,
+        shortcuts=aggregate_occlusion([metrics.shortcuts for metrics in each]),
+        attention=_mean_attention([metrics.attention for metrics in each]),
+    )
 
 
-def _numbers(of_fits: pd.Series) -> dict[str, float | None]:
-    return {name: None if np.isnan(value) else float(value) for name, value in of_fits.items()}
+def _has_folds(fits: dict[str, ClassifierFit]) -> bool:
+    return any(word.startswith("fold") for name in fits for word in name.split("-"))
 
 
-def _off(normalizer: dict[str, Any]) -> float:
-    """How far a normalizer's mean gray is from that of its training images, 0 where it has none."""
-    return abs(normalizer.get("mean", 0.0) - normalizer.get("training_mean", 0.0))
+def _numbers_of(metrics: ArmMetrics) -> dict[str, float | None]:
+    valid, test = metrics.valid, metrics.test
+    numbers = {
+        "accuracy": valid.accuracy,
+        "balanced_accuracy": valid.balanced_accuracy,
+        "roc_auc": valid.macro["roc_auc"],
+        **{f"{name} recall": scores.recall for name, scores in valid.per_class.items()},
+        **{f"{name} roc auc": scores.roc_auc for name, scores in valid.per_class.items()},
+    }
+    return numbers if test is None else numbers | {"test accuracy": test.accuracy, "test roc_auc": test.macro["roc_auc"]}
 
 
-def _means(each: list[dict[str, Any]]) -> dict[str, Any]:
-    """The plain mean over fits of mappings of mappings of numbers."""
-    return {side: {name: float(np.mean([one[side][name] for one in each])) for name in of} for side, of in each[0].items()}
+def _without_nan(values: pd.Series) -> dict[str, float | None]:
+    return {str(name): None if np.isnan(value) else float(value) for name, value in values.items()}
 
 
-def _mean_attention(each: list[dict[str, dict[str, float | None]]]) -> dict[str, dict[str, float | None]]:
-    """The mean of the fits that have a map for a class."""
-    found = {}
-    for name, shares in each[0].items():
-        known = {key: [one[name][key] for one in each if one[name][key] is not None] for key in shares}
-        found[name] = {key: float(np.mean(values)) if values else None for key, values in known.items()}
-    return found
+def _mean_averaged(each: Sequence[dict[str, AveragedMetrics]]) -> dict[str, AveragedMetrics]:
+    """The plain mean over fits, by set."""
+    names = [field.name for field in fields(AveragedMetrics)]
+    return {
+        side: AveragedMetrics(**{name: float(np.mean([getattr(sets[side], name) for sets in each])) for name in names})
+        for side in each[0]
+    }
 
 
-def _lung_figures(metrics: dict[str, Any]) -> dict[str, float]:
-    return {"dice": metrics["dice"]["mean"], "dice_p5": metrics["dice"]["p5"], "box_iou": metrics["box_iou_mean"]}
+def _mean_attention(each: Sequence[dict[str, LungAttention]]) -> dict[str, LungAttention]:
+    """The mean of the fits that have a map for a class, by class."""
+    return {
+        name: LungAttention(
+            _known_mean([classes[name].inside_lungs for classes in each]),
+            _known_mean([classes[name].inside_lungs_of_fresh_weights for classes in each]),
+            _known_mean([classes[name].lungs_of_picture for classes in each]),
+        )
+        for name in each[0]
+    }
+
+
+def _known_mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _lung_numbers(metrics: MaskMetrics) -> dict[str, float]:
+    return {"dice": metrics.dice.mean, "dice_p5": metrics.dice.p5, "box_iou": metrics.box_iou_mean}
 
 
 def _pooled_timing(timings: list[dict[str, Any]]) -> dict[str, Any]:
     pooled = dict(timings[0])
-    for keys, combine in ((SUM_KEYS, sum), (MAX_KEYS, max), (MEDIAN_KEYS, np.median)):
+    ways: list[tuple[Sequence[str], Callable[[list[float]], float]]] = [(SUM_KEYS, sum), (MAX_KEYS, max), (MEDIAN_KEYS, median)]
+    for keys, combine in ways:
         for key in keys:
-            values = [timing.get(key) for timing in timings]  # energy and audits are not measured everywhere
-            pooled[key] = None if None in values else float(combine(values))
+            values = [timing[key] for timing in timings if timing.get(key) is not None]  # not everywhere: energy and audits
+            pooled[key] = float(combine(values)) if len(values) == len(timings) else None
     return pooled | {key: int(pooled[key]) for key in MAX_KEYS} | {"fits": len(timings)}
 
 

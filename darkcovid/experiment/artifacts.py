@@ -11,6 +11,7 @@ from torch import nn
 
 from darkcovid.audit.baselines import statistic_ranges
 from darkcovid.audit.gradcam import GradCamResult
+from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device
 from darkcovid.core.io import write_text
 from darkcovid.core.safetensors_io import write_safetensors
@@ -52,7 +53,7 @@ def prediction_table(cohort: Cohort, probabilities: np.ndarray) -> pd.DataFrame:
 
 
 def save_weights(
-    network: nn.Module, recipe: Recipe, cohort: Cohort, pixels: np.ndarray, normalizer: nn.Module, path: Path
+    network: nn.Module, recipe: Recipe, cohort: Cohort, pixels: StoredArray, normalizer: nn.Module, path: Path
 ) -> None:
     """A classifier's float32 weights, and its normalizer's under `normaliser.`, with what is needed to rebuild and feed it,
     and what is usual among its training images, in the file's metadata."""
@@ -100,7 +101,7 @@ def rejected_mask_gallery(cohort: Cohort, found: LungMasks) -> Image.Image:
     return contact_sheet(pictures, captions)
 
 
-def gradcam_gallery(found: GradCamResult, pixels: np.ndarray, classes: Sequence[str]) -> Image.Image:
+def gradcam_gallery(found: GradCamResult, pixels: StoredArray, classes: Sequence[str]) -> Image.Image:
     """Of each class the surest right and the surest wrong answers, under what the network looked at."""
     table, chosen = found.table, []
     for name in classes:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from darkcovid.core.errors import UsageError, one_line
+from darkcovid.evaluation.results import is_segmenter, parse_arm
 from darkcovid.metrics.paired_tests import Predictions, compare_arms
 from darkcovid.recipe import AUDIT
 
@@ -16,9 +17,12 @@ ARM_FILES = ("split.csv", "predictions.csv", "metrics.json", "timing.json")
 
 
 def load_arm_metrics(folder: Path) -> dict[str, Any]:
-    """One finished arm's figures, merged from the files in its folder. Raises UsageError: unfinished or damaged."""
+    """One finished arm's metrics and cost as they stand in `comparison.json`, see `results.parse_arm`: the keys of its
+    `metrics.json` and `timing.json` side by side. Raises UsageError: unfinished or damaged."""
     try:
-        return json.loads((folder / "metrics.json").read_text()) | json.loads((folder / "timing.json").read_text())
+        arm = json.loads((folder / "metrics.json").read_text()) | json.loads((folder / "timing.json").read_text())
+        parse_arm(arm)
+        return arm
     except (OSError, ValueError) as error:
         reason = one_line(error)
         raise UsageError(
@@ -121,7 +125,7 @@ def compare_runs(runs: list[Path], force: bool = False) -> dict[str, Any]:
 def pairs_of(comparison: dict[str, Any], folders: dict[str, Path]) -> dict[str, Any]:
     """`pairs` of a comparison of classifiers; nothing of one of segmenters."""
     arms = comparison["arms"]
-    if not all("per_class" in arm for arm in arms.values()):
+    if any(is_segmenter(arm) for arm in arms.values()):
         return {}
     classes = {tuple(arm["per_class"]) for arm in arms.values()}
     if len(classes) > 1:

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from darkcovid.core.array_cache import CachedArray
+from darkcovid.core.array_cache import CachedArray, StoredArray
 from darkcovid.core.device import Device
 from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
 from darkcovid.data.resize import Size, cached_whole_images
+from darkcovid.evaluation.results import ExternalMetrics
 from darkcovid.lungs.crop import LungRegions, cached_lung_inputs, cached_lung_regions, crop_boxes, crop_input_size
 from darkcovid.lungs.segment import LungMasks, segment_cohort
 from darkcovid.lungs.unet import Segmenter, load_segmenter
@@ -25,18 +25,18 @@ class ExternalInputs:
     were not trusted, None without lungs."""
 
     of: ExternalSet
-    pixels: np.ndarray
+    pixels: StoredArray
     untrusted_lungs: int | None
 
-    @property
-    def about(self) -> dict[str, Any]:
-        """What its figures must be read with."""
-        return {
-            "labels": self.of.translated,
-            "left_out": self.of.left_out,
-            "bad_images": len(self.of.cohort.bad),
-            "untrusted_lungs": self.untrusted_lungs,
-        }
+    def annotate(self, metrics: ExternalMetrics) -> ExternalMetrics:
+        """Its metrics with what they must be read with."""
+        return replace(
+            metrics,
+            labels=self.of.translated,
+            left_out=self.of.left_out,
+            bad_images=len(self.of.cohort.bad),
+            untrusted_lungs=self.untrusted_lungs,
+        )
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ArmInputs:
     the external test sets."""
 
     recipe: Recipe
-    pixels: np.ndarray
+    pixels: StoredArray
     lungs: LungMasks | None
     areas: LungRegions | None
     prepare_seconds: float
@@ -57,7 +57,8 @@ class ArmInputs:
 
     @property
     def size(self) -> Size:
-        return self.pixels.shape[-2:]
+        height, width = self.pixels.shape[-2:]
+        return height, width
 
 
 class InputBuilder:

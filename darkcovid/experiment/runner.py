@@ -23,6 +23,7 @@ from darkcovid.core.errors import Interrupted, UsageError, one_line
 from darkcovid.core.io import remove_partial, write_json, write_text
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.external import external_sets
+from darkcovid.evaluation.results import parse_comparison
 from darkcovid.experiment.aggregate import aggregate_fits
 from darkcovid.experiment.compare import build_comparison, load_arm_metrics, pairs_of
 from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
@@ -266,6 +267,7 @@ def compare_arms(directory: RunDir, names: list[str]) -> dict[str, Any]:
     comparison = build_comparison(summaries, str(directory.path), reference=names[0])
     comparison |= pairs_of(comparison, folders)
     write_json(directory.path / "comparison.json", comparison)
-    write_text(directory.path / "comparison.md", comparison_markdown(comparison))
-    plot_comparison(comparison, directory.path / "comparison.png")
+    parsed = parse_comparison(comparison)
+    write_text(directory.path / "comparison.md", comparison_markdown(parsed))
+    plot_comparison(parsed, directory.path / "comparison.png")
     return comparison

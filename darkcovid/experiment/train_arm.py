@@ -1,7 +1,7 @@
 """One fit of an arm, from inputs to finished files: fit, score, write what it found and what it cost."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,6 +18,7 @@ from darkcovid.core.io import save_png, write_json, write_text
 from darkcovid.data.cohort import Cohort
 from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
 from darkcovid.evaluation.lung_masks import score_lungs, score_table, summarize_masks
+from darkcovid.evaluation.results import ArmMetrics, BadImage, FitSummary, MaskMetrics
 from darkcovid.experiment.artifacts import (
     gradcam_gallery,
     prediction_table,
@@ -63,7 +64,7 @@ def fit_one_classifier(job: FitJob, inputs: ArmInputs, cohort: Cohort, progress:
     reasons = inputs.lungs.reasons if inputs.lungs else (None,) * len(cohort)
     if get_distributed().main:
         write_split(folder, cohort, reasons)
-    if any(reasons) and get_distributed().main:
+    if inputs.lungs and any(reasons) and get_distributed().main:
         save_png(rejected_mask_gallery(cohort, inputs.lungs), folder / "plots" / "untrusted_lungs.png")
     with progress.arm(job.name, inputs.size, total_epochs(recipe.training)) as show:
         result = fit_classifier(
@@ -79,36 +80,40 @@ def fit_one_classifier(job: FitJob, inputs: ArmInputs, cohort: Cohort, progress:
     if not get_distributed().main:
         return
     predictions = pd.concat([prediction_table(cohort, result.probabilities), *_predict_external(job, inputs, result.judge)])
-    metrics = evaluate(predictions, list(cohort.classes)) | averaged_views(cohort, result.averaged)
-    metrics |= normalizer_facts(recipe.data.normalize, result.normalizer, inputs.pixels, cohort.train)
-    metrics |= {"untrusted_lungs": sum(reason is not None for reason in reasons)}
-    for one in inputs.external:
-        metrics["external"][one.of.name] |= one.about
+    metrics = evaluate(predictions, list(cohort.classes))
+    metrics = replace(
+        metrics,
+        external={one.of.name: one.annotate(metrics.external[one.of.name]) for one in inputs.external},
+        tta=averaged_views(cohort, result.averaged),
+        normalizer=normalizer_facts(recipe.data.normalize, result.normalizer, inputs.pixels, cohort.train),
+        untrusted_lungs=sum(reason is not None for reason in reasons),
+    )
     network = result.fitted.learner.model
     save_weights(network, recipe, cohort, inputs.pixels, result.normalizer, folder / "weights.safetensors")
     write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
     plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
     preparing = {"prepare_seconds": inputs.prepare_seconds, "segment_seconds": inputs.segment_seconds}
-    audited, seconds = _run_post_fit_audit(folder, inputs, result, cohort, compute)
+    metrics, seconds = _run_post_fit_audit(folder, inputs, result, cohort, compute, metrics)
     if watch:
         _write_profile(job, watch, preparing | seconds)
     cost = preparing | seconds | {"prepared_in_this_run": inputs.fresh}
-    _write_results(folder, result.fitted, compute, cohort, inputs.size, cost, metrics | audited)
+    _write_results(folder, result.fitted, compute, cohort, inputs.size, cost, metrics)
 
 
 def _run_post_fit_audit(
-    folder: Path, inputs: ArmInputs, result: FittedClassifier, cohort: Cohort, compute: Device
-) -> tuple[dict[str, Any], dict[str, float]]:
-    """What the network says without lungs and where it looks, and the seconds that finding it out took; nothing where the
-    recipe did not ask."""
+    folder: Path, inputs: ArmInputs, result: FittedClassifier, cohort: Cohort, compute: Device, metrics: ArmMetrics
+) -> tuple[ArmMetrics, dict[str, float]]:
+    """The metrics with what the network says without lungs and where it looks, and the seconds that finding it out took; as they
+    are where the recipe did not ask."""
     if inputs.areas is None:
-        return {}, {}
+        return metrics, {}
     started, network = perf_counter(), result.fitted.learner.model
     shortcuts = occlusion_audit(result.judge, inputs.pixels, inputs.areas, cohort)
     found = gradcam_lung_overlap(network, result.normalizer, inputs.pixels, result.probabilities, inputs.areas, cohort, compute)
     write_text(folder / "attention.csv", found.table.to_csv(index=False, float_format="%.6f"))
     save_png(gradcam_gallery(found, inputs.pixels, cohort.classes), folder / "plots" / "gradcam.png")
-    return {"shortcuts": shortcuts, "attention": found.summary}, {"audit_seconds": perf_counter() - started}
+    audited = replace(metrics, audited=True, shortcuts=shortcuts, attention=found.summary)
+    return audited, {"audit_seconds": perf_counter() - started}
 
 
 def _predict_external(job: FitJob, inputs: ArmInputs, judge: PredictFn) -> Iterator[pd.DataFrame]:
@@ -142,8 +147,7 @@ def fit_one_segmenter(job: FitJob, cohort: Cohort, cache_dir: Path, progress: Pr
     scores = score_lungs(result.predicted, result.reasons, result.truth, (recipe.lungs or Lungs()).margin)
     table = score_table(cohort.take(np.flatnonzero(cohort.valid)), scores)
     write_text(folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))
-    metrics = {key: value for key, value in summarize_masks(scores).items() if key != "images"}
-    _write_results(folder, result.fitted, compute, cohort, INPUT_SIZE, {}, metrics)
+    _write_results(folder, result.fitted, compute, cohort, INPUT_SIZE, {}, summarize_masks(scores))
 
 
 def _write_profile(job: FitJob, watch: FitProfiler, beside: dict[str, float]) -> None:
@@ -177,20 +181,19 @@ def _write_results(
     cohort: Cohort,
     size: tuple[int, int],
     preparing: dict[str, Any],
-    metrics: dict[str, Any],
+    metrics: ArmMetrics | MaskMetrics,
 ) -> None:
     """Plots, `timing.json`, and last of all `metrics.json`, which marks the arm as finished."""
     plot_history(fitted.history, folder / "plots")
     write_json(folder / "timing.json", preparing | timing(fitted, compute, size))
-    sides = {side: int(where.sum()) for side, where in cohort.sides.items()}
-    common = {
-        "classes": cohort.classes,
-        "images": sides,
-        "parameters": parameter_counts(fitted.learner.model)[0],
-        "excluded_by_label": cohort.excluded_by_label,
-        "merged_patient_ids": cohort.manifest.merged_patients,
-        "bad_images": len(cohort.bad),
-        "bad": [{"image": bad.path, "reason": bad.reason} for bad in cohort.bad],
-    }
-    write_json(folder / "metrics.json", common | metrics)
+    summary = FitSummary(
+        classes=list(cohort.classes),
+        images={side: int(where.sum()) for side, where in cohort.sides.items()},
+        parameters=parameter_counts(fitted.learner.model)[0],
+        excluded_by_label=cohort.excluded_by_label,
+        merged_patient_ids=[list(spellings) for spellings in cohort.manifest.merged_patients],
+        bad_images=len(cohort.bad),
+        bad=[BadImage(bad.path, bad.reason) for bad in cohort.bad],
+    )
+    write_json(folder / "metrics.json", summary.as_dict() | metrics.as_dict())
     (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -38,18 +38,16 @@ def evaluate_lungs(
     bad += [{"image": cohort.rows.path[row], "reason": reason} for row, reason in faults.items()]
     cohort = cohort.take(np.array([row for row in range(len(cohort)) if row not in faults]))
     found = segment_cohort(cohort, segmenter, compute, cache_dir)
-    truth = load_ground_truth_masks(cohort, INPUT_SIZE, cache_dir).array.astype(bool)
-    predicted = found.masks.astype(bool)
+    truth = np.asarray(load_ground_truth_masks(cohort, INPUT_SIZE, cache_dir).array, bool)
+    predicted = np.asarray(found.masks, bool)
     scores = score_lungs(predicted, found.reasons, truth, margin)
     worst = np.argsort([score.dice for score in scores], kind="stable")[:WORST].tolist()
-    summary = summarize_masks(scores) | {
-        "bad_images": len(bad),
-        "bad": bad,
-        "worst": [cohort.rows.path[row] for row in worst],
-    }
+    worst_images = [cohort.rows.path[row] for row in worst]
+    summary = {"images": len(scores)} | summarize_masks(scores).as_dict()
+    summary |= {"bad_images": len(bad), "bad": bad, "worst": worst_images}
     write_text(folder / "lungs.csv", score_table(cohort, scores).to_csv(index=False, float_format="%.6f"))
     write_json(folder / "summary.json", summary)
-    for row, name in zip(worst, png_names(summary["worst"]), strict=True):
+    for row, name in zip(worst, png_names(worst_images), strict=True):
         drawn = PREDICTED if scores[row].untrusted is None else UNTRUSTED
         box = crop_box(predicted[row], scores[row].untrusted, margin)
         picture = lung_overlay(load_grayscale(cohort.files[row]), [(truth[row], TRUE), (predicted[row], drawn)], box)

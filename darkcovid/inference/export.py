@@ -110,6 +110,8 @@ def _save_onnx(program: torch.export.ExportedProgram, path: Path, outputs: list[
     import onnxruntime
 
     made = torch.onnx.export(program, input_names=["pixels"], output_names=outputs, dynamo=True, verbose=False)
+    if made is None:
+        raise RuntimeError("nothing was exported")
     made.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     return lambda pixels: session.run(outputs, {"pixels": pixels})

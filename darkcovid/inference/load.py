@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
@@ -12,6 +11,7 @@ from darkcovid.core.errors import DataError, UsageError, one_line
 from darkcovid.core.safetensors_io import read_safetensors
 from darkcovid.data.normalize import load_normalizer
 from darkcovid.data.resize import Size
+from darkcovid.evaluation.results import ClassifierFit, parse_classifier_fit
 from darkcovid.models.weights import load_state_dict_strict
 from darkcovid.recipe import AUDIT, Recipe, load_recipe
 from darkcovid.training.classifier import build_model
@@ -23,7 +23,7 @@ NORMALIZER = "normaliser."
 class FittedModel:
     """`network`: (n, c, h, w) pixels in 0..1 that went through `normalizer`, to (n, outputs) logits, which `temperature`
     divides; `size`: (h, w); `usual`: lowest and highest value of each image statistic on the training set; `fit`: the folder
-    below the run's that the weights came from; `metrics`: what it scored."""
+    below the run's that the weights came from; `scores`: its `metrics.json`."""
 
     run: Path
     fit: str
@@ -34,7 +34,7 @@ class FittedModel:
     normalizer: nn.Module
     temperature: float
     usual: dict[str, tuple[float, float]]
-    metrics: dict[str, Any]
+    scores: ClassifierFit
 
 
 def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
@@ -75,8 +75,7 @@ def _balanced_accuracy(folder: Path) -> float:
 def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
     path = folder / "weights.safetensors"
     try:
-        metrics = json.loads((folder / "metrics.json").read_text())
-        temperature = float(metrics["calibration"]["temperature"])
+        scores = parse_classifier_fit(json.loads((folder / "metrics.json").read_text()))
         tensors, about = read_safetensors(path)
         classes, size = tuple(about["classes"]), (int(about["image_size"][0]), int(about["image_size"][1]))
         fresh = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
@@ -91,5 +90,14 @@ def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
     usual = {name: (float(low), float(high)) for name, (low, high) in about.get("usual", {}).items()}
     network.eval().requires_grad_(False)
     return FittedModel(
-        run, folder.relative_to(run).as_posix(), recipe, classes, size, network, normalizer, temperature, usual, metrics
+        run=run,
+        fit=folder.relative_to(run).as_posix(),
+        recipe=recipe,
+        classes=classes,
+        size=size,
+        network=network,
+        normalizer=normalizer,
+        temperature=scores.metrics.valid.calibration.temperature,
+        usual=usual,
+        scores=scores,
     )

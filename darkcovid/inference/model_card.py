@@ -1,6 +1,7 @@
 """The model card (Mitchell et al. 2019): what a fitted model was trained on, what it scored, what it is not for."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 from darkcovid import __version__
@@ -15,7 +16,7 @@ CAUTION = (
 
 def model_card(model: FittedModel) -> dict[str, Any]:
     """JSON-able; figures as in the run folder."""
-    data, metrics = model.recipe.data, model.metrics
+    data, summary, metrics = model.recipe.data, model.scores.summary, model.scores.metrics
     audit = model.run / "audit.json"
     found = json.loads(audit.read_text()) if audit.is_file() else {}
     return {
@@ -25,17 +26,17 @@ def model_card(model: FittedModel) -> dict[str, Any]:
         "not_for": NOT_FOR,
         "caution": CAUTION,
         "network": model.recipe.model.arch,
-        "parameters": metrics["parameters"],
+        "parameters": summary.parameters,
         "classes": list(model.classes),
         "image_size": list(model.size),
         "lungs": model.recipe.lungs.mode if model.recipe.lungs else "whole image",
-        "trained_on": {"manifest": data.manifest, "dataset": data.dataset, "images": metrics["images"]},
+        "trained_on": {"manifest": data.manifest, "dataset": data.dataset, "images": summary.images},
         "patients_kept_apart": data.split.method == "stratified_group",
         "leaks_found": found.get("leaks"),
-        "accuracy": metrics["accuracy"],
-        "accuracy_interval": metrics["intervals"].get("accuracy"),
-        "per_class": metrics["per_class"],
-        "calibration": {"temperature": model.temperature, "error_after": metrics["calibration"]["ece_after"]},
-        "elsewhere": {name: one["balanced_accuracy"] for name, one in metrics.get("external", {}).items()},
+        "accuracy": metrics.valid.accuracy,
+        "accuracy_interval": metrics.valid.intervals.get("accuracy"),
+        "per_class": {name: asdict(scores) for name, scores in metrics.valid.per_class.items()},
+        "calibration": {"temperature": model.temperature, "error_after": metrics.valid.calibration.ece_after},
+        "elsewhere": {name: external.balanced_accuracy for name, external in metrics.external.items()},
         "darkcovid": __version__,
     }

@@ -35,7 +35,7 @@ def predict_images(
         for named, (image, fault) in zip(block, opened, strict=True):
             prediction = None if fault else next(predictions)
             answers.append(_prediction_row(named.name, prediction, fault))
-            if explain is not None and prediction is not None:
+            if explain is not None and prediction is not None and prediction.heat is not None:
                 save_png(overlay_heatmap(image, prediction.heat), explain / overlays[named])
         on_batch(len(answers))
     return answers

@@ -93,7 +93,7 @@ def _write(name: str, result: str, image: Image.Image, found: LungMask, margin: 
     top, left, bottom, right = (round(share * side) for share, side in zip(crop, (height, width) * 2, strict=True))
     full_mask = mask_to_image(mask).resize(image.size, Image.Resampling.BILINEAR)
     overlay = lung_overlay(image, [(mask, UNTRUSTED if reason else PREDICTED)], crop)
-    save_png(full_mask.point(lambda value: 255 * (value > 127)), folder / "masks" / result)
+    save_png(full_mask.point([0] * 128 + [255] * 128), folder / "masks" / result)
     save_png(image.crop((left, top, right, bottom)), folder / "crops" / result)
     save_png(overlay, folder / "overlays" / result)
     area = float(mask.mean())

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from darkcovid.core.array_cache import CachedArray, cached_sharded_array
+from darkcovid.core.array_cache import CachedArray, StoredArray, cached_sharded_array
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.contrast import enhance_contrast
@@ -222,5 +222,5 @@ def _stored(
 class LungRegions:
     """areas: where the lungs are in the inputs, 1 inside, in the inputs' shape; trusted: (n,) bool."""
 
-    areas: np.ndarray
+    areas: StoredArray
     trusted: np.ndarray

@@ -25,15 +25,17 @@ LEVEL_WIDTH = 0.15  # of the range, how far from a level a pixel still belongs t
 def load_ground_truth_masks(cohort: Cohort, size: tuple[int, int], cache_dir: Path) -> CachedArray:
     """Each row's `lung_mask`, squashed to `size`: (n, h, w) uint8 of 0 and 1. Raises DataError when one is missing, or is no
     mask of lungs."""
-    files = [cohort.manifest.locate(path) for path in cohort.rows.lung_mask]
-    for path, file in zip(cohort.rows.lung_mask, files, strict=True):
+    files = []
+    for path in cohort.rows.lung_mask:
+        file = cohort.manifest.locate(path)
         if file is None:
             raise DataError(f"{path}: this lung mask of the manifest is missing; put it beside the manifest or drop the row")
+        files.append(file)
 
     def fill(array: np.ndarray) -> None:
         def one(index: int) -> None:
             mask = mask_to_image(read_lung_mask(files[index]))
-            array[index] = np.asarray(mask.resize(size[::-1], Image.Resampling.BILINEAR)) > 127
+            array[index] = np.asarray(mask.resize((size[1], size[0]), Image.Resampling.BILINEAR)) > 127
             if not array[index].any():
                 raise DataError(f"{files[index]}: this lung mask is too small to be seen at {size[0]}x{size[1]} px")
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from darkcovid.core.array_cache import cached_sharded_array
+from darkcovid.core.array_cache import StoredArray, cached_sharded_array
 from darkcovid.core.device import Device, predict_batches
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import cached_whole_images
@@ -32,7 +32,7 @@ class LungMasks:
     """masks: (n, 256, 256) uint8 of 0 and 1, each image squashed whole; reasons: (n) None where trusted, else why not.
     seconds: decoding, segmenting and cleaning, whenever that was done; `fresh`: it was done just now."""
 
-    masks: np.ndarray
+    masks: StoredArray
     reasons: tuple[str | None, ...]
     version: str
     seconds: float
@@ -70,7 +70,7 @@ def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Device, cache_
     def fill(masks: np.ndarray, rows: range) -> list[str | None]:
         part, reasons = slice(rows.start, rows.stop), []
         pixels = cached_whole_images(cohort.files[part], cohort.sha256[part], INPUT_SIZE, cache_dir).array
-        for index, found in enumerate(segment_lungs(pixels, segmenter, compute)):
+        for index, found in enumerate(segment_lungs(np.asarray(pixels), segmenter, compute)):
             masks[index] = found.mask
             reasons.append(found.reason)
         return reasons

@@ -46,17 +46,17 @@ class ClassificationMetrics:
 
 
 def classification_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...], fits: Sequence[str] | None = None
+    labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...], fits: Sequence[str] | np.ndarray | None = None
 ) -> ClassificationMetrics:
     """labels: (n,) int index into `classes`; probabilities: (n, len(classes)), the largest is the prediction; fits: (n,) which
     fit said it, None for one. Areas under curves are the mean of the fits' own, whose probabilities need not be on one scale.
 
     A class that is never predicted has precision 0.
     """
-    fits = np.zeros(len(labels), int) if fits is None else np.asarray(fits)
+    of_fit = np.zeros(len(labels), int) if fits is None else np.asarray(fits)
     predicted, codes = probabilities.argmax(1), list(range(len(classes)))
     matrix = metrics.confusion_matrix(labels, predicted, labels=codes)
-    per_class = {name: _class_score(matrix, labels, probabilities, code, fits) for code, name in enumerate(classes)}
+    per_class = {name: _class_score(matrix, labels, probabilities, code, of_fit) for code, name in enumerate(classes)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class without images: said by its support
         return ClassificationMetrics(
@@ -73,8 +73,9 @@ def classification_metrics(
         )
 
 
-def get_metric(scores: ClassificationMetrics, name: str) -> float:
-    """One of `ClassificationMetrics`' numbers by its name, or by that of a mean over classes: `f1`, `roc_auc`."""
+def get_metric(scores: ClassificationMetrics, name: str) -> float | None:
+    """One of `ClassificationMetrics`' numbers by its name, or by that of a mean over classes: `f1`, `roc_auc`; None where there
+    are no images for it."""
     return scores.macro[name] if name in scores.macro else getattr(scores, name)
 
 

@@ -1,13 +1,13 @@
 """Patients in parts, so that what is fitted to some of them is judged on the others (cross-fitting)."""
 
-from collections.abc import Sequence
-
 import numpy as np
+
+from darkcovid.metrics.intervals import Names
 
 PARTS = 5
 
 
-def patient_parts(labels: np.ndarray, patients: Sequence[str], parts: int = PARTS) -> np.ndarray:
+def patient_parts(labels: np.ndarray, patients: Names, parts: int = PARTS) -> np.ndarray:
     """(n,) int: which of at most so many parts a patient's images are in, each class's patients dealt out evenly; as many parts
     as the rarest class has patients where those are fewer, at least 2."""
     names, codes = np.unique(np.asarray(patients), return_inverse=True)

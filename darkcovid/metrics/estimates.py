@@ -52,6 +52,14 @@ def proportion(hits: np.ndarray, counted: np.ndarray, patients: np.ndarray) -> E
     return Estimate(float(value), influence, _kish(of), span)
 
 
+def accuracy(right: np.ndarray, patients: np.ndarray) -> Estimate:
+    """The share of all images that are right. right: (n,) bool, of at least one image; patients: (n,) int from 0 without gaps."""
+    estimate = proportion(right, np.ones(len(right), bool), patients)
+    if estimate is None:
+        raise ValueError("no image to be right or wrong about")
+    return estimate
+
+
 def roc_auc(truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, fits: np.ndarray) -> Estimate | None:
     """The chance that a true image scores above another, ties counted half; of several fits the mean of each one's, whose scores
     need not be on one scale. None where no fit has images of both kinds.

@@ -1,17 +1,35 @@
 """How sure are the metrics? 95 % intervals over patients, as `estimates.py` finds them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from darkcovid.metrics.classification import classification_metrics
+from darkcovid.metrics.classification import ClassificationMetrics, classification_metrics
 from darkcovid.metrics.estimates import Estimate, Interval, f1, mean, proportion, roc_auc
 
 Estimates = dict[str, Estimate | None]
+Intervals = dict[str, Interval | None]
+Names = Sequence[Any] | np.ndarray  # (n,)
 
 
-def codes_of(names: Sequence[Any] | None, count: int) -> np.ndarray:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsWithIntervals(ClassificationMetrics):
+    """intervals: 95 % over patients, of accuracy, balanced_accuracy, macro.f1 and `<class>.<metric>`; None where the images for
+    it are missing."""
+
+    intervals: Intervals
+
+    def interval(self, name: str) -> Interval:
+        """One that is there whenever there are images, such as that of the accuracy."""
+        span = self.intervals[name]
+        if span is None:
+            raise ValueError(f"no interval of {name}: no image was scored")
+        return span
+
+
+def codes_of(names: Names | None, count: int) -> np.ndarray:
     """(count,) names to int from 0 without gaps; None: all are one."""
     return np.zeros(count, int) if names is None else np.unique(np.asarray(names), return_inverse=True)[1]
 
@@ -20,32 +38,34 @@ def estimates(
     labels: np.ndarray,
     probabilities: np.ndarray,
     classes: Sequence[str],
-    patients: Sequence[str],
-    fits: Sequence[str] | None = None,
+    patients: Names,
+    fits: Names | None = None,
 ) -> Estimates:
     """accuracy, balanced_accuracy, macro.f1, and each class's precision, recall, specificity, f1 and roc_auc by names such as
     `covid.recall`; None where the images for it are missing. Means over classes are of those that have images.
 
     labels: (n,) int; probabilities: (n, classes); patients: (n,); fits: (n,) which fit said it, None for one.
     """
-    patients, fits = codes_of(patients, len(labels)), codes_of(fits, len(labels))
+    groups, of_fit = codes_of(patients, len(labels)), codes_of(fits, len(labels))
     predicted = probabilities.argmax(1)
-    recalls, f1s, of_classes = [], [], {}
+    recalls: list[Estimate] = []
+    f1s: list[Estimate] = []
+    of_classes: Estimates = {}
     for code, name in enumerate(classes):
         true, called = labels == code, predicted == code
-        recall, both = proportion(called, true, patients), f1(true, called, patients)
+        recall, both = proportion(called, true, groups), f1(true, called, groups)
         of_classes |= {
-            f"{name}.precision": proportion(true, called, patients),
+            f"{name}.precision": proportion(true, called, groups),
             f"{name}.recall": recall,
-            f"{name}.specificity": proportion(~called, ~true, patients),
+            f"{name}.specificity": proportion(~called, ~true, groups),
             f"{name}.f1": both,
-            f"{name}.roc_auc": roc_auc(true, probabilities[:, code], patients, fits),
+            f"{name}.roc_auc": roc_auc(true, probabilities[:, code], groups, of_fit),
         }
-        if recall is not None:
+        if recall is not None and both is not None:
             recalls.append(recall)
             f1s.append(both)
     return {
-        "accuracy": proportion(predicted == labels, np.ones(len(labels), bool), patients),
+        "accuracy": proportion(predicted == labels, np.ones(len(labels), bool), groups),
         "balanced_accuracy": mean(recalls) if recalls else None,
         "macro.f1": mean(f1s, together=True) if f1s else None,
         **of_classes,
@@ -56,9 +76,9 @@ def intervals(
     labels: np.ndarray,
     probabilities: np.ndarray,
     classes: Sequence[str],
-    patients: Sequence[str],
-    fits: Sequence[str] | None = None,
-) -> dict[str, Interval | None]:
+    patients: Names,
+    fits: Names | None = None,
+) -> Intervals:
     """The interval of every one of `estimates`."""
     each = estimates(labels, probabilities, classes, patients, fits)
     return {name: None if estimate is None else estimate.interval for name, estimate in each.items()}
@@ -68,9 +88,14 @@ def metrics_with_intervals(
     labels: np.ndarray,
     probabilities: np.ndarray,
     classes: Sequence[str],
-    patients: Sequence[str],
-    fits: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """`classification_metrics` as a mapping, with `intervals` of accuracy, balanced_accuracy, macro.f1 and `<class>.<metric>`."""
-    metrics = classification_metrics(labels, probabilities, tuple(classes), fits).as_dict()
-    return metrics | {"intervals": intervals(labels, probabilities, classes, patients, fits)}
+    patients: Names,
+    fits: Names | None = None,
+) -> MetricsWithIntervals:
+    """`classification_metrics` with the `intervals` of what has one."""
+    metrics = classification_metrics(labels, probabilities, tuple(classes), fits)
+    return MetricsWithIntervals(**field_values(metrics), intervals=intervals(labels, probabilities, classes, patients, fits))
+
+
+def field_values(instance: Any) -> dict[str, Any]:
+    """The fields of a dataclass as they are, for another one that has them too."""
+    return {field.name: getattr(instance, field.name) for field in fields(instance)}

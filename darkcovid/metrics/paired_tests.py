@@ -1,8 +1,8 @@
 """Is one arm better than another on the same patients? Paired tests, corrected for how many are made, and what may be said."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from scipy.stats import binomtest
@@ -11,6 +11,7 @@ from darkcovid.metrics.estimates import difference
 from darkcovid.metrics.intervals import codes_of, estimates
 
 ALPHA = 0.05
+Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +94,11 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return 1.0 if discordant == 0 else float(binomtest(only_first, discordant, 0.5).pvalue)
 
 
-def holm(ps: dict[Any, float | None]) -> dict[Any, float | None]:
+def holm(ps: Mapping[Key, float | None]) -> dict[Key, float | None]:
     """Holm's step-down correction (Holm 1979) of those that are not None."""
     ordered = sorted((p, name) for name, p in ps.items() if p is not None)
-    corrected, least = dict.fromkeys(ps), 0.0
+    corrected: dict[Key, float | None] = dict.fromkeys(ps)
+    least = 0.0
     for place, (p, name) in enumerate(ordered):
         least = max(least, min(1.0, p * (len(ordered) - place)))
         corrected[name] = least

@@ -7,28 +7,47 @@ is none, and Somers' D (2 AUROC - 1), which also sees a class that is ranked fir
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from darkcovid.metrics.intervals import Intervals, MetricsWithIntervals
 
 MEASURES = ("recall", "specificity", "roc_auc")
 
 
-def class_view(metrics: dict[str, Any]) -> dict[str, Any]:
-    """recall, specificity, roc_auc by class, and their and the accuracy's `intervals`, of metrics as `evaluate` gives them."""
-    by_class = {name: {label: scores[name] for label, scores in metrics["per_class"].items()} for name in MEASURES}
-    intervals = {key: span for key, span in metrics["intervals"].items() if key.split(".")[-1] in (*MEASURES, "accuracy")}
-    return by_class | {"intervals": intervals}
+@dataclass(frozen=True, slots=True)
+class ViewMetrics:
+    """What a classifier did with one view of the images. recall, specificity, roc_auc: by class, None where there are no images
+    for it; intervals: of these (`<class>.<measure>`) and of the accuracy, 95 % over patients, empty where an earlier version
+    kept none."""
+
+    accuracy: float
+    balanced_accuracy: float | None = None
+    recall: dict[str, float | None] = field(default_factory=dict)
+    specificity: dict[str, float | None] = field(default_factory=dict)
+    roc_auc: dict[str, float | None] = field(default_factory=dict)
+    intervals: Intervals = field(default_factory=dict)
 
 
-def skills_left(plain: dict[str, Any], hidden: dict[str, Any]) -> dict[str, float]:
+def view_metrics(metrics: MetricsWithIntervals) -> ViewMetrics:
+    """Of all metrics of a set those that say how much skill is left."""
+    of_class = metrics.per_class
+    return ViewMetrics(
+        metrics.accuracy,
+        metrics.balanced_accuracy,
+        recall={name: scores.recall for name, scores in of_class.items()},
+        specificity={name: scores.specificity for name, scores in of_class.items()},
+        roc_auc={name: scores.roc_auc for name, scores in of_class.items()},
+        intervals={key: span for key, span in metrics.intervals.items() if key.split(".")[-1] in (*MEASURES, "accuracy")},
+    )
+
+
+def skills_left(plain: ViewMetrics, hidden: ViewMetrics) -> dict[str, float]:
     """Of each class with skill, the share of it that is left when something is hidden, 0..1: of Youden's index or of Somers' D,
-    of which more is left. 0 where the interval of what is left reaches chance.
-
-    plain, hidden: as `class_view` gives them; {} where one of them knows no classes.
-    """
+    of which more is left. 0 where the interval of what is left reaches chance. {} where one of them has no intervals."""
     shares = {}
-    for name in plain.get("recall", {}) if "intervals" in plain and "intervals" in hidden else ():
+    for name in plain.recall if plain.intervals and hidden.intervals else ():
         pairs = zip(_skills(plain, name), _skills(hidden, name), strict=True)
         of_class = [
             min(1.0, left / full) if left_low > 0 else 0.0 for (full, full_low), (left, left_low) in pairs if full_low > 0
@@ -38,13 +57,14 @@ def skills_left(plain: dict[str, Any], hidden: dict[str, Any]) -> dict[str, floa
     return shares
 
 
-def _skills(view: dict[str, Any], name: str) -> Sequence[tuple[float, float]]:
+def _skills(view: ViewMetrics, name: str) -> Sequence[tuple[float, float]]:
     """(value, lower bound) of Youden's index and of Somers' D; recall and specificity are of other patients."""
-    recall, specificity, area = (view[measure][name] for measure in MEASURES)
-    spans = [view["intervals"].get(f"{name}.{measure}") for measure in MEASURES]
-    unknown = (0.0, 0.0)
-    youden = unknown
-    if spans[0] is not None and spans[1] is not None:
+    recall, specificity, area = view.recall[name], view.specificity[name], view.roc_auc[name]
+    recall_span, specificity_span, area_span = (view.intervals.get(f"{name}.{measure}") for measure in MEASURES)
+    youden = somers = 0.0, 0.0
+    if recall is not None and specificity is not None and recall_span is not None and specificity_span is not None:
         value = recall + specificity - 1
-        youden = value, value - float(np.hypot(recall - spans[0][0], specificity - spans[1][0]))
-    return youden, unknown if area is None or spans[2] is None else (2 * area - 1, 2 * spans[2][0] - 1)
+        youden = value, value - float(np.hypot(recall - recall_span[0], specificity - specificity_span[0]))
+    if area is not None and area_span is not None:
+        somers = 2 * area - 1, 2 * area_span[0] - 1
+    return youden, somers

@@ -57,7 +57,8 @@ def count_multiply_adds(network: nn.Module, side: int) -> int:
 
 def _row(name: str, classes: int) -> dict[str, Any]:
     architecture = models.get_architecture(name)
-    network = models.create_model(Model(arch=name), classes, (architecture.default_size,) * 2).eval()
+    side = architecture.default_size
+    network = models.create_model(Model(arch=name), classes, (side, side)).eval()
     return {
         "name": name,
         "parameters": models.parameter_counts(network)[0],

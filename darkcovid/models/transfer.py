@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -63,7 +64,7 @@ class Backbone(nn.Module):
         backbone_tensors = {name: value for name, value in tensors.items() if not name.startswith(self._classifier)}
         first, own = next((item for item in self.layers.state_dict().items() if item[1].dim() == 4), ("", None))
         theirs = self._names.get(first)
-        if theirs in backbone_tensors and backbone_tensors[theirs].shape[1] == 3 and own.shape[1] == 1:
+        if own is not None and theirs in backbone_tensors and backbone_tensors[theirs].shape[1] == 3 and own.shape[1] == 1:
             backbone_tensors[theirs] = backbone_tensors[theirs].sum(1, keepdim=True)
         load_state_dict_strict(self.layers, backbone_tensors, where, self._names)
 
@@ -104,17 +105,20 @@ def to_grayscale_input(network: nn.Module) -> None:
     for parent in network.modules():
         for name, conv in parent.named_children():
             if isinstance(conv, nn.Conv2d):
-                gray = nn.Conv2d(1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)
+                (height, width), (down, across) = conv.kernel_size, conv.stride
+                padding = conv.padding if isinstance(conv.padding, str) else (conv.padding[0], conv.padding[1])
+                bias = conv.bias is not None
+                gray = nn.Conv2d(1, conv.out_channels, (height, width), (down, across), padding, bias=bias)
                 with torch.no_grad():
                     gray.weight.copy_(conv.weight.sum(1, keepdim=True))
-                    if conv.bias is not None:
+                    if conv.bias is not None and gray.bias is not None:
                         gray.bias.copy_(conv.bias)
                 setattr(parent, name, gray)
                 return
 
 
 def features(network: nn.Module) -> nn.Module:
-    return network.features
+    return network.get_submodule("features")
 
 
 def drop_last_children(count: int) -> FeatureExtractor:
@@ -123,7 +127,7 @@ def drop_last_children(count: int) -> FeatureExtractor:
 
 
 def densenet_features(network: nn.Module) -> nn.Module:
-    return nn.Sequential(network.features, nn.ReLU())
+    return nn.Sequential(features(network), nn.ReLU())
 
 
 def vgg16(size: Size) -> nn.Module:
@@ -136,7 +140,8 @@ def vgg16(size: Size) -> nn.Module:
     for layer in network.features:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return network
 
 
@@ -176,7 +181,7 @@ def timm_architecture(name: str) -> Architecture:
     known = timm.get_pretrained_cfg(short)
 
     def make(size: Size, pretrained: bool = False) -> nn.Module:
-        sized = {"img_size": size} if known is not None and known.fixed_input_size else {}
+        sized: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
         return timm.create_model(short, pretrained=pretrained, num_classes=0, global_pool="", **sized)
 
     source = BackboneSource(make, TokensToFeatureMap, (), lambda size: _timm_weights(short, lambda: make(size, pretrained=True)))

@@ -27,7 +27,8 @@ def load_weights(network: nn.Module, model: Model, pretrained: bool) -> None:
     if model.weights == "imagenet":
         if not pretrained:
             raise UsageError(f"model.weights: there are no ImageNet weights for {model.arch}; use none, or name a file")
-        network.load_imagenet()
+        load_imagenet = getattr(network, "load_imagenet")  # noqa: B009 (a transfer learner's, which imports this module)
+        load_imagenet()
         return
     tensors = {
         name: value for name, value in load_state_dict_file(Path(model.weights)).items() if not name.startswith("normaliser.")

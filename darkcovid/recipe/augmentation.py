@@ -17,24 +17,24 @@ class Augmentation(StrictModel):
     """Probability of a left-right flip."""
     flip_vertical: Share = 0.0
     """Probability of an upside-down flip."""
-    rotate: float = Field(0.0, ge=0, le=180)
+    rotate: float = Field(default=0.0, ge=0, le=180)
     """Greatest rotation either way, in degrees."""
     shift: Share = 0.0
     """Greatest shift along each axis, as a share of the side."""
-    shear: float = Field(0.0, ge=0, lt=90)
+    shear: float = Field(default=0.0, ge=0, lt=90)
     """Greatest shear, in degrees, as in Keras."""
     zoom: Range = (1.0, 1.0)
     """Least and greatest magnification, as in fastai."""
     zoom_range: Range = (1.0, 1.0)
     """Least and greatest share of the image that is seen, each axis by itself, as Keras's `zoom_range`."""
-    perspective: float = Field(0.0, ge=0, lt=0.5)
+    perspective: float = Field(default=0.0, ge=0, lt=0.5)
     """Greatest perspective tilt, fastai's `max_warp`."""
     perspective_by: Literal["axis", "side"] = "axis"
     """`axis`: a tilt about each axis with a probability of its own (fastai v2); `side`: four magnitudes, one for each side of
     the frame, with one probability for all (fastai v1's `symmetric_warp`)."""
-    lighting: float = Field(0.0, ge=0, lt=1)
+    lighting: float = Field(default=0.0, ge=0, lt=1)
     """Greatest change of brightness and of contrast, fastai's `max_lighting`."""
-    channel_shift: float = Field(0.0, ge=0, le=255)
+    channel_shift: float = Field(default=0.0, ge=0, le=255)
     """Greatest shift of all gray levels, of 255, as Keras's `channel_shift_range`."""
     p_affine: Share = 1.0
     """Probability of each geometric change but the flips."""

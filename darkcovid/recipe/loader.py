@@ -96,10 +96,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
 
 
 def _with_resolved_paths(data: Data, folder: Path) -> Data:
-    external = tuple(
-        external_set.model_copy(update={"manifest": _resolved_path(external_set.manifest, folder)})
-        for external_set in data.external
-    )
+    external = tuple(one.model_copy(update={"manifest": _resolved_path(one.manifest, folder)}) for one in data.external_sets)
     return data.model_copy(update={"manifest": _resolved_path(data.manifest, folder), "external": external})
 
 

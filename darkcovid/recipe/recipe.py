@@ -65,7 +65,7 @@ class Recipe(StrictModel):
     """`data`: leakage and confounders in the data; `shortcuts`: also each fitted classifier's metrics with the lungs erased, on
     the lungs alone and on the border alone; `retrain`: also the first arm's network trained again, as arms of their own, without
     lungs, on the lungs, on the border, on 16 pixels per side, and on permuted labels; `none`."""
-    audit_epochs_fraction: float = Field(0.25, gt=0, le=1)
+    audit_epochs_fraction: float = Field(default=0.25, gt=0, le=1)
     """`audit: retrain`: share of the epochs that those arms train."""
     reported_results: str | None = None
     """What the authors of the system reported, in words."""
@@ -118,7 +118,7 @@ class Recipe(StrictModel):
 
     def arm_recipes(self) -> dict[str, "Recipe"]:
         """Each arm's recipe, in the order written; a recipe without arms is one arm of its own name."""
-        arms = {arm: self.arm_recipe(arm) for arm in self.arms} if self.arms else {self.name: self}
+        arms: dict[str, Recipe] = {arm: self.arm_recipe(arm) for arm in self.arms} if self.arms else {self.name: self}
         return arms | self._audit_arms(next(iter(arms.values()))) if self.audit == "retrain" else arms
 
     def _audit_arms(self, first: "Recipe") -> dict[str, "Recipe"]:
@@ -203,7 +203,7 @@ def check_arms_comparable(recipe: Recipe) -> None:
 
 
 def _check_borrowed_size(key: str, name: str, arms: dict[str, Recipe]) -> None:
-    lender = arms[name].data.image_size.removeprefix(SAME_PIXELS)
+    lender = str(arms[name].data.image_size).removeprefix(SAME_PIXELS)
     others = [other for other in arms if other != name]
     if lender not in others:
         raise UsageError(f"{key}: no other arm is called {lender!r}{suggest_name(lender, others)}")

@@ -26,17 +26,17 @@ class Split(StrictModel):
     method: Literal["stratified_group", "stratified_random", "random", "by_column"] = "stratified_group"
     """`stratified_group`: all images of a patient are in one set, classes in the same shares; `stratified_random`, `random`:
     images are divided, not patients, as most papers do; `by_column`: the manifest says where each image belongs."""
-    valid: float = Field(0.2, gt=0, lt=1)
+    valid: float = Field(default=0.2, gt=0, lt=1)
     """Share of the images in the validation set; 0.2 is 80:20."""
     test: Share | Count | None = None
     """Share of the images, or number of images of each class, held out first as the test set and scored once, at the end."""
-    folds: int | None = Field(None, ge=2, le=20)
+    folds: int | None = Field(default=None, ge=2, le=20)
     """Number of folds, of which fold number `fold` is the validation set."""
-    fold: int = Field(1, ge=1)
+    fold: int = Field(default=1, ge=1)
     """Which fold is the validation set, from 1."""
     column: str = "split"
     """For `by_column`: the manifest's column that says train, valid or test."""
-    seed: int = Field(41, ge=0)
+    seed: int = Field(default=41, ge=0)
     """Seed of the split."""
 
     @model_validator(mode="after")
@@ -51,15 +51,15 @@ class Split(StrictModel):
 class Phantom(StrictModel):
     """The synthetic cohort of `manifest: phantom`: drawn radiographs with exact lung masks."""
 
-    patients: int = Field(120, ge=6, le=100_000)
+    patients: int = Field(default=120, ge=6, le=100_000)
     """Number of patients."""
-    image_size: int = Field(256, ge=64, le=2048)
+    image_size: int = Field(default=256, ge=64, le=2048)
     """Height and width, in pixels."""
-    signal: float = Field(0.8, ge=0, le=1)
+    signal: float = Field(default=0.8, ge=0, le=1)
     """Strength of the sign in the lungs that tells the classes apart."""
-    shortcut: float = Field(0.0, ge=0, le=1)
+    shortcut: float = Field(default=0.0, ge=0, le=1)
     """Share of covid images with a marker in a corner, outside the lungs."""
-    seed: int = Field(7, ge=0)
+    seed: int = Field(default=7, ge=0)
     """Seed of the drawing."""
 
 
@@ -69,7 +69,7 @@ class External(StrictModel):
 
     manifest: str
     """A manifest, or `phantom`, which then needs a seed of its own."""
-    name: str | None = Field(None, pattern=NAME)
+    name: str | None = Field(default=None, pattern=NAME)
     """Its name in the report; otherwise its dataset, file or folder."""
     root: str | None = None
     """Folder of its images, if not the manifest's."""
@@ -110,7 +110,7 @@ class Data(StrictModel):
     """Names of the classes; `rest` stands for every other label, so `[covid, rest]` is one against the rest."""
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Column: the values kept, such as `{view: [PA, AP]}`."""
-    max_per_class: int | None = Field(None, ge=2)
+    max_per_class: int | None = Field(default=None, ge=2)
     """Undersampling: at most this many images of each class, drawn by the split's seed."""
     oversample: bool = False
     """Oversampling: images of rarer classes come several times per epoch, until classes are equal."""
@@ -129,13 +129,13 @@ class Data(StrictModel):
     normalize: Literal["training", "imagenet", "per_image", "first_batch", "zca", "none"] = "training"
     """Mean and standard deviation by which pixels are standardized: of the `training` set, of `imagenet`, of each image, or of
     the first augmented training batch (fastai v1's `batch_stats`); `zca`: whitening fitted to that set; `none`: 0 to 1."""
-    max_bad: float = Field(0.01, ge=0, le=1)
+    max_bad: float = Field(default=0.01, ge=0, le=1)
     """Share of images that cannot be read above which a run stops before it trains."""
     allow_leaks: bool = False
     """`true`: train although patients or copies of images are in more than one set, as with published random splits."""
     external: tuple[External | str, ...] = ()
     """External test sets, each a manifest or a mapping."""
-    downsample_to: int | None = Field(None, ge=4, le=512)
+    downsample_to: int | None = Field(default=None, ge=4, le=512)
     """Ablation: whole images are reduced to this many pixels per side and enlarged again."""
     border_only: bool = False
     """Ablation: only a strip along the image's sides is left."""
@@ -156,10 +156,15 @@ class Data(StrictModel):
     def _manifests_alone(cls, external: tuple[External | str, ...]) -> tuple[External, ...]:
         return tuple(External(manifest=item) if isinstance(item, str) else item for item in external)
 
+    @property
+    def external_sets(self) -> tuple[External, ...]:
+        """`external` as mappings."""
+        return tuple(one for one in self.external if isinstance(one, External))
+
     @model_validator(mode="after")
     def _external_sets_that_can_be_told_apart(self) -> "Data":
-        names = [external_set.called for external_set in self.external]
-        for external_set in self.external:
+        names = [external_set.called for external_set in self.external_sets]
+        for external_set in self.external_sets:
             if names.count(external_set.called) > 1:
                 raise ValueError(f"external: two sets are called {external_set.called!r}; give each a name")
             strange = sorted(set((external_set.classes or {}).values()) - set(self.classes))
@@ -195,7 +200,7 @@ class Lungs(StrictModel):
     mode: Literal["crop", "mask", "crop_mask", "outside"] = "crop"
     """`crop`: the box around both lungs; `mask`: everything outside the lungs is erased; `crop_mask`: both; `outside`: the lungs
     are erased, an ablation."""
-    margin: float = Field(0.05, ge=0, le=1)
+    margin: float = Field(default=0.05, ge=0, le=1)
     """The box is widened by this share of its sides."""
     keep_lung_scale: bool = True
     """The input shrinks by the area that was not lung, so that lungs keep about as many pixels as in the whole image."""
@@ -206,7 +211,7 @@ class Lungs(StrictModel):
     measurement; `squash`; `letterbox`: black bars."""
     context_channel: bool = False
     """`true`: a second channel shows the whole image, as small as the crop."""
-    fill: int = Field(0, ge=0, le=255)
+    fill: int = Field(default=0, ge=0, le=255)
     """Gray level of what is erased."""
     weights: str | None = None
     """A lung U-Net of your own (.safetensors, from `recipes/lung_unet.yaml`) in place of the shipped one."""
@@ -226,9 +231,9 @@ class Model(StrictModel):
     head: str | None = None
     """DarkCovidNet: `flatten` (as published) or `gap`. Transfer learners: `concat-pool` (fastai's), `avgpool-dense`,
     `avgpool4-dense` or `flatten-dense`. null: the network's own."""
-    hidden: int | None = Field(None, ge=0)
+    hidden: int | None = Field(default=None, ge=0)
     """Units of the head's dense layer; null: the head's own."""
-    dropout: float | None = Field(None, ge=0, lt=1)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout before the output; null: the head's own."""
     weights: str = "none"
     """Initial weights: `none`, `imagenet` (downloaded by torchvision or timm into their caches), or a .safetensors or .pth
@@ -244,11 +249,11 @@ class Optimizer(StrictModel):
 
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
     """Weight decay is decoupled from the gradient in all of them (`adam` is AdamW)."""
-    eps: float = Field(1e-5, gt=0)
+    eps: float = Field(default=1e-5, gt=0)
     """Added to the denominator."""
-    momentum: float = Field(0.9, ge=0, lt=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     """fastai's `mom`, Adam's beta 1."""
-    sqr_momentum: float = Field(0.99, ge=0, lt=1)
+    sqr_momentum: float = Field(default=0.99, ge=0, lt=1)
     """fastai's `sqr_mom`, Adam's beta 2."""
     decay_norm_and_bias: bool = False
     """`true`: weight decay reaches BatchNorm and biases too, fastai's `wd_bn_bias`."""
@@ -259,9 +264,9 @@ class Loss(StrictModel):
 
     class_weights: Literal["none", "balanced"] = "none"
     """`balanced`: classes weigh the same whatever their sizes."""
-    focal_gamma: float = Field(0.0, ge=0)
+    focal_gamma: float = Field(default=0.0, ge=0)
     """Gamma of the focal loss (Lin et al. 2017); 0: cross entropy."""
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing."""
 
     @model_validator(mode="after")
@@ -274,9 +279,9 @@ class Loss(StrictModel):
 class Plateau(StrictModel):
     """The learning rate is reduced when the monitored metric has stopped improving."""
 
-    patience: int = Field(5, ge=1)
+    patience: int = Field(default=5, ge=1)
     """Epochs without an improvement."""
-    factor: float = Field(0.1, gt=0, lt=1)
+    factor: float = Field(default=0.1, gt=0, lt=1)
     """The learning rate is multiplied by this."""
 
 
@@ -285,7 +290,7 @@ class Progressive(StrictModel):
 
     start: Share = 0.5
     """Share of their sides in the first epochs."""
-    until: float = Field(0.5, gt=0, le=1)
+    until: float = Field(default=0.5, gt=0, le=1)
     """Share of the epochs after which they have their full size."""
 
 
@@ -298,35 +303,35 @@ Monitor = Literal[
 class Training(StrictModel):
     """How the network is fitted."""
 
-    epochs: int = Field(100, ge=1)
+    epochs: int = Field(default=100, ge=1)
     """Number of epochs."""
-    folds: int | None = Field(None, ge=2, le=20)
+    folds: int | None = Field(default=None, ge=2, le=20)
     """Cross-validation: one fit per fold, metrics pooled over the images that each fit had not seen."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(None, min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
     """One fit per seed; metrics come with their spread."""
-    batch_size: int = Field(32, ge=2)
+    batch_size: int = Field(default=32, ge=2)
     """Images per step, over all processes."""
-    lr: float = Field(3.0e-3, gt=0)
+    lr: float = Field(default=3.0e-3, gt=0)
     """Peak learning rate."""
     schedule: Literal["one_cycle", "flat_cos", "constant", "exponential", "fine_tune"] = "one_cycle"
     """`one_cycle`, `flat_cos` and `fine_tune` are fastai's; `exponential`: the learning rate times `lr_gamma` after each
     epoch."""
-    warmup_fraction: float = Field(0.25, gt=0, lt=1)
+    warmup_fraction: float = Field(default=0.25, gt=0, lt=1)
     """`one_cycle`: share of the steps until the peak, fastai's `pct_start`."""
-    div_final: float = Field(1e5, gt=0)
+    div_final: float = Field(default=1e5, gt=0)
     """`one_cycle`: the last learning rate is the peak divided by this."""
-    lr_gamma: float = Field(0.6, gt=0, le=1)
+    lr_gamma: float = Field(default=0.6, gt=0, le=1)
     """`exponential`: factor of the learning rate per epoch."""
-    freeze_epochs: int = Field(1, ge=1)
+    freeze_epochs: int = Field(default=1, ge=1)
     """`fine_tune`: epochs of the head alone, before `epochs` of the whole network with lower rates for earlier layers."""
     freeze_backbone: bool = False
     """`true`: only the head trains, BatchNorm of the backbone included; without augmentation, mixup and cutmix the backbone's
     features are computed once."""
-    unfreeze_epoch: int | None = Field(None, ge=1)
+    unfreeze_epoch: int | None = Field(default=None, ge=1)
     """The backbone trains only after this many epochs, its earlier layers then at up to 100 times lower rates."""
     reduce_lr_on_plateau: Plateau | None = None
     """For `constant` and `exponential`: the learning rate is reduced when `monitor` has stopped improving."""
-    early_stopping_patience: int | None = Field(None, ge=1)
+    early_stopping_patience: int | None = Field(default=None, ge=1)
     """Training stops after this many epochs without an improvement of `monitor`."""
     checkpoint: Literal["last", "best"] = "last"
     """Which epoch's weights are the result: the `last`, or the `best` by `monitor`."""
@@ -335,30 +340,30 @@ class Training(StrictModel):
     Metrics of classes are their plain means. It becomes a column of `history.csv`."""
     optimizer: Optimizer = Optimizer()
     """The optimizer."""
-    weight_decay: float = Field(1.0e-2, ge=0)
+    weight_decay: float = Field(default=1.0e-2, ge=0)
     """Decoupled weight decay."""
     loss: Loss = Loss()
     """The loss."""
-    ema_decay: float | None = Field(None, gt=0, lt=1)
+    ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then validated and kept."""
-    mixup_alpha: float | None = Field(None, gt=0)
+    mixup_alpha: float | None = Field(default=None, gt=0)
     """Mixup (Zhang et al. 2018): alpha of its Beta distribution."""
-    cutmix_alpha: float | None = Field(None, gt=0)
+    cutmix_alpha: float | None = Field(default=None, gt=0)
     """CutMix (Yun et al. 2019): alpha of its Beta distribution."""
-    clip_grad_norm: float | None = Field(None, gt=0)
+    clip_grad_norm: float | None = Field(default=None, gt=0)
     """Greatest norm of the gradient."""
     progressive_resizing: Progressive | None = None
     """Smaller training images in the first epochs."""
     compile: bool = False
     """`true`: the network is compiled by torch.compile while it is fitted. It needs a C++ compiler and about half a minute."""
-    tta_views: int = Field(0, ge=0, le=64)
+    tta_views: int = Field(default=0, ge=0, le=64)
     """Test-time augmentation: this many augmented views are averaged with the plain image. Its metrics stand under `tta` in
     `metrics.json`; all others are of the plain image, as `predict` and `serve` see it."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 where the device has it, else fp32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto`: CUDA, else Apple's MPS, else the CPU."""
-    seed: int = Field(41, ge=0)
+    seed: int = Field(default=41, ge=0)
     """Seed of weights, batches and augmentation."""
 
     @model_validator(mode="after")

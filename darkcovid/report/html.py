@@ -12,13 +12,14 @@ from darkcovid.audit.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, Ch
 from darkcovid.audit.reporting_guideline import reporting_sheet
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text
+from darkcovid.evaluation.results import VIEWS, SegmenterArm, SetMetrics, parse_comparison
+from darkcovid.metrics.estimates import Interval
 from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.report.plots import shown
 from darkcovid.report.tables import comparison_rows, notice, scored_set
 
 CLASSES = {PASS: "pass", WARN: "warn", FAIL: "fail", AUTHOR: "author", NOT_RUN: "none", STATED: "none"}
 FIGURES = ("precision", "recall", "specificity", "f1", "roc_auc")
-SHOWN = ("plain", "lungs_erased", "lungs_only", "border_only", "thumbnail")
 PLOTS = {
     "loss": "training and validation loss by epoch",
     "accuracy": "validation accuracy by epoch",
@@ -39,7 +40,7 @@ def write_report(run: Path, images: bool = True) -> Path:
     Raises UsageError: not a finished run of classifiers.
     """
     evidence = read_evidence(run)
-    if not all("per_class" in arm for arm in evidence.arms.values()):
+    if any(isinstance(arm, SegmenterArm) for arm in evidence.comparison.arms.values()):
         raise UsageError(f"{run}: a report is made of classifiers, not of lung segmenters")
     template = Environment(loader=PackageLoader("darkcovid.report"), autoescape=True, undefined=StrictUndefined).get_template(
         "report.html.j2"
@@ -54,9 +55,10 @@ def read_evidence(run: Path) -> RunEvidence:
     try:
         recipe = modernize(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")), deprecated)
         audit = run / "audit.json"
-        read = {name: json.loads((run / f"{name}.json").read_text()) for name in ("comparison", "environment")}
-        return RunEvidence(recipe, audit=json.loads(audit.read_text()) if audit.is_file() else {}, **read)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        comparison = parse_comparison(json.loads((run / "comparison.json").read_text()))
+        environment = json.loads((run / "environment.json").read_text())
+        return RunEvidence(recipe, comparison, json.loads(audit.read_text()) if audit.is_file() else {}, environment)
+    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{run}: not a finished run ({one_line(error)}); name a folder that `darkcovid run` made") from None
 
 
@@ -71,11 +73,11 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     else:
         first = "Nothing that was checked speaks against it."
     name, best = evidence.best
-    low, high = best["intervals"]["accuracy"]
+    low, high = best.interval("accuracy")
     where = scored_set(evidence.arms[name])
     where = where[0].lower() + where[1:]
     score = (
-        f"The most accurate arm is {name}: {best['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f} over patients; {where})."
+        f"The most accurate arm is {name}: {best.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f} over patients; {where})."
     )
     return [first, score, *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
 
@@ -98,9 +100,9 @@ def _template_context(run: Path, evidence: RunEvidence, images: bool) -> dict[st
         "classes_of": CLASSES,
         "checks": checks,
         "leaks": _leaks(audit),
-        "arms": list(evidence.comparison["arms"]),
+        "arms": list(evidence.comparison.arms),
         "rows": comparison_rows(evidence.comparison),
-        "pairs": evidence.comparison.get("pairs", []),
+        "pairs": evidence.comparison.pairs,
         "figures": [name.replace("_", " ") for name in FIGURES],
         "scored": [_arm_context(run / name, name, arm) for name, arm in evidence.scored.items()],
         "prevalences": ["1 %", "5 %", "20 %"],
@@ -116,39 +118,38 @@ def _template_context(run: Path, evidence: RunEvidence, images: bool) -> dict[st
     }
 
 
-def _arm_context(folder: Path, name: str, arm: dict[str, Any]) -> dict[str, Any]:
-    spans = arm["intervals"]
+def _arm_context(folder: Path, name: str, arm: SetMetrics) -> dict[str, Any]:
+    spans, calibration = arm.intervals, arm.calibration
     classes = [
         {
             "name": label,
-            "support": found["support"],
-            "texts": [_with_ci(found[figure], spans.get(f"{label}.{figure}")) for figure in FIGURES],
+            "support": scores.support,
+            "texts": [_with_ci(getattr(scores, figure), spans.get(f"{label}.{figure}")) for figure in FIGURES],
         }
-        for label, found in arm["per_class"].items()
+        for label, scores in arm.per_class.items()
     ]
     others = (
-        f"Balanced accuracy {_with_ci(arm['balanced_accuracy'], spans['balanced_accuracy'])}, kappa {arm['kappa']:.3f}, "
-        f"MCC {arm['mcc']:.3f}, Brier score {arm['brier']:.3f}, calibration error {arm['ece']:.3f} "
-        f"({arm['calibration']['ece_after']:.3f} with temperature {arm['calibration']['temperature']:.2f}, by "
-        f"{arm['calibration'].get('judged_by', 'the images that it was fitted to')})."
+        f"Balanced accuracy {_with_ci(arm.balanced_accuracy, spans['balanced_accuracy'])}, kappa {arm.kappa:.3f}, "
+        f"MCC {arm.mcc:.3f}, Brier score {arm.brier:.3f}, calibration error {arm.ece:.3f} "
+        f"({calibration.ece_after:.3f} with temperature {calibration.temperature:.2f}, by {calibration.judged_by})."
     )
     points = [
         [
             label,
-            f"{point['wanted_sensitivity']:.0%}",
-            f"{point['threshold']:.3f}",
-            f"{point['sensitivity']:.3f}",
-            f"{point['specificity']:.3f}",
-            *(_figure(point[kind][share]) for share in point["ppv"] for kind in ("ppv", "npv")),
+            f"{point.wanted_sensitivity:.0%}",
+            f"{point.threshold:.3f}",
+            f"{point.sensitivity:.3f}",
+            f"{point.specificity:.3f}",
+            *(_figure(values[share]) for share in point.ppv for values in (point.ppv, point.npv)),
         ]
-        for label, found in arm["operating_points"].items()
-        for point in found
+        for label, of_class in arm.operating_points.items()
+        for point in of_class
     ]
     groups = [
-        [f"{one['variable']} {one['value']}", one["images"], one["patients"], _figure(one["accuracy"]), _ci(one["interval"])]
-        for one in arm["subgroups"]
+        [f"{group.variable} {group.value}", group.images, group.patients, _figure(group.accuracy), _ci(group.interval)]
+        for group in arm.subgroups
     ]
-    names = list(arm["per_class"])
+    names = list(arm.per_class)
     numbered = [f"{short} is {label}" for label, short in zip(names, shown(names), strict=True) if short != label]
     legend = f" ({', '.join(numbered)})" if numbered else ""
     plots = [_plot(folder / "plots" / f"{plot}.png", f"{name}: {words}{legend}") for plot, words in PLOTS.items()]
@@ -164,31 +165,30 @@ def _arm_context(folder: Path, name: str, arm: dict[str, Any]) -> dict[str, Any]
 
 def _external_context(evidence: RunEvidence) -> list[dict[str, Any]]:
     """Each external set: what it is, and every arm's figures on it beside those inside."""
-    first = next(iter(evidence.arms.values())).get("external", {})
+    arms = {name: arm.metrics.external for name, arm in evidence.arms.items()}
+    first = next(iter(arms.values()))
     return [
         {
             "name": place,
-            "images": of["images"],
-            "patients": of["patients"],
-            "classes": ", ".join(of["fall"]["classes"]),
-            "labels": ", ".join(f"{theirs} is {ours}" for theirs, ours in of["labels"].items() if theirs != ours),
-            "left_out": "; ".join(f"{count}, {reason}" for reason, count in of["left_out"].items()),
-            "answers": [f"{name}: {_prediction_mix(arm['external'][place])}" for name, arm in evidence.arms.items()],
+            "images": metrics.images,
+            "patients": metrics.patients,
+            "classes": ", ".join(metrics.fall.classes),
+            "labels": ", ".join(f"{theirs} is {ours}" for theirs, ours in metrics.labels.items() if theirs != ours),
+            "left_out": "; ".join(f"{count}, {reason}" for reason, count in metrics.left_out.items()),
+            "answers": [f"{name}: {_prediction_mix(external[place])}" for name, external in arms.items()],
             "rows": [
-                [name, _in_words(figure), *(f"{one[key]:.3f}" for key in ("inside", "outside", "fall")), _ci(one["interval"])]
-                for name, arm in evidence.arms.items()
-                for figure, one in arm["external"][place]["fall"].items()
-                if figure != "classes"
+                [name, _in_words(metric), *map(_figure, (drop.inside, drop.outside, drop.fall)), _ci(drop.interval)]
+                for name, external in arms.items()
+                for metric, drop in external[place].fall.metrics.items()
             ],
         }
-        for place, of in first.items()
+        for place, metrics in first.items()
     ]
 
 
-def _prediction_mix(found: dict[str, Any]) -> str:
+def _prediction_mix(metrics: SetMetrics) -> str:
     """What a network called the images of a set, the commonest answer first."""
-    matrix = found["confusion_matrix"]
-    given = {name: sum(row[code] for row in matrix) for code, name in enumerate(found["per_class"])}
+    given = {name: sum(row[code] for row in metrics.confusion_matrix) for code, name in enumerate(metrics.per_class)}
     total = sum(given.values())
     return ", ".join(f"{name} {count / total:.0%}" for name, count in sorted(given.items(), key=lambda item: -item[1]))
 
@@ -225,11 +225,12 @@ def _giveaways(audit: dict[str, Any]) -> list[list[str]]:
 def _shortcuts(evidence: RunEvidence) -> list[list[str]]:
     rows = []
     for name, arm in evidence.arms.items():
-        audit = arm.get("shortcuts", {})
-        if "plain" in audit:
-            views = [_figure(audit.get(view, {}).get("accuracy")) for view in SHOWN]
-            left = audit["skill_without_lungs"]
-            rows.append([name, str(audit["images"]), *views, f"{audit['chance']:.3f}", "-" if left is None else f"{left:.0%}"])
+        audit = arm.metrics.shortcuts
+        if audit:
+            views = [audit.views.get(view) for view in VIEWS]
+            left = audit.skill_without_lungs
+            texts = [_figure(view and view.accuracy) for view in views]
+            rows.append([name, str(audit.images), *texts, f"{audit.chance:.3f}", "-" if left is None else f"{left:.0%}"])
     return rows
 
 
@@ -252,7 +253,7 @@ def _leaks(audit: dict[str, Any]) -> str:
 
 def _trained_on(evidence: RunEvidence) -> str:
     arm, data = next(iter(evidence.arms.values())), evidence.recipe["data"]
-    counted = ", ".join(f"{count} {side}" for side, count in arm["images"].items())
+    counted = ", ".join(f"{count} {side}" for side, count in arm.summary.images.items())
     return f"{data['dataset'] or data['manifest']}: {counted} images; classes {', '.join(data['classes'])}."
 
 
@@ -268,11 +269,11 @@ def _plot(path: Path, words: str) -> dict[str, str] | None:
     return {"data": f"data:image/png;base64,{data}", "alt": words, "caption": words}
 
 
-def _with_ci(value: float | None, span: list[float] | None) -> str:
+def _with_ci(value: float | None, span: Interval | None) -> str:
     return _figure(value) if span is None else f"{_figure(value)} [{_ci(span)}]"
 
 
-def _ci(span: list[float] | None) -> str:
+def _ci(span: Interval | None) -> str:
     return "-" if span is None else f"{span[0]:.3f}, {span[1]:.3f}"
 
 

@@ -20,7 +20,7 @@ def lung_overlay(image: Image.Image, outlines: Iterable[tuple[np.ndarray, str]],
     """image: mode L, any size; outlines: (mask, color), each mask (h, w) bool over the whole image; crop: (top, left,
     bottom, right) as shares of the image's sides, or None. Returns an RGB image whose long side is 512 px."""
     scale = LONG_SIDE / max(image.size)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     picture = np.asarray(image.resize(size, Image.Resampling.BILINEAR).convert("RGB")).copy()
     for mask, color in outlines:
         picture[mask_outline(mask, size)] = Image.new("RGB", (1, 1), color).getpixel((0, 0))

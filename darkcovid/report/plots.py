@@ -14,7 +14,8 @@ from matplotlib.text import Text
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from darkcovid.core.io import atomic_path
-from darkcovid.evaluation.evaluate import headline
+from darkcovid.evaluation.results import Arm, ArmMetrics, ClassifierArm, Comparison
+from darkcovid.metrics.calibration import ReliabilityBin
 from darkcovid.training.history import History
 
 TRAIN, VALID = "#4477AA", "#EE6677"
@@ -95,38 +96,39 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> No
     save(figure, path)
 
 
-def plot_predictions(predictions: pd.DataFrame, metrics: dict, classes: Sequence[str], folder: Path) -> None:
+def plot_predictions(predictions: pd.DataFrame, metrics: ArmMetrics, classes: Sequence[str], folder: Path) -> None:
     """`confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png` of the test set, or without
     one of the validation set.
 
     predictions: as in `predictions.csv`; metrics: what `evaluate` says of them.
     """
-    tested, metrics = "test" in metrics, headline(metrics)
-    plot_confusion(np.array(metrics["confusion_matrix"]), classes, folder / "confusion_matrix.png")
-    scored = predictions[predictions.side == ("test" if tested else "valid")]
+    headline = metrics.headline
+    plot_confusion(np.array(headline.confusion_matrix), classes, folder / "confusion_matrix.png")
+    scored = predictions[predictions.side == ("test" if metrics.test else "valid")]
     roc, roc_axes = _figure("1 - specificity", "sensitivity")
     recall, recall_axes = _figure("recall", "precision")
     for name, label, color in zip(classes, shown(classes), class_colors(len(classes)), strict=True):
         truth, scores = (scored.label == name).to_numpy(), scored[f"probability_{name}"].to_numpy()
-        found = metrics["per_class"][name]
-        if found["roc_auc"] is None:
+        of_class = headline.per_class[name]
+        if of_class.roc_auc is None:
             continue
         false, true, _ = roc_curve(truth, scores)
         precisions, recalls, _ = precision_recall_curve(truth, scores)
-        roc_axes.plot(false, true, color=color, label=f"{label}: AUC {found['roc_auc']:.3f}")
-        recall_axes.step(recalls, precisions, color=color, where="post", label=f"{label}: AP {found['average_precision']:.3f}")
+        roc_axes.plot(false, true, color=color, label=f"{label}: AUC {of_class.roc_auc:.3f}")
+        recall_axes.step(recalls, precisions, color=color, where="post", label=f"{label}: AP {of_class.average_precision:.3f}")
     roc_axes.plot([0, 1], [0, 1], color="gray", linestyle=":")
     for figure, axes, name in ((roc, roc_axes, "roc"), (recall, recall_axes, "precision_recall")):
         axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
         axes.legend(loc="lower center" if name == "precision_recall" else "lower right", framealpha=0.9)
         save(figure, folder / f"{name}.png")
-    plot_reliability(metrics["calibration"]["bins"], metrics["ece"], folder / "reliability.png")
+    plot_reliability(headline.calibration.bins, headline.ece, folder / "reliability.png")
 
 
-def plot_reliability(bins: Sequence[dict], error: float, path: Path) -> None:
+def plot_reliability(bins: Sequence[ReliabilityBin], error: float, path: Path) -> None:
     """How often the network was right against how sure it was; a dot's area is its share of the images."""
     figure, axes = _figure("confidence", "share that was right")
-    images, confidence, accuracy = (np.array([part[key] for part in bins]) for key in ("images", "confidence", "accuracy"))
+    images = np.array([part.images for part in bins])
+    confidence, accuracy = [part.confidence for part in bins], [part.accuracy for part in bins]
     axes.plot([0, 1], [0, 1], color="gray", linestyle=":")
     axes.plot(confidence, accuracy, color=TRAIN)
     axes.scatter(confidence, accuracy, s=20 + 400 * images / images.sum(), color=TRAIN)
@@ -170,21 +172,24 @@ def plot_bench(result: dict, path: Path) -> None:
     save(figure, path)
 
 
-def plot_comparison(comparison: dict, path: Path) -> None:
+def plot_comparison(comparison: Comparison, path: Path) -> None:
     """What each arm cost and how good it was, side by side: training minutes, and accuracy (Dice for a segmenter)."""
-    arms = comparison["arms"]
+    arms = comparison.arms
     figure = Figure(figsize=(8, 0.9 + 0.55 * len(arms)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     names = list(arms)[::-1]
-    _bars(left, names, [arms[name]["train_seconds"] / 60 for name in names], "training (minutes)", "{:.2f}", TRAIN)
-    classifiers = "accuracy" in arms[names[0]]
-    quality = [headline(arms[name])["accuracy"] if classifiers else arms[name]["dice"]["mean"] for name in names]
-    tested = all("test" in arm for arm in arms.values())
-    label = f"{'test' if tested else 'validation'} accuracy" if classifiers else "validation Dice"
-    _bars(right, names, quality, label, "{:.3f}", VALID)
+    _bars(left, names, [arms[name].cost.train_seconds / 60 for name in names], "training (minutes)", "{:.2f}", TRAIN)
+    tested = all(isinstance(arm, ClassifierArm) and arm.metrics.test for arm in arms.values())
+    accuracy = f"{'test' if tested else 'validation'} accuracy"
+    label = accuracy if isinstance(arms[names[0]], ClassifierArm) else "validation Dice"
+    _bars(right, names, [_quality(arms[name]) for name in names], label, "{:.3f}", VALID)
     right.set_xlim(0, 1.15)
     right.set_xticks([0, 0.25, 0.5, 0.75, 1])
     save(figure, path)
+
+
+def _quality(arm: Arm) -> float:
+    return arm.metrics.headline.accuracy if isinstance(arm, ClassifierArm) else arm.metrics.dice.mean
 
 
 def save(figure: Figure, path: Path) -> None:

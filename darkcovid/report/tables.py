@@ -6,42 +6,58 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from darkcovid.evaluation.results import (
+    Arm,
+    ArmCost,
+    ArmMetrics,
+    ClassifierArm,
+    Comparison,
+    MaskMetrics,
+    SegmenterArm,
+    SetMetrics,
+)
+from darkcovid.metrics.classification import ClassMetrics
+from darkcovid.metrics.estimates import Interval
+
 Rows = list[tuple[str, list[str]]]
 GAP = 2  # spaces between columns of a terminal's table
 
 
-def comparison_rows(comparison: dict[str, Any]) -> Rows:
+def comparison_rows(comparison: Comparison) -> Rows:
     """(figure's name, one text an arm) for every figure that the arms have."""
-    arms = list(comparison["arms"].values())
+    arms = list(comparison.arms.values())
+    costs, summaries = [arm.cost for arm in arms], [arm.summary for arm in arms]
     rows: Rows = [
-        ("image size", [f"{arm['image_size'][0]}x{arm['image_size'][1]}" for arm in arms]),
-        ("parameters", [f"{arm['parameters']:,}" for arm in arms]),
-        ("train / valid images", [f"{arm['images']['train']} / {arm['images']['valid']}" for arm in arms]),
-        ("epochs", [str(arm["epochs"]) for arm in arms]),
+        ("image size", [f"{cost.image_size[0]}x{cost.image_size[1]}" for cost in costs]),
+        ("parameters", [f"{summary.parameters:,}" for summary in summaries]),
+        ("train / valid images", [f"{summary.images['train']} / {summary.images['valid']}" for summary in summaries]),
+        ("epochs", [str(cost.epochs) for cost in costs]),
     ]
-    if any("segment_seconds" in arm for arm in arms):
+    if any(cost.segment_seconds is not None for cost in costs):
         rows += [
-            ("preparing (min)", [_minutes(arm.get("prepare_seconds")) for arm in arms]),
-            ("segmentation (min)", [_minutes(arm.get("segment_seconds")) for arm in arms]),
+            ("preparing (min)", [_minutes(cost.prepare_seconds) for cost in costs]),
+            ("segmentation (min)", [_minutes(cost.segment_seconds) for cost in costs]),
         ]
     rows += [
-        ("training (min)", [_minutes(arm["train_seconds"]) for arm in arms]),
-        ("s / epoch", [f"{arm['epoch_seconds']:.1f}" for arm in arms]),
-        ("images / s", [f"{arm['train_images_per_second']:.0f}" for arm in arms]),
-        ("speed-up per epoch", [_ratio(arm.get("speedup")) for arm in arms]),
-        ("peak memory (GB)", [_gigabytes(arm["peak_host_bytes"]) for arm in arms]),
+        ("training (min)", [_minutes(cost.train_seconds) for cost in costs]),
+        ("s / epoch", [f"{cost.epoch_seconds:.1f}" for cost in costs]),
+        ("images / s", [f"{cost.train_images_per_second:.0f}" for cost in costs]),
+        ("speed-up per epoch", [_ratio(arm.speedup) for arm in arms]),
+        ("peak memory (GB)", [_gigabytes(cost.peak_host_bytes) for cost in costs]),
     ]
-    if any(arm["peak_device_bytes"] for arm in arms):
-        rows.append(("peak GPU memory (GB)", [_gigabytes(arm["peak_device_bytes"]) for arm in arms]))
-    energies = [_energy(arm) for arm in arms]
+    if any(cost.peak_device_bytes for cost in costs):
+        rows.append(("peak GPU memory (GB)", [_gigabytes(cost.peak_device_bytes) for cost in costs]))
+    energies = [_energy(cost) for cost in costs]
     if any(energy is not None for energy in energies):
         rows.append(("energy (Wh)", ["-" if energy is None else f"{energy:.2f}" for energy in energies]))
-    return rows + _score_rows(arms)
+    rows += _classifier_rows([arm.metrics if isinstance(arm, ClassifierArm) else None for arm in arms])
+    rows += _segmenter_rows([arm.metrics if isinstance(arm, SegmenterArm) else None for arm in arms])
+    return [*rows, ("bad images", [str(summary.bad_images) for summary in summaries])]
 
 
-def comparison_tables(comparison: dict[str, Any], width: int) -> list[Table]:
+def comparison_tables(comparison: Comparison, width: int) -> list[Table]:
     """For a terminal of `width` columns: one table, or several of a few arms each where all do not fit side by side."""
-    rows, names = comparison_rows(comparison), list(comparison["arms"])
+    rows, names = comparison_rows(comparison), list(comparison.arms)
     label_width = max(len(label) for label, _ in rows)
     widths = [max(len(name), *(len(texts[arm]) for _, texts in rows)) + GAP for arm, name in enumerate(names)]
     tables, start = [], 0
@@ -65,13 +81,13 @@ def _table(rows: Rows, names: list[str], arms: slice) -> Table:
     return table
 
 
-def comparison_markdown(comparison: dict[str, Any]) -> str:
+def comparison_markdown(comparison: Comparison) -> str:
     """The same table in Markdown, with the notice that every report carries."""
-    names = list(comparison["arms"])
+    names = list(comparison.arms)
     lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     lines += [f"| {label} | " + " | ".join(texts) + " |" for label, texts in comparison_rows(comparison)]
-    notes = [f"Not comparable: {reason}." for reason in comparison.get("not_comparable", [])]
-    notes += [f"{pair['sentence']}\n" for pair in comparison.get("pairs", [])]
+    notes = [f"Not comparable: {reason}." for reason in comparison.not_comparable]
+    notes += [f"{pair.sentence}\n" for pair in comparison.pairs]
     return "\n".join([*lines, "", *notes, notice(comparison), ""])
 
 
@@ -90,70 +106,78 @@ def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:
 RESEARCH_ONLY = "Research software, never a diagnosis."
 
 
-def notice(comparison: dict[str, Any]) -> str:
+def notice(comparison: Comparison) -> str:
     """Which images the metrics are of, once where all arms agree, else by arm; and that this is research."""
     said: dict[str, list[str]] = {}
-    for name, arm in comparison["arms"].items():
+    for name, arm in comparison.arms.items():
         said.setdefault(scored_set(arm), []).append(name)
     words = [f"{', '.join(names)}: {words}" for words, names in said.items()] if len(said) > 1 else list(said)
     return f"{'; '.join(words)}. {RESEARCH_ONLY}"
 
 
-def scored_set(arm: dict[str, Any]) -> str:
-    """`Held-out test set`, `Out-of-fold, 5 folds` or `One validation split`, with the seeds where there are several."""
-    parts = {word for fit in arm.get("fits", {}) for word in fit.split("-")} if isinstance(arm.get("fits"), dict) else set()
-    folds, seeds = (sum(word.startswith(kind) for word in parts) for kind in ("fold", "seed"))
-    test = "test" in arm
-    words = "Held-out test set" if test else f"Out-of-fold, {folds} folds" if folds else "One validation split"
-    words += f", {folds} folds" if test and folds else ""
-    words += f", {seeds} seeds" if seeds > 1 else ""
-    return words + (" of images with lung masks" if "dice" in arm else "")
+def scored_set(arm: Arm) -> str:
+    """`Held-out test set`, `Out-of-fold` or `One validation split`, with the count of fits where there are several."""
+    fits = f", {arm.cost.fits} fits pooled" if arm.cost.fits > 1 else ""
+    if isinstance(arm, SegmenterArm):
+        return f"{'Validation sets' if fits else 'One validation split'}{fits} of images with lung masks"
+    if arm.metrics.test:
+        return f"Held-out test set{fits}"
+    return f"{'Out-of-fold' if arm.metrics.scored_on == 'out-of-fold' else 'One validation split'}{fits}"
 
 
-def _score_rows(arms: list[dict[str, Any]]) -> Rows:
-    rows: Rows = []
-    if any("accuracy" in arm for arm in arms):
-        rows += [
-            ("accuracy", [_fraction(arm.get("accuracy")) for arm in arms]),
-            ("  95 % interval", [_ci(arm.get("intervals", {}).get("accuracy")) for arm in arms]),
-            ("balanced accuracy", [_fraction(arm.get("balanced_accuracy")) for arm in arms]),
-        ]
-        classes = dict.fromkeys(name for arm in arms for name in arm.get("per_class", {}))
-        for name in classes:
-            scores = [arm.get("per_class", {}).get(name) for arm in arms]
-            rows.append((f"{name} P/R/F1", [_prf(score) for score in scores]))
-        if any("macro" in arm for arm in arms):
-            rows.append(("AUROC, mean of classes", [_fraction(arm.get("macro", {}).get("roc_auc")) for arm in arms]))
-        if any("tta" in arm for arm in arms):
-            averaged = [arm.get("tta", {}).get("valid", {}).get("accuracy") for arm in arms]
-            rows.append(("  accuracy, mean of augmented views", [_fraction(value) for value in averaged]))
-        audits = [arm.get("shortcuts", {}) for arm in arms]
-        if any("plain" in audit for audit in audits):
-            for view in ("lungs_erased", "lungs_only", "border_only", "thumbnail"):
-                rows.append((f"  {view.replace('_', ' ')}", [_fraction(audit.get(view, {}).get("accuracy")) for audit in audits]))
-        if any("test" in arm for arm in arms):
-            tests = [arm.get("test", {}) for arm in arms]
-            rows += [
-                ("test accuracy", [_fraction(test.get("accuracy")) for test in tests]),
-                ("  test 95 % interval", [_ci(test.get("intervals", {}).get("accuracy")) for test in tests]),
-                ("test balanced accuracy", [_fraction(test.get("balanced_accuracy")) for test in tests]),
-                ("test AUROC, mean of classes", [_fraction(test.get("macro", {}).get("roc_auc")) for test in tests]),
-            ]
-            rows += [(f"test {name} P/R/F1", [_prf(test.get("per_class", {}).get(name)) for test in tests]) for name in classes]
-        for place in dict.fromkeys(place for arm in arms for place in arm.get("external", {})):
-            falls = [arm.get("external", {}).get(place, {}).get("fall", {}).get("balanced_accuracy", {}) for arm in arms]
-            rows.append((f"{place}, balanced", [_fraction(fall.get("outside")) for fall in falls]))
-            rows.append(("  inside, same classes", [_fraction(fall.get("inside")) for fall in falls]))
-        rows.append(("untrusted lungs", [str(arm.get("untrusted_lungs", "-")) for arm in arms]))
-    if any("dice" in arm for arm in arms):
-        rows += [(f"Dice, {key}", [_fraction(arm.get("dice", {}).get(key)) for arm in arms]) for key in ("mean", "p5", "min")]
-        rows += [
-            ("box IoU", [_fraction(arm.get("box_iou_mean")) for arm in arms]),
-            ("lung kept by the crop", [_fraction(arm.get("lung_kept", {}).get("mean")) for arm in arms]),
-            ("crop area", [_fraction(arm.get("crop_area_mean")) for arm in arms]),
-            ("untrusted lungs", [str(arm.get("untrusted", "-")) for arm in arms]),
-        ]
-    return [*rows, ("bad images", [str(arm["bad_images"]) for arm in arms])]
+def _classifier_rows(arms: Sequence[ArmMetrics | None]) -> Rows:
+    """Of all arms' metrics, None where an arm is no classifier; no rows where none is one."""
+    known = [metrics for metrics in arms if metrics is not None]
+    if not known:
+        return []
+    classes = list(dict.fromkeys(name for metrics in known for name in metrics.valid.per_class))
+    rows = _set_rows("", [metrics and metrics.valid for metrics in arms], classes)
+    if any(metrics.tta for metrics in known):
+        averaged = [metrics.tta.get("valid") if metrics else None for metrics in arms]
+        rows.append(("  accuracy, mean of augmented views", [_fraction(views and views.accuracy) for views in averaged]))
+    audits = [metrics and metrics.shortcuts for metrics in arms]
+    if any(audits):
+        for name in ("lungs_erased", "lungs_only", "border_only", "thumbnail"):
+            views = [audit.views.get(name) if audit else None for audit in audits]
+            rows.append((f"  {name.replace('_', ' ')}", [_fraction(view and view.accuracy) for view in views]))
+    if any(metrics.test for metrics in known):
+        rows += _set_rows("test ", [metrics and metrics.test for metrics in arms], classes)
+    for place in dict.fromkeys(place for metrics in known for place in metrics.external):
+        sets = [metrics.external.get(place) if metrics else None for metrics in arms]
+        drops = [metrics.fall.metrics.get("balanced_accuracy") if metrics else None for metrics in sets]
+        rows.append((f"{place}, balanced", [_fraction(drop and drop.outside) for drop in drops]))
+        rows.append(("  inside, same classes", [_fraction(drop and drop.inside) for drop in drops]))
+    return [*rows, ("untrusted lungs", [str(metrics.untrusted_lungs) if metrics else "-" for metrics in arms])]
+
+
+def _set_rows(prefix: str, sets: Sequence[SetMetrics | None], classes: Sequence[str]) -> Rows:
+    """Of every arm's metrics on one set of images, None where an arm has none."""
+    intervals = [metrics.intervals.get("accuracy") if metrics else None for metrics in sets]
+    return [
+        (f"{prefix}accuracy", [_fraction(metrics and metrics.accuracy) for metrics in sets]),
+        (f"  {prefix}95 % interval", [_ci(interval) for interval in intervals]),
+        (f"{prefix}balanced accuracy", [_fraction(metrics and metrics.balanced_accuracy) for metrics in sets]),
+        *(
+            (f"{prefix}{name} P/R/F1", [_prf(metrics.per_class.get(name) if metrics else None) for metrics in sets])
+            for name in classes
+        ),
+        (f"{prefix}AUROC, mean of classes", [_fraction(metrics and metrics.macro["roc_auc"]) for metrics in sets]),
+    ]
+
+
+def _segmenter_rows(arms: Sequence[MaskMetrics | None]) -> Rows:
+    """Of all arms' metrics, None where an arm is no lung segmenter; no rows where none is one."""
+    if not any(arms):
+        return []
+    return [
+        ("Dice, mean", [_fraction(metrics and metrics.dice.mean) for metrics in arms]),
+        ("Dice, p5", [_fraction(metrics and metrics.dice.p5) for metrics in arms]),
+        ("Dice, min", [_fraction(metrics and metrics.dice.min) for metrics in arms]),
+        ("box IoU", [_fraction(metrics and metrics.box_iou_mean) for metrics in arms]),
+        ("lung kept by the crop", [_fraction(metrics and metrics.lung_kept.mean) for metrics in arms]),
+        ("crop area", [_fraction(metrics and metrics.crop_area_mean) for metrics in arms]),
+        ("untrusted lungs", [str(metrics.untrusted) if metrics else "-" for metrics in arms]),
+    ]
 
 
 def _minutes(seconds: float | None) -> str:
@@ -168,8 +192,8 @@ def _gigabytes(size: int) -> str:
     return f"{size / 1e9:.2f}"
 
 
-def _energy(arm: dict[str, Any]) -> float | None:
-    counted = [arm[key] for key in ("host_joules", "device_joules") if arm.get(key) is not None]
+def _energy(cost: ArmCost) -> float | None:
+    counted = [joules for joules in (cost.host_joules, cost.device_joules) if joules is not None]
     return sum(counted) / 3600 if counted else None
 
 
@@ -177,9 +201,11 @@ def _fraction(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _ci(interval: list[float] | None) -> str:
+def _ci(interval: Interval | None) -> str:
     return "-" if interval is None else "-".join(f"{bound:.3f}".removeprefix("0") for bound in interval)
 
 
-def _prf(score: dict[str, float] | None) -> str:
-    return "-" if score is None else "/".join(f"{score[key]:.2f}".removeprefix("0") for key in ("precision", "recall", "f1"))
+def _prf(scores: ClassMetrics | None) -> str:
+    if scores is None:
+        return "-"
+    return "/".join(f"{value:.2f}".removeprefix("0") for value in (scores.precision, scores.recall, scores.f1))

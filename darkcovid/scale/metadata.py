@@ -54,7 +54,7 @@ class SparkFacts:
         )
         by_patient = by_patient.cache()
         several = f.sum((f.col("images") > 1).cast("long")), f.sum((f.col("labels") > 1).cast("long"))
-        total, repeated, relabeled = by_patient.agg(f.count("*"), *several).first()
+        (total, repeated, relabeled), *_ = by_patient.agg(f.count("*"), *several).collect()
         straddling = [row.patient for row in by_patient.where("sides > 1").select("patient").collect()]
         unknown = self.table.where("not known").count()
         by_patient.unpersist()

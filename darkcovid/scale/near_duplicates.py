@@ -23,10 +23,11 @@ def near_pairs_on_spark(
 ) -> list[Pair]:
     """What `find_near_duplicates` finds. pixels: (n, 128, 128) uint8 from the cache, which every worker can read."""
     shards = pixels.shards if isinstance(pixels, ShardedArray) else [pixels]
+    files = [str(shard.filename) for shard in shards if isinstance(shard, np.memmap)]
     starts = np.cumsum([0, *map(len, shards)])
     asked = np.arange(len(pixels)) if rows is None else np.asarray(rows)
     some = [asked[(asked >= start) & (asked < stop)] for start, stop in pairwise(starts)]
-    work = _compare([str(shard.filename) for shard in shards], starts.tolist(), some)
+    work = _compare(files, starts.tolist(), some)
     numbers = [(one, other) for one in range(len(shards)) for other in range(one, len(shards))]
     tasks = session.createDataFrame(session.sparkContext.parallelize(numbers, len(numbers)), "one long, other long")
     pairs = tasks.mapInPandas(work, "first long, later long").collect()

@@ -23,9 +23,11 @@ class Engine(Protocol):
 
     def do(self, job: ShardJob, blocks: Sequence[Shard]) -> Iterable[ShardResult]:
         """Every block's work, each as soon as it is done."""
+        ...
 
     def near_pairs(self, pixels: np.ndarray | ShardedArray, rows: Sequence[int]) -> list[Pair]:
         """The pairs of some rows of (n, 128, 128) uint8 pixels that are near copies."""
+        ...
 
 
 class LocalEngine:

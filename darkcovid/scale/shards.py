@@ -60,7 +60,9 @@ class ShardResult:
     fresh: bool
 
 
-def iter_shards(names: Sequence[str | Path], sha256: Sequence[str], sizes: Sequence[Sequence[int]] = ()) -> Iterator[Shard]:
+def iter_shards(
+    names: Sequence[str | Path], sha256: Sequence[str], sizes: Sequence[Sequence[int]] | np.ndarray = ()
+) -> Iterator[Shard]:
     """The blocks of n images."""
     for number, shard in enumerate(shard_ranges(len(names))):
         rows = slice(shard.start, shard.stop)

@@ -66,7 +66,7 @@ def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSessio
     conf = SparkConf()
     if master or not conf.contains("spark.master"):
         conf.setMaster(master or f"local[*,{TRIES}]")
-    if conf.get("spark.master").startswith("local"):
+    if (conf.get("spark.master") or "").startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     conf.setIfMissing("spark.app.name", "darkcovid data prepare")
     conf.setIfMissing("spark.ui.enabled", "false")

@@ -16,7 +16,8 @@ LONG_SIDE = 768
 def explanation_layers(image: Image.Image, prediction: Prediction) -> dict[str, Any]:
     """label, probabilities, lungs_trusted, warnings, and `picture`, `lungs`, `heat`: PNG data URLs of one size, the last two
     transparent where there is nothing to show."""
-    small, heat = downscale(image, prediction.heat, LONG_SIDE)
+    heat = np.zeros(image.size[::-1], np.float32) if prediction.heat is None else prediction.heat
+    small, heat = downscale(image, heat, LONG_SIDE)
     edge = mask_outline(prediction.lungs, small.size)
     return {
         "label": prediction.label,

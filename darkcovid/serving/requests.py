@@ -5,7 +5,7 @@ The forms are TensorFlow Serving's (`instances` or `inputs`, as nested arrays or
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ class InMemory(MultiPartParser):
 async def read_form(headers: Headers, body: bytes) -> list[tuple[str, bytes]]:
     """Name and bytes of every file in a multipart body. Raises Fault."""
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
 

@@ -113,7 +113,7 @@ class MetricsRecorder(PlainErrorsCallback):
         step = int((~torch.isfinite(losses)).int().argmax())
         rate = self.history.lrs[len(self.history.lrs) - len(losses) + step]
         batches = getattr(self.dls.train, "batches", [])
-        names = [self.names[row] for row in batches[step]] if self.names and step < len(batches) else []
+        names = [self.names[int(row)] for row in batches[step]] if self.names and step < len(batches) else []
         images = f" (its images: {', '.join(names)})" if names else ""
         epoch, steps = len(self.history.rows) + 1, len(losses)
         return (

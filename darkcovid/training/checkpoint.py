@@ -27,7 +27,7 @@ def rng_state(learner: Learner) -> tuple[dict[str, Any], dict[str, torch.Tensor]
     plain = {
         "python": random.getstate(),
         "loader": learner.dls.train.rng.getstate(),
-        "numpy": [name, keys.tolist(), position, has_gauss, gauss],
+        "numpy": [name, np.asarray(keys).tolist(), position, has_gauss, gauss],
     }
     tensors = {f"torch{_of(rank)}": state for rank, state in enumerate(get_distributed().each(torch.get_rng_state()))}
     if torch.cuda.is_available():

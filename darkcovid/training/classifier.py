@@ -11,13 +11,16 @@ from fastai.learner import Learner
 from torch import nn
 
 from darkcovid import models
+from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device, predict_batches
 from darkcovid.core.distributed import get_distributed
+from darkcovid.core.errors import DataError
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import array_loaders, feature_loaders
 from darkcovid.data.normalize import fit_normalizer
 from darkcovid.metrics.classification import classification_metrics, get_metric
+from darkcovid.models.transfer import TransferClassifier
 from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.training.feature_cache import can_cache_features, extract_features
 from darkcovid.training.fit import FitResult, create_learner, fit, seed_everything
@@ -48,11 +51,11 @@ class FittedClassifier:
     fitted: FitResult
     normalizer: nn.Module
     probabilities: np.ndarray
-    judge: Callable[[np.ndarray], np.ndarray]
+    judge: Callable[[StoredArray], np.ndarray]
     averaged: np.ndarray | None = None
 
 
-def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute: Device) -> ClassifierSetup:
+def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> ClassifierSetup:
     """A fastai Learner for one arm, freshly seeded.
 
     pixels: (n, h, w) or (n, c, h, w) uint8 in the cohort's order. Raises UsageError and DataError as `models.build` does.
@@ -61,9 +64,10 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: np.ndarray, compute
     seed_everything(training.seed)
     normalizer = fit_normalizer(data.normalize, pixels, train, data.augmentation, training.batch_size, recipe.model.grayscale)
     objective = make_task(recipe.model.activation, training.loss, cohort.labels[train], len(cohort.classes), compute.device)
-    network = build_model(recipe, len(cohort.classes), pixels.shape[-2:])
+    height, width = pixels.shape[-2:]
+    network = build_model(recipe, len(cohort.classes), (height, width))
     fitted = network
-    if can_cache_features(recipe, network, len(cohort), pixels.shape[-2:], compute):
+    if isinstance(network, TransferClassifier) and can_cache_features(recipe, network, len(cohort), (height, width), compute):
         features, fitted = extract_features(network.body, pixels, normalizer, compute), network.head
         dls = feature_loaders(cohort, features, training.batch_size, compute.device, data.oversample)
     else:
@@ -93,7 +97,7 @@ def build_model(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Modul
 def fit_classifier(
     recipe: Recipe,
     cohort: Cohort,
-    pixels: np.ndarray,
+    pixels: StoredArray,
     compute: Device,
     *,
     checkpoint: Path | None = None,
@@ -118,7 +122,7 @@ def fit_classifier(
     )
     fitted.learner.model = prepared.network
 
-    def judge(seen: np.ndarray, view: Augmentation | None = None) -> np.ndarray:
+    def judge(seen: StoredArray, view: Augmentation | None = None) -> np.ndarray:
         return predict_proba(prepared.network, seen, prepared.normalizer, prepared.objective, compute, view)
 
     if not get_distributed().main:
@@ -126,26 +130,39 @@ def fit_classifier(
     plain, averaged = judge(pixels), None
     if recipe.training.tta_views:
         views = [judge(pixels, recipe.data.augmentation) for _ in range(recipe.training.tta_views)]
-        averaged = np.mean([plain, *views], 0, dtype=np.float32)
+        averaged = np.stack([plain, *views]).mean(0, dtype=np.float32)
     return FittedClassifier(fitted, prepared.normalizer, plain, judge, averaged)
 
 
-def validation_metric(objective: ClassificationTask, classes: tuple[str, ...], monitor: str | None) -> ValidationMetric:
-    """What `training.monitor` names, of all the logits and labels of a side."""
-    return lambda logits, labels: get_metric(
-        classification_metrics(labels.numpy(), objective.probabilities(logits).numpy(), classes), monitor
-    )
+def validation_metric(objective: ClassificationTask, classes: tuple[str, ...], monitor: str | None) -> ValidationMetric | None:
+    """What `training.monitor` names, of all the logits and labels of a side; None where it names nothing. It raises DataError
+    where the side has no images for it."""
+    if monitor is None:
+        return None
+
+    def value(logits: torch.Tensor, labels: torch.Tensor) -> float:
+        scores = classification_metrics(labels.numpy(), objective.probabilities(logits).numpy(), classes)
+        found = get_metric(scores, monitor)
+        if found is None:
+            raise DataError(f"training.monitor: the validation set has no images for {monitor}; monitor accuracy or loss")
+        return found
+
+    return value
 
 
 def predict_proba(
     network: nn.Module,
-    pixels: np.ndarray,
+    pixels: StoredArray,
     normalizer: nn.Module,
     objective: ClassificationTask,
     compute: Device,
     augmentation: Augmentation | None = None,
 ) -> np.ndarray:
     """What the network's logits mean for (n, h, w) uint8 pixels, augmented first if wanted: (n, classes) float32."""
-    views = {} if augmentation is None else {"augment": Augment(augmentation).altered}
-    logits = torch.cat(list(predict_batches(network, pixels, normalizer, compute, **views)))
+    batches = (
+        predict_batches(network, pixels, normalizer, compute)
+        if augmentation is None
+        else predict_batches(network, pixels, normalizer, compute, augment=Augment(augmentation).altered)
+    )
+    logits = torch.cat(list(batches))
     return objective.probabilities(logits).numpy()

@@ -1,18 +1,18 @@
 """A frozen backbone sees the same images in every epoch when nothing alters them: what it says of each is computed once,
 and only the head is fitted, to the same numbers."""
 
-import numpy as np
 import torch
 from torch import nn
 
+from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device, predict_batches
-from darkcovid.models.transfer import Backbone, feature_shape
+from darkcovid.models.transfer import Backbone, TransferClassifier, feature_shape
 from darkcovid.recipe import Recipe
 
 MAX_CACHE_BYTES = 4 * 2**30
 
 
-def can_cache_features(recipe: Recipe, network: nn.Module, images: int, size: tuple[int, int], compute: Device) -> bool:
+def can_cache_features(recipe: Recipe, network: TransferClassifier, images: int, size: tuple[int, int], compute: Device) -> bool:
     """Whether a recipe's backbone says the same of an image in every epoch, and what it says of all of them fits in 4 GiB."""
     training = recipe.training
     if (
@@ -29,7 +29,7 @@ def can_cache_features(recipe: Recipe, network: nn.Module, images: int, size: tu
     return images * channels * height * width * _kind(compute).itemsize <= MAX_CACHE_BYTES
 
 
-def extract_features(body: Backbone, pixels: np.ndarray, normalizer: nn.Module, compute: Device) -> torch.Tensor:
+def extract_features(body: Backbone, pixels: StoredArray, normalizer: nn.Module, compute: Device) -> torch.Tensor:
     """(n, channels, h, w) feature maps of (n, h, w) or (n, c, h, w) uint8 pixels, in the compute's precision, on the CPU."""
     return torch.cat([block.to(_kind(compute)) for block in predict_batches(body, pixels, normalizer, compute)])
 

@@ -16,8 +16,9 @@ from fastai.learner import CastToTensor, Learner
 from fastai.optimizer import SGD, RMSProp
 from torch import nn
 
-from darkcovid.core.device import Device
+from darkcovid.core.device import Device, to_channels_last
 from darkcovid.core.distributed import get_distributed
+from darkcovid.models.transfer import TransferClassifier
 from darkcovid.recipe import Optimizer, Training
 from darkcovid.training import schedule
 from darkcovid.training.callbacks import Autocast, EpochEndCallback, MetricsRecorder, ScoreTuple
@@ -52,7 +53,7 @@ def seed_everything(seed: int) -> None:
 def create_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute: Device, training: Training) -> Learner:
     """A fastai Learner without fastai's recorder and bars, which read the device once per batch and flood logs."""
     compute.prepare()
-    network.to(compute.device, memory_format=torch.channels_last)
+    to_channels_last(network, compute.device)
     return Learner(
         dls,
         network,
@@ -77,7 +78,7 @@ def make_opt_func(optimizer: Optimizer) -> Callable:
 
 def backbone_head_splitter(network: nn.Module) -> list[list[nn.Parameter]]:
     """Parameter groups: backbone and head of a transfer learner, all in one of any other network."""
-    parts = [network.body, network.head] if hasattr(network, "body") else [network]
+    parts = [network.body, network.head] if isinstance(network, TransferClassifier) else [network]
     return [[parameter for parameter in part.parameters() if parameter.requires_grad] for part in parts]
 
 
@@ -130,7 +131,9 @@ def fit(
         together = [DistributedDataParallelCallback(ranks)] if ranks.size > 1 else []
         compiled = [TorchCompileCallback()] if training.compile else []
         monitored = (
-            [MonitorMetricCallback(history, training.monitor, figure)] if training.monitor not in (None, metric, "loss") else []
+            [MonitorMetricCallback(history, training.monitor, figure)]
+            if figure is not None and training.monitor not in (None, metric, "loss")
+            else []
         )
         growing = [ProgressiveResizing(training, history)] if training.progressive_resizing else []
         recording = MetricsRecorder(history, compute, metric, score, names=names)

@@ -37,7 +37,7 @@ def class_probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch
     return torch.cat([first, 1 - first], 1)
 
 
-def batch_weight(loss: Callable, labels: torch.Tensor) -> torch.Tensor | int:
+def batch_weight(loss: Callable | None, labels: torch.Tensor) -> torch.Tensor | int:
     """How much a batch's mean loss counts in the mean of a set, so that this does not depend on how the set is cut into batches:
     the sum of its images' class weights where the loss divides by them, as torch's cross entropy does, else its images.
 
@@ -59,6 +59,7 @@ class BinaryCrossEntropyFirstClass(nn.Module):
 
     def __init__(self, weights: torch.Tensor | None, reduction: str = "mean"):
         super().__init__()
+        self.weights: torch.Tensor | None
         self.register_buffer("weights", weights)
         self.reduction = reduction
 

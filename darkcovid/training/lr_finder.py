@@ -76,7 +76,7 @@ def preserve_state(learner: Learner) -> Iterator[None]:
         for module, training in modes:
             module.training = training
         learner.model.zero_grad()
-        if optimizer is None:
+        if optimizer is None or learner.opt is None:
             learner.opt = None
         else:
             learner.opt.load_state_dict(optimizer)

@@ -17,7 +17,7 @@ def monitored_values(history: History, monitor: str | None) -> list[float]:
     """Each epoch's `monitor` of the validation set, turned so that greater is better; None: the task's own metric."""
     if not history.rows:
         return []
-    column = {None: history.metric, "loss": "valid_loss"}.get(monitor, monitor)
+    column = "valid_loss" if monitor == "loss" else monitor or history.metric
     sign = -1 if monitor in LOWER_IS_BETTER else 1
     return [sign * row[column] for row in history.rows]
 

@@ -46,8 +46,9 @@ class FusedAdam(Optimizer):
         kind = params[0].device.type
         adamw(
             params,
-            [param.grad for param in params],
-            *([state[key] for state in states] for key in ("grad_avg", "sqr_avg")),
+            [param.grad for param in params if param.grad is not None],
+            [state["grad_avg"] for state in states],
+            [state["sqr_avg"] for state in states],
             [],
             [state["step"] for state in states],
             fused=kind in FUSED,

@@ -32,7 +32,8 @@ class StageTimer(PlainErrorsCallback):
 
     def restart(self, running: bool) -> None:
         """Restart, or stand still."""
-        self.seconds, self.running, self.last = dict.fromkeys(STAGES, 0.0), running, self.clock()
+        self.seconds: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+        self.running, self.last = running, self.clock()
 
     def before_fit(self):
         self.last = self.clock()

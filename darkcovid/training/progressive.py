@@ -31,7 +31,7 @@ class ProgressiveResizing(PlainErrorsCallback):
         self.progressive, self.epochs, self.history = training.progressive_resizing, training.epochs, history
 
     def before_batch(self):
-        if not self.training:
+        if not self.training or self.progressive is None:
             return
         images = self.xb[0]
         size = image_size_at_epoch(tuple(images.shape[-2:]), self.progressive, len(self.history.rows), self.epochs)

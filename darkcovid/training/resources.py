@@ -93,16 +93,20 @@ class RaplCounters:
             return None
         for package, count in now.items():
             before, greatest = self.last[package], self._number(package / "max_energy_range_uj")
-            if count < before and greatest is None:
+            if count >= before:
+                self.spent += count - before
+            elif greatest is not None:
+                self.spent += greatest - before + count
+            else:
                 self.last = None
                 return None
-            self.spent += count - before if count >= before else greatest - before + count
         self.last = now
         return self.spent / 1e6
 
     def _counters(self) -> dict[Path, int] | None:
         counts = {package: self._number(package / "energy_uj") for package in self.packages}
-        return counts if counts and None not in counts.values() else None
+        known = {package: count for package, count in counts.items() if count is not None}
+        return known if known and len(known) == len(counts) else None
 
     @staticmethod
     def _number(path: Path) -> int | None:

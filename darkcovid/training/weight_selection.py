@@ -20,8 +20,9 @@ class WeightTracker(PlainErrorsCallback):
     def __init__(self):
         self.kept: dict[str, torch.Tensor] | None = None
 
-    def remember(self) -> None:
+    def remember(self) -> dict[str, torch.Tensor]:
         self.kept = {name: value.detach().clone() for name, value in self.learn.model.state_dict().items()}
+        return self.kept
 
 
 class ModelEma(WeightTracker):
@@ -35,15 +36,14 @@ class ModelEma(WeightTracker):
         self.history, self.decay = history, decay
 
     def after_step(self):
-        if self.kept is None:
-            self.remember()
+        kept = self.remember() if self.kept is None else self.kept
         steps = len(self.history.lrs) + 1
         decay = min(self.decay, steps / (steps + EMA_WARMUP_STEPS))
         for name, value in self.learn.model.state_dict().items():
             if value.is_floating_point():
-                self.kept[name].lerp_(value.detach(), 1 - decay)
+                kept[name].lerp_(value.detach(), 1 - decay)
             else:
-                self.kept[name].copy_(value)
+                kept[name].copy_(value)
 
     def before_validate(self):
         self.own = {name: value.detach().clone() for name, value in self.learn.model.state_dict().items()}

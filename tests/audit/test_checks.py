@@ -9,31 +9,17 @@ import pytest
 
 from darkcovid.audit import checks
 from darkcovid.audit.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, RunEvidence, run_checks
-from darkcovid.audit.occlusion import _add_skill_score, _summary
+from darkcovid.evaluation.results import OcclusionAudit
 from darkcovid.evaluation.subgroups import subgroup_tests
 from darkcovid.metrics.intervals import metrics_with_intervals
 from darkcovid.metrics.paired_tests import holm
+from darkcovid.metrics.skill import view_metrics
 from darkcovid.recipe import Recipe, load_recipe
 
+from ..arms import ARM, METRICS, comparison_of
 from ..conftest import RECIPES
 
-SPANS = {f"{name}.{metric}": [0.75, 0.97] for name in ("covid", "none") for metric in ("recall", "specificity", "roc_auc")}
-SKILLED = {"recall": 0.9, "specificity": 0.9, "roc_auc": 0.95}
-ARM = {
-    "accuracy": 0.9,
-    "images": {"train": 80, "valid": 20},
-    "bad_images": 0,
-    "epochs": 5,
-    "train_seconds": 9.0,
-    "peak_host_bytes": 10**9,
-    "ece": 0.05,
-    "calibration": {"ece_after": 0.02},
-    "per_class": {"covid": {"support": 8, **SKILLED}, "none": {"support": 12, **SKILLED}},
-    "subgroups": [],
-    "intervals": {"accuracy": [0.8, 0.95], **SPANS},
-    "normalizer": {"kind": "training", "mean": 0.5, "training_mean": 0.5},
-    "attention": {"covid": {"inside_lungs": 0.4, "inside_lungs_of_fresh_weights": None, "lungs_of_picture": 0.3}},
-}
+SPANS = {name: span for name, span in METRICS["intervals"].items() if name != "accuracy"}
 AUDIT = {
     "chance": 0.6,
     "patients": {"total": 90, "repeated": 5, "on_both_sides": 0, "with_several_labels": 0},
@@ -58,7 +44,7 @@ def recipe(section, **keys):
 
 def statuses(arm=None, audit=None, recipe=None, environment=None, no_audit=False, **arms):
     evidence = {} if no_audit else AUDIT | (audit or {})
-    comparison = {"arms": {"one": ARM | (arm or {})} | arms}
+    comparison = comparison_of({"one": ARM | (arm or {})} | arms)
     found = RunEvidence(WHOLE | (recipe or {}), comparison, evidence, ENVIRONMENT | (environment or {}))
     return {row.number: (row.status, row.words) for row in run_checks(found)}
 
@@ -78,12 +64,21 @@ def source(**more):
 
 def external(fall, low):
     accuracy = {"inside": 0.9, "outside": 0.9 - fall, "fall": fall, "interval": [low, fall + 0.1]}
-    return {"arm": {"external": {"ward": {"fall": {"classes": ["covid"], "balanced_accuracy": accuracy}}}}}
+    ward = METRICS | {"images": 9, "patients": 9, "fall": {"classes": ["covid"], "balanced_accuracy": accuracy}}
+    return {"arm": {"external": {"ward": ward}}}
 
 
 def told(p):
-    groups = [{"variable": "sex", "value": name, "images": 20, "patients": 15, "accuracy": 0.9} for name in "FM"]
+    groups = [
+        {"variable": "sex", "value": name, "images": 20, "patients": 15, "accuracy": 0.9, "interval": None} for name in "FM"
+    ]
     return {"arm": {"subgroups": groups, "subgroup_tests": [{"variable": "sex", "groups": ["F", "M"], "p": p}]}}
+
+
+def supported(images, patients):
+    counts = {name: {"images": images, "patients": patients} for name in ARM["per_class"]}
+    per_class = {name: scores | {"support": images} for name, scores in ARM["per_class"].items()}
+    return {"arm": {"images_per_class": counts, "per_class": per_class}}
 
 
 def audit_of(**one):
@@ -133,7 +128,7 @@ CASES = [
     (16, {}, PASS),
     (16, {"recipe": recipe("training", checkpoint="best")}, WARN),
     (16, {"recipe": recipe("training", early_stopping_patience=5)}, WARN),
-    (16, {"recipe": recipe("training", checkpoint="best"), "arm": {"test": {"accuracy": 0.9}}}, PASS),
+    (16, {"recipe": recipe("training", checkpoint="best"), "arm": {"test": METRICS}}, PASS),
     (17, {}, PASS),
     (17, {"recipe": recipe("data", augment="fastai_default")}, WARN),
     (17, {"recipe": recipe("data", augment="trivial")}, PASS),
@@ -173,8 +168,8 @@ CASES = [
     (32, external(0.2, 0.1), FAIL),
     (33, {}, AUTHOR),
     (34, {}, WARN),
-    (34, {"arm": {"images_per_class": {name: {"images": 200, "patients": 90} for name in ("covid", "none")}}}, PASS),
-    (34, {"arm": {"images_per_class": {name: {"images": 200, "patients": 9} for name in ("covid", "none")}}}, WARN),
+    (34, supported(images=200, patients=90), PASS),
+    (34, supported(images=200, patients=9), WARN),
     (35, {}, AUTHOR),
     (36, {}, STATED),
     (37, {}, PASS),
@@ -223,7 +218,7 @@ def test_every_status_that_a_check_claims_is_reached_and_no_check_has_but_one():
     assert sorted(claimed) == list(range(1, 39))
     reached = {number: {status for of, _, status in CASES if of == number} for number in claimed}
     assert reached == claimed
-    rows = {row.number: row for row in run_checks(RunEvidence(WHOLE, {"arms": {"one": ARM}}, AUDIT, ENVIRONMENT))}
+    rows = {row.number: row for row in run_checks(RunEvidence(WHOLE, comparison_of({"one": ARM}), AUDIT, ENVIRONMENT))}
     for number, row in rows.items():
         outcomes = claimed[number] - {NOT_RUN}
         assert row.declares == (outcomes <= {STATED, AUTHOR}), number
@@ -252,13 +247,14 @@ def test_arms_of_the_zoo_are_judged_each_by_its_own_keys():
         "resnet18": plain.arms["resnet18"] | {"training.checkpoint": "best", "data.augment": "fastai_default"}
     }
     zoo = plain.model_copy(update={"arms": arms}).model_dump(mode="json")
-    rows = {row.number: row for row in run_checks(RunEvidence(zoo, {"arms": dict.fromkeys(arms, ARM)}, AUDIT, ENVIRONMENT))}
+    rows = {row.number: row for row in run_checks(RunEvidence(zoo, comparison_of(dict.fromkeys(arms, ARM)), AUDIT, ENVIRONMENT))}
     assert (rows[16].status, rows[17].status) == (WARN, WARN)
     assert "resnet18: the best epoch" in rows[16].words
     assert rows[17].words.endswith("(resnet18)")
     clean = plain.model_dump(mode="json")
     rows = {
-        row.number: row for row in run_checks(RunEvidence(clean, {"arms": dict.fromkeys(plain.arms, ARM)}, AUDIT, ENVIRONMENT))
+        row.number: row
+        for row in run_checks(RunEvidence(clean, comparison_of(dict.fromkeys(plain.arms, ARM)), AUDIT, ENVIRONMENT))
     }
     assert (rows[16].status, rows[17].status, rows[17].words) == (PASS, PASS, "trivial")
 
@@ -278,12 +274,12 @@ def audited(counts, marked, seed=0):
     def answers(called):
         noise = random.uniform(0, 0.05, (len(called), 3))
         powers = 0.8 * np.eye(3)[called] + 0.1 + noise
-        return _summary(metrics_with_intervals(labels, powers / powers.sum(1, keepdims=True), NAMES, patients))
+        return view_metrics(metrics_with_intervals(labels, powers / powers.sum(1, keepdims=True), NAMES, patients))
 
     erased = np.where(labels == marked, marked, common) if marked is not None else np.full(len(labels), np.argmax(counts))
     views = {"plain": answers(labels), "lungs_only": answers(labels)}
     views |= {name: answers(erased) for name in ("lungs_erased", "border_only", "thumbnail")}
-    return _add_skill_score({"images": len(labels), "chance": max(counts) / sum(counts), **views})
+    return OcclusionAudit(images=len(labels), chance=max(counts) / sum(counts), views=views)
 
 
 @pytest.mark.parametrize("counts", [(40, 40, 40), (125, 500, 500)])
@@ -293,9 +289,9 @@ def test_a_marker_of_one_class_fails_by_that_class(counts, marked):
     neither is more than the thresholds. Of its class it leaves all."""
     audit = audited(counts, marked)
     if marked == 0:
-        assert audit["skill_without_lungs"] == pytest.approx(0.5 if counts[0] == 40 else 0.2)
-    assert audit["lungs_erased"]["recall"][NAMES[marked]] == 1.0
-    rows = statuses(arm={"shortcuts": audit})
+        assert audit.skill_without_lungs == pytest.approx(0.5 if counts[0] == 40 else 0.2)
+    assert audit.views["lungs_erased"].recall[NAMES[marked]] == 1.0
+    rows = statuses(arm={"shortcuts": audit.as_dict()})
     assert (rows[19][0], rows[21][0]) == (FAIL, FAIL)
     assert f"100% of the skill with {NAMES[marked]}" in rows[19][1]
 
@@ -304,8 +300,8 @@ def test_a_marker_of_one_class_fails_by_that_class(counts, marked):
 def test_a_network_that_calls_every_erased_image_by_one_name_is_not_accused(counts):
     """Its recall of that class is 1.00, and it knows nothing."""
     audit = audited(counts, None)
-    assert max(audit["lungs_erased"]["recall"].values()) == 1.0
-    rows = statuses(arm={"shortcuts": audit})
+    assert max(audit.views["lungs_erased"].recall.values()) == 1.0
+    rows = statuses(arm={"shortcuts": audit.as_dict()})
     assert (rows[19][0], rows[21][0], rows[22][0]) == (PASS, PASS, PASS)
 
 
@@ -333,9 +329,9 @@ def test_equal_groups_are_seldom_told_apart():
         hard = random.random(60) < 0.2
         right = random.random(len(who)) < np.where(hard, 0.45, 0.95)[who]
         tests = subgroup_tests(table, right)
-        warned += min(holm({test["variable"]: test["p"] for test in tests}).values()) < 0.05
+        warned += min(holm({test.variable: test.p for test in tests}).values()) < 0.05
         worse = right & ((table.sex == "F") | (random.random(len(who)) < 0.5)).to_numpy()
-        seen += {test["variable"]: test["p"] for test in subgroup_tests(table, worse)}["sex"] < 0.05 / 3
+        seen += {test.variable: test.p for test in subgroup_tests(table, worse)}["sex"] < 0.05 / 3
     print(f"warned in {warned} of 300, saw {seen} of 300")
     assert warned <= 25
     assert seen >= 240

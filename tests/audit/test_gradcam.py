@@ -72,7 +72,7 @@ def test_shares_are_of_the_map_inside_the_lungs(cohort, cpu):
     inside = found.table.inside_lungs[trusted[found.rows]]
     assert (inside > 0.95).all()
     assert found.table.inside_lungs[~trusted[found.rows]].isna().all()
-    assert found.summary["covid"]["lungs_of_picture"] == pytest.approx(0.5)
+    assert found.summary["covid"].lungs_of_picture == pytest.approx(0.5)
 
 
 def test_the_layer_is_the_last_with_many_channels():

@@ -5,8 +5,10 @@ import pytest
 
 from darkcovid.audit.occlusion import aggregate_occlusion, occlusion_audit
 from darkcovid.data.cohort import load_classification_cohort
+from darkcovid.evaluation.results import OcclusionAudit
 from darkcovid.experiment.inputs import InputBuilder
 from darkcovid.lungs.crop import LungRegions
+from darkcovid.metrics.skill import ViewMetrics
 from darkcovid.recipe import Data, Lungs, Phantom, Recipe, Training
 from darkcovid.training.classifier import fit_classifier
 
@@ -25,32 +27,32 @@ def audited(cache_dir, cpu, signal, shortcut):
 def test_a_planted_corner_marker_is_caught(cache_dir, cpu):
     """Only covid images carry the marker, so covid is told apart without lungs, and by the border alone."""
     found = audited(cache_dir, cpu, signal=0.0, shortcut=1.0)
-    assert found["plain"]["recall"]["covid"] > 0.9
-    assert found["lungs_erased"]["recall"]["covid"] > 0.8
-    assert found["border_only"]["recall"]["covid"] > 0.8
-    assert found["skill_without_lungs"] > 0.7
+    assert found.plain.recall["covid"] > 0.9
+    assert found.views["lungs_erased"].recall["covid"] > 0.8
+    assert found.views["border_only"].recall["covid"] > 0.8
+    assert found.skill_without_lungs > 0.7
 
 
 @pytest.mark.slow
 def test_a_clean_cohort_is_not_accused(cache_dir, cpu):
     found = audited(cache_dir, cpu, signal=1.0, shortcut=0.0)
-    assert found["plain"]["accuracy"] > 0.7
-    assert found["lungs_erased"]["accuracy"] < found["chance"] + 0.15
-    assert found["border_only"]["accuracy"] < found["chance"] + 0.15
-    assert found["skill_without_lungs"] < 0.4
+    assert found.plain.accuracy > 0.7
+    assert found.views["lungs_erased"].accuracy < found.chance + 0.15
+    assert found.views["border_only"].accuracy < found.chance + 0.15
+    assert found.skill_without_lungs < 0.4
 
 
 def test_fits_are_pooled_by_their_images():
     def fit(images, plain, erased):
         scores = {"plain": plain, "lungs_erased": erased, "lungs_only": 0.5, "border_only": 0.5}
-        views = {view: {"accuracy": value, "recall": {"covid": value}} for view, value in scores.items()}
-        return {"images": images, "chance": 0.5, **views, "skill_without_lungs": None}
+        views = {view: ViewMetrics(value, recall={"covid": value}) for view, value in scores.items()}
+        return OcclusionAudit(images=images, chance=0.5, views=views)
 
-    pooled = aggregate_occlusion([fit(30, 0.9, 0.7), {"images": 0}, fit(10, 0.5, 0.5)])
-    assert pooled["images"] == 40
-    assert (pooled["plain"]["accuracy"], pooled["plain"]["recall"]["covid"]) == pytest.approx((0.8, 0.8))
-    assert pooled["skill_without_lungs"] == pytest.approx(0.15 / 0.3)
-    assert aggregate_occlusion([{"images": 0}]) == {"images": 0}
+    pooled = aggregate_occlusion([fit(30, 0.9, 0.7), None, fit(10, 0.5, 0.5)])
+    assert pooled.images == 40
+    assert (pooled.plain.accuracy, pooled.plain.recall["covid"]) == pytest.approx((0.8, 0.8))
+    assert pooled.skill_without_lungs == pytest.approx(0.15 / 0.3)
+    assert aggregate_occlusion([None]) is None
 
 
 def test_views_hide_what_they_should(cohort, pixels):

@@ -2,22 +2,14 @@ from darkcovid.audit.checks import RunEvidence
 from darkcovid.audit.reporting_guideline import reporting_sheet
 from darkcovid.recipe import Recipe, load_recipe
 
+from ..arms import ARM, METRICS, comparison_of
 from ..conftest import RECIPES
-from .test_checks import ARM as SHORT_ARM
 from .test_checks import AUDIT, ENVIRONMENT
-
-ARM = SHORT_ARM | {
-    "image_size": [64, 48],
-    "parameters": 1234,
-    "train_seconds": 90.0,
-    "device": "cpu",
-    "peak_host_bytes": 10**9,
-}
 
 
 def topics(audit=AUDIT, arm=None, **recipe):
     plain = Recipe(name="r", **recipe).model_dump(mode="json")
-    found = reporting_sheet(RunEvidence(plain, {"arms": {"one": ARM | (arm or {})}}, audit, ENVIRONMENT))
+    found = reporting_sheet(RunEvidence(plain, comparison_of({"one": ARM | (arm or {})}), audit, ENVIRONMENT))
     return {topic.name: topic for topic in found}
 
 
@@ -35,7 +27,7 @@ def test_the_run_answers_what_it_can_and_asks_the_rest():
 
 def test_leaks_and_external_sets_are_named():
     leaking = AUDIT | {"patients": AUDIT["patients"] | {"on_both_sides": 4}}
-    found = topics(leaking, {"external": {"ward": {"images": 30, "patients": 20}}})
+    found = topics(leaking, {"external": {"ward": METRICS | {"images": 30, "patients": 20, "fall": {"classes": ["covid"]}}}})
     assert found["disjoint at the level of"].answer == "images only: 4 patients are in two sets"
     assert found["external data"].answer == "ward: 30 images of 20 patients"
 
@@ -56,7 +48,9 @@ def test_arms_that_replace_keys_answer_for_themselves():
     """recipes/zoo.yaml: two arms from scratch in one cycle, four of ImageNet weights that are fine-tuned."""
     recipe = load_recipe(RECIPES / "zoo.yaml", [])
     names = list(recipe.arms)
-    found = reporting_sheet(RunEvidence(recipe.model_dump(mode="json"), {"arms": dict.fromkeys(names, ARM)}, AUDIT, ENVIRONMENT))
+    found = reporting_sheet(
+        RunEvidence(recipe.model_dump(mode="json"), comparison_of(dict.fromkeys(names, ARM)), AUDIT, ENVIRONMENT)
+    )
     answers = {topic.name: topic.answer for topic in found}
     transfer = "resnet18, densenet121, efficientnet_b0, mobilenetv3"
     assert answers["initial weights"] == f"darkcovidnet, cnn13: from scratch; {transfer}: imagenet weights"
@@ -71,7 +65,7 @@ def test_arms_that_replace_keys_answer_for_themselves():
 
 def test_lungs_are_said_of_the_arms_that_have_them():
     recipe = load_recipe(RECIPES / "segmented.yaml", [])
-    arms = {"arms": dict.fromkeys(recipe.arms, ARM)}
+    arms = comparison_of(dict.fromkeys(recipe.arms, ARM))
     found = {
         topic.name: topic for topic in reporting_sheet(RunEvidence(recipe.model_dump(mode="json"), arms, AUDIT, ENVIRONMENT))
     }

@@ -1,8 +1,11 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from darkcovid.evaluation.evaluate import evaluate, headline
+from darkcovid.evaluation.evaluate import evaluate
+from darkcovid.evaluation.results import parse_metrics
 from darkcovid.evaluation.subgroups import age_bands, subgroup_metrics
 from darkcovid.metrics.calibration import fit_temperature
 from darkcovid.metrics.thresholds import cross_fitted_points, operating_point, operating_points, predictive_values
@@ -61,39 +64,38 @@ def test_each_side_has_its_own_figures_and_the_validation_sides_thresholds():
     found = evaluate(table(), NAMES)
     valid, test = slice(40, 140), slice(140, 200)
     right = PROBABILITIES.argmax(1) == LABELS
-    assert found["accuracy"] == pytest.approx(right[valid].mean())
-    assert found["test"]["accuracy"] == pytest.approx(right[test].mean())
-    assert found["test"]["calibration"]["temperature"] == found["calibration"]["temperature"]
-    for mine, theirs in zip(found["operating_points"]["a"], found["test"]["operating_points"]["a"], strict=True):
-        assert mine["threshold"] == theirs["threshold"]
-    low, high = found["intervals"]["accuracy"]
-    assert low < found["accuracy"] < high
-    assert found["calibration"]["judged_by"] == "cross-fitting over patients"
-    assert found["test"]["calibration"]["judged_by"] == "images that it was not fitted to"
-    assert found["calibration"]["temperature"] == fit_temperature(LABELS[valid], PROBABILITIES[valid])
+    assert found.valid.accuracy == pytest.approx(right[valid].mean())
+    assert found.test.accuracy == pytest.approx(right[test].mean())
+    assert found.test.calibration.temperature == found.valid.calibration.temperature
+    for mine, theirs in zip(found.valid.operating_points["a"], found.test.operating_points["a"], strict=True):
+        assert mine.threshold == theirs.threshold
+    low, high = found.valid.interval("accuracy")
+    assert low < found.valid.accuracy < high
+    assert found.valid.calibration.judged_by == "cross-fitting over patients"
+    assert found.test.calibration.judged_by == "images that it was not fitted to"
+    assert found.valid.calibration.temperature == fit_temperature(LABELS[valid], PROBABILITIES[valid])
 
 
-def test_the_headline_is_the_test_sets_with_everything_that_validation_has():
+def test_the_headline_is_the_test_sets():
     found = evaluate(table(), NAMES)
-    assert found["scored_on"] == "test"
-    assert set(found) - {"test", "scored_on"} == set(found["test"])
-    assert {name for name, span in found["test"]["intervals"].items() if span} == {n for n, s in found["intervals"].items() if s}
-    assert headline(found)["accuracy"] == found["test"]["accuracy"]
+    assert found.scored_on == "test"
+    assert {n for n, span in found.test.intervals.items() if span} == {n for n, span in found.valid.intervals.items() if span}
+    assert found.headline is found.test
     alone = evaluate(table()[table().side != "test"], NAMES)
-    assert alone["scored_on"] == "validation"
-    assert headline(alone)["accuracy"] == alone["accuracy"] == found["accuracy"]
+    assert (alone.scored_on, alone.test) == ("validation", None)
+    assert alone.headline.accuracy == found.valid.accuracy
 
 
 def test_images_count_once_however_many_seeds_said_something_of_them():
     once = table()
     five = pd.concat([once.assign(fit=f"seed{seed}") for seed in range(5)], ignore_index=True)
-    found, single = evaluate(five, NAMES), evaluate(once, NAMES)
+    found, single = evaluate(five, NAMES).valid, evaluate(once, NAMES).valid
     for name in NAMES:
-        assert found["per_class"][name]["support"] == single["per_class"][name]["support"]
-    assert found["images_per_class"] == single["images_per_class"]
-    assert [group["images"] for group in found["subgroups"]] == [group["images"] for group in single["subgroups"]]
-    assert (found["predictions_per_image"], single["predictions_per_image"]) == (5.0, 1.0)
-    assert np.sum(found["confusion_matrix"]) == 5 * np.sum(single["confusion_matrix"])
+        assert found.per_class[name].support == single.per_class[name].support
+    assert found.images_per_class == single.images_per_class
+    assert [group.images for group in found.subgroups] == [group.images for group in single.subgroups]
+    assert (found.predictions_per_image, single.predictions_per_image) == (5.0, 1.0)
+    assert np.sum(found.confusion_matrix) == 5 * np.sum(single.confusion_matrix)
 
 
 def test_thresholds_are_judged_on_other_patients():
@@ -115,14 +117,30 @@ def test_thresholds_are_judged_on_other_patients():
     assert operating_point(truth, scores, -9.0, 0.9).specificity == 0.0
 
 
-def test_a_set_from_elsewhere_stands_beside_the_test_side():
+def test_an_external_set_stands_beside_the_test_set():
     frame = table()
     frame.loc[frame.index < 40, "side"] = "external:ward"
     found = evaluate(frame, NAMES)
-    ward = found["external"]["ward"]
-    assert (ward["images"], ward["patients"]) == (40, 20)
-    assert ward["fall"]["accuracy"]["inside"] == pytest.approx(found["test"]["accuracy"])
-    assert ward["fall"]["accuracy"]["outside"] == pytest.approx(ward["accuracy"])
-    assert ward["calibration"]["temperature"] == found["calibration"]["temperature"]
-    inside = evaluate(frame[frame.side != "test"], NAMES)
-    assert inside["external"]["ward"]["fall"]["accuracy"]["inside"] == pytest.approx(inside["accuracy"])
+    ward = found.external["ward"]
+    assert (ward.images, ward.patients) == (40, 20)
+    assert ward.fall.metrics["accuracy"].inside == pytest.approx(found.test.accuracy)
+    assert ward.fall.metrics["accuracy"].outside == pytest.approx(ward.accuracy)
+    assert ward.calibration.temperature == found.valid.calibration.temperature
+    internal = evaluate(frame[frame.side != "test"], NAMES)
+    assert internal.external["ward"].fall.metrics["accuracy"].inside == pytest.approx(internal.valid.accuracy)
+
+
+def test_what_was_evaluated_is_read_back_from_its_json():
+    frame = table()
+    frame.loc[frame.index < 40, "side"] = "external:ward"
+    metrics = evaluate(frame, NAMES)
+    written = json.loads(json.dumps(metrics.as_dict()))
+    assert list(written)[:2] == ["accuracy", "balanced_accuracy"]
+    assert set(written) - {"test", "scored_on", "external", "untrusted_lungs"} == set(written["test"])
+    assert parse_metrics(written) == metrics
+
+
+def test_a_file_without_a_key_that_was_always_written_is_refused():
+    written = evaluate(table(), NAMES).as_dict()
+    with pytest.raises(ValueError, match="kappa"):
+        parse_metrics({key: value for key, value in written.items() if key != "kappa"})

@@ -16,20 +16,21 @@ def test_only_classes_of_both_sets_count():
     inside = ScoredSet(labels, probabilities, list("pqrstu"))
     probabilities, labels = answers([0, 0, 1, 1], [0, 2, 0, 0])
     found = performance_drop(inside, ScoredSet(labels, probabilities, list("pqrs")), CLASSES)
-    assert found["classes"] == ["a", "b"]
-    assert (found["accuracy"]["inside"], found["accuracy"]["outside"]) == (0.75, 0.25)
-    assert found["accuracy"]["fall"] == 0.5
-    assert found["balanced_accuracy"]["fall"] == pytest.approx(0.75 - 0.25)
-    assert found["a.recall"] | {"interval": None} == {"inside": 1.0, "outside": 0.5, "fall": 0.5, "interval": None}
-    assert "c.recall" not in found
+    assert found.classes == ["a", "b"]
+    assert (found.metrics["accuracy"].inside, found.metrics["accuracy"].outside) == (0.75, 0.25)
+    assert found.metrics["accuracy"].fall == 0.5
+    assert found.metrics["balanced_accuracy"].fall == pytest.approx(0.75 - 0.25)
+    recall = found.metrics["a.recall"]
+    assert (recall.inside, recall.outside, recall.fall) == (1.0, 0.5, 0.5)
+    assert "c.recall" not in found.metrics
 
 
 def test_one_class_alone_has_no_roc_curve():
     probabilities, labels = answers([0, 0, 1, 1], [0, 0, 1, 0])
     inside = ScoredSet(labels, probabilities, list("pqrs"))
     found = performance_drop(inside, ScoredSet(np.zeros(4, int), probabilities, list("pqrs")), CLASSES)
-    assert found["classes"] == ["a"]
-    assert "a.roc_auc" not in found
+    assert found.classes == ["a"]
+    assert "a.roc_auc" not in found.metrics
 
 
 def test_the_interval_covers_a_known_fall():
@@ -43,6 +44,6 @@ def test_the_interval_covers_a_known_fall():
             labels = np.tile([0, 1], 80)
             probabilities, labels = answers(labels, np.where(right, labels, 1 - labels))
             sets.append(ScoredSet(labels, probabilities, np.repeat(np.arange(80), 2).astype(str)))
-        low, high = performance_drop(*sets, CLASSES)["accuracy"]["interval"]
+        low, high = performance_drop(*sets, CLASSES).metrics["accuracy"].interval
         held += low <= 0.2 <= high
     assert 0.90 <= held / 200 <= 0.985

@@ -39,8 +39,7 @@ def test_the_summary_of_two_images_by_hand():
     truth = np.stack([lungs(20, 80)] * 2)
     predicted = np.stack([lungs(20, 80), lungs(20, 65)])
     summary = summarize_masks(score_lungs(predicted, [None, None], truth, 0.0))
-    assert summary["images"] == 2
-    assert summary["dice"]["mean"] == summary["dice"]["median"] == pytest.approx((1 + 90 / 105) / 2)
-    assert summary["dice"]["min"] == pytest.approx(90 / 105)
-    assert summary["lung_kept"] == {"mean": pytest.approx(0.875), "share_at_95": 0.5}
-    assert summary["untrusted"] == 0
+    assert summary.dice.mean == summary.dice.median == pytest.approx((1 + 90 / 105) / 2)
+    assert summary.dice.min == pytest.approx(90 / 105)
+    assert (summary.lung_kept.mean, summary.lung_kept.share_at_95) == (pytest.approx(0.875), 0.5)
+    assert summary.untrusted == 0

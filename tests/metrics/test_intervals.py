@@ -24,13 +24,13 @@ def test_every_interval_holds_the_score_beside_it_also_where_a_class_has_no_imag
     kept = LABELS != 2
     rows = np.array(PATIENTS)[kept]
     found = metrics_with_intervals(LABELS[kept], PROBABILITIES[kept], CLASSES, rows)
-    low, high = found["intervals"]["macro.f1"]
-    assert low < found["macro"]["f1"] < high
-    assert found["intervals"]["c.recall"] is found["intervals"]["c.roc_auc"] is None
+    low, high = found.intervals["macro.f1"]
+    assert low < found.macro["f1"] < high
+    assert found.intervals["c.recall"] is found.intervals["c.roc_auc"] is None
     for name in "ab":
         for metric in ("precision", "recall", "specificity", "f1", "roc_auc"):
-            low, high = found["intervals"][f"{name}.{metric}"]
-            assert low < found["per_class"][name][metric] < high
+            low, high = found.intervals[f"{name}.{metric}"]
+            assert low < getattr(found.per_class[name], metric) < high
 
 
 def test_a_metric_that_no_image_has_has_no_interval():

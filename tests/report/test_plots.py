@@ -50,7 +50,7 @@ def test_the_curves_are_of_the_test_set_where_there_is_one(drawn, tmp_path):
     metrics = evaluate(table, names)
     plot_predictions(table, metrics, names, tmp_path)
     labels = [line.get_label() for line in drawn["roc.png"].axes[0].lines]
-    assert f"a: AUC {metrics['test']['per_class']['a']['roc_auc']:.3f}" in labels
+    assert f"a: AUC {metrics.test.per_class['a'].roc_auc:.3f}" in labels
 
 
 @pytest.mark.parametrize("name", ["пневмония", "πνευμονία", "肺炎", "التهاب", "निमोनिया", "\U0001f9a0"])

@@ -190,9 +190,9 @@ def test_augmented_views_stand_beside_the_plain_one_that_predict_shows(tiny_reci
     np.testing.assert_array_equal(both.probabilities, flipped)
     np.testing.assert_array_equal(both.judge(pixels), both.probabilities)
     assert one.averaged is None and averaged_views(cohort, None) == {}
-    valid = averaged_views(cohort, both.averaged)["tta"]["valid"]
+    valid = averaged_views(cohort, both.averaged)["valid"]
     right = both.averaged[cohort.valid].argmax(1) == cohort.labels[cohort.valid]
-    assert valid["accuracy"] == pytest.approx(right.mean())
+    assert valid.accuracy == pytest.approx(right.mean())
 
 
 def test_phases_follow_one_another(tiny_recipe):

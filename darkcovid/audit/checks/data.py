@@ -3,6 +3,7 @@
 from typing import Any
 
 from darkcovid.audit.checks.registry import AUTHOR, CLOSE, FAIL, PASS, STATED, WARN, CheckOutcome, RunEvidence, audited, check
+from darkcovid.evaluation.results import SetMetrics
 
 STRONG = 0.3  # Cramer's V from which a variable is said to go with the class
 
@@ -80,19 +81,19 @@ def _statistics(e: RunEvidence) -> CheckOutcome:
 def _beside(e: RunEvidence, baseline: dict[str, Any], what: str) -> CheckOutcome:
     """A baseline that beats the majority class by its interval, against the best arm, which must do so too."""
     alone, chance, (name, best) = baseline["accuracy"], e.audit["chance"], e.best
-    words = f"{what}: {alone:.3f}; the best arm {name} {best['accuracy']:.3f}, majority class {chance:.3f}"
+    words = f"{what}: {alone:.3f}; the best arm {name} {best.accuracy:.3f}, majority class {chance:.3f}"
     if baseline.get("interval", [alone])[0] <= chance:
         return PASS, f"{words}: no more than the majority class tells"
-    if best["intervals"]["accuracy"][0] <= majority(best):
+    if best.interval("accuracy")[0] <= majority(best):
         return WARN, f"{words}: the arm itself does not beat the majority class"
-    if alone >= best["accuracy"] - CLOSE:
+    if alone >= best.accuracy - CLOSE:
         return FAIL, words
     return (WARN if alone > chance + CLOSE else PASS), words
 
 
-def majority(metrics: dict[str, Any]) -> float:
+def majority(metrics: SetMetrics) -> float:
     """Accuracy of the majority-class baseline on the images scored."""
-    support = [scores["support"] for scores in metrics["per_class"].values()]
+    support = [scores.support for scores in metrics.per_class.values()]
     return max(support) / max(1, sum(support))
 
 
@@ -121,13 +122,12 @@ def _missing(e: RunEvidence) -> CheckOutcome:
 
 @check(11, "data", "flow of images", declares=True)
 def _flow(e: RunEvidence) -> CheckOutcome:
-    arm = next(iter(e.arms.values()))
-    used = ", ".join(f"{count} {side}" for side, count in arm["images"].items())
-    words = f"{sum(arm['images'].values())} used ({used}), {arm['bad_images']} unusable ones excluded"
-    excluded = arm.get("excluded_by_label")
-    if not excluded:
+    summary = next(iter(e.arms.values())).summary
+    used = ", ".join(f"{count} {side}" for side, count in summary.images.items())
+    words = f"{sum(summary.images.values())} used ({used}), {summary.bad_images} unusable ones excluded"
+    if not summary.excluded_by_label:
         return STATED, words
-    labels = ", ".join(f"{label or 'no label'} {count}" for label, count in excluded.items())
+    labels = ", ".join(f"{label or 'no label'} {count}" for label, count in summary.excluded_by_label.items())
     return STATED, f"{words}; of other labels: {labels}"
 
 

@@ -15,8 +15,8 @@ def _intervals(e: RunEvidence) -> CheckOutcome:
 
 @check(27, "evaluation", "paired tests", declares=True)
 def _paired(e: RunEvidence) -> CheckOutcome:
-    pairs = e.comparison.get("pairs", [])
-    return STATED, "; ".join(pair["sentence"] for pair in pairs) if pairs else "one arm, nothing to compare"
+    pairs = e.comparison.pairs
+    return STATED, "; ".join(pair.sentence for pair in pairs) if pairs else "one arm, nothing to compare"
 
 
 @check(28, "evaluation", "more than accuracy", declares=True)
@@ -32,43 +32,45 @@ def _predictive(e: RunEvidence) -> CheckOutcome:
 @check(30, "evaluation", "calibration")
 def _calibration(e: RunEvidence) -> CheckOutcome:
     words = ", ".join(
-        f"{name} {arm['ece']:.3f} ({arm['calibration']['ece_after']:.3f} after temperature scaling, by "
-        f"{arm['calibration'].get('judged_by', 'the images that it was fitted to')})"
+        f"{name} {arm.ece:.3f} ({arm.calibration.ece_after:.3f} after temperature scaling, by {arm.calibration.judged_by})"
         for name, arm in e.scored.items()
     )
-    off = any(arm["ece"] > UNCALIBRATED for arm in e.scored.values())
+    off = any(arm.ece > UNCALIBRATED for arm in e.scored.values())
     return (WARN if off else PASS), f"calibration error: {words}"
 
 
 @check(31, "evaluation", "subgroups")
 def _subgroups(e: RunEvidence) -> CheckOutcome:
-    tests = {(name, test["variable"]): test["p"] for name, arm in e.scored.items() for test in arm.get("subgroup_tests", [])}
+    tests = {(name, test.variable): test.p for name, arm in e.scored.items() for test in arm.subgroup_tests}
     if not tests:
         return WARN, "no two groups by sex, view or age of ten patients each are known, so none could be compared"
-    corrected = holm(tests)
+    corrected = {test: p for test, p in holm(tests).items() if p is not None}
     (name, variable), p = min(corrected.items(), key=lambda item: item[1])
-    groups = [group for group in e.scored[name]["subgroups"] if group["variable"] == variable and group["accuracy"] is not None]
-    words = ", ".join(f"{group['value']} {group['accuracy']:.2f} (n {group['patients']} patients)" for group in groups)
+    words = ", ".join(
+        f"{group.value} {group.accuracy:.2f} (n {group.patients} patients)"
+        for group in e.scored[name].subgroups
+        if group.variable == variable and group.accuracy is not None
+    )
     words = f"{name}, accuracy by {variable}: {words}; permutation of patients, p {p:.3g} after Holm's correction"
     return (WARN if p < ALPHA else PASS), words
 
 
 @check(32, "evaluation", "an external set")
 def _external(e: RunEvidence) -> CheckOutcome:
-    falls = [
-        (name, place, metrics["fall"]["balanced_accuracy"])
+    drops = [
+        (name, place, metrics.fall.metrics["balanced_accuracy"])
         for name, arm in e.arms.items()
-        for place, metrics in arm.get("external", {}).items()
+        for place, metrics in arm.metrics.external.items()
     ]
-    if not falls:
+    if not drops:
         return AUTHOR, "none was scored; the field's best fall from above .95 to between .70 and .80 AUROC elsewhere"
     words = "; ".join(
-        f"{name} on {place}: {fall['outside']:.3f}, inside {fall['inside']:.3f}, "
-        f"a fall of {fall['fall']:.3f} [{fall['interval'][0]:.3f}, {fall['interval'][1]:.3f}]"
-        for name, place, fall in falls
+        f"{name} on {place}: {drop.outside:.3f}, inside {drop.inside:.3f}, "
+        f"a fall of {drop.fall:.3f} [{drop.interval[0]:.3f}, {drop.interval[1]:.3f}]"
+        for name, place, drop in drops
     )
-    shown = [fall for _, _, fall in falls if fall["interval"][0] > 0]
-    return (FAIL if any(fall["fall"] > FAR for fall in shown) else WARN if shown else PASS), f"balanced accuracy of {words}"
+    shown = [drop for _, _, drop in drops if drop.interval[0] > 0]
+    return (FAIL if any(drop.fall > FAR for drop in shown) else WARN if shown else PASS), f"balanced accuracy of {words}"
 
 
 @check(33, "evaluation", "worst confident errors", declares=True)
@@ -79,9 +81,9 @@ def _errors(e: RunEvidence) -> CheckOutcome:
 @check(34, "evaluation", "smallest class")
 def _smallest(e: RunEvidence) -> CheckOutcome:
     arm = next(iter(e.scored.values()))
-    counts = arm.get("images_per_class") or {name: {"images": of["support"]} for name, of in arm["per_class"].items()}
-    name, count = min(counts.items(), key=lambda item: item[1]["images"])
-    of = f" of {count['patients']} patients" if "patients" in count else ""
-    one = 1 / max(count["images"], 1)
-    words = f"{name} has {count['images']} images{of} among those scored: one image is {one:.1%} of its recall"
-    return (WARN if min(count.values()) < MIN_CLASS_SUPPORT else PASS), words
+    name = min(arm.per_class, key=lambda label: arm.per_class[label].support)
+    images, counted = arm.per_class[name].support, arm.images_per_class.get(name)
+    of = f" of {counted.patients} patients" if counted else ""
+    words = f"{name} has {images} images{of} among those scored: one image is {1 / max(images, 1):.1%} of its recall"
+    fewest = min(images, counted.patients) if counted else images
+    return (WARN if fewest < MIN_CLASS_SUPPORT else PASS), words

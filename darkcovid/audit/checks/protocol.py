@@ -11,22 +11,24 @@ FITTED = ("training", "zca")  # ways of normalizing whose mean is that of all tr
 
 @check(13, "protocol", "split before anything is fitted")
 def _split_first(e: RunEvidence) -> CheckOutcome:
-    known = {name: arm["normalizer"] for name, arm in e.arms.items() if arm.get("normalizer")}
+    known = {name: arm.metrics.normalizer for name, arm in e.arms.items() if arm.metrics.normalizer}
     if not known:
         return NOT_RUN, "the run does not say which images its normalization was fitted to"
-    fitted = {name: of for name, of in known.items() if of["kind"] in FITTED}
-    off = [name for name, of in fitted.items() if abs(of["mean"] - of["training_mean"]) > ROUNDING]
+    fitted = {name: normalizer for name, normalizer in known.items() if normalizer.kind in FITTED}
+    off = [name for name, normalizer in fitted.items() if normalizer.distance > ROUNDING]
     words = "; ".join(
-        f"{name}: mean gray {of['mean']:.5f}, of the training images {of['training_mean']:.5f}" for name, of in fitted.items()
+        f"{name}: mean gray {normalizer.mean:.5f}, of the training images {normalizer.training_mean:.5f}"
+        for name, normalizer in fitted.items()
     )
     if off:
         return FAIL, f"the normalization of {', '.join(off)} was fitted to other images than the training set ({words})"
-    return PASS, words or f"nothing is fitted to all images ({', '.join(sorted({of['kind'] for of in known.values()}))})"
+    kinds = sorted({normalizer.kind for normalizer in known.values()})
+    return PASS, words or f"nothing is fitted to all images ({', '.join(kinds)})"
 
 
 @check(14, "protocol", "the test set scored once", declares=True)
 def _test_once(e: RunEvidence) -> CheckOutcome:
-    if any("test" in arm for arm in e.arms.values()):
+    if any(arm.metrics.test for arm in e.arms.values()):
         return AUTHOR, "a test set was scored once in this run; say how many runs looked at it before"
     return AUTHOR, "no test set was held out (data.split.test); say how often the images scored were looked at before"
 
@@ -42,7 +44,7 @@ def _folds(e: RunEvidence) -> CheckOutcome:
 @check(16, "protocol", "which epoch is kept")
 def _epoch(e: RunEvidence) -> CheckOutcome:
     words = e.each(lambda recipe: f"the {recipe['training']['checkpoint']} epoch, declared in the recipe")
-    looking = {key for name, recipe in e.recipes.items() if "test" not in e.arms[name] for key in _looking(recipe["training"])}
+    looking = {key for name, recipe in e.recipes.items() if not e.arms[name].metrics.test for key in _looking(recipe["training"])}
     if not looking:
         return PASS, words
     return WARN, f"{words}; {', '.join(sorted(looking))}: decided by the validation set that is also reported"
@@ -76,6 +78,6 @@ def _mirrors(augment: str | dict[str, Any]) -> bool:
 
 @check(18, "protocol", "the same budget for every arm")
 def _budget(e: RunEvidence) -> CheckOutcome:
-    epochs = {name: arm["epochs"] for name, arm in e.arms.items()}
+    epochs = {name: arm.cost.epochs for name, arm in e.arms.items()}
     words = ", ".join(f"{name} {count}" for name, count in epochs.items())
     return (PASS if len(set(epochs.values())) == 1 else WARN), f"epochs: {words}"

@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from darkcovid.core.errors import UsageError
-from darkcovid.evaluation.evaluate import headline
+from darkcovid.evaluation.results import ArmMetrics, ClassifierArm, Comparison, SetMetrics
 from darkcovid.recipe import AUDIT
 from darkcovid.recipe.recipe import check_arms_comparable, validate
 
@@ -21,23 +21,27 @@ CLOSE = 0.05  # a score without lungs that comes so near the model's own is too 
 
 @dataclass(frozen=True)
 class RunEvidence:
-    """A run's files, read: the resolved recipe, comparison.json, audit.json (empty where none was made), environment.json,
-    and for each arm the images of each side."""
+    """A run's files, read: the resolved recipe, comparison.json, audit.json (empty where none was made) and environment.json."""
 
     recipe: dict[str, Any]
-    comparison: dict[str, Any]
+    comparison: Comparison
     audit: dict[str, Any]
     environment: dict[str, Any]
 
     @cached_property
-    def arms(self) -> dict[str, dict[str, Any]]:
-        """The arms that were asked for."""
-        return {name: arm for name, arm in self.comparison["arms"].items() if not name.startswith(AUDIT)}
+    def classifiers(self) -> dict[str, ClassifierArm]:
+        """Every arm that is a classifier."""
+        return {name: arm for name, arm in self.comparison.arms.items() if isinstance(arm, ClassifierArm)}
 
     @cached_property
-    def scored(self) -> dict[str, dict[str, Any]]:
-        """Their metrics of the set that the headline comes from, see `headline`."""
-        return {name: headline(arm) for name, arm in self.arms.items()}
+    def arms(self) -> dict[str, ClassifierArm]:
+        """The classifiers that were asked for."""
+        return {name: arm for name, arm in self.classifiers.items() if not name.startswith(AUDIT)}
+
+    @cached_property
+    def scored(self) -> dict[str, SetMetrics]:
+        """Their metrics of the set that the headline comes from."""
+        return {name: arm.metrics.headline for name, arm in self.arms.items()}
 
     @cached_property
     def invalid(self) -> str:
@@ -55,14 +59,15 @@ class RunEvidence:
         plain = {name: recipe.model_dump(mode="json") for name, recipe in resolved.items()}
         return {name: plain.get(name, self.recipe) for name in self.arms}
 
-    def retrained(self, name: str) -> dict[str, Any] | None:
-        """An arm of `audit: retrain`, None where there was none."""
-        return self.comparison["arms"].get(f"{AUDIT}{name}")
+    def retrained(self, name: str) -> ArmMetrics | None:
+        """The metrics of an arm of `audit: retrain`, None where there was none."""
+        arm = self.classifiers.get(f"{AUDIT}{name}")
+        return arm and arm.metrics
 
     @property
-    def best(self) -> tuple[str, dict[str, Any]]:
+    def best(self) -> tuple[str, SetMetrics]:
         """The arm of the highest accuracy, and its metrics."""
-        return max(self.scored.items(), key=lambda item: item[1]["accuracy"])
+        return max(self.scored.items(), key=lambda item: item[1].accuracy)
 
     def each(self, answer: Callable[[dict[str, Any]], str]) -> str:
         """What an answer says of every arm's recipe, once where all arms agree, else by arm."""

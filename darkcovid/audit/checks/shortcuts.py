@@ -1,7 +1,6 @@
 """Checks 19 to 25: was the class read from the lungs?"""
 
 from dataclasses import dataclass
-from typing import Any
 
 from darkcovid.audit.checks.registry import (
     AUTHOR,
@@ -16,7 +15,7 @@ from darkcovid.audit.checks.registry import (
     audited,
     check,
 )
-from darkcovid.metrics.skill import class_view, skills_left
+from darkcovid.metrics.skill import ViewMetrics, skills_left, view_metrics
 
 UNASKED = "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
 
@@ -69,30 +68,31 @@ def _left(e: RunEvidence, retrained: str, view: str, how: str) -> list[Left]:
     """The first arm trained again where `audit: retrain` did that, else every arm as it is, asked without training again."""
     arm, chance = e.retrained(retrained), e.audit.get("chance")
     if arm is not None and chance is not None:
-        name, reference = next(iter(e.arms.items()))
+        name, reference = next((name, view_metrics(one.metrics.valid)) for name, one in e.arms.items())
+        hidden = view_metrics(arm.valid)
         again = "without lungs" if retrained == "no_lungs" else f"on {how}"
-        words = f"{name} trained again {again}: accuracy {arm['accuracy']:.3f}, as it was {reference['accuracy']:.3f}"
-        kept = arm.get("untrusted_lungs", 0) if retrained == "no_lungs" else 0
+        words = f"{name} trained again {again}: accuracy {hidden.accuracy:.3f}, as it was {reference.accuracy:.3f}"
+        kept = arm.untrusted_lungs if retrained == "no_lungs" else 0
         words += f", majority class {chance:.3f}"
         words += f" ({kept} images whose lung mask is not trusted keep their lungs)" if kept else ""
-        views = class_view(reference), class_view(arm)
-        return [Left(_share(arm, reference, chance), skills_left(*views), words)]
+        return [Left(_share(hidden, reference, chance), skills_left(reference, hidden), words)]
     return [
         Left(
-            _share(audit[view], audit["plain"], audit["chance"]),
-            skills_left(audit["plain"], audit[view]),
-            f"{name} on {how}: accuracy {audit[view]['accuracy']:.3f}, as it was {audit['plain']['accuracy']:.3f}, majority "
-            f"class {audit['chance']:.3f} (not trained again, {audit['images']} images whose lung mask is trusted)",
+            _share(audit.views[view], audit.plain, audit.chance),
+            skills_left(audit.plain, audit.views[view]),
+            f"{name} on {how}: accuracy {audit.views[view].accuracy:.3f}, as it was {audit.plain.accuracy:.3f}, majority "
+            f"class {audit.chance:.3f} (not trained again, {audit.images} images whose lung mask is trusted)",
         )
-        for name, arm in e.arms.items()
-        if view in (audit := arm.get("shortcuts", {}))
+        for name, classifier in e.arms.items()
+        if (audit := classifier.metrics.shortcuts) and view in audit.views
     ]
 
 
-def _share(hidden: dict[str, Any], plain: dict[str, Any], chance: float) -> float | None:
+def _share(hidden: ViewMetrics, plain: ViewMetrics, chance: float) -> float | None:
     """Of the accuracy above the majority class's, what is left; 0 where its interval reaches that."""
-    left, full = hidden["accuracy"] - chance, plain["accuracy"] - chance
-    low = hidden.get("intervals", {}).get("accuracy", [hidden["accuracy"]])[0]
+    left, full = hidden.accuracy - chance, plain.accuracy - chance
+    interval = hidden.intervals.get("accuracy")
+    low = hidden.accuracy if interval is None else interval[0]
     return (left / full if low > chance and left > 0 else 0.0) if full > 0 else None
 
 
@@ -125,23 +125,23 @@ def _shuffled(e: RunEvidence) -> CheckOutcome:
     arm, luck = e.retrained("shuffled"), e.audit.get("chance")
     if arm is None or luck is None:
         return NOT_RUN, "`audit: retrain` does it"
-    low, _ = arm["intervals"]["accuracy"]
-    words = f"trained on shuffled labels: {arm['accuracy']:.3f}, guessing {luck:.3f}"
+    low, _ = arm.valid.interval("accuracy")
+    words = f"trained on shuffled labels: {arm.valid.accuracy:.3f}, guessing {luck:.3f}"
     return (FAIL if low > luck else PASS), words
 
 
 @check(25, "shortcuts", "Grad-CAM inside the lungs")
 def _gradcam(e: RunEvidence) -> CheckOutcome:
     name, arm = next(iter(e.arms.items()))
-    found = {label: one for label, one in arm.get("attention", {}).items() if one["inside_lungs"] is not None}
+    found = {label: one for label, one in arm.metrics.attention.items() if one.inside_lungs is not None}
     if not found:
         return NOT_RUN, "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
     words = ", ".join(
-        f"{label} {one['inside_lungs']:.0%} (fresh weights {_percent(one['inside_lungs_of_fresh_weights'])}, "
-        f"the lungs are {_percent(one['lungs_of_picture'])} of the picture)"
+        f"{label} {_percent(one.inside_lungs)} (fresh weights {_percent(one.inside_lungs_of_fresh_weights)}, "
+        f"the lungs are {_percent(one.lungs_of_picture)} of the picture)"
         for label, one in found.items()
     )
-    elsewhere = any(one["inside_lungs"] < one["lungs_of_picture"] for one in found.values())
+    elsewhere = any(one.looks_elsewhere for one in found.values())
     return (WARN if elsewhere else PASS), f"{name}, share of the map inside the lungs: {words}"
 
 

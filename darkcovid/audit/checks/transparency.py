@@ -17,8 +17,7 @@ def _card(e: RunEvidence) -> CheckOutcome:
 def _environment(e: RunEvidence) -> CheckOutcome:
     versions = {"darkcovid": e.environment.get("darkcovid"), **e.environment["libraries"]}
     unknown = [name for name, version in versions.items() if not version]
-    costs = ("train_seconds", "peak_host_bytes")
-    unmeasured = [name for name, arm in e.arms.items() if not all(arm.get(cost) for cost in costs)]
+    unmeasured = [name for name, arm in e.arms.items() if not (arm.cost.train_seconds and arm.cost.peak_host_bytes)]
     tools = ", ".join(f"{name} {versions.get(name)}" for name in ("darkcovid", "torch", "fastai"))
     words = f"{tools}, {e.environment['platform']}; time and memory in each arm's timing.json"
     missing = [f"version of {name}" for name in unknown] + [f"time or memory of {name}" for name in unmeasured]

@@ -50,9 +50,9 @@ def fetch(
     folder = folder or user_cache_dir() / "data"
     manifest = Manifest(manifest.rows, (*manifest.roots, folder))
     missing = [row for row in manifest.rows.to_dict("records") if manifest.locate(row["path"]) is None]
-    lengths = [_length(row) for row in missing]
+    lengths = [length for length in map(_length, missing) if length is not None]
     with exclusive_download(folder):
-        watcher.begin(len(missing), None if None in lengths else sum(lengths))
+        watcher.begin(len(missing), sum(lengths) if len(lengths) == len(missing) else None)
 
         def one(row: dict[str, str]) -> DownloadResult:
             fetched = _fetch_one(row, folder, policy, watcher.bytes)

@@ -156,7 +156,7 @@ def is_local(host: str) -> bool:
         addresses = socket.getaddrinfo(host, None)
     except (OSError, UnicodeError):
         return False
-    return any(not ipaddress.ip_address(address[4][0].split("%")[0]).is_global for address in addresses)
+    return any(not ipaddress.ip_address(str(address[4][0]).split("%")[0]).is_global for address in addresses)
 
 
 def _save_stream(

@@ -18,7 +18,7 @@ def _table(folder: Path) -> Path | None:
 
 
 def _images(folder: Path) -> Iterator[ImportedImage]:
-    table, files = _table(folder), FilesByName(folder)
+    table, files = _table(folder) or folder / TABLES[0], FilesByName(folder)
     splits = {
         name: split for file, split in LISTS.items() if (folder / file).is_file() for name in (folder / file).read_text().split()
     }

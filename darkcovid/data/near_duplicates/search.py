@@ -61,7 +61,7 @@ def cached_near_duplicates(
         return (search or find_near_duplicates)(pixels, [rows[0] for rows in copies.values()])
 
     key = content_key(kind="near copies", images=list(sha256), rules=rules())
-    pairs = cached_json(cache_dir / "findings", key, find)
+    pairs: list[Pair] = cached_json(cache_dir / "findings", key, find)
     every = (product(copies[sha256[a]], copies[sha256[b]]) for a, b in pairs)
     return sorted((min(pair), max(pair)) for some in every for pair in some)
 
@@ -74,9 +74,10 @@ def cached_copies_elsewhere(files: Sequence[Sequence[Path]], sha256: Sequence[Se
     rows = [ours[name][0] for name in ours], [theirs[name][0] for name in theirs if name not in ours]
 
     def find() -> Sequence[Pair]:
-        pixels = [cached_whole_images(*one, SIZE, cache_dir).array for one in zip(files, sha256, strict=True)]
+        our_pixels = cached_whole_images(files[0], sha256[0], SIZE, cache_dir).array
+        their_pixels = cached_whole_images(files[1], sha256[1], SIZE, cache_dir).array
         logger.info(f"looking for near copies between {len(rows[0])} and {len(rows[1])} images")
-        return find_near_duplicates_between(*pixels, *rows)
+        return find_near_duplicates_between(our_pixels, their_pixels, *rows)
 
     key = content_key(kind="near copies elsewhere", images=[list(one) for one in sha256], rules=rules())
     pairs = [(sha256[0][a], sha256[1][b]) for a, b in cached_json(cache_dir / "findings", key, find)]
@@ -93,7 +94,7 @@ def _rows_by_checksum(sha256: Sequence[str]) -> dict[str, list[int]]:
 
 def rules() -> dict[str, object]:
     """What decides whether a pair is found, JSON-able."""
-    numbers = {
+    numbers: dict[str, object] = {
         f"{module.__name__.rpartition('.')[2]}.{name}": value
         for module in (bands, transforms, candidates, registration)
         for name, value in vars(module).items()

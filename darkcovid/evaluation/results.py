@@ -1,0 +1,451 @@
+"""What was found of an arm, typed, and how it becomes JSON and is read back.
+
+`metrics.json` of a fit, or of an arm's fits pooled, is a `ClassifierFit` or a `SegmenterFit`; an arm of `comparison.json` has the
+keys of its `metrics.json` and `timing.json` side by side, and is a `ClassifierArm` or a `SegmenterArm`; all of it is a
+`Comparison`. Attributes are called as the JSON keys are. Reading ignores keys that it does not know, and takes the default for
+keys that earlier versions did not write; the rest must be there. Every `parse_*` raises ValueError that names what is wrong.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from darkcovid.metrics.calibration import ReliabilityBin
+from darkcovid.metrics.estimates import Interval
+from darkcovid.metrics.intervals import MetricsWithIntervals
+from darkcovid.metrics.paired_tests import PairedComparison
+from darkcovid.metrics.skill import ViewMetrics
+from darkcovid.metrics.thresholds import OperatingPoint
+
+Json = Mapping[str, Any]
+VIEWS = ("plain", "lungs_erased", "lungs_only", "border_only", "thumbnail")
+IN_SAMPLE = "the images that it was fitted to"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCount:
+    """Images and patients of one class, each counted once however many fits predicted it."""
+
+    images: int
+    patients: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """The reliability diagram, and the temperature with the calibration error (0..1) and log loss (nats) after it. fitted_on: the
+    set that it was fitted to; judged_by: on which images the two were measured."""
+
+    bins: list[ReliabilityBin]
+    temperature: float
+    fitted_on: str
+    judged_by: str = IN_SAMPLE
+    ece_after: float
+    log_loss_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Subgroup:
+    """Images and patients of one group, each counted once however many fits predicted it, the accuracy on them and its 95 %
+    interval; None below ten patients."""
+
+    variable: str
+    value: str
+    images: int
+    patients: int
+    accuracy: float | None
+    interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubgroupTest:
+    """variable: by which patients were grouped; groups: its values; p: of a permutation of the patients among them."""
+
+    variable: str
+    groups: list[str]
+    p: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetMetrics(MetricsWithIntervals):
+    """All metrics of one set of images: validation, test, or an external one. predictions_per_image: of how many fits;
+    operating_points: by class."""
+
+    images_per_class: dict[str, ClassCount] = field(default_factory=dict)
+    predictions_per_image: float = 1.0
+    calibration: Calibration
+    operating_points: dict[str, list[OperatingPoint]]
+    subgroups: list[Subgroup]
+    subgroup_tests: list[SubgroupTest] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDrop:
+    """One metric on the internal set (`inside`) and the external one (`outside`); fall: inside less outside, and its 95 %
+    interval."""
+
+    inside: float
+    outside: float
+    fall: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class PerformanceDrop:
+    """classes: those that both sets have, whose images alone count; metrics: accuracy, balanced_accuracy, `<class>.recall` and
+    `<class>.roc_auc`, those that both sets have."""
+
+    classes: list[str]
+    metrics: dict[str, MetricDrop]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"classes": self.classes} | {name: asdict(drop) for name, drop in self.metrics.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalMetrics(SetMetrics):
+    """The metrics of an external set. images, patients: each counted once; fall: the performance drop to it; labels: the set's
+    own to the classes here; left_out: images that are not scored, by reason; untrusted_lungs: None without lungs."""
+
+    images: int
+    patients: int
+    fall: PerformanceDrop
+    labels: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    bad_images: int = 0
+    untrusted_lungs: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"fall": self.fall.as_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class AveragedMetrics:
+    """Of the mean over augmented views."""
+
+    accuracy: float
+    balanced_accuracy: float
+    log_loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class NormalizerFacts:
+    """kind, as `data.normalize` says; mean: the mean gray that the normalizer goes by, and training_mean: that of the training
+    images, both in 0..1, None where the kind goes by none."""
+
+    kind: str
+    mean: float | None = None
+    training_mean: float | None = None
+
+    @property
+    def distance(self) -> float:
+        """How far the mean gray is from that of the training images, 0 where there is none."""
+        return 0.0 if self.mean is None or self.training_mean is None else abs(self.mean - self.training_mean)
+
+    def as_dict(self) -> dict[str, Any]:
+        return _without_none(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class LungAttention:
+    """Of one class's images the mean share of the Grad-CAM map inside the lungs, that of a randomly initialized network, and the
+    lungs' share of the image; None where there is no map."""
+
+    inside_lungs: float | None
+    inside_lungs_of_fresh_weights: float | None
+    lungs_of_picture: float | None
+
+    @property
+    def looks_elsewhere(self) -> bool:
+        """Whether less of the map than of the image is inside the lungs."""
+        return self.inside_lungs is not None and self.lungs_of_picture is not None and self.inside_lungs < self.lungs_of_picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OcclusionAudit:
+    """images: those whose lungs are trusted; chance: accuracy of the majority class; views: by the names of `VIEWS`;
+    skill_without_lungs: the share of the accuracy above chance that is left without lungs, None where there was none."""
+
+    images: int
+    chance: float
+    views: dict[str, ViewMetrics]
+
+    @property
+    def plain(self) -> ViewMetrics:
+        return self.views["plain"]
+
+    @property
+    def skill_without_lungs(self) -> float | None:
+        above, left = self.plain.accuracy - self.chance, self.views["lungs_erased"].accuracy - self.chance
+        return max(0.0, left / above) if above > 0 else None
+
+    def as_dict(self) -> dict[str, Any]:
+        views = {name: asdict(view) for name, view in self.views.items()}
+        return {"images": self.images, "chance": self.chance, **views, "skill_without_lungs": self.skill_without_lungs}
+
+
+NO_OCCLUSION = {"images": 0}  # what stands in the JSON of an audit that found no image whose lungs are trusted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmMetrics:
+    """All metrics of a classifier. scored_on: the set that the headline comes from; test: None where there is none; tta: by set,
+    of `training.tta_views`; shortcuts and attention: of the audit, None where there was none; `shortcuts.images` is 0 where no
+    image had trusted lungs."""
+
+    valid: SetMetrics
+    scored_on: str = ""
+    test: SetMetrics | None = None
+    external: dict[str, ExternalMetrics] = field(default_factory=dict)
+    tta: dict[str, AveragedMetrics] = field(default_factory=dict)
+    normalizer: NormalizerFacts | None = None
+    untrusted_lungs: int = 0
+    audited: bool = False
+    shortcuts: OcclusionAudit | None = None
+    attention: dict[str, LungAttention] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> SetMetrics:
+        """The metrics that a verdict rests on: those of the test set where there is one, else of the validation set or of all
+        folds."""
+        return self.test or self.valid
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in `metrics.json`: the validation set's at the top, the others below their names; what there is none of is left
+        out."""
+        others: dict[str, Any] = {"scored_on": self.scored_on}
+        if self.test:
+            others["test"] = self.test.as_dict()
+        if self.external:
+            others["external"] = {name: metrics.as_dict() for name, metrics in self.external.items()}
+        if self.tta:
+            others["tta"] = {name: asdict(metrics) for name, metrics in self.tta.items()}
+        if self.normalizer:
+            others["normalizer"] = self.normalizer.as_dict()
+        others["untrusted_lungs"] = self.untrusted_lungs
+        if self.audited:
+            others["shortcuts"] = self.shortcuts.as_dict() if self.shortcuts else NO_OCCLUSION
+            others["attention"] = {name: asdict(attention) for name, attention in self.attention.items()}
+        return self.valid.as_dict() | others
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Over images."""
+
+    mean: float
+    median: float
+    p5: float
+    min: float
+
+
+@dataclass(frozen=True, slots=True)
+class LungKept:
+    """mean: share of the lungs inside the crop; share_at_95: images that keep 95 % of them."""
+
+    mean: float
+    share_at_95: float
+
+
+@dataclass(frozen=True, slots=True)
+class MaskMetrics:
+    """Of lung masks against masks by hand, every share in 0..1; untrusted: how many masks are."""
+
+    dice: Spread
+    iou: Spread
+    lung_kept: LungKept
+    box_iou_mean: float
+    crop_area_mean: float
+    untrusted: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class BadImage:
+    """An image that could not be read, and why."""
+
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSummary:
+    """What a fit was of. images: by set; merged_patient_ids: spellings that were taken for one patient."""
+
+    classes: list[str] = field(default_factory=list)
+    images: dict[str, int]
+    parameters: int
+    excluded_by_label: dict[str, int] = field(default_factory=dict)
+    merged_patient_ids: list[list[str]] = field(default_factory=list)
+    bad_images: int
+    bad: list[BadImage] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierFit:
+    """A classifier's `metrics.json`."""
+
+    summary: FitSummary
+    metrics: ArmMetrics
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.summary.as_dict() | self.metrics.as_dict()
+
+
+@dataclass(frozen=True, slots=True)
+class SegmenterFit:
+    """A lung segmenter's `metrics.json`."""
+
+    summary: FitSummary
+    metrics: MaskMetrics
+
+    def as_dict(self) -> dict[str, Any]:
+        return self.summary.as_dict() | self.metrics.as_dict()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmCost:
+    """An arm's `timing.json`: seconds over all epochs, images per second of training, peaks in bytes, energy in joules, None
+    where it is not measured; of several fits together. image_size: (height, width); epochs: of one fit; fits: how many."""
+
+    image_size: tuple[int, int]
+    epochs: int
+    train_seconds: float
+    epoch_seconds: float
+    train_images_per_second: float
+    peak_host_bytes: int
+    peak_device_bytes: int
+    host_joules: float | None = None
+    device_joules: float | None = None
+    device: str = ""
+    prepare_seconds: float | None = None
+    segment_seconds: float | None = None
+    fits: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierArm:
+    """A classifier's arm of a comparison. speedup: how many times shorter its median epoch is than the reference arm's."""
+
+    summary: FitSummary
+    metrics: ArmMetrics
+    cost: ArmCost
+    speedup: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmenterArm:
+    """A lung segmenter's arm of a comparison."""
+
+    summary: FitSummary
+    metrics: MaskMetrics
+    cost: ArmCost
+    speedup: float | None
+
+
+Arm = ClassifierArm | SegmenterArm
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`comparison.json`. pairs: every other classifier against the reference; not_comparable: why arms should not be compared."""
+
+    run_dir: str
+    reference_arm: str
+    arms: dict[str, Arm]
+    pairs: list[PairedComparison] = field(default_factory=list)
+    not_comparable: list[str] = field(default_factory=list)
+
+
+def parse_comparison(json: Json) -> Comparison:
+    """Of a `comparison.json`."""
+    return Comparison(
+        run_dir=json["run_dir"],
+        reference_arm=json["reference_arm"],
+        arms={name: parse_arm(arm) for name, arm in json["arms"].items()},
+        pairs=_PAIRS.validate_python(json.get("pairs", [])),
+        not_comparable=list(json.get("not_comparable", [])),
+    )
+
+
+def parse_arm(json: Json) -> Arm:
+    """Of an arm of a `comparison.json`."""
+    cost, speedup = _COST.validate_python({**json, "fits": _fit_count(json)}), json.get("speedup")
+    if is_segmenter(json):
+        return SegmenterArm(_SUMMARY.validate_python(json), _MASKS.validate_python(json), cost, speedup)
+    return ClassifierArm(_SUMMARY.validate_python(json), parse_metrics(json), cost, speedup)
+
+
+def parse_classifier_fit(json: Json) -> ClassifierFit:
+    """Of a classifier's `metrics.json`."""
+    return ClassifierFit(_SUMMARY.validate_python(json), parse_metrics(json))
+
+
+def parse_segmenter_fit(json: Json) -> SegmenterFit:
+    """Of a lung segmenter's `metrics.json`."""
+    return SegmenterFit(_SUMMARY.validate_python(json), _MASKS.validate_python(json))
+
+
+def is_segmenter(json: Json) -> bool:
+    """Whether a `metrics.json`, or an arm of a comparison, is of a lung segmenter."""
+    return "dice" in json
+
+
+def parse_metrics(json: Json) -> ArmMetrics:
+    """Of a classifier's `metrics.json`, or of its arm of a comparison."""
+    shortcuts = json.get("shortcuts")
+    return ArmMetrics(
+        valid=_SET.validate_python(json),
+        scored_on=json.get("scored_on", ""),
+        test=_SET.validate_python(json["test"]) if "test" in json else None,
+        external={name: parse_external(metrics) for name, metrics in json.get("external", {}).items()},
+        tta=_TTA.validate_python(json.get("tta", {})),
+        normalizer=_NORMALIZER.validate_python(json["normalizer"]) if json.get("normalizer") else None,
+        untrusted_lungs=json.get("untrusted_lungs", 0),
+        audited=shortcuts is not None,
+        shortcuts=parse_occlusion(shortcuts) if shortcuts and shortcuts["images"] else None,
+        attention=_ATTENTION.validate_python(json.get("attention", {})),
+    )
+
+
+def parse_external(json: Json) -> ExternalMetrics:
+    """Of an external set of a `metrics.json`."""
+    metrics = {name: drop for name, drop in json["fall"].items() if name != "classes"}
+    return _EXTERNAL.validate_python({**json, "fall": {"classes": json["fall"]["classes"], "metrics": metrics}})
+
+
+def parse_occlusion(json: Json) -> OcclusionAudit:
+    """Of `shortcuts` of a `metrics.json`, of at least one image."""
+    views = {name: json[name] for name in VIEWS if name in json}
+    return _OCCLUSION.validate_python({"images": json["images"], "chance": json["chance"], "views": views})
+
+
+def _fit_count(json: Json) -> int:
+    """`timing.json` counts the fits under the name by which `metrics.json` lists them; it comes second, where it has them."""
+    fits = json.get("fits", 1)
+    return fits if isinstance(fits, int) else len(fits)
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+_SUMMARY = TypeAdapter(FitSummary)
+_SET = TypeAdapter(SetMetrics)
+_EXTERNAL = TypeAdapter(ExternalMetrics)
+_TTA = TypeAdapter(dict[str, AveragedMetrics])
+_NORMALIZER = TypeAdapter(NormalizerFacts)
+_OCCLUSION = TypeAdapter(OcclusionAudit)
+_ATTENTION = TypeAdapter(dict[str, LungAttention])
+_MASKS = TypeAdapter(MaskMetrics)
+_COST = TypeAdapter(ArmCost)
+_PAIRS = TypeAdapter(list[PairedComparison])
