@@ -112,6 +112,8 @@ def audit(
     from darkcovid.data.manifest import is_manifest
     from darkcovid.report.console import audit_lines
 
+    if target.is_dir():
+        raise UsageError(f"{target}: a folder; make a manifest of it first: darkcovid data import {target}")
     if is_manifest(target):
         findings = _audit_manifest(target, data_root, dataset, spark_session(engine, master, spark_conf))
     else:

@@ -36,7 +36,7 @@ def _of_a_manifest_of_ones_own(recipe):
     data = recipe.data
     if data.dataset is None or (read_manifest(data.manifest, data.root).rows.dataset == data.dataset).any():
         return recipe
-    logger.info(f"{data.manifest}: no dataset {data.dataset!r} in it; all of its rows are used")
+    logger.info(f"{data.manifest}: all of its rows are used (the recipe's own dataset, {data.dataset}, is not in it)")
     return recipe.model_copy(update={"data": data.model_copy(update={"dataset": None})})
 
 

@@ -37,4 +37,5 @@ def silence_known_warnings() -> None:
 
 def _show(message, category, filename, lineno, file=None, line=None) -> None:
     text = " ".join(str(message).split())
-    print(f"warning: {text} ({category.__name__})", file=file or sys.stderr)
+    kind = "" if category in (UserWarning, FutureWarning) else f" ({category.__name__})"
+    print(f"warning: {text}{kind}", file=file or sys.stderr)

@@ -69,7 +69,10 @@ def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Est
         "reduce_lr_on_plateau": None,
         "tta_views": 0,
     }
-    short = recipe.model_copy(update={"training": recipe.training.model_copy(update=two)})
+    weights = {"weights": "none"} if recipe.model.weights == "imagenet" else {}  # of the same cost, and without a download
+    short = recipe.model_copy(
+        update={"training": recipe.training.model_copy(update=two), "model": recipe.model.model_copy(update=weights)}
+    )
     fitted = _fit(short, few, size, compute, cache_dir)
     row = fitted.history.rows[-1]
     train_images = len(train) // batch * batch or len(train)

@@ -69,7 +69,7 @@ def modernize(plain: dict[str, Any], say: Callable[[str], None]) -> dict[str, An
         arms = plain["arms"]
         modern["arms"] = {name: _modern_arm(arm, renamed) for name, arm in arms.items()} if isinstance(arms, dict) else arms
     if renamed:
-        say(f"old recipe keys, still read: {', '.join(renamed)}")
+        say(f"old names of recipe keys: {', '.join(renamed)}")
     return modern
 
 

@@ -13,6 +13,9 @@ def format_first_error(error: ValidationError, model: type[BaseModel]) -> str:
     keys = [str(key) for key in fault["loc"] if not _is_union_tag(key) or key in _field_names(model)]
     path = ".".join(keys)
     if fault["type"] == "extra_forbidden":
+        elsewhere = [place for place in _dotted_names(model) if place.rpartition(".")[2] == keys[-1]]
+        if elsewhere:
+            return f"{path}: unknown key; did you mean {' or '.join(map(repr, elsewhere))}?"
         return f"{path}: unknown key{suggest_name(keys[-1], _fields_at(keys[:-1], model))}"
     if fault["type"] == "missing":
         return f"{path}: this key is required"
@@ -44,6 +47,14 @@ def _fields_at(keys: list[str], model: type[BaseModel]) -> list[str]:
             here = next(iter(_models_in(here.model_fields[key].annotation)), None)
     names = list(here.model_fields)
     return [*names, "extends"] if here is model else names
+
+
+def _dotted_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of a recipe with its path."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for kind in _models_in(field.annotation):
+            yield from _dotted_names(kind, f"{prefix}{name}.")
 
 
 def _field_names(model: type[BaseModel]) -> set[str]:

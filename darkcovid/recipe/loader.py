@@ -31,6 +31,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         except yaml.YAMLError as error:
             raise UsageError(f"--set {override}: the value is not valid YAML ({one_line(error)})") from None
         plain = deep_merge(plain, modernize(change, lambda words, override=override: deprecated(f"--set {override}: {words}")))
+    if isinstance(plain.get("arms"), dict):
+        plain["arms"] = {name: arm for name, arm in plain["arms"].items() if arm is not None}
     recipe = validate(plain, where="")
     check_arms_comparable(recipe)
     return recipe.model_copy(update={"data": _with_resolved_paths(recipe.data, path.parent)})
@@ -79,6 +81,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
     try:
         plain = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except FileNotFoundError:
+        if seen:
+            raise UsageError(f"{seen[-1]}: extends: no recipe {path}; the path is relative to the recipe that names it") from None
         raise UsageError(f"{path}: no such recipe; the ones that ship are in recipes/") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as a text file ({one_line(error)})") from None

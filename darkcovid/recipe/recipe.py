@@ -79,7 +79,8 @@ class Recipe(StrictModel):
     """How the network is fitted."""
     arms: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Arm: the keys of this recipe that it replaces, such as `{lungs: null}` or, with dots, `{training.lr: 1.0e-3}`. All arms
-    share patients and split; without arms the recipe is one arm of its own name."""
+    share patients and split; without arms the recipe is one arm of its own name. Arms of an extended recipe stay; `small: null`
+    drops one."""
 
     @model_validator(mode="after")
     def _outputs_that_fit(self) -> "Recipe":

@@ -37,7 +37,8 @@ def json_schema() -> dict[str, Any]:
     schema = Recipe.model_json_schema()
     properties = schema["properties"]
     arm_keys = dict(_dotted_properties(schema, properties, ""))
-    properties["arms"]["additionalProperties"] = {"type": "object", "properties": arm_keys, "additionalProperties": False}
+    arm = {"type": "object", "properties": arm_keys, "additionalProperties": False}
+    properties["arms"]["additionalProperties"] = {"anyOf": [arm, {"type": "null"}]}
     properties["extends"] = {"type": "string", "description": EXTENDS}
     del schema["required"]
     _drop_titles(schema)

@@ -63,9 +63,8 @@ def audit_lines(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{found['images']} images of {patients['total']} patients; {patients['repeated']} have several images, "
         f"{patients['with_several_labels']} several labels; {found['unknown_patients']} images without a patient",
-        f"LEAKS: {_leaks_line(found)}" if found["leaks"] else "no patient and no copy in two sets",
-        f"copies: {copies['exact']} identical pairs, {copies['near']} almost identical, "
-        f"{copies['with_other_labels']} with other labels",
+        _sets_line(found),
+        f"copies: {copies['exact']} identical pairs, {_near_words(copies)}, {copies['with_other_labels']} with other labels",
         *filter(None, [copies.get("looked_for")]),
         "",
         f"told apart without lungs (always guessing the largest class: {found['chance']:.3f}):",
@@ -77,9 +76,24 @@ def audit_lines(found: dict[str, Any]) -> list[str]:
     for one in found["confounding"]:
         most_telling.setdefault(one["variable"], one)
     for one in most_telling.values():
-        strength = f"chance {one['chance']:.3f}  Cramer's V {one['cramers_v']:.2f}  p {one['p']:.3f}"
+        p = "p < 0.001" if one["p"] < 0.001 else f"p {one['p']:.3f}"
+        strength = f"chance {one['chance']:.3f}  Cramer's V {one['cramers_v']:.2f}  {p}"
         lines.append(f"{_baseline_line(one['variable'] + ': ' + ' / '.join(one['classes']), one['accuracy'])}  {strength}")
     return lines
+
+
+def _sets_line(found: dict[str, Any]) -> str:
+    if found["leaks"]:
+        return f"LEAKS: {_leaks_line(found)}"
+    if not found["duplicates"].get("looked_for"):
+        return "no split here: for patients and copies in two sets use `darkcovid data audit RECIPE --manifest PATH`"
+    return "no patient and no copy in two sets"
+
+
+def _near_words(copies: dict[str, Any]) -> str:
+    if not copies.get("looked_for"):
+        return "near copies not looked for (that needs the images)"
+    return f"{copies['near']} almost identical"
 
 
 def _baseline_line(what: str, accuracy: float) -> str:

@@ -79,7 +79,10 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     score = (
         f"The most accurate arm is {name}: {best.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f} over patients; {where})."
     )
-    return [first, score, *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
+    supports = [of_class.support for of_class in best.per_class.values()]
+    majority = max(supports) / max(sum(supports), 1)
+    guess = f"No arm is more accurate than always guessing the largest class ({majority:.3f})."
+    return [first, score, *[guess] * (best.accuracy <= majority), *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
 
 
 def _checks(count: int) -> str:

@@ -138,6 +138,10 @@ def test_a_network_that_cannot_be_is_refused_before_anything_is_written(darkcovi
 def test_the_audit_of_a_manifest_is_read_by_a_person(darkcovid):
     done = darkcovid("data", "audit", RECIPES.parent / "data_manifest.csv", "--dataset", "ozturk")
     assert done.stdout.startswith("1125 images of 765 patients; 192 have several images, 21 several labels")
+    assert "no split here: for patients and copies in two sets use" in done.stdout
+    assert "near copies not looked for" in done.stdout and "almost identical" not in done.stdout
+    folder = error_of(darkcovid("data", "audit", RECIPES, code=2))
+    assert "a folder; make a manifest of it first: darkcovid data import" in folder
     assert "patient_prefix: covid / no_finding" in done.stdout and "extension: covid / no_finding" in done.stdout
     assert "--engine: 'dask' is not one of 'local', 'spark'" in error_of(
         darkcovid("data", "audit", RECIPES.parent / "data_manifest.csv", "--engine", "dask", code=2)

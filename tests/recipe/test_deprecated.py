@@ -109,12 +109,12 @@ def test_a_key_under_both_names_is_refused(write):
 
 
 def test_an_override_may_use_an_old_key(write):
-    with pytest.warns(FutureWarning, match=r"--set training\.optimiser\.decay_all=true: old recipe keys, still read"):
+    with pytest.warns(FutureWarning, match=r"--set training\.optimiser\.decay_all=true: old names of recipe keys"):
         recipe = load_recipe(write("name: a"), ["training.optimiser.decay_all=true"])
     assert recipe.training.optimizer.decay_norm_and_bias
 
 
 def test_the_command_says_it_in_one_line(darkcovid, write):
     done = darkcovid("run", write("name: a\ntraining: {stop_after: 3}"), "--phantom", "--dry-run")
-    (line,) = [line for line in done.stderr.splitlines() if "old recipe keys" in line]
+    (line,) = [line for line in done.stderr.splitlines() if "old names of recipe keys" in line]
     assert line.startswith("warning: ") and line.count("is now") == 1

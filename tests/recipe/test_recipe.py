@@ -42,6 +42,26 @@ def test_an_unknown_key_is_named_by_its_path_with_the_nearest_valid_name(write):
     assert refused(write("name: a\nmodle: {}")).startswith("modle: unknown key; did you mean 'model'")
 
 
+def test_a_key_of_another_section_is_named_with_its_path(write):
+    assert refused(write("name: a\ntraining: {label_smoothing: 0.1}")) == (
+        "training.label_smoothing: unknown key; did you mean 'training.loss.label_smoothing'?"
+    )
+    assert refused(write("name: a\nepochs: 5")) == "epochs: unknown key; did you mean 'training.epochs'?"
+
+
+def test_an_arm_of_an_extended_recipe_is_dropped_by_null(write):
+    write("name: a\narms: {one: {}, two: {lungs: null}}", "base.yaml")
+    assert list(load_recipe(write("extends: base.yaml\narms: {one: null, three: {}}")).arms) == ["two", "three"]
+    assert list(load_recipe(write("extends: base.yaml"), ["arms.two=null"]).arms) == ["one"]
+
+
+def test_a_recipe_that_is_extended_is_looked_for_beside_the_one_that_names_it(write):
+    path = write("name: a\nextends: recipes/none.yaml")
+    message = refused(path)
+    assert message.startswith(f"{path.resolve()}: extends: no recipe {path.parent / 'recipes/none.yaml'}; ")
+    assert message.endswith("the path is relative to the recipe that names it")
+
+
 def test_an_unknown_key_in_an_arm_is_named_under_the_arm(write):
     path = write("name: a\narms: {one: {}, two: {training.epoch: 5}}")
     assert refused(path) == "arms.two.training.epoch: unknown key; did you mean 'epochs'?"
