@@ -65,6 +65,7 @@ def audit(
 ) -> None:
     """Look for leaked patients, copied images, and what gives the class away without lungs. Of a manifest, no image is
     needed; of a recipe, its split and its images are looked at too."""
+    from darkcovid.audit.findings import parse_data_audit
     from darkcovid.data.manifest import is_manifest
     from darkcovid.report.console import audit_lines
 
@@ -86,7 +87,7 @@ def audit(
             return audit_cohort_on_spark(session, cohort, cache)
 
         found = run_heavy(work)
-    print_result(found, json_, lambda: typer.echo("\n".join(audit_lines(found))))
+    print_result(found, json_, lambda: typer.echo("\n".join(audit_lines(parse_data_audit(found)))))
 
 
 def _audit_manifest(path: Path, data_root: str | None, dataset: str | None, session) -> dict[str, Any]:

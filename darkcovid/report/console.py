@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from darkcovid.audit.findings import DataAudit
 from darkcovid.data.download.fetch import DownloadResult
 from darkcovid.data.verify import VerificationResult
 
@@ -53,28 +54,24 @@ def verification_lines(found: VerificationResult) -> list[str]:
     return lines
 
 
-def audit_lines(found: dict[str, Any]) -> list[str]:
+def audit_lines(found: DataAudit) -> list[str]:
     """Of `darkcovid data audit`."""
-    patients, copies = found["patients"], found["duplicates"]
+    patients, copies = found.patients, found.duplicates
     lines = [
-        f"{found['images']} images of {patients['total']} patients; {patients['repeated']} have several images, "
-        f"{patients['with_several_labels']} several labels; {found['unknown_patients']} images without a patient",
-        f"LEAKS: {_leaks_line(found)}" if found["leaks"] else "no patient and no copy on two sides",
-        f"copies: {copies['exact']} identical pairs, {copies['near']} almost identical, "
-        f"{copies['with_other_labels']} with other labels",
-        *filter(None, [copies.get("looked_for")]),
+        f"{found.images} images of {patients.total} patients; {patients.repeated} have several images, "
+        f"{patients.with_several_labels} several labels; {found.unknown_patients} images without a patient",
+        f"LEAKS: {_leaks_line(found)}" if found.leaks else "no patient and no copy on two sides",
+        f"copies: {copies.exact} identical pairs, {copies.near} almost identical, {copies.with_other_labels} with other labels",
+        *filter(None, [copies.looked_for]),
         "",
-        f"told apart without lungs (always guessing the largest class: {found['chance']:.3f}):",
-        _baseline_line("all metadata together, no pixels", found["metadata_alone"]["accuracy"]),
+        f"told apart without lungs (always guessing the largest class: {found.chance:.3f}):",
+        _baseline_line("all metadata together, no pixels", found.metadata_alone.accuracy),
     ]
-    if "image_statistics_alone" in found:
-        lines.append(_baseline_line("pixels' mean, spread, border and corners", found["image_statistics_alone"]["accuracy"]))
-    most_telling = {}
-    for one in found["confounding"]:
-        most_telling.setdefault(one["variable"], one)
-    for one in most_telling.values():
-        strength = f"chance {one['chance']:.3f}  Cramer's V {one['cramers_v']:.2f}  p {one['p']:.3f}"
-        lines.append(f"{_baseline_line(one['variable'] + ': ' + ' / '.join(one['classes']), one['accuracy'])}  {strength}")
+    if found.image_statistics_alone is not None:
+        lines.append(_baseline_line("pixels' mean, spread, border and corners", found.image_statistics_alone.accuracy))
+    for one in found.most_telling:
+        strength = f"chance {one.chance:.3f}  Cramer's V {one.cramers_v:.2f}  p {one.p:.3f}"
+        lines.append(f"{_baseline_line(one.variable + ': ' + ' / '.join(one.classes), one.accuracy)}  {strength}")
     return lines
 
 
@@ -82,11 +79,10 @@ def _baseline_line(what: str, accuracy: float) -> str:
     return f"  {what:52}{accuracy:.3f}"
 
 
-def _leaks_line(found: dict[str, Any]) -> str:
-    copies = found["duplicates"]
+def _leaks_line(found: DataAudit) -> str:
     return (
-        f"{found['patients']['on_both_sides']} patients, {copies['exact_across_sides']} identical and "
-        f"{copies['near_across_sides']} almost identical pairs of images are on two sides"
+        f"{found.patients.on_both_sides} patients, {found.duplicates.exact_across_sides} identical and "
+        f"{found.duplicates.near_across_sides} almost identical pairs of images are on two sides"
     )
 
 
