@@ -70,11 +70,11 @@ def _classes(e: RunEvidence) -> str:
 
 
 def _missing(e: RunEvidence) -> str:
-    if not e.audit:
+    if e.audit is None:
         return ""
     return "; ".join(
         f"{column} unknown: " + ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
-        for column, shares in e.audit["missing"].items()
+        for column, shares in e.audit.missing.items()
     )
 
 
@@ -89,9 +89,9 @@ def _split(e: RunEvidence) -> str:
 
 
 def _disjoint(e: RunEvidence) -> str:
-    if not e.audit:
+    if e.audit is None:
         return ""
-    both = e.audit["patients"]["on_both_sides"]
+    both = e.audit.patients.on_both_sides
     return "patients" if not both else f"images only: {both} patients are in two sets"
 
 
@@ -175,11 +175,11 @@ def _flow(e: RunEvidence) -> str:
 
 
 def _demographics(e: RunEvidence) -> str:
-    if not e.audit:
+    if e.audit is None:
         return ""
     return "; ".join(
-        f"{name}: mean age {one['mean']:.0f} of {one['known']} known" if one["known"] else f"{name}: no age known"
-        for name, one in e.audit["ages"].items()
+        f"{name}: mean age {one.mean:.0f} of {one.known} known" if one.known else f"{name}: no age known"
+        for name, one in e.audit.ages.items()
     )
 
 

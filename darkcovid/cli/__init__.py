@@ -74,7 +74,7 @@ def _options(
     """What every command takes."""
     if quiet and verbose:
         raise UsageError("--quiet and --verbose exclude each other; give one of them")
-    context.obj.debug = debug
+    context.ensure_object(Settings).debug = debug
     configure_logging(quiet, verbose)
 
 

@@ -109,6 +109,7 @@ def audit(
 ) -> None:
     """Look for leaked patients, copied images, and what gives the class away without lungs. Of a manifest, no image is
     needed; of a recipe, its split and its images are looked at too."""
+    from darkcovid.audit.findings import parse_data_audit
     from darkcovid.data.manifest import is_manifest
     from darkcovid.report.console import audit_lines
 
@@ -132,7 +133,7 @@ def audit(
             return audit_cohort_on_spark(session, cohort, cache)
 
         findings = run_heavy(work)
-    print_result(findings, json_, lambda: typer.echo("\n".join(audit_lines(findings))))
+    print_result(findings, json_, lambda: typer.echo("\n".join(audit_lines(parse_data_audit(findings)))))
 
 
 def _audit_manifest(path: Path, data_root: str | None, dataset: str | None, session) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from darkcovid.audit.findings import DataAudit
 from darkcovid.data.download.fetch import DownloadResult
 from darkcovid.data.import_folder import ImportSummary
 from darkcovid.data.importers import Importer
@@ -57,54 +58,50 @@ def verification_lines(found: VerificationResult) -> list[str]:
     return lines
 
 
-def audit_lines(found: dict[str, Any]) -> list[str]:
+def audit_lines(found: DataAudit) -> list[str]:
     """Of `darkcovid data audit`."""
-    patients, copies = found["patients"], found["duplicates"]
+    patients, copies = found.patients, found.duplicates
     lines = [
-        f"{found['images']} images of {patients['total']} patients; {patients['repeated']} have several images, "
-        f"{patients['with_several_labels']} several labels; {found['unknown_patients']} images without a patient",
+        f"{found.images} images of {patients.total} patients; {patients.repeated} have several images, "
+        f"{patients.with_several_labels} several labels; {found.unknown_patients} images without a patient",
         _sets_line(found),
-        f"copies: {copies['exact']} identical pairs, {_near_words(copies)}, {copies['with_other_labels']} with other labels",
-        *filter(None, [copies.get("looked_for")]),
+        f"copies: {copies.exact} identical pairs, {_near_words(found)}, {copies.with_other_labels} with other labels",
+        *filter(None, [copies.looked_for]),
         "",
-        f"told apart without lungs (always guessing the largest class: {found['chance']:.3f}):",
-        _baseline_line("all metadata together, no pixels", found["metadata_alone"]["accuracy"]),
+        f"told apart without lungs (always guessing the largest class: {found.chance:.3f}):",
+        _baseline_line("all metadata together, no pixels", found.metadata_alone.accuracy),
     ]
-    if "image_statistics_alone" in found:
-        lines.append(_baseline_line("pixels' mean, spread, border and corners", found["image_statistics_alone"]["accuracy"]))
-    most_telling = {}
-    for one in found["confounding"]:
-        most_telling.setdefault(one["variable"], one)
-    for one in most_telling.values():
-        p = "p < 0.001" if one["p"] < 0.001 else f"p {one['p']:.3f}"
-        strength = f"chance {one['chance']:.3f}  Cramer's V {one['cramers_v']:.2f}  {p}"
-        lines.append(f"{_baseline_line(one['variable'] + ': ' + ' / '.join(one['classes']), one['accuracy'])}  {strength}")
+    if found.image_statistics_alone is not None:
+        lines.append(_baseline_line("pixels' mean, spread, border and corners", found.image_statistics_alone.accuracy))
+    for one in found.most_telling:
+        p = "p < 0.001" if one.p < 0.001 else f"p {one.p:.3f}"
+        strength = f"chance {one.chance:.3f}  Cramer's V {one.cramers_v:.2f}  {p}"
+        lines.append(f"{_baseline_line(one.variable + ': ' + ' / '.join(one.classes), one.accuracy)}  {strength}")
     return lines
 
 
-def _sets_line(found: dict[str, Any]) -> str:
-    if found["leaks"]:
+def _sets_line(found: DataAudit) -> str:
+    if found.leaks:
         return f"LEAKS: {_leaks_line(found)}"
-    if not found["duplicates"].get("looked_for"):
+    if not found.duplicates.looked_for:
         return "no split here: for patients and copies in two sets use `darkcovid data audit RECIPE --manifest PATH`"
     return "no patient and no copy in two sets"
 
 
-def _near_words(copies: dict[str, Any]) -> str:
-    if not copies.get("looked_for"):
+def _near_words(found: DataAudit) -> str:
+    if not found.duplicates.looked_for:
         return "near copies not looked for (that needs the images)"
-    return f"{copies['near']} almost identical"
+    return f"{found.duplicates.near} almost identical"
 
 
 def _baseline_line(what: str, accuracy: float) -> str:
     return f"  {what:52}{accuracy:.3f}"
 
 
-def _leaks_line(found: dict[str, Any]) -> str:
-    copies = found["duplicates"]
+def _leaks_line(found: DataAudit) -> str:
     return (
-        f"{found['patients']['on_both_sides']} patients, {copies['exact_across_sides']} identical and "
-        f"{copies['near_across_sides']} almost identical pairs of images are on two sides"
+        f"{found.patients.on_both_sides} patients, {found.duplicates.exact_across_sides} identical and "
+        f"{found.duplicates.near_across_sides} almost identical pairs of images are on two sides"
     )
 
 

@@ -9,6 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from darkcovid.audit.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckResult, RunEvidence, run_checks
+from darkcovid.audit.findings import DataAudit, parse_data_audit
 from darkcovid.audit.reporting_guideline import reporting_sheet
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text
@@ -57,7 +58,9 @@ def read_evidence(run: Path) -> RunEvidence:
         audit = run / "audit.json"
         comparison = parse_comparison(json.loads((run / "comparison.json").read_text()))
         environment = json.loads((run / "environment.json").read_text())
-        return RunEvidence(recipe, comparison, json.loads(audit.read_text()) if audit.is_file() else {}, environment)
+        return RunEvidence(
+            recipe, comparison, parse_data_audit(json.loads(audit.read_text())) if audit.is_file() else None, environment
+        )
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{run}: not a finished run ({one_line(error)}); name a folder that `darkcovid run` made") from None
 
@@ -201,27 +204,24 @@ def _in_words(figure: str) -> str:
     return figure.replace(".", ": ").replace("_", " ")
 
 
-def _giveaways(audit: dict[str, Any]) -> list[list[str]]:
-    if not audit:
+def _giveaways(audit: DataAudit | None) -> list[list[str]]:
+    if audit is None:
         return []
-    everyone = ["all classes", "", f"{audit['chance']:.3f}", "", ""]
-    rows = [
-        [what, everyone[0], f"{audit[key]['accuracy']:.3f}", *everyone[2:]]
-        for what, key in (("all metadata together", "metadata_alone"), ("statistics of the pixels", "image_statistics_alone"))
-    ]
-    telling: dict[str, dict[str, Any]] = {}
-    for one in audit["confounding"]:
-        telling.setdefault(one["variable"], one)
-    return rows + [
+    baselines = {"all metadata together": audit.metadata_alone, "statistics of the pixels": audit.image_statistics_alone}
+    return [
+        [what, "all classes", f"{baseline.accuracy:.3f}", f"{audit.chance:.3f}", "", ""]
+        for what, baseline in baselines.items()
+        if baseline is not None
+    ] + [
         [
-            one["variable"].replace("_", " "),
-            " / ".join(one["classes"]),
-            f"{one['accuracy']:.3f}",
-            f"{one['chance']:.3f}",
-            f"{one['cramers_v']:.2f}",
-            f"{one.get('p_holm', one['p']):.3f}",
+            one.variable.replace("_", " "),
+            " / ".join(one.classes),
+            f"{one.accuracy:.3f}",
+            f"{one.chance:.3f}",
+            f"{one.cramers_v:.2f}",
+            f"{one.corrected_p:.3f}",
         ]
-        for one in telling.values()
+        for one in audit.most_telling
     ]
 
 
@@ -243,13 +243,12 @@ def _galleries(run: Path, evidence: RunEvidence) -> list[dict[str, str]]:
     return [plot for plot in plots if plot]
 
 
-def _leaks(audit: dict[str, Any]) -> str:
-    if not audit or not audit["leaks"]:
+def _leaks(audit: DataAudit | None) -> str:
+    if audit is None or not audit.leaks:
         return ""
-    copies = audit["duplicates"]
     return (
-        f"{audit['patients']['on_both_sides']} patients, {copies['exact_across_sides']} identical and "
-        f"{copies['near_across_sides']} almost identical pairs of images are on two sides. The recipe allowed it. "
+        f"{audit.patients.on_both_sides} patients, {audit.duplicates.exact_across_sides} identical and "
+        f"{audit.duplicates.near_across_sides} almost identical pairs of images are on two sides. The recipe allowed it. "
         "Every score below is too good."
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from darkcovid.audit import checks
 from darkcovid.audit.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, RunEvidence, run_checks
+from darkcovid.audit.findings import parse_data_audit
 from darkcovid.evaluation.results import OcclusionAudit
 from darkcovid.evaluation.subgroups import subgroup_tests
 from darkcovid.metrics.intervals import metrics_with_intervals
@@ -21,6 +22,8 @@ from ..conftest import RECIPES
 
 SPANS = {name: span for name, span in METRICS["intervals"].items() if name != "accuracy"}
 AUDIT = {
+    "images": 100,
+    "leaks": False,
     "chance": 0.6,
     "patients": {"total": 90, "repeated": 5, "on_both_sides": 0, "with_several_labels": 0},
     "unknown_patients": 0,
@@ -33,6 +36,7 @@ AUDIT = {
     "ages": {"covid": {"known": 9, "mean": 60.0, "children": 0}, "none": {"known": 9, "mean": 58.0, "children": 0}},
     "missing": {"sex": {"covid": 0.0, "none": 0.1}},
 }
+FINDINGS = parse_data_audit(AUDIT)
 CLASSES = ("covid", "none")
 WHOLE = Recipe(name="whole", training={"folds": 5}, data={"augment": "none", "classes": CLASSES}).model_dump(mode="json")
 ENVIRONMENT = {"darkcovid": "0.1", "platform": "x", "libraries": {"torch": "2", "fastai": "2"}}
@@ -43,7 +47,7 @@ def recipe(section, **keys):
 
 
 def statuses(arm=None, audit=None, recipe=None, environment=None, no_audit=False, **arms):
-    evidence = {} if no_audit else AUDIT | (audit or {})
+    evidence = None if no_audit else parse_data_audit(AUDIT | (audit or {}))
     comparison = comparison_of({"one": ARM | (arm or {})} | arms)
     found = RunEvidence(WHOLE | (recipe or {}), comparison, evidence, ENVIRONMENT | (environment or {}))
     return {row.number: (row.status, row.words) for row in run_checks(found)}
@@ -58,7 +62,8 @@ def blind(accuracy=0.6, **more):
 
 
 def source(**more):
-    one = {"variable": "source", "classes": ["covid", "none"], "accuracy": 1.0, "cramers_v": 0.9, "p": 0.001, "p_holm": 0.005}
+    one = {"variable": "source", "classes": ["covid", "none"], "accuracy": 1.0, "cramers_v": 0.9, "p": 0.001}
+    one |= {"p_holm": 0.005, "chance": 0.6}
     return {"audit": {"confounding": [one | more]}}
 
 
@@ -218,7 +223,7 @@ def test_every_status_that_a_check_claims_is_reached_and_no_check_has_but_one():
     assert sorted(claimed) == list(range(1, 39))
     reached = {number: {status for of, _, status in CASES if of == number} for number in claimed}
     assert reached == claimed
-    rows = {row.number: row for row in run_checks(RunEvidence(WHOLE, comparison_of({"one": ARM}), AUDIT, ENVIRONMENT))}
+    rows = {row.number: row for row in run_checks(RunEvidence(WHOLE, comparison_of({"one": ARM}), FINDINGS, ENVIRONMENT))}
     for number, row in rows.items():
         outcomes = claimed[number] - {NOT_RUN}
         assert row.declares == (outcomes <= {STATED, AUTHOR}), number
@@ -247,14 +252,16 @@ def test_arms_of_the_zoo_are_judged_each_by_its_own_keys():
         "resnet18": plain.arms["resnet18"] | {"training.checkpoint": "best", "data.augment": "fastai_default"}
     }
     zoo = plain.model_copy(update={"arms": arms}).model_dump(mode="json")
-    rows = {row.number: row for row in run_checks(RunEvidence(zoo, comparison_of(dict.fromkeys(arms, ARM)), AUDIT, ENVIRONMENT))}
+    rows = {
+        row.number: row for row in run_checks(RunEvidence(zoo, comparison_of(dict.fromkeys(arms, ARM)), FINDINGS, ENVIRONMENT))
+    }
     assert (rows[16].status, rows[17].status) == (WARN, WARN)
     assert "resnet18: the best epoch" in rows[16].words
     assert rows[17].words.endswith("(resnet18)")
     clean = plain.model_dump(mode="json")
     rows = {
         row.number: row
-        for row in run_checks(RunEvidence(clean, comparison_of(dict.fromkeys(plain.arms, ARM)), AUDIT, ENVIRONMENT))
+        for row in run_checks(RunEvidence(clean, comparison_of(dict.fromkeys(plain.arms, ARM)), FINDINGS, ENVIRONMENT))
     }
     assert (rows[16].status, rows[17].status, rows[17].words) == (PASS, PASS, "trivial")
 

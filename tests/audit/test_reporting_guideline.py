@@ -1,15 +1,18 @@
 from darkcovid.audit.checks import RunEvidence
+from darkcovid.audit.findings import parse_data_audit
 from darkcovid.audit.reporting_guideline import reporting_sheet
 from darkcovid.recipe import Recipe, load_recipe
 
 from ..arms import ARM, METRICS, comparison_of
 from ..conftest import RECIPES
-from .test_checks import AUDIT, ENVIRONMENT
+from .test_checks import AUDIT, ENVIRONMENT, FINDINGS
 
 
 def topics(audit=AUDIT, arm=None, **recipe):
     plain = Recipe(name="r", **recipe).model_dump(mode="json")
-    found = reporting_sheet(RunEvidence(plain, comparison_of({"one": ARM | (arm or {})}), audit, ENVIRONMENT))
+    found = reporting_sheet(
+        RunEvidence(plain, comparison_of({"one": ARM | (arm or {})}), audit and parse_data_audit(audit), ENVIRONMENT)
+    )
     return {topic.name: topic for topic in found}
 
 
@@ -33,7 +36,7 @@ def test_leaks_and_external_sets_are_named():
 
 
 def test_without_an_audit_nothing_is_made_up():
-    found = topics(audit={})
+    found = topics(audit=None)
     assert found["missing values"].answer == found["demographics"].answer == found["disjoint at the level of"].answer == ""
 
 
@@ -49,7 +52,7 @@ def test_arms_that_replace_keys_answer_for_themselves():
     recipe = load_recipe(RECIPES / "zoo.yaml", [])
     names = list(recipe.arms)
     found = reporting_sheet(
-        RunEvidence(recipe.model_dump(mode="json"), comparison_of(dict.fromkeys(names, ARM)), AUDIT, ENVIRONMENT)
+        RunEvidence(recipe.model_dump(mode="json"), comparison_of(dict.fromkeys(names, ARM)), FINDINGS, ENVIRONMENT)
     )
     answers = {topic.name: topic.answer for topic in found}
     transfer = "resnet18, densenet121, efficientnet_b0, mobilenetv3"
@@ -67,7 +70,7 @@ def test_lungs_are_said_of_the_arms_that_have_them():
     recipe = load_recipe(RECIPES / "segmented.yaml", [])
     arms = comparison_of(dict.fromkeys(recipe.arms, ARM))
     found = {
-        topic.name: topic for topic in reporting_sheet(RunEvidence(recipe.model_dump(mode="json"), arms, AUDIT, ENVIRONMENT))
+        topic.name: topic for topic in reporting_sheet(RunEvidence(recipe.model_dump(mode="json"), arms, FINDINGS, ENVIRONMENT))
     }
     answer = found["preprocessing"].answer
     assert "unsegmented, small: normalized: training, whole images" in answer

@@ -84,7 +84,7 @@ def test_the_class_rest_is_everything_else(phantom_data, cache_dir):
 
 
 def test_at_most_so_many_of_each_class(phantom_data, cache_dir):
-    cohort = cohort_of(phantom_data, cache_dir, per_class=9)
+    cohort = cohort_of(phantom_data, cache_dir, max_per_class=9)
     assert np.bincount(cohort.labels).tolist() == [9, 9, 9]
 
 

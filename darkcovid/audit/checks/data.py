@@ -1,8 +1,19 @@
 """Checks 1 to 12: where do the images and labels come from, and what gives the class away before anything is trained?"""
 
-from typing import Any
-
-from darkcovid.audit.checks.registry import AUTHOR, CLOSE, FAIL, PASS, STATED, WARN, CheckOutcome, RunEvidence, audited, check
+from darkcovid.audit.checks.registry import (
+    AUTHOR,
+    CLOSE,
+    FAIL,
+    NOT_RUN,
+    PASS,
+    STATED,
+    WARN,
+    CheckOutcome,
+    RunEvidence,
+    audited,
+    check,
+)
+from darkcovid.audit.findings import BaselineFindings, DataAudit
 from darkcovid.evaluation.results import SetMetrics
 
 STRONG = 0.3  # Cramer's V from which a variable is said to go with the class
@@ -10,79 +21,79 @@ STRONG = 0.3  # Cramer's V from which a variable is said to go with the class
 
 @check(1, "data", "every file's checksum verified")
 @audited
-def _checksums(e: RunEvidence) -> CheckOutcome:
-    verified, unrecorded = e.audit["checksums"]["verified"], e.audit["checksums"]["unrecorded"]
+def _checksums(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
+    if audit.checksums is None:
+        return NOT_RUN, "the files were not read"
+    verified, unrecorded = audit.checksums.verified, audit.checksums.unrecorded
     return (PASS if not unrecorded else WARN), f"{verified} files have the manifest's checksum, {unrecorded} have none recorded"
 
 
 @check(2, "data", "patient ids known")
 @audited
-def _patients_known(e: RunEvidence) -> CheckOutcome:
-    unknown = e.audit["unknown_patients"]
+def _patients_known(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
+    unknown = audit.unknown_patients
     return (PASS, "every image has one") if not unknown else (WARN, f"{unknown} images have none; each counts as a patient")
 
 
 @check(3, "data", "no patient in two sets or folds")
 @audited
-def _patients_apart(e: RunEvidence) -> CheckOutcome:
-    both = e.audit["patients"]["on_both_sides"]
+def _patients_apart(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
+    both = audit.patients.on_both_sides
     return (PASS, "none") if not both else (FAIL, f"{both} patients are in two sets: the scores are too good")
 
 
 @check(4, "data", "no copies across sets")
 @audited
-def _copies(e: RunEvidence) -> CheckOutcome:
-    copies = e.audit["duplicates"]
-    exact, near = (copies[f"{kind}_across_sides"] for kind in ("exact", "near"))
+def _copies(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
+    copies = audit.duplicates
+    exact, near = copies.exact_across_sides, copies.near_across_sides
     if exact or near:
         return FAIL, f"{exact} identical and {near} almost identical pairs are in two sets"
-    none = f"none across sets ({copies['exact']} identical, {copies['near']} near pairs in all)"
-    return PASS, ". ".join(filter(None, [none, copies.get("looked_for")]))
+    none = f"none across sets ({copies.exact} identical, {copies.near} near pairs in all)"
+    return PASS, ". ".join(filter(None, [none, copies.looked_for]))
 
 
 @check(5, "data", "patients with two labels")
 @audited
-def _two_labels(e: RunEvidence) -> CheckOutcome:
-    count = e.audit["patients"]["with_several_labels"]
+def _two_labels(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
+    count = audit.patients.with_several_labels
     return (PASS, "none") if not count else (WARN, f"{count} patients have images of several classes")
 
 
 @check(6, "data", "class by source")
 @audited
-def _sources(e: RunEvidence) -> CheckOutcome:
+def _sources(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
     names = ("source", "patient_prefix", "license")
-    telling = [
-        one
-        for one in e.audit["confounding"]
-        if one["variable"] in names and one["cramers_v"] >= STRONG and one.get("p_holm", one["p"]) < 0.05
-    ]
+    telling = [one for one in audit.confounding if one.variable in names and one.cramers_v >= STRONG and one.corrected_p < 0.05]
     if not telling:
         return PASS, "no source goes with a class"
-    worst = max(telling, key=lambda one: one["cramers_v"])
-    name, classes = worst["variable"].replace("_", " "), " / ".join(worst["classes"])
+    worst = max(telling, key=lambda one: one.cramers_v)
+    name, classes = worst.variable.replace("_", " "), " / ".join(worst.classes)
     return FAIL, (
-        f"{name} goes with the class ({classes}: Cramer's V {worst['cramers_v']:.2f}, {worst['accuracy']:.3f} right by it): "
+        f"{name} goes with the class ({classes}: Cramer's V {worst.cramers_v:.2f}, {worst.accuracy:.3f} right by it): "
         "the network may learn the hospital"
     )
 
 
 @check(7, "data", "metadata alone")
 @audited
-def _metadata(e: RunEvidence) -> CheckOutcome:
-    return _beside(e, e.audit["metadata_alone"], "metadata without any pixel")
+def _metadata(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
+    return _beside(e, audit, audit.metadata_alone, "metadata without any pixel")
 
 
 @check(8, "data", "image statistics alone")
 @audited
-def _statistics(e: RunEvidence) -> CheckOutcome:
-    return _beside(e, e.audit["image_statistics_alone"], "mean, spread, border and corners of the pixels")
+def _statistics(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
+    if audit.image_statistics_alone is None:
+        return NOT_RUN, "the pixels were not read"
+    return _beside(e, audit, audit.image_statistics_alone, "mean, spread, border and corners of the pixels")
 
 
-def _beside(e: RunEvidence, baseline: dict[str, Any], what: str) -> CheckOutcome:
+def _beside(e: RunEvidence, audit: DataAudit, baseline: BaselineFindings, what: str) -> CheckOutcome:
     """A baseline that beats the majority class by its interval, against the best arm, which must do so too."""
-    alone, chance, (name, best) = baseline["accuracy"], e.audit["chance"], e.best
+    alone, chance, (name, best) = baseline.accuracy, audit.chance, e.best
     words = f"{what}: {alone:.3f}; the best arm {name} {best.accuracy:.3f}, majority class {chance:.3f}"
-    if baseline.get("interval", [alone])[0] <= chance:
+    if (baseline.interval or (alone, alone))[0] <= chance:
         return PASS, f"{words}: no more than the majority class tells"
     if best.interval("accuracy")[0] <= majority(best):
         return WARN, f"{words}: the arm itself does not beat the majority class"
@@ -99,22 +110,23 @@ def majority(metrics: SetMetrics) -> float:
 
 @check(9, "data", "ages and children")
 @audited
-def _ages(e: RunEvidence) -> CheckOutcome:
-    ages = e.audit["ages"]
-    known = {name: one for name, one in ages.items() if one["known"]}
+def _ages(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
+    ages = audit.ages
+    known = {name: one for name, one in ages.items() if one.known}
     if len(known) < len(ages):
         return WARN, f"no age is known of: {', '.join(name for name in ages if name not in known)}"
-    gap = max(one["mean"] for one in known.values()) - min(one["mean"] for one in known.values())
-    children = {name: one["children"] for name, one in known.items() if one["children"]}
-    words = "; ".join(f"{name} {one['mean']:.0f} years, {one['children']} children" for name, one in known.items())
+    means = [one.mean for one in known.values() if one.mean is not None]
+    gap = max(means) - min(means)
+    children = any(one.children for one in known.values())
+    words = "; ".join(f"{name} {one.mean:.0f} years, {one.children} children" for name, one in known.items())
     return (WARN if gap > 10 or children else PASS), words
 
 
 @check(10, "data", "missing metadata by class")
 @audited
-def _missing(e: RunEvidence) -> CheckOutcome:
+def _missing(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
     uneven = []
-    for column, shares in e.audit["missing"].items():
+    for column, shares in audit.missing.items():
         if max(shares.values()) - min(shares.values()) > 0.2:
             uneven.append(f"{column} ({', '.join(f'{name} {share:.0%}' for name, share in shares.items())})")
     return (PASS, "about the same in every class") if not uneven else (WARN, "missing more in some classes: " + "; ".join(uneven))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from darkcovid.audit.findings import DataAudit
 from darkcovid.core.errors import UsageError
 from darkcovid.evaluation.results import ArmMetrics, ClassifierArm, Comparison, SetMetrics
 from darkcovid.recipe import AUDIT
@@ -21,11 +22,11 @@ CLOSE = 0.05  # a score without lungs that comes so near the model's own is too 
 
 @dataclass(frozen=True)
 class RunEvidence:
-    """A run's files, read: the resolved recipe, comparison.json, audit.json (empty where none was made) and environment.json."""
+    """A run's files, read: the resolved recipe, comparison.json, audit.json (None where none was made) and environment.json."""
 
     recipe: dict[str, Any]
     comparison: Comparison
-    audit: dict[str, Any]
+    audit: DataAudit | None
     environment: dict[str, Any]
 
     @cached_property
@@ -109,6 +110,6 @@ def check(number: int, group: str, name: str, declares: bool = False):
     return register
 
 
-def audited(answer: Callable[[RunEvidence], CheckOutcome]) -> Callable[[RunEvidence], CheckOutcome]:
+def audited(answer: Callable[[RunEvidence, DataAudit], CheckOutcome]) -> Callable[[RunEvidence], CheckOutcome]:
     """A check that reads audit.json."""
-    return lambda evidence: answer(evidence) if evidence.audit else (NOT_RUN, "the recipe says audit: none")
+    return lambda e: (NOT_RUN, "the recipe says audit: none") if e.audit is None else answer(e, e.audit)

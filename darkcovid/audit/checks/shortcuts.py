@@ -15,6 +15,7 @@ from darkcovid.audit.checks.registry import (
     audited,
     check,
 )
+from darkcovid.audit.findings import DataAudit
 from darkcovid.metrics.skill import ViewMetrics, skills_left, view_metrics
 
 UNASKED = "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
@@ -66,7 +67,7 @@ def _thumbnail(e: RunEvidence) -> CheckOutcome:
 
 def _left(e: RunEvidence, retrained: str, view: str, how: str) -> list[Left]:
     """The first arm trained again where `audit: retrain` did that, else every arm as it is, asked without training again."""
-    arm, chance = e.retrained(retrained), e.audit.get("chance")
+    arm, chance = e.retrained(retrained), e.audit and e.audit.chance
     if arm is not None and chance is not None:
         name, reference = next((name, view_metrics(one.metrics.valid)) for name, one in e.arms.items())
         hidden = view_metrics(arm.valid)
@@ -109,20 +110,20 @@ def _judged(left: list[Left]) -> CheckOutcome:
 
 @check(23, "shortcuts", "the source from the same pixels")
 @audited
-def _source_from_pixels(e: RunEvidence) -> CheckOutcome:
-    found = e.audit["source_from_pixels"]
+def _source_from_pixels(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
+    found = audit.source_from_pixels
     if found is None:
         return AUTHOR, "the manifest names one source, or none; say where the images come from"
     words = (
-        f"{found['variable'].replace('_', ' ')} told from 16 pixels per side: {found['accuracy']:.3f} "
-        f"(balanced {found['balanced_accuracy']:.3f}), guessing {found['chance']:.3f}"
+        f"{found.variable.replace('_', ' ')} told from 16 pixels per side: {found.accuracy:.3f} "
+        f"(balanced {found.balanced_accuracy:.3f}), guessing {found.chance:.3f}"
     )
-    return (WARN if found["accuracy"] > found["chance"] + CLOSE else PASS), words
+    return (WARN if found.accuracy > found.chance + CLOSE else PASS), words
 
 
 @check(24, "shortcuts", "labels shuffled")
 def _shuffled(e: RunEvidence) -> CheckOutcome:
-    arm, luck = e.retrained("shuffled"), e.audit.get("chance")
+    arm, luck = e.retrained("shuffled"), e.audit and e.audit.chance
     if arm is None or luck is None:
         return NOT_RUN, "`audit: retrain` does it"
     low, _ = arm.valid.interval("accuracy")
