@@ -79,10 +79,10 @@ def test_lungs_are_said_of_the_arms_that_have_them():
 
 def test_enhanced_contrast_is_said():
     recipe = load_recipe(RECIPES / "segmented.yaml", ["data.contrast=clahe"])
-    arms = {"arms": dict.fromkeys(recipe.arms, ARM)}
+    arms = comparison_of(dict.fromkeys(recipe.arms, ARM))
     (topic,) = (
         topic
-        for topic in reporting_sheet(RunEvidence(recipe.model_dump(mode="json"), arms, AUDIT, ENVIRONMENT))
+        for topic in reporting_sheet(RunEvidence(recipe.model_dump(mode="json"), arms, FINDINGS, ENVIRONMENT))
         if topic.name == "preprocessing"
     )
     assert "unsegmented, small: contrast: clahe, normalized: training, whole images" in topic.answer

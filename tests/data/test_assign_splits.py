@@ -102,7 +102,7 @@ def test_only_rows_whose_columns_hold_what_is_wanted(phantom_data, cache_dir):
 
 def test_a_class_missing_from_a_fold_is_named(phantom_data, cache_dir):
     with pytest.raises(
-        UsageError, match=r"data\.split: stratified_group with fold \d+ of 20 .* leaves no image of '\w+' on the validation"
+        UsageError, match=r"data\.split: stratified_group with fold \d+ of 20 .* leaves no image of '\w+' in the validation"
     ):
         for fold in range(1, 21):
             cohort_of(phantom_data, cache_dir, split=Split(folds=20, fold=fold))
