@@ -32,9 +32,12 @@ def load_recipe_from_options(recipe: Path, sets: list[str], manifest: str | None
 def _of_a_manifest_of_ones_own(recipe):
     """The recipe, without its own `data.dataset` when the manifest on the command line has no such dataset."""
     from darkcovid.data.manifest import read_manifest
+    from darkcovid.recipe import PHANTOM
 
     data = recipe.data
-    if data.dataset is None or (read_manifest(data.manifest, data.root).rows.dataset == data.dataset).any():
+    if data.manifest == PHANTOM or data.dataset is None:
+        return recipe
+    if (read_manifest(data.manifest, data.root).rows.dataset == data.dataset).any():
         return recipe
     logger.info(f"{data.manifest}: all of its rows are used (the recipe's own dataset, {data.dataset}, is not in it)")
     return recipe.model_copy(update={"data": data.model_copy(update={"dataset": None})})

@@ -33,6 +33,8 @@ def current_spelling(words: list[str]) -> list[str]:
 
 def _command(words: list[str]) -> tuple[tuple[str, ...], list[str]]:
     """The command's words under their current name, and what follows them."""
+    if words[:2] == ["models", "--json"] and words[2:3] == ["show"]:
+        return ("models", "show"), [*words[3:], "--json"]
     if words[:1] == ["models"] and not [word for word in words[1:] if not word.startswith("--json")]:
         return ("models", "list"), words[1:]
     if tuple(words[:1]) in COMMANDS:

@@ -10,14 +10,18 @@ from PIL import Image
 
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.io import sha256_file, write_text
+from darkcovid.core.log import logger
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.dicom import is_dicom
+from darkcovid.data.image_folders import left_out_line, walk_images
 from darkcovid.data.importers import ImportedImage, Importer
 from darkcovid.data.importers.labels import default_class
 from darkcovid.data.manifest import OPTIONAL, REQUIRED
 
+MEASURED = ("sha256", "bytes", "width", "height")
 AT_ONCE = 512  # files between two steps of the progress bar
 MISSING, UNREADABLE, OUTSIDE = "missing", "not an image", "outside the folder"
+UNLABELED, BAD_MASK = "without a label", "its lung mask is missing or outside the folder"
 
 
 @dataclass(frozen=True)
@@ -54,17 +58,21 @@ def list_images(folder: Path, importer: Importer, classes: Mapping[str, str]) ->
     twice = [path for path, count in Counter(image.path for image in images).items() if count > 1]
     if twice:
         raise DataError(f"{folder}: {twice[0]!r} is listed twice; remove one entry")
+    linked = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_symlink() and path.is_dir()]
+    if linked:
+        logger.warning(f"{folder}: folders that are links are not entered: {', '.join(linked)}")
+    left_out = left_out_line(walk_images(folder)[1])
+    if left_out:
+        logger.info(f"{folder}: {left_out}")
     dataset = folder.resolve().name
-    return pd.DataFrame([_row(image, dataset, importer, classes) for image in images]).fillna("").astype(str)
+    rows = pd.DataFrame([_row(image, dataset, importer, classes) for image in images]).fillna("").astype(str)
+    return rows if "lung_mask" in rows else rows.assign(lung_mask="")
 
 
 def _row(image: ImportedImage, dataset: str, importer: Importer, classes: Mapping[str, str]) -> dict[str, str]:
     row = {"path": image.path, "label": classes.get(image.label) or default_class(image.label), "patient_id": image.patient_id}
-    return row | {"dataset": dataset, "source": importer.source} | {"finding": image.label} | _kept(image.columns)
-
-
-def _kept(columns: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in columns.items() if value}
+    row |= {"dataset": dataset, "source": importer.source, "finding": image.label}
+    return row | {name: value for name, value in image.columns.items() if value and name not in MEASURED}
 
 
 def add_file_facts(
@@ -73,7 +81,8 @@ def add_file_facts(
     """The rows whose files are images, with `sha256`, `bytes`, `width` and `height`, and the paths of the others by reason."""
     facts: list[dict[str, str] | str] = []
     for start in range(0, len(rows), AT_ONCE):
-        facts += map_in_threads(lambda path: _file_facts(folder, path), rows.path[start : start + AT_ONCE])
+        block = rows.iloc[start : start + AT_ONCE]
+        facts += map_in_threads(lambda row: _file_facts(folder, *row), zip(block.path, block.label, block.lung_mask, strict=True))
         on_progress(len(facts))
     left_out: dict[str, list[str]] = {}
     for path, fact in zip(rows.path, facts, strict=True):
@@ -84,12 +93,17 @@ def add_file_facts(
     return pd.concat([rows[good], known], axis=1).reset_index(drop=True), left_out
 
 
-def _file_facts(folder: Path, path: str) -> dict[str, str] | str:
+def _file_facts(folder: Path, path: str, label: str, lung_mask: str) -> dict[str, str] | str:
     file = folder / path
+    if not label:
+        return UNLABELED
     if not file.is_file():
         return MISSING
     if not file.resolve().is_relative_to(folder.resolve()):
         return OUTSIDE
+    mask = folder / lung_mask
+    if lung_mask and not (mask.is_file() and mask.resolve().is_relative_to(folder.resolve())):
+        return BAD_MASK
     try:
         width, height = _size(file)
         return {"sha256": sha256_file(file), "bytes": str(file.stat().st_size), "width": str(width), "height": str(height)}
@@ -139,7 +153,8 @@ def import_folder(
 
 def _relative(file: Path, output: Path) -> str:
     try:
-        return PurePosixPath(file.resolve().relative_to(output.resolve().parent)).as_posix()
+        place = file.parent.resolve() / file.name
+        return PurePosixPath(place.relative_to(output.resolve().parent)).as_posix()
     except ValueError:
         raise UsageError(f"--output {output}: paths are relative to the manifest; write it above the images") from None
 

@@ -50,7 +50,7 @@ class RunDir:
                     run.set_state("running")
                     write_text(resolved, recipe.to_yaml())
                 elif resolved.read_text(encoding="utf-8") != recipe.to_yaml():
-                    raise UsageError(f"--run-dir {path}: it holds a run of another recipe; give another folder")
+                    raise UsageError(f"--run-dir {path}: another recipe's run, or another version's; give another folder")
         except OSError as error:
             raise UsageError(f"--run-dir {path}: cannot make a run folder there ({error.strerror})") from None
         return run

@@ -31,7 +31,7 @@ def evaluate_lungs(
     Raises UsageError: no row has a mask; DataError: too many images or every mask unusable.
     """
     cohort = load_mask_evaluation_cohort(data, cache_dir)
-    faults = unusable_masks(cohort)
+    faults = unusable_masks(cohort, INPUT_SIZE)
     if len(faults) == len(cohort):
         raise DataError(f"{cohort.rows.path[0]}: {faults[0]}; no lung mask can be used")
     bad = [{"image": bad.path, "reason": bad.reason} for bad in cohort.bad]

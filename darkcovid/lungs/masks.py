@@ -34,10 +34,7 @@ def load_ground_truth_masks(cohort: Cohort, size: tuple[int, int], cache_dir: Pa
 
     def fill(array: np.ndarray) -> None:
         def one(index: int) -> None:
-            mask = mask_to_image(read_lung_mask(files[index]))
-            array[index] = np.asarray(mask.resize((size[1], size[0]), Image.Resampling.BILINEAR)) > 127
-            if not array[index].any():
-                raise DataError(f"{files[index]}: this lung mask is too small to be seen at {size[0]}x{size[1]} px")
+            array[index] = squashed_mask(files[index], size)
 
         map_in_threads(one, range(len(files)))
 
@@ -46,8 +43,17 @@ def load_ground_truth_masks(cohort: Cohort, size: tuple[int, int], cache_dir: Pa
     return cached_array(cache_dir / "masks", key, (len(files), *size), fill)
 
 
-def unusable_masks(cohort: Cohort) -> dict[int, str]:
-    """The rows whose `lung_mask` is missing, unreadable or no mask of lungs, each with the reason."""
+def squashed_mask(file: Path, size: tuple[int, int]) -> np.ndarray:
+    """A mask file at `size` (height, width), bool. Raises DataError as `read_lung_mask`, or when nothing is left of it."""
+    mask = mask_to_image(read_lung_mask(file))
+    squashed = np.asarray(mask.resize((size[1], size[0]), Image.Resampling.BILINEAR)) > 127
+    if not squashed.any():
+        raise DataError(f"{file}: this lung mask is too small to be seen at {size[0]}x{size[1]} px")
+    return squashed
+
+
+def unusable_masks(cohort: Cohort, size: tuple[int, int]) -> dict[int, str]:
+    """The rows whose `lung_mask` is missing, unreadable, no mask of lungs or empty at `size`, each with the reason."""
 
     def fault(row: int) -> str | None:
         path = cohort.rows.lung_mask[row]
@@ -55,7 +61,7 @@ def unusable_masks(cohort: Cohort) -> dict[int, str]:
         if file is None:
             return f"its lung mask {path} is missing"
         try:
-            read_lung_mask(file)
+            squashed_mask(file, size)
         except DataError as error:
             return str(error).replace(str(file), path)
         return None

@@ -117,5 +117,7 @@ def _modern_arm(arm: Any, renamed: dict[str, None]) -> Any:
         new = modern_path(str(path))
         if new != path:
             renamed[f"{path} is now {new}"] = None
+            if new in arm:
+                raise UsageError(f"{path}: this is the old name of {new}, which is given too; leave one of them out")
         modern[new] = _modernize(value, new, renamed)
     return modern

@@ -30,9 +30,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
             change = from_dotted_key(key.strip(), yaml.load(text, Loader=_Loader))  # noqa: S506 (a SafeLoader)
         except yaml.YAMLError as error:
             raise UsageError(f"--set {override}: the value is not valid YAML ({one_line(error)})") from None
-        plain = deep_merge(plain, modernize(change, lambda words, override=override: deprecated(f"--set {override}: {words}")))
-    if isinstance(plain.get("arms"), dict):
-        plain["arms"] = {name: arm for name, arm in plain["arms"].items() if arm is not None}
+        plain = _merged(plain, modernize(change, lambda words, override=override: deprecated(f"--set {override}: {words}")))
     recipe = validate(plain, where="")
     check_arms_comparable(recipe)
     return recipe.model_copy(update={"data": _with_resolved_paths(recipe.data, path.parent)})
@@ -96,7 +94,15 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
         return plain
     if not isinstance(parent, str):
         raise UsageError(f"{path}: extends: name one recipe file")
-    return deep_merge(_read(path.parent / parent, (*seen, path.resolve())), plain)
+    return _merged(_read(path.parent / parent, (*seen, path.resolve())), plain)
+
+
+def _merged(base: dict, change: dict) -> dict:
+    """`base` with `change` applied; an arm of `base` that is null in `change` is dropped."""
+    merged, arms = deep_merge(base, change), base.get("arms")
+    if isinstance(arms, dict) and isinstance(merged["arms"], dict):
+        merged["arms"] = {name: arm for name, arm in merged["arms"].items() if arm is not None or name not in arms}
+    return merged
 
 
 def _with_resolved_paths(data: Data, folder: Path) -> Data:

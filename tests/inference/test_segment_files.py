@@ -90,19 +90,22 @@ def test_evaluating_without_masks_is_refused(darkcovid, tmp_path):
 
 def test_masks_that_cannot_be_used_are_left_out_and_listed(darkcovid, cohort, tmp_path):
     source = cohort.files[0].parents[1]
-    rows = pd.read_csv(source / "manifest.csv", dtype=str, keep_default_na=False)[:6]
+    rows = pd.read_csv(source / "manifest.csv", dtype=str, keep_default_na=False)[:7]
     for path in [*rows.path, *rows.lung_mask]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes((source / path).read_bytes())
     (tmp_path / rows.lung_mask[1]).write_bytes(b"no image")
     Image.new("L", (64, 64)).save(tmp_path / rows.lung_mask[2])
     (tmp_path / rows.lung_mask[3]).unlink()
+    dot = Image.new("L", (2048, 2048))
+    dot.putpixel((9, 9), 255)
+    dot.save(tmp_path / rows.lung_mask[4])
     rows.to_csv(tmp_path / "manifest.csv", index=False)
     done = darkcovid("lungs", "evaluate", "--manifest", "manifest.csv", "--json")
     summary = json.loads(done.stdout)
-    assert (summary["images"], summary["bad_images"]) == (3, 3)
-    assert [bad["image"] for bad in summary["bad"]] == rows.path[1:4].tolist()
+    assert (summary["images"], summary["bad_images"]) == (3, 4)
+    assert [bad["image"] for bad in summary["bad"]] == rows.path[1:5].tolist()
     reasons = [bad["reason"] for bad in summary["bad"]]
-    assert [word in reason for word, reason in zip(("read", "empty", "missing"), reasons, strict=True)] == [True] * 3
+    assert [word in reason for word, reason in zip(("read", "empty", "missing", "too small"), reasons, strict=True)] == [True] * 4
     rows.iloc[1:3].to_csv(tmp_path / "manifest.csv", index=False)
     assert "no lung mask can be used" in error_of(darkcovid("lungs", "evaluate", "--manifest", "manifest.csv", code=3))

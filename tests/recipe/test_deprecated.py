@@ -108,6 +108,11 @@ def test_a_key_under_both_names_is_refused(write):
         load_recipe(write("name: a\ntraining: {keep: best, checkpoint: last}"))
 
 
+def test_an_arm_s_key_under_both_names_is_refused(write):
+    with pytest.raises(UsageError, match=r"training\.clip: this is the old name of training\.clip_grad_norm, which is given too"):
+        load_recipe(write("name: a\narms: {one: {training.clip: 1.0, training.clip_grad_norm: 2.0}}"))
+
+
 def test_an_override_may_use_an_old_key(write):
     with pytest.warns(FutureWarning, match=r"--set training\.optimiser\.decay_all=true: old names of recipe keys"):
         recipe = load_recipe(write("name: a"), ["training.optimiser.decay_all=true"])

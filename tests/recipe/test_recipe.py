@@ -53,6 +53,7 @@ def test_an_arm_of_an_extended_recipe_is_dropped_by_null(write):
     write("name: a\narms: {one: {}, two: {lungs: null}}", "base.yaml")
     assert list(load_recipe(write("extends: base.yaml\narms: {one: null, three: {}}")).arms) == ["two", "three"]
     assert list(load_recipe(write("extends: base.yaml"), ["arms.two=null"]).arms) == ["one"]
+    assert refused(write("name: a\narms: {one: {}, two: }")).startswith("arms.two: ")
 
 
 def test_a_recipe_that_is_extended_is_looked_for_beside_the_one_that_names_it(write):

@@ -22,7 +22,10 @@ __all__ = ["IMPORTERS", "ImportedImage", "Importer", "choose_importer"]
 def choose_importer(folder: Path, form: str | None) -> Importer:
     """The importer called `form`, or the first that recognizes the folder. Raises UsageError: none does."""
     if form is not None:
-        return next(importer for importer in IMPORTERS if importer.name == form)
+        importer = next(importer for importer in IMPORTERS if importer.name == form)
+        if importer is not CLASS_FOLDERS and not importer.recognizes(folder):
+            raise UsageError(f"--form {form}: {folder} does not have the files of {importer.source}")
+        return importer
     importer = next((importer for importer in IMPORTERS if importer.recognizes(folder)), None)
     if importer is None:
         names = [f"{path.name}{'/' * path.is_dir()}" for path in sorted(folder.iterdir())]

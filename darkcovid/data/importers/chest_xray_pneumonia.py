@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from darkcovid.data.image_folders import APPLE_DOUBLE, walk_images
+from darkcovid.data.image_folders import APPLE_DOUBLE, APPLE_FOLDER, walk_images
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.class_folders import split_of
 from darkcovid.data.importers.labels import etiology_of
@@ -19,12 +19,13 @@ PATIENT = (
     re.compile(r"(?P<patient>(?:NORMAL2-)?IM-\d+)-\d+", re.IGNORECASE),
     re.compile(r"(?P<patient>(?P<etiology>BACTERIA|VIRUS|NORMAL)-\d+)-\d+", re.IGNORECASE),
 )
-CLASSES = ("NORMAL", "PNEUMONIA")
+CLASSES, SPLIT_FOLDERS = ("NORMAL", "PNEUMONIA"), ("train", "val", "test", "chest_xray")
 
 
 def _recognizes(folder: Path) -> bool:
     files = [path for name in CLASSES for path in folder.glob(f"**/{name}/*.jpeg") if not path.name.startswith(APPLE_DOUBLE)]
-    return bool(files) and all(_match(path.stem) for path in files[:: max(1, len(files) // 50)])
+    others = {path.name for path in folder.rglob("*") if path.is_dir()} - {*CLASSES, *SPLIT_FOLDERS, APPLE_FOLDER}
+    return bool(files) and not others and all(_match(path.stem) for path in files)
 
 
 def _match(stem: str) -> re.Match | None:
@@ -35,9 +36,7 @@ def _images(folder: Path) -> Iterator[ImportedImage]:
     for file in walk_images(folder)[0]:
         path = file.relative_to(folder)
         match = _match(path.stem)
-        if match is None or path.parent.name not in CLASSES:
-            continue
-        facts = match.groupdict()
+        facts = match.groupdict() if match else {"patient": ""}
         columns = {"split": split_of(path.parts[:-1]), "etiology": etiology_of(facts.get("etiology") or ""), "age_group": "child"}
         yield ImportedImage(path.as_posix(), path.parent.name, facts["patient"], columns)
 

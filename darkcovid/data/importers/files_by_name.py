@@ -27,9 +27,18 @@ class FilesByName:
         if written in self._known:
             return written
         candidates = self._by_name.get(written.rpartition("/")[2], [])
-        ending = [path for path in candidates if path.endswith("/" + written)] or candidates
-        if len(ending) > 1:
-            raise DataError(
-                f"{written}: {len(ending)} images have this name, such as {ending[0]} and {ending[1]}; write their paths"
-            )
-        return ending[0] if ending else written
+        if "/" in written:  # a path, of which the folder may hold the end only, or which may stand below other folders
+            candidates = [path for path in candidates if _ends_alike(_without_suffix(path), _without_suffix(written))]
+        if len(candidates) > 1:
+            first, second, *_ = candidates
+            raise DataError(f"{written}: {len(candidates)} images are called so, such as {first} and {second}; write paths")
+        return candidates[0] if candidates else written
+
+
+def _without_suffix(path: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return folder + slash + (name.rpartition(".")[0] or name)
+
+
+def _ends_alike(path: str, written: str) -> bool:
+    return f"/{path}".endswith(f"/{written}") or f"/{written}".endswith(f"/{path}")

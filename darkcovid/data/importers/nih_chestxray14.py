@@ -28,7 +28,8 @@ def _images(folder: Path) -> Iterator[ImportedImage]:
         name = row["Image Index"]
         path = files.find(name)
         if path != name or (folder / name).is_file():  # most people download a part of the 112,120 images
-            columns = {"sex": row["Patient Gender"], "age": row["Patient Age"], "view": row["View Position"]}
+            sex = row.get("Patient Gender") or row.get("Patient Sex") or ""
+            columns = {"sex": sex, "age": row.get("Patient Age", ""), "view": row.get("View Position", "")}
             columns["split"] = splits.get(name, "")
             yield ImportedImage(path, row["Finding Labels"], row["Patient ID"], columns)
 

@@ -27,9 +27,9 @@ def _images(folder: Path) -> Iterator[ImportedImage]:
     for file in walk_images(folder)[0]:
         path = file.relative_to(folder)
         label = path.parts[0]
-        if "masks" in path.parts or len(path.parts) < 2:
+        if any(part.casefold() == "masks" for part in path.parts) or len(path.parts) < 2:
             continue
-        mask = path.parent.parent / "masks" / path.name if path.parent.name == "images" else None
+        mask = path.parent.parent / "masks" / path.name if path.parent.name.casefold() == "images" else None
         lung_mask = mask.as_posix() if mask is not None and (folder / mask).is_file() else ""
         yield ImportedImage(path.as_posix(), label, "", {"lung_mask": lung_mask, "etiology": etiology_of(label)})
 

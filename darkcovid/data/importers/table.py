@@ -28,8 +28,11 @@ def table_importer(table: Path, path_column: str, label_column: str, patient_col
         for _, cells in rows_of_csv(table, form, len(form.header)):
             row = dict(zip(form.header, (cell.strip() for cell in cells), strict=True))
             kept = {name: row[name] for name in KEPT if name in row and name not in columns.values()}
-            patient = row[patient_column] if patient_column else ""
+            patient = row.get(patient_column or "patient_id", "")
+            if kept.get("lung_mask"):
+                kept["lung_mask"] = kept["lung_mask"].replace("\\", "/").removeprefix("./")
             yield ImportedImage(files.find(row[path_column]), row[label_column], patient, kept)
 
-    note = "" if patient_column else "no --patient-column: patients are not known"
+    known = patient_column or "patient_id" in form.header
+    note = "" if known else "no --patient-column: patients are not known"
     return Importer("table", f"{table.name}", lambda folder: True, images, note)

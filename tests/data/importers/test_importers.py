@@ -9,6 +9,7 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.import_folder import import_folder
 from darkcovid.data.importers import IMPORTERS, choose_importer
 from darkcovid.data.importers.labels import default_class, parse_classes
+from darkcovid.data.importers.table import table_importer
 from darkcovid.data.manifest import read_manifest
 
 from ...commands import error_of
@@ -146,7 +147,7 @@ def test_a_table_of_ones_own(darkcovid, tmp_path, delimiter):
     said = error_of(darkcovid(*words, "--patient-column", "who", "--force", code=2))
     assert "--patient-column who: " in said and "it has file, diagnosis, case, view, note" in said
     (tmp_path / "list.csv").write_text("file,diagnosis\ndup.png,x\n")
-    assert "2 images have this name, such as a/dup.png and b/dup.png" in error_of(darkcovid(*words, "--force", code=3))
+    assert "2 images are called so, such as a/dup.png and b/dup.png" in error_of(darkcovid(*words, "--force", code=3))
 
 
 def test_folders_of_classes_keep_their_split(tmp_path):
@@ -223,3 +224,61 @@ def test_wrong_folders_are_one_line(darkcovid, tmp_path):
     assert "it holds a.png" in error_of(darkcovid("data", "import", tmp_path / "flat", code=2))
     (tmp_path / "empty").mkdir()
     assert "it holds nothing" in error_of(darkcovid("data", "import", tmp_path / "empty", code=2))
+
+
+def test_a_path_that_is_not_there_is_no_other_image_of_the_same_name(tmp_path):
+    folder = tmp_path / "set"
+    for name in ("covid/0.png", "train/p1/v.png", "train/p2/v.png"):
+        miniatures.image(folder / name)
+    lines = ["path,label", "normal/0.png,normal", "CheXpert/train/p1/v.png,normal", "train/p3/v.png,normal"]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    importer = table_importer(tmp_path / "list.csv", "path", "label", None)
+    summary = import_folder(folder, importer, {}, folder / "manifest.csv")
+    assert read_manifest(folder / "manifest.csv").rows.path.tolist() == ["train/p1/v.png"]
+    assert summary.left_out == {"missing": ["normal/0.png", "train/p3/v.png"]}
+
+
+def test_a_table_s_own_patients_are_kept_and_its_sizes_are_measured_again(tmp_path):
+    folder = tmp_path / "set"
+    miniatures.image(folder / "a.png")
+    miniatures.image(folder / "b.png")
+    lines = ["path,label,patient_id,width,height,lung_mask", "a.png,covid,p7,9,9,", "b.png,covid,p8,9,9,/elsewhere/m.png"]
+    (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
+    summary = import_folder(folder, table_importer(tmp_path / "list.csv", "path", "label", None), {}, folder / "manifest.csv")
+    rows = read_manifest(folder / "manifest.csv").rows
+    assert rows[["patient_id", "width", "height"]].to_numpy().tolist() == [["p7", "40", "32"]]
+    assert summary.left_out == {"its lung mask is missing or outside the folder": ["b.png"]}
+
+
+def test_more_classes_than_kermanys_are_class_folders(tmp_path):
+    folder = miniatures.chest_xray_pneumonia(tmp_path / "set")
+    miniatures.image(folder / "train" / "COVID19" / "a.jpg")
+    assert choose_importer(folder, None).name == "class-folders"
+    assert imported(folder).label.value_counts()["covid"] == 1
+
+
+def test_images_without_a_class_folder_and_folders_that_are_links_are_said(tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = miniatures.class_folders(tmp_path / "set")
+    miniatures.image(folder / "logo.png")
+    (folder / "train" / "scan.tif").write_bytes(b"II*\0")
+    (folder / "linked").symlink_to(tmp_path)
+    summary = import_folder(folder, choose_importer(folder, None), {}, folder / "manifest.csv")
+    assert summary.left_out == {"without a label": ["logo.png"]}
+    assert any("folders that are links are not entered: linked" in message for message in caplog.messages)
+    assert any("left out, being neither PNG, JPEG nor DICOM: " in message and ".tif" in message for message in caplog.messages)
+
+
+def test_a_link_within_the_folder_keeps_its_own_path(tmp_path):
+    folder = tmp_path / "set"
+    miniatures.image(folder / "b" / "x.png")
+    (folder / "a").mkdir()
+    (folder / "a" / "x.png").symlink_to("../b/x.png")
+    import_folder(folder, choose_importer(folder, None), {}, tmp_path / "manifest.csv")
+    assert read_manifest(tmp_path / "manifest.csv").rows.path.tolist() == ["set/a/x.png", "set/b/x.png"]
+
+
+@pytest.mark.parametrize("form", ["rsna-pneumonia", "covidx", "nih-chestxray14"])
+def test_a_form_that_the_folder_has_not_is_refused(tmp_path, form):
+    with pytest.raises(UsageError, match=f"--form {form}: .* does not have the files of"):
+        choose_importer(miniatures.class_folders(tmp_path / "set"), form)
