@@ -67,7 +67,7 @@ def import_images(
     for line in label_lines(importer, rows):
         logger.info(line)
     with progress_bar("reading", len(rows)) as show:
-        summary = import_folder(folder, importer, parse_classes(classes), manifest, show, rows)
+        summary = import_folder(folder, importer, rows, manifest, show)
     print_result(asdict(summary), json_, lambda: typer.echo("\n".join(import_lines(summary))))
 
 

@@ -27,7 +27,7 @@ UNLABELED, BAD_MASK = "without a label", "its lung mask is missing or outside th
 @dataclass(frozen=True)
 class ImportSummary:
     """What an import found. classes: of each label of the dataset its class and number of images; unknown_patients: images whose
-    patient is not known; left_out: images that are not in the manifest, by reason, with the first few of each."""
+    patient is not known; left_out: paths of images that are not in the manifest, by reason."""
 
     form: str
     source: str
@@ -48,7 +48,9 @@ def list_images(folder: Path, importer: Importer, classes: Mapping[str, str]) ->
 
     Raises DataError: a damaged list; UsageError: no image, an image listed twice, or a label in `classes` that does not occur.
     """
-    images = sorted(importer.images(folder), key=lambda image: image.path)
+    files, others = walk_images(folder)
+    relative = [PurePosixPath(file.relative_to(folder).as_posix()) for file in files]
+    images = sorted(importer.images(folder, relative), key=lambda image: image.path)
     if not images:
         raise UsageError(f"{folder}: no PNG, JPEG or DICOM image in it, read as {importer.name}")
     unknown = sorted(set(classes) - {image.label for image in images})
@@ -61,7 +63,7 @@ def list_images(folder: Path, importer: Importer, classes: Mapping[str, str]) ->
     linked = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_symlink() and path.is_dir()]
     if linked:
         logger.warning(f"{folder}: folders that are links are not entered: {', '.join(linked)}")
-    left_out = left_out_line(walk_images(folder)[1])
+    left_out = left_out_line(others)
     if left_out:
         logger.info(f"{folder}: {left_out}")
     dataset = folder.resolve().name
@@ -126,16 +128,14 @@ def _size(file: Path) -> tuple[int, int]:
 def import_folder(
     folder: Path,
     importer: Importer,
-    classes: Mapping[str, str],
+    listed: pd.DataFrame,
     output: Path,
     on_progress: Callable[[int], None] = lambda done: None,
-    rows: pd.DataFrame | None = None,
 ) -> ImportSummary:
     """Write the manifest of a folder to `output`, whole or not at all: the same folder gives the same bytes.
 
-    rows: those of `list_images`, where they are known already. Raises as `list_images` does; DataError: no file is an image.
+    listed: its images, as `list_images` gives them. Raises DataError: no file is an image; UsageError: images beside `output`.
     """
-    listed = list_images(folder, importer, classes) if rows is None else rows
     complete, left_out = add_file_facts(folder, listed, on_progress)
     if complete.empty:
         raise DataError(

@@ -1,5 +1,8 @@
 """What every section of a recipe has in common."""
 
+from collections.abc import Iterator
+from typing import Any, get_args
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -10,3 +13,11 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True, title=None
     )
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The models that a type consists of: `Split` of `Split | None` and of `tuple[Split, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from models_in(part)

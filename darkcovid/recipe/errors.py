@@ -2,9 +2,11 @@
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+from darkcovid.recipe.base import models_in
 
 
 def format_first_error(error: ValidationError, model: type[BaseModel]) -> str:
@@ -44,7 +46,7 @@ def _fields_at(keys: list[str], model: type[BaseModel]) -> list[str]:
     here: Any = model
     for key in keys:
         if not key.isdigit():  # a place in a list
-            here = next(iter(_models_in(here.model_fields[key].annotation)), None)
+            here = next(iter(models_in(here.model_fields[key].annotation)), None)
     names = list(here.model_fields)
     return [*names, "extends"] if here is model else names
 
@@ -53,21 +55,13 @@ def _dotted_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key of a recipe with its path."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        for kind in _models_in(field.annotation):
+        for kind in models_in(field.annotation):
             yield from _dotted_names(kind, f"{prefix}{name}.")
 
 
 def _field_names(model: type[BaseModel]) -> set[str]:
     names = set(model.model_fields)
     for field in model.model_fields.values():
-        for kind in _models_in(field.annotation):
+        for kind in models_in(field.annotation):
             names |= _field_names(kind)
     return names
-
-
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The models that a type consists of: `Split` of `Split | None` and of `tuple[Split, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models_in(part)

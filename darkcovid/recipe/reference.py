@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from darkcovid.core.errors import one_line
 from darkcovid.recipe.augmentation import AUGMENTATIONS
+from darkcovid.recipe.base import models_in
 from darkcovid.recipe.recipe import Recipe
 
 SCHEMA_TITLE = "darkcovid recipe"
@@ -54,7 +56,7 @@ def markdown() -> str:
     """docs/recipes.md."""
     parts = [INTRODUCTION, _table(Recipe, "")]
     for path, section in _sections(Recipe, ""):
-        parts.append(f"\n{'#' * (2 + path.count('.'))} `{path}`\n\n{_one_line(section.__doc__)}\n\n{_table(section, path)}")
+        parts.append(f"\n{'#' * (2 + path.count('.'))} `{path}`\n\n{_cell(section.__doc__)}\n\n{_table(section, path)}")
         if path == "data.augment":
             parts.append("\n" + NAMED_SETS.format(", ".join(f"`{name}`" for name in AUGMENTATIONS)) + "\n")
     return "".join(parts) + "\n" + FLATTERED
@@ -82,7 +84,7 @@ def _dotted_properties(schema: dict, properties: dict, prefix: str) -> Iterator[
 def _sections(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[BaseModel]]]:
     """Every section below `model`, in the order of the keys; the external sets' phantom is the cohort's."""
     for name, field in model.model_fields.items():
-        for section in _models_in(field.annotation):
+        for section in models_in(field.annotation):
             path = prefix + name
             if path == "data.external.phantom":
                 continue
@@ -90,18 +92,11 @@ def _sections(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[B
             yield from _sections(section, f"{path}.")
 
 
-def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for part in get_args(annotation):
-        yield from _models_in(part)
-
-
 def _table(model: type[BaseModel], prefix: str) -> str:
     rows = ["| key | values | default | what it is |", "|---|---|---|---|"]
     for name, field in model.model_fields.items():
         key = f"{prefix}.{name}" if prefix else name
-        rows.append(f"| `{key}` | {_values(field)} | {_default(field)} | {_one_line(field.description)} |")
+        rows.append(f"| `{key}` | {_values(field)} | {_default(field)} | {_cell(field.description)} |")
     return "\n".join(rows) + "\n"
 
 
@@ -150,5 +145,5 @@ def _limits(metadata: list[Any]) -> str:
     return " " * bool(known) + ", ".join(f"{SIGNS[name]} {value:g}" for name, value in known.items())
 
 
-def _one_line(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("|", "\\|")
+def _cell(text: str | None) -> str:
+    return one_line(text or "").replace("|", "\\|")

@@ -1,8 +1,8 @@
 """What an importer tells of a dataset's folder: its images, and what its authors recorded of each."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +19,13 @@ class ImportedImage:
 @dataclass(frozen=True, slots=True)
 class Importer:
     """One form of folder. name: as `--form` takes it; source: who published this form; recognizes: whether a folder has it, by
-    names alone; images: those of a folder that has it, in any order; note: what the importer had to assume."""
+    names alone; images: those of a folder that has it, in any order, of the relative paths of the image files in it; note: what
+    the importer had to assume."""
 
     name: str
     source: str
     recognizes: Callable[[Path], bool]
-    images: Callable[[Path], Iterator[ImportedImage]]
+    images: Callable[[Path, Sequence[PurePosixPath]], Iterator[ImportedImage]]
     note: str = ""
 
 

@@ -6,10 +6,10 @@ children of one to five years.
 """
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
-from darkcovid.data.image_folders import APPLE_DOUBLE, APPLE_FOLDER, walk_images
+from darkcovid.data.image_folders import APPLE_DOUBLE, APPLE_FOLDER
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.class_folders import split_of
 from darkcovid.data.importers.labels import etiology_of
@@ -32,9 +32,8 @@ def _match(stem: str) -> re.Match | None:
     return next((match for pattern in PATIENT if (match := pattern.match(stem))), None)
 
 
-def _images(folder: Path) -> Iterator[ImportedImage]:
-    for file in walk_images(folder)[0]:
-        path = file.relative_to(folder)
+def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
+    for path in files:
         match = _match(path.stem)
         facts = match.groupdict() if match else {"patient": ""}
         columns = {"split": split_of(path.parts[:-1]), "etiology": etiology_of(facts.get("etiology") or ""), "age_group": "child"}

@@ -1,10 +1,9 @@
 """Folders named after classes: `class/image`, or `train|val|test/class/image`, as torchvision's ImageFolder and fastai's
 `ImageDataLoaders.from_folder` read them."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
-from darkcovid.data.image_folders import walk_images
 from darkcovid.data.importers.base import ImportedImage, Importer
 
 SPLITS = {
@@ -34,9 +33,8 @@ def _is_mask(parts: tuple[str, ...]) -> bool:
     return any(part.casefold() in ("mask", "masks") for part in parts)
 
 
-def _images(folder: Path) -> Iterator[ImportedImage]:
-    for file in walk_images(folder)[0]:
-        path = file.relative_to(folder)
+def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
+    for path in files:
         parts = path.parts[:-1]
         if not _is_mask(parts):
             yield ImportedImage(path.as_posix(), _label(parts), "", {"split": split_of(parts)})

@@ -4,8 +4,8 @@ Only X-rays are taken (`modality`). Findings are paths from the general to the s
 """
 
 import csv
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
 
@@ -22,7 +22,7 @@ def _recognizes(folder: Path) -> bool:
         return set(next(csv.reader(file), [])) >= COLUMNS
 
 
-def _images(folder: Path) -> Iterator[ImportedImage]:
+def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
     with (folder / "metadata.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["modality"] == "X-ray":

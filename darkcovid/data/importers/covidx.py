@@ -5,8 +5,8 @@ Of several versions of the lists the latest by name is taken; patients of the li
 """
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from darkcovid.core.errors import DataError
 from darkcovid.core.log import logger
@@ -35,7 +35,7 @@ def _recognizes(folder: Path) -> bool:
     return "train" in _lists(folder)
 
 
-def _images(folder: Path) -> Iterator[ImportedImage]:
+def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
     for split, lists in _lists(folder).items():
         chosen = lists[-1]
         if len(lists) > 1:

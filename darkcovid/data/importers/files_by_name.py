@@ -1,22 +1,20 @@
 """Where is the image that a table names? Tables write a path, a file name, or a name without its suffix."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from darkcovid.core.errors import DataError
-from darkcovid.data.image_folders import walk_images
 
 
 class FilesByName:
-    """The images of a folder, found by path, by name, or by name without suffix."""
+    """The images of a folder, given by their relative paths, found by path, by name, or by name without suffix."""
 
-    def __init__(self, folder: Path):
-        self.paths = [path.relative_to(folder).as_posix() for path in walk_images(folder)[0]]
-        self._known = set(self.paths)
+    def __init__(self, files: Sequence[PurePosixPath]):
+        self._known = {path.as_posix() for path in files}
         self._by_name: dict[str, list[str]] = {}
-        for path in self.paths:
-            name = path.rpartition("/")[2]
-            for key in {name, name.rpartition(".")[0] or name}:
-                self._by_name.setdefault(key, []).append(path)
+        for path in files:
+            for key in {path.name, path.stem}:
+                self._by_name.setdefault(key, []).append(path.as_posix())
 
     def find(self, written: str) -> str:
         """The path of the image that a table calls `written`, or `written` itself where no image has this name.

@@ -1,8 +1,8 @@
 """NIH ChestX-ray14 (Wang et al. 2017): `Data_Entry_2017.csv` (or `..._v2020.csv`), images in `images/` or `images_001/images/` to
 `images_012/images/`, the authors' split in `train_val_list.txt` and `test_list.txt`."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from darkcovid.data.csv_table import csv_form, rows_of_csv
 from darkcovid.data.importers.base import ImportedImage, Importer
@@ -17,8 +17,8 @@ def _table(folder: Path) -> Path | None:
     return next((folder / name for name in TABLES if (folder / name).is_file()), None)
 
 
-def _images(folder: Path) -> Iterator[ImportedImage]:
-    table, files = _table(folder) or folder / TABLES[0], FilesByName(folder)
+def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
+    table, by_name = _table(folder) or folder / TABLES[0], FilesByName(files)
     splits = {
         name: split for file, split in LISTS.items() if (folder / file).is_file() for name in (folder / file).read_text().split()
     }
@@ -26,7 +26,7 @@ def _images(folder: Path) -> Iterator[ImportedImage]:
     for _, cells in rows_of_csv(table, form, len(COLUMNS)):
         row = dict(zip(form.header, cells, strict=True))
         name = row["Image Index"]
-        path = files.find(name)
+        path = by_name.find(name)
         if path != name or (folder / name).is_file():  # most people download a part of the 112,120 images
             sex = row.get("Patient Gender") or row.get("Patient Sex") or ""
             columns = {"sex": sex, "age": row.get("Patient Age", ""), "view": row.get("View Position", "")}

@@ -5,10 +5,9 @@
 addresses only.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
-from darkcovid.data.image_folders import walk_images
 from darkcovid.data.importers.base import ImportedImage, Importer, subfolder
 from darkcovid.data.importers.labels import etiology_of
 
@@ -23,9 +22,8 @@ def _recognizes(folder: Path) -> bool:
     return all(subfolder(folder, name) for name in FOLDERS_2020) and any(folder.glob("*.metadata.xls*"))
 
 
-def _images(folder: Path) -> Iterator[ImportedImage]:
-    for file in walk_images(folder)[0]:
-        path = file.relative_to(folder)
+def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
+    for path in files:
         label = path.parts[0]
         if any(part.casefold() == "masks" for part in path.parts) or len(path.parts) < 2:
             continue

@@ -4,8 +4,8 @@ A patient is one image. An image with several boxes has several rows, all of one
 Not Normal.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from darkcovid.data.csv_table import csv_form, rows_of_csv
 from darkcovid.data.importers.base import ImportedImage, Importer
@@ -18,7 +18,7 @@ def _recognizes(folder: Path) -> bool:
     return any(folder.glob(INFO)) and any(folder.glob(IMAGES))
 
 
-def _images(folder: Path) -> Iterator[ImportedImage]:
+def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
     table, images = sorted(folder.glob(INFO))[-1], sorted(folder.glob(IMAGES))[-1]
     form, seen = csv_form(table, ("patientId", "class")), set()
     for _, cells in rows_of_csv(table, form, 2):

@@ -1,7 +1,7 @@
 """Images with a table of one's own beside them: which columns hold the path, the label and the patient is said by options."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from darkcovid.core.errors import UsageError
 from darkcovid.data.csv_table import csv_form, rows_of_csv
@@ -23,15 +23,15 @@ def table_importer(table: Path, path_column: str, label_column: str, patient_col
         if column is not None and column not in form.header:
             raise UsageError(f"{option} {column}: {table} has no such column; it has {', '.join(form.header)}")
 
-    def images(folder: Path) -> Iterator[ImportedImage]:
-        files = FilesByName(folder)
+    def images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
+        by_name = FilesByName(files)
         for _, cells in rows_of_csv(table, form, len(form.header)):
             row = dict(zip(form.header, (cell.strip() for cell in cells), strict=True))
             kept = {name: row[name] for name in KEPT if name in row and name not in columns.values()}
             patient = row.get(patient_column or "patient_id", "")
             if kept.get("lung_mask"):
                 kept["lung_mask"] = kept["lung_mask"].replace("\\", "/").removeprefix("./")
-            yield ImportedImage(files.find(row[path_column]), row[label_column], patient, kept)
+            yield ImportedImage(by_name.find(row[path_column]), row[label_column], patient, kept)
 
     known = patient_column or "patient_id" in form.header
     note = "" if known else "no --patient-column: patients are not known"

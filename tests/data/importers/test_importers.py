@@ -1,12 +1,14 @@
 """Every form of folder becomes its manifest: classes, patients, splits and masks as far as its authors recorded them."""
 
 import json
+from typing import get_args
 
 import pandas as pd
 import pytest
 
+from darkcovid.cli.data import Form
 from darkcovid.core.errors import DataError, UsageError
-from darkcovid.data.import_folder import import_folder
+from darkcovid.data.import_folder import import_folder, list_images
 from darkcovid.data.importers import IMPORTERS, choose_importer
 from darkcovid.data.importers.labels import default_class, parse_classes
 from darkcovid.data.importers.table import table_importer
@@ -26,8 +28,13 @@ FORMS = {
 }
 
 
+def summary_of(folder, importer=None, classes=None, output=None):
+    importer = importer or choose_importer(folder, None)
+    return import_folder(folder, importer, list_images(folder, importer, classes or {}), output or folder / "manifest.csv")
+
+
 def imported(folder, classes=None):
-    import_folder(folder, choose_importer(folder, None), classes or {}, folder / "manifest.csv")
+    summary_of(folder, classes=classes)
     return read_manifest(folder / "manifest.csv").rows.set_index("path")
 
 
@@ -40,7 +47,7 @@ def test_a_form_is_recognized_and_its_manifest_is_read(tmp_path, form, name):
     assert all(manifest.locate(path) for path in rows.index)
     assert all(manifest.locate(path) for path in rows.lung_mask if path)
     assert (rows.dataset == "set").all() and (rows.sha256.str.len() == 64).all() and (rows.finding != "").all()
-    assert set(FORMS) == {importer.name for importer in IMPORTERS}
+    assert set(FORMS) == {importer.name for importer in IMPORTERS} == set(get_args(Form))
 
 
 def test_the_radiography_database_of_2021(tmp_path):
@@ -78,7 +85,7 @@ def test_patients_of_the_children_are_in_the_names(tmp_path):
 def test_covidx_reads_the_latest_lists_and_leaves_out_what_is_missing(tmp_path, caplog):
     caplog.set_level("INFO")
     folder = miniatures.covidx(tmp_path / "set")
-    summary = import_folder(folder, choose_importer(folder, None), {}, folder / "manifest.csv")
+    summary = summary_of(folder)
     rows = read_manifest(folder / "manifest.csv").rows.set_index("path")
     assert "train_COVIDx8A.txt is read; train_COVIDx2.txt are not" in caplog.messages
     assert summary.left_out == {"missing": ["test/gone.png"]}
@@ -193,7 +200,7 @@ def test_what_is_no_image_or_lies_elsewhere_is_left_out(tmp_path):
     (folder / "train" / "Covid" / "images" / "3.png").write_bytes(b"no image")
     (folder / "train" / "Covid" / "images" / "4.png").symlink_to(tmp_path / "elsewhere.png")
     miniatures.image(tmp_path / "elsewhere.png")
-    summary = import_folder(folder, choose_importer(folder, None), {}, folder / "manifest.csv")
+    summary = summary_of(folder)
     assert summary.left_out == {
         "not an image": ["train/Covid/images/3.png"],
         "outside the folder": ["train/Covid/images/4.png"],
@@ -233,7 +240,7 @@ def test_a_path_that_is_not_there_is_no_other_image_of_the_same_name(tmp_path):
     lines = ["path,label", "normal/0.png,normal", "CheXpert/train/p1/v.png,normal", "train/p3/v.png,normal"]
     (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
     importer = table_importer(tmp_path / "list.csv", "path", "label", None)
-    summary = import_folder(folder, importer, {}, folder / "manifest.csv")
+    summary = summary_of(folder, importer)
     assert read_manifest(folder / "manifest.csv").rows.path.tolist() == ["train/p1/v.png"]
     assert summary.left_out == {"missing": ["normal/0.png", "train/p3/v.png"]}
 
@@ -244,7 +251,7 @@ def test_a_table_s_own_patients_are_kept_and_its_sizes_are_measured_again(tmp_pa
     miniatures.image(folder / "b.png")
     lines = ["path,label,patient_id,width,height,lung_mask", "a.png,covid,p7,9,9,", "b.png,covid,p8,9,9,/elsewhere/m.png"]
     (tmp_path / "list.csv").write_text("\n".join(lines) + "\n")
-    summary = import_folder(folder, table_importer(tmp_path / "list.csv", "path", "label", None), {}, folder / "manifest.csv")
+    summary = summary_of(folder, table_importer(tmp_path / "list.csv", "path", "label", None))
     rows = read_manifest(folder / "manifest.csv").rows
     assert rows[["patient_id", "width", "height"]].to_numpy().tolist() == [["p7", "40", "32"]]
     assert summary.left_out == {"its lung mask is missing or outside the folder": ["b.png"]}
@@ -263,7 +270,7 @@ def test_images_without_a_class_folder_and_folders_that_are_links_are_said(tmp_p
     miniatures.image(folder / "logo.png")
     (folder / "train" / "scan.tif").write_bytes(b"II*\0")
     (folder / "linked").symlink_to(tmp_path)
-    summary = import_folder(folder, choose_importer(folder, None), {}, folder / "manifest.csv")
+    summary = summary_of(folder)
     assert summary.left_out == {"without a label": ["logo.png"]}
     assert any("folders that are links are not entered: linked" in message for message in caplog.messages)
     assert any("left out, being neither PNG, JPEG nor DICOM: " in message and ".tif" in message for message in caplog.messages)
@@ -274,7 +281,7 @@ def test_a_link_within_the_folder_keeps_its_own_path(tmp_path):
     miniatures.image(folder / "b" / "x.png")
     (folder / "a").mkdir()
     (folder / "a" / "x.png").symlink_to("../b/x.png")
-    import_folder(folder, choose_importer(folder, None), {}, tmp_path / "manifest.csv")
+    summary_of(folder, output=tmp_path / "manifest.csv")
     assert read_manifest(tmp_path / "manifest.csv").rows.path.tolist() == ["set/a/x.png", "set/b/x.png"]
 
 
