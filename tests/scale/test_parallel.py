@@ -50,7 +50,7 @@ def test_parts_and_jobs_give_what_one_process_gives(darkcovid, recipe, tmp_path)
     assert (shared / "report.html").is_file()
     assert json.loads((shared / "status.json").read_text())["state"] == "done"
     other = darkcovid("run", recipe, *WORDS, "--set", "training.lr=1e-4", "--run-dir", shared, code=2)
-    assert "it holds a run of another recipe" in error_of(other)
+    assert "another recipe's run" in error_of(other)
 
     parallel = json.loads(darkcovid("run", recipe, *WORDS, "--runs-dir", tmp_path / "jobs", "--jobs", 2, "--json").stdout)
     assert figures(parallel) == figures(whole)
