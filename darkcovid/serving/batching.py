@@ -10,7 +10,7 @@ from PIL import Image
 
 from darkcovid.inference.predictor import Prediction
 
-Work = Callable[[Sequence[Image.Image], bool], list[Prediction]]
+PredictFn = Callable[[Sequence[Image.Image], bool], list[Prediction]]
 
 
 class QueueFull(Exception):
@@ -27,12 +27,18 @@ class _PendingImage:
 
 
 class DynamicBatcher:
-    """Hands images to `work` in batches of at most `most_at_once`, in the order in which they came. At most `most_waiting`
-    images, and `most_pixels` pixels, wait at any time. To be made and used inside one event loop."""
+    """Batches the images of concurrent requests, in the order in which they came. Made and used inside one event loop.
 
-    def __init__(self, work: Work, most_waiting: int = 128, most_at_once: int = 16, most_pixels: int = 400_000_000):
-        self.most_waiting, self.most_at_once, self.most_pixels = most_waiting, most_at_once, most_pixels
-        self._work = work
+    Args:
+        predict: What predicts a batch of images, with or without explanations; runs in one worker thread.
+        max_waiting: Images that wait at any time.
+        max_batch: Images in one batch.
+        max_pixels: Pixels that wait at any time.
+    """
+
+    def __init__(self, predict: PredictFn, max_waiting: int = 128, max_batch: int = 16, max_pixels: int = 400_000_000):
+        self.max_waiting, self.max_batch, self.max_pixels = max_waiting, max_batch, max_pixels
+        self._predict = predict
         self._queue: deque[_PendingImage] = deque()
         self._pixels = 0
         self._arrived = asyncio.Event()
@@ -46,10 +52,22 @@ class DynamicBatcher:
         return len(self._queue)
 
     async def ask(self, images: Sequence[Image.Image], explain: bool = False) -> list[Prediction]:
-        """The predictions of images, in order. Raises QueueFull, and whatever `work` raises."""
+        """The predictions of images.
+
+        Args:
+            images: Mode L.
+            explain: Whether to find the lungs and Grad-CAM too.
+
+        Returns:
+            One prediction per image, in order.
+
+        Raises:
+            QueueFull: As many images or pixels wait as may.
+            Exception: Whatever `predict` raises.
+        """
         pixels = sum(image.width * image.height for image in images)
-        too_many = len(self._queue) + len(images) > self.most_waiting
-        if self._closing or too_many or (self._queue and self._pixels + pixels > self.most_pixels):
+        too_many = len(self._queue) + len(images) > self.max_waiting
+        if self._closing or too_many or (self._queue and self._pixels + pixels > self.max_pixels):
             raise QueueFull
         loop = asyncio.get_running_loop()
         entries = [_PendingImage(image, explain, loop.create_future()) for image in images]
@@ -81,7 +99,7 @@ class DynamicBatcher:
                 continue
             images = [entry.image for entry in batch]
             try:
-                answers = await loop.run_in_executor(self._thread, self._work, images, batch[0].explain)
+                answers = await loop.run_in_executor(self._thread, self._predict, images, batch[0].explain)
             except Exception as error:  # noqa: BLE001 (one batch that fails must not end the service)
                 for entry in batch:
                     if not entry.answer.done():
@@ -92,9 +110,9 @@ class DynamicBatcher:
                     entry.answer.set_result(answer)
 
     def _take(self) -> list[_PendingImage]:
-        """The next images that want the same, those whose asker has gone left out."""
+        """The next images of one kind (explained or not), without those whose client has gone."""
         batch: list[_PendingImage] = []
-        while self._queue and len(batch) < self.most_at_once:
+        while self._queue and len(batch) < self.max_batch:
             if batch and self._queue[0].explain != batch[0].explain:
                 break
             entry = self._queue.popleft()

@@ -1,4 +1,4 @@
-"""An explained prediction as a browser can show it: the picture, its lungs and its heat map, each a PNG layer."""
+"""An explained prediction as a browser can show it: the image, its lungs and its heatmap, each a PNG layer."""
 
 import base64
 import io
@@ -14,8 +14,16 @@ LONG_SIDE = 768
 
 
 def explanation_layers(image: Image.Image, prediction: Prediction) -> dict[str, Any]:
-    """label, probabilities, lungs_trusted, warnings, and `picture`, `lungs`, `heat`: PNG data URLs of one size, the last two
-    transparent where there is nothing to show."""
+    """What the page shows of one image.
+
+    Args:
+        image: Mode L.
+        prediction: Of this image.
+
+    Returns:
+        `label`, `probabilities`, `lungs_trusted` (whether the lung mask was accepted), `warnings`, and `picture`, `lungs`,
+        `heat`: PNG data URLs of one size, the last two transparent where there is nothing to show.
+    """
     heat = np.zeros(image.size[::-1], np.float32) if prediction.heat is None else prediction.heat
     small, heat = downscale(image, heat, LONG_SIDE)
     edge = mask_outline(prediction.lungs, small.size)

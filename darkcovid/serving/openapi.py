@@ -1,4 +1,4 @@
-"""The service in OpenAPI's words: bodies, answers and faults."""
+"""The service's OpenAPI schemas: bodies, answers and errors."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ PREDICTIONS = {
 }
 EXPLANATIONS = {"type": "object", "properties": {"explanations": {"type": "array"}}, "required": ["explanations"]}
 
-WORDS = {
+ERROR_DESCRIPTIONS = {
     400: "The body is wrong; `error` says what",
     401: "The token is missing or wrong",
     404: "No such model",
@@ -62,19 +62,28 @@ WORDS = {
     503: "Too many uploads at once; see Retry-After",
     504: "No answer in time",
 }
-FAULTS: dict[int, dict[str, Any]] = {
-    status: {"description": words, "content": {"application/json": {"schema": ERROR}}} for status, words in WORDS.items()
+ERRORS: dict[int, dict[str, Any]] = {
+    status: {"description": description, "content": {"application/json": {"schema": ERROR}}}
+    for status, description in ERROR_DESCRIPTIONS.items()
 }
 
 
-def response_schema(schema: dict[str, Any], *faults: int) -> dict[str, Any]:
-    """An operation whose success has this JSON schema, and which may also answer these statuses."""
+def response_schema(schema: dict[str, Any], *errors: int) -> dict[str, Any]:
+    """An operation whose success has this JSON schema.
+
+    Args:
+        schema: JSON schema of the answer.
+        *errors: Other HTTP statuses that it may answer.
+
+    Returns:
+        The operation's `responses`.
+    """
     success = {"200": {"description": "Success", "content": {"application/json": {"schema": schema}}}}
-    return {"responses": success | {str(status): FAULTS[status] for status in faults}}
+    return {"responses": success | {str(status): ERRORS[status] for status in errors}}
 
 
 def request_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same, with images in the body."""
+    """An operation that takes images in the body, and whose success has this JSON schema."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     content = {
         "application/json": {"schema": BODY},

@@ -1,4 +1,4 @@
-"""What did the client send? A request's body becomes gray images, or a fault that says what is wrong with it.
+"""What did the client send? A request's body becomes gray images, or an error that says what is wrong with it.
 
 The forms are TensorFlow Serving's (`instances` or `inputs`, as nested arrays or base64), a multipart upload, and a bare image.
 """
@@ -19,8 +19,8 @@ from darkcovid.core.errors import DataError
 from darkcovid.data.decode import load_grayscale_bytes
 
 MAX_IMAGES = 64
-MOST_PIXELS, MOST_PIXELS_TOGETHER = 50_000_000, 200_000_000
-SIDES = (16, 8192)
+MAX_PIXELS_PER_IMAGE, MAX_PIXELS_PER_REQUEST = 50_000_000, 200_000_000
+SIDE_LIMITS = (16, 8192)
 SIGNATURES = (None, "", "serving_default")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -28,14 +28,19 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 class HTTPError(Exception):
     """The request is wrong: an HTTP status and one line that says why."""
 
-    def __init__(self, status: int, words: str, headers: dict[str, str] | None = None):
-        super().__init__(words)
-        self.status, self.words, self.headers = status, words, headers or {}
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, headers or {}
 
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """images: mode L; columns: whether `inputs` was used, so that the answer is called `outputs`."""
+    """The images of one request.
+
+    Attributes:
+        images: Mode L.
+        columns: Whether `inputs` was used, so that the answer is called `outputs`.
+    """
 
     images: list[Image.Image]
     columns: bool = False
@@ -48,7 +53,18 @@ class InMemory(MultiPartParser):
 
 
 async def read_form(headers: Headers, body: bytes) -> list[tuple[str, bytes]]:
-    """Name and bytes of every file in a multipart body. Raises Fault."""
+    """Every file in a multipart body.
+
+    Args:
+        headers: The request's, which name the boundary.
+        body: The whole body.
+
+    Returns:
+        A name ("file 1", "file 2" ...) and the bytes of each file.
+
+    Raises:
+        HTTPError: 400, the body is no form, or has no file.
+    """
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
@@ -65,24 +81,38 @@ async def read_form(headers: Headers, body: bytes) -> list[tuple[str, bytes]]:
 
 
 def decode_files(files: Sequence[tuple[str, bytes]]) -> PredictRequest:
-    """Named bytes of PNG, JPEG or DICOM files. Raises Fault."""
+    """Images out of named bytes of PNG, JPEG or DICOM files.
+
+    Args:
+        files: A name for error messages, and the file's bytes.
+
+    Raises:
+        HTTPError: 400, a file is no image or too small; 413, too many pixels together.
+    """
     return PredictRequest(_decode_within_budget(_decode_image(content, name) for name, content in files))
 
 
 def decode_json(body: bytes) -> PredictRequest:
-    """A body in TensorFlow Serving's form. Raises Fault."""
+    """Images out of a JSON body in TensorFlow Serving's form.
+
+    Args:
+        body: `{"instances": [...]}` or `{"inputs": ...}`, with images as nested arrays or base64.
+
+    Raises:
+        HTTPError: 400, the body has another form; 413, too many images or pixels.
+    """
     try:
-        asked = orjson.loads(body)
+        payload = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise HTTPError(400, f"the body is neither JSON nor an image ({error})") from None
-    if not isinstance(asked, dict):
+    if not isinstance(payload, dict):
         raise HTTPError(400, 'the body must be an object such as {"instances": [...]}')
-    if asked.get("signature_name") not in SIGNATURES:
-        raise HTTPError(400, f"signature_name: there is only serving_default, not {str(asked['signature_name'])[:40]!r}")
-    given = [key for key in ("instances", "inputs") if key in asked]
+    if payload.get("signature_name") not in SIGNATURES:
+        raise HTTPError(400, f"signature_name: there is only serving_default, not {str(payload['signature_name'])[:40]!r}")
+    given = [key for key in ("instances", "inputs") if key in payload]
     if len(given) != 1:
         raise HTTPError(400, "give either `instances` or `inputs`")
-    values, columns = asked[given[0]], given == ["inputs"]
+    values, columns = payload[given[0]], given == ["inputs"]
     if columns and isinstance(values, dict):
         values = _single_value(values, "inputs")
     if not isinstance(values, list) or not values:
@@ -110,8 +140,8 @@ def _decode_within_budget(images: Iterable[Image.Image]) -> list[Image.Image]:
     for image in images:
         decoded.append(image)
         pixel_count += image.width * image.height
-        if pixel_count > MOST_PIXELS_TOGETHER:
-            raise HTTPError(413, f"the images have more than {MOST_PIXELS_TOGETHER:,} pixels together; send fewer at once")
+        if pixel_count > MAX_PIXELS_PER_REQUEST:
+            raise HTTPError(413, f"the images have more than {MAX_PIXELS_PER_REQUEST:,} pixels together; send fewer at once")
     return decoded
 
 
@@ -146,8 +176,10 @@ def _array(value: Any, where: str) -> np.ndarray:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)) or array.dtype.kind not in "iuf":
         shape = list(array.shape)[:4]
         raise HTTPError(400, f"{where}: shape {shape}; an image is numbers of shape [h, w, 3], [h, w, 1] or [h, w]")
-    if not all(SIDES[0] <= side <= SIDES[1] for side in array.shape[:2]):
-        raise HTTPError(400, f"{where}: {array.shape[0]}x{array.shape[1]} pixels; sides may have {SIDES[0]} to {SIDES[1]}")
+    if not all(SIDE_LIMITS[0] <= side <= SIDE_LIMITS[1] for side in array.shape[:2]):
+        raise HTTPError(
+            400, f"{where}: {array.shape[0]}x{array.shape[1]} pixels; sides may have {SIDE_LIMITS[0]} to {SIDE_LIMITS[1]}"
+        )
     if not np.isfinite(array).all():
         raise HTTPError(400, f"{where}: a value is not a finite number")
     if array.min() < 0 or array.max() > 255:
@@ -165,9 +197,9 @@ def _gray(array: np.ndarray) -> Image.Image:
 
 def _decode_image(content: bytes, name: str) -> Image.Image:
     try:
-        image = load_grayscale_bytes(content, name, MOST_PIXELS)
+        image = load_grayscale_bytes(content, name, MAX_PIXELS_PER_IMAGE)
     except DataError as error:
         raise HTTPError(400, str(error)) from None
-    if min(image.size) < SIDES[0]:
-        raise HTTPError(400, f"{name}: {image.width}x{image.height} pixels; sides need at least {SIDES[0]}")
+    if min(image.size) < SIDE_LIMITS[0]:
+        raise HTTPError(400, f"{name}: {image.width}x{image.height} pixels; sides need at least {SIDE_LIMITS[0]}")
     return image

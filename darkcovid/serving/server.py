@@ -1,4 +1,4 @@
-"""The service on a socket: uvicorn, with patience for slow clients that ends."""
+"""The service on a socket: uvicorn, with a timeout for slow clients."""
 
 import asyncio
 import re
@@ -19,42 +19,45 @@ from darkcovid.inference.predictor import Predictor, load_predictor
 from darkcovid.recipe.sections import NAME
 from darkcovid.serving.app import create_app
 
-HEADER_SECONDS = 10
-GRACE_SECONDS = 60
-FILES = 65_536
+HEADER_TIMEOUT_SECONDS = 10
+SHUTDOWN_TIMEOUT_SECONDS = 60
+MAX_OPEN_FILES = 65_536
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class HeaderTimeoutProtocol(H11Protocol):
     """Closes a connection whose request line and headers have not arrived after ten seconds."""
 
-    _patience: asyncio.TimerHandle | None = None
+    _timeout: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport) -> None:
+        """uvicorn's, and the timeout starts."""
         super().connection_made(transport)
-        self._look()
+        self._watch_header()
 
     def data_received(self, data: bytes) -> None:
+        """uvicorn's, and the timeout ends with the headers."""
         super().data_received(data)
-        self._look()
+        self._watch_header()
 
     def connection_lost(self, exc) -> None:
+        """uvicorn's, and the timeout ends."""
         super().connection_lost(exc)
-        self._calm()
+        self._cancel_timeout()
 
-    def _look(self) -> None:
+    def _watch_header(self) -> None:
         if self.conn.their_state is not h11.IDLE:
-            self._calm()
-        elif self._patience is None:
-            self._patience = self.loop.call_later(HEADER_SECONDS, self._give_up)
+            self._cancel_timeout()
+        elif self._timeout is None:
+            self._timeout = self.loop.call_later(HEADER_TIMEOUT_SECONDS, self._close_idle)
 
-    def _calm(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _cancel_timeout(self) -> None:
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None
 
-    def _give_up(self) -> None:
-        self._patience = None
+    def _close_idle(self) -> None:
+        self._timeout = None
         if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
             self.transport.close()
 
@@ -73,9 +76,17 @@ class Address:
 
 
 def serve_runs(runs: Sequence[str], arm: str | None, address: Address, token: str | None, device: str) -> None:
-    """Serve run folders, each given as its path or as NAME=PATH, until SIGINT or SIGTERM.
+    """Serve run folders until SIGINT or SIGTERM.
 
-    Raises UsageError: two models of one name, an address that cannot be had; and as `load_predictor` does.
+    Args:
+        runs: Each as its path or as NAME=PATH.
+        arm: Whose weights; None takes the only arm.
+        address: Where to listen.
+        token: Bearer token that clients must send; None asks for none.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        UsageError: Two models of one name, or an address that cannot be had; and as `load_predictor` does.
     """
     predictors: dict[str, Predictor] = {}
     for name, path in map(_parse_model_spec, runs):
@@ -109,17 +120,22 @@ def _bind(address: Address) -> socket.socket:
     try:
         return socket.create_server((address.host, address.port), family=family, backlog=2048)
     except (OSError, UnicodeError) as error:
-        words = getattr(error, "strerror", None) or one_line(error)
-        raise UsageError(f"--host {address.host} --port {address.port}: cannot listen there ({words})") from None
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise UsageError(f"--host {address.host} --port {address.port}: cannot listen there ({reason})") from None
 
 
 def serve_app(app: FastAPI, listening: socket.socket) -> None:
-    """Serve until SIGINT or SIGTERM; what was accepted by then is answered."""
+    """Serve until SIGINT or SIGTERM; what was accepted by then is answered.
+
+    Args:
+        app: The ASGI application.
+        listening: A bound socket.
+    """
     with suppress(ImportError, ValueError, OSError):
         import resource  # not on Windows
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, FILES)), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, MAX_OPEN_FILES)), hard))
     config = uvicorn.Config(
         app,
         http=HeaderTimeoutProtocol,
@@ -128,6 +144,6 @@ def serve_app(app: FastAPI, listening: socket.socket) -> None:
         access_log=False,
         server_header=False,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listening])

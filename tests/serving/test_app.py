@@ -23,7 +23,8 @@ from PIL import Image
 from pydicom.uid import JPEG2000Lossless
 
 from darkcovid.inference.predictor import Prediction
-from darkcovid.serving.app import Limits, create_app
+from darkcovid.serving.app import create_app
+from darkcovid.serving.service import Limits
 
 from ..commands import error_of
 from ..data.test_dicom import dataset, written
