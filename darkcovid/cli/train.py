@@ -85,7 +85,7 @@ def _run_all(
     recipe: "Recipe", runs_dir: Path, cache: Path, arms: list[str], resume: bool, profile: bool, jobs: int
 ) -> dict[str, Any]:
     """The whole run; of several processes that fit one network together, one speaks."""
-    from darkcovid.core.distributed import get_distributed
+    from darkcovid.core.distributed import join_process_group
     from darkcovid.experiment.runner import RunPaths, run
     from darkcovid.report.progress import Progress, null_progress
     from darkcovid.scale.parallel import run_in_parallel
@@ -93,7 +93,7 @@ def _run_all(
     paths = RunPaths(runs_dir, cache)
     if jobs > 1:
         return run_in_parallel(recipe, paths, Progress(), arms, jobs, resume)
-    progress = Progress() if get_distributed().main else null_progress()
+    progress = Progress() if join_process_group().is_main else null_progress()
     return run(recipe, paths, progress, arms, resume, profile)
 
 

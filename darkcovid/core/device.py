@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from darkcovid.core.array_cache import StoredArray, drop_pages
+from darkcovid.core.distributed import ALONE, Distributed, join_process_group
 from darkcovid.core.errors import UsageError
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -19,10 +20,17 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device and the precision of its matrix work: `fp32` or `bf16`."""
+    """Where and how a model is computed.
+
+    Attributes:
+        device: torch's device.
+        precision: Of matrix work, `fp32` or `bf16`.
+        distributed: This process's place among those that fit together.
+    """
 
     device: torch.device
     precision: str
+    distributed: Distributed = ALONE
 
     def autocast(self) -> AbstractContextManager:
         """A context in which matrix work runs in bf16, or one that changes nothing."""
@@ -68,7 +76,7 @@ def get_device(device: str = "auto", precision: str = "auto") -> Device:
         raise UsageError(f"training.device: no {device} device here; use auto or cpu")
     if precision == "auto":
         precision = "bf16" if _has_bf16(device) else "fp32"
-    return Device(torch.device(device), precision)
+    return Device(torch.device(device), precision, join_process_group())
 
 
 def tune_malloc() -> None:

@@ -22,16 +22,16 @@ class Distributed:
     size: int = 1
 
     @property
-    def main(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes and speaks."""
         return self.rank == 0
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Go on when all have come here."""
         if self.size > 1:
             distributed.barrier()
 
-    def total(self, tensor: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, tensor: torch.Tensor) -> torch.Tensor:
         """The sum of every process's tensor, on its device."""
         if self.size > 1:
             tensor = tensor.clone()
@@ -49,12 +49,12 @@ class Distributed:
             for grad, part in zip(grads, parts, strict=True):
                 grad.copy_(part.view_as(grad))
 
-    def as_main_has(self, tensors: list[torch.Tensor]) -> None:
+    def broadcast(self, tensors: list[torch.Tensor]) -> None:
         """Put the main process's values into these tensors, everywhere."""
         for tensor in tensors if self.size > 1 else ():
             distributed.broadcast(tensor, 0)
 
-    def each(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """Every process's value, by rank; values are small and picklable, and come from no file."""
         if self.size == 1:
             return [value]
@@ -62,19 +62,22 @@ class Distributed:
         distributed.all_gather_object(values, value)
         return values
 
-    def mains(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """The main process's value."""
-        return self.each(value)[0]
+        return self.all_gather(value)[0]
+
+
+ALONE = Distributed()
 
 
 @cache
-def get_distributed() -> Distributed:
-    """This process's place; joins the others when the environment says that there are some.
+def join_process_group() -> Distributed:
+    """This process's place; joins the others, once, when the environment says that there are some.
 
     Each process of a machine takes the GPU of its local rank.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return Distributed()
+        return ALONE
     local = int(os.environ.get("LOCAL_RANK", "0"))
     if local < torch.cuda.device_count():
         torch.cuda.set_device(local)

@@ -15,9 +15,9 @@ from fastai.torch_core import TensorImage, TensorImageBW, TensorMask
 from fasttransform import DisplayedTransform
 from torch import nn
 
-from darkcovid.core import distributed as ranks
 from darkcovid.core.array_cache import StoredArray, drop_pages
-from darkcovid.core.device import add_channel_dim
+from darkcovid.core.device import Device, add_channel_dim
+from darkcovid.core.distributed import ALONE, Distributed
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
 from darkcovid.recipe import Augmentation
@@ -46,19 +46,21 @@ class ArrayLoader(TfmdDL):
     several processes each takes its share of every batch, in the same order everywhere.
     """
 
-    def __init__(self, dataset, *, inputs: Any = None, targets: Any = None, **kwargs):
-        self.inputs, self.targets, self.ranks = inputs, targets, ranks.get_distributed()
+    def __init__(self, dataset, *, inputs: Any = None, targets: Any = None, distributed: Distributed = ALONE, **kwargs):
+        self.inputs, self.targets, self.distributed = inputs, targets, distributed
         self.batches: list[np.ndarray] = []
         super().__init__(dataset, **kwargs | {"num_workers": 0})
 
     def new(self, dataset=None, cls=None, **kwargs):
-        return super().new(dataset, cls, **{"inputs": self.inputs, "targets": self.targets} | kwargs)
+        return super().new(
+            dataset, cls, **{"inputs": self.inputs, "targets": self.targets, "distributed": self.distributed} | kwargs
+        )
 
     def create_batches(self, samples: Iterator[int]):
         rows = np.asarray(self.dataset.items)
         self.batches = []
         for number, chosen in enumerate(self.chunkify(samples)):
-            mine = list(chosen)[self.ranks.rank :: self.ranks.size]
+            mine = list(chosen)[self.distributed.rank :: self.distributed.size]
             if mine:
                 self.batches.append(rows[mine])
                 yield self._batch(rows[mine])
@@ -96,7 +98,7 @@ def array_loaders(
     normalizer: nn.Module,
     augmentation: Augmentation | None,
     batch_size: int,
-    device: torch.device,
+    compute: Device,
     oversample: bool = False,
 ) -> DataLoaders:
     """fastai `DataLoaders` of a cohort's training and validation sets.
@@ -106,15 +108,15 @@ def array_loaders(
     dropped when there is a whole one. oversample: images of rarer classes come several times per epoch.
     """
     augmenting = [] if augmentation is None else [Augment(augmentation)]
-    transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normalizer, device)]
-    return _loaders(cohort, pixels, targets, transforms, batch_size, device, oversample)
+    transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normalizer, compute.device)]
+    return _loaders(cohort, pixels, targets, transforms, batch_size, compute, oversample)
 
 
 def feature_loaders(
-    cohort: Cohort, features: torch.Tensor, batch_size: int, device: torch.device, oversample: bool = False
+    cohort: Cohort, features: torch.Tensor, batch_size: int, compute: Device, oversample: bool = False
 ) -> DataLoaders:
     """The same of feature maps, (n, c, h, w), which are handed on as they are."""
-    return _loaders(cohort, features, None, [], batch_size, device, oversample)
+    return _loaders(cohort, features, None, [], batch_size, compute, oversample)
 
 
 def _loaders(
@@ -123,7 +125,7 @@ def _loaders(
     targets: StoredArray | None,
     transforms: list,
     batch_size: int,
-    device: torch.device,
+    compute: Device,
     oversample: bool,
 ) -> DataLoaders:
     stored: StoredArray | torch.Tensor = cohort.labels if targets is None else targets
@@ -140,16 +142,17 @@ def _loaders(
         splitter=IndexSplitter(list(range(len(train), len(train) + len(valid)))),
         batch_tfms=transforms,
     )
-    if _fits_on(device, inputs.nbytes + stored.nbytes):
-        inputs, stored = _on_device(inputs, device), _on_device(stored, device)
+    if _fits_on(compute.device, inputs.nbytes + stored.nbytes):
+        inputs, stored = _on_device(inputs, compute.device), _on_device(stored, compute.device)
     return block.dataloaders(
         np.concatenate([train, valid]).tolist(),
         dl_type=ArrayLoader,
         inputs=inputs,
         targets=stored,
+        distributed=compute.distributed,
         bs=batch_size,
         drop_last=len(train) > batch_size,
-        device=device,
+        device=compute.device,
     )
 
 

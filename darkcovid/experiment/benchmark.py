@@ -216,15 +216,16 @@ def build_trainer(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Call
 def _darkcovid_trainer(cohort, inputs) -> Callable:
     from darkcovid.core.device import get_device
     from darkcovid.training.classifier import setup_classifier
-    from darkcovid.training.fit import fit
+    from darkcovid.training.fit import FitOptions, fit
 
     training = inputs.recipe.training
     compute = get_device(training.device, training.precision)
     prepared = setup_classifier(inputs.recipe, cohort, inputs.pixels, compute)
 
-    def train(epochs: int, watchers: list) -> None:
-        wanted = training.model_copy(update={"epochs": epochs})
-        fit(prepared.learner, wanted, compute, metric="accuracy", score=prepared.objective.correct, watchers=watchers)
+    def train(epochs: int, callbacks: list) -> None:
+        several = training.model_copy(update={"epochs": epochs})
+        options = FitOptions(callbacks=callbacks)
+        fit(prepared.learner, several, compute, metric="accuracy", score=prepared.objective.correct, options=options)
 
     return train
 
@@ -257,8 +258,8 @@ def _fastai_trainer(recipe: Recipe, cohort, size: tuple[int, int]) -> Callable:
     network = (architecture.published or architecture.build)(recipe.model, len(cohort.classes), size)
     learner = Learner(dls, network, metrics=accuracy)
 
-    def train(epochs: int, watchers: list) -> None:
+    def train(epochs: int, callbacks: list) -> None:
         with learner.no_bar(), learner.no_logging():
-            learner.fit_one_cycle(epochs, recipe.training.lr, cbs=watchers)
+            learner.fit_one_cycle(epochs, recipe.training.lr, cbs=callbacks)
 
     return train

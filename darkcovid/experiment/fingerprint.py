@@ -69,13 +69,12 @@ def check_cohort_unchanged(run: Path, recipe: Recipe, cohorts: Mapping[Any, Coho
     tables = {split: cohort_table(cohort) for split, cohort in cohorts.items()}
     for arm, arm_recipe in recipe.arm_recipes().items():
         for fit, fit_recipe in arm_recipe.fits().items():
-            file = run / arm / fit / "split.csv"
+            file = fit.folder(run / arm) / "split.csv"
             if fit_recipe.data.split not in tables or not file.is_file():
                 continue
             changes = describe_changes(read_split(file), tables[fit_recipe.data.split])
             if changes:
-                name = "/".join(filter(None, (arm, fit)))
-                raise UsageError(f"{run}: the cohort is not the one that {name} was fitted on: {changes}; {ADVICE}")
+                raise UsageError(f"{run}: the cohort is not the one that {fit.name(arm)} was fitted on: {changes}; {ADVICE}")
 
 
 def check_one_cohort(run: Path, recipe: Recipe, arms: list[str]) -> None:
@@ -84,8 +83,8 @@ def check_one_cohort(run: Path, recipe: Recipe, arms: list[str]) -> None:
     first, by_split = None, {}
     for arm in arms:
         for fit, fit_recipe in recipe.arm_recipes()[arm].fits().items():
-            table = read_split(run / arm / fit / "split.csv")
-            name, split = "/".join(filter(None, (arm, fit))), fit_recipe.data.split
+            table = read_split(fit.folder(run / arm) / "split.csv")
+            name, split = fit.name(arm), fit_recipe.data.split
             first = first or (name, table)
             by_split.setdefault(split, (name, table))
             for (other, reference), columns in ((first, [*COLUMNS[:3], "sha256"]), (by_split[split], COLUMNS)):

@@ -28,15 +28,14 @@ def reproduce(first: Path, folders: RunPaths, progress: Progress) -> dict[str, A
     recipe = load_recipe(first / "recipe.yaml")
     arms = list(_read(first / "comparison.json")["arms"])
     again = Path(run(recipe, folders, progress, arms)["run_dir"])
-    names = {arm: list(recipe.arm_recipes()[arm].fits()) for arm in arms}
-    fits = {"/".join(filter(None, (arm, fit))): Path(arm) / fit for arm, each in names.items() for fit in each}
-    found = {name: compare_fits(first / path, again / path) for name, path in fits.items()}
+    fits = {fit.name(arm): fit.folder(Path(arm)) for arm in arms for fit in recipe.arm_recipes()[arm].fits()}
+    comparisons = {name: compare_fits(first / folder, again / folder) for name, folder in fits.items()}
     return {
         "run": str(first),
         "again": str(again),
         "environment": diff_environment(_read(first / "environment.json"), environment()),
-        "fits": found,
-        "same": all(one["same"] for one in found.values()),
+        "fits": comparisons,
+        "same": all(comparison["same"] for comparison in comparisons.values()),
     }
 
 

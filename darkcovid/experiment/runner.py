@@ -18,19 +18,21 @@ from darkcovid.audit.data_audit import audit_cohort
 from darkcovid.audit.leakage import check_no_leaks, find_leaks_of_splits
 from darkcovid.core.array_cache import content_key
 from darkcovid.core.device import get_device
-from darkcovid.core.distributed import get_distributed
+from darkcovid.core.distributed import ALONE, Distributed, join_process_group
 from darkcovid.core.errors import Interrupted, UsageError, one_line
 from darkcovid.core.io import remove_partial, write_json, write_text
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.external import external_sets
 from darkcovid.evaluation.results import parse_comparison
 from darkcovid.experiment.aggregate import aggregate_fits
+from darkcovid.experiment.classifier_task import ClassifierTask
 from darkcovid.experiment.compare import build_comparison, load_arm_metrics, pairs_of
 from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
 from darkcovid.experiment.inputs import ArmInputs, InputBuilder, build_inputs, select_arms
 from darkcovid.experiment.run_dir import ReadOnlyRunDir, RunDir
-from darkcovid.experiment.train_arm import CHECKPOINT, FitJob, fit_one_classifier, fit_one_segmenter
-from darkcovid.recipe import FitSelector, Recipe, Split
+from darkcovid.experiment.segmenter_task import SegmenterTask
+from darkcovid.experiment.train_arm import CHECKPOINT, ArmTask, FitJob, train_arm
+from darkcovid.recipe import FitId, FitSelector, Recipe, Split
 from darkcovid.report.html import write_report
 from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
@@ -49,10 +51,17 @@ class RunPaths:
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """Everything that a run needs, found sound: each arm's fits, the cohort of each split, each arm's inputs (none for lung
-    segmenters), the audit of the images, and the checksums of what else was given as files."""
+    """Everything that a run needs, found sound.
 
-    fits: dict[str, dict[str, Recipe]]
+    Attributes:
+        fits: Each arm's fits, with the recipe of each.
+        cohorts: The cohort of each split.
+        inputs: Each arm's; none for lung segmenters.
+        audit: Of the images; None for lung segmenters, and where the recipe asks for none.
+        files: SHA-256 of what else was given as files, by what it is.
+    """
+
+    fits: dict[str, dict[FitId, Recipe]]
     cohorts: dict[Split, Cohort]
     inputs: dict[str, ArmInputs]
     audit: dict[str, Any] | None
@@ -61,7 +70,18 @@ class PreparedRun:
 
 @dataclass(frozen=True)
 class RunContext:
-    """One call's share of a run: what it needs, where it writes, and how it goes about it."""
+    """One call's share of a run: what it needs, where it writes, and how.
+
+    Attributes:
+        recipe: Of the whole run.
+        prepared: What `prepare` returned.
+        directory: The run's.
+        folders: Of all runs, and of the cache.
+        progress: Shown to a person.
+        resume: Whether unfinished fits continue from their checkpoints.
+        profile: Whether every fit leaves a `profile.txt`.
+        distributed: This process's place among those that fit together.
+    """
 
     recipe: Recipe
     prepared: PreparedRun
@@ -70,6 +90,7 @@ class RunContext:
     progress: Progress
     resume: bool = False
     profile: bool = False
+    distributed: Distributed = ALONE
 
 
 def run(
@@ -80,38 +101,65 @@ def run(
     resume: bool = False,
     profile: bool = False,
 ) -> dict[str, Any]:
-    """Run a recipe's arms and return the comparison that is also in the run folder's `comparison.json`. profile: every fit
-    also leaves a `profile.txt` of where its time went, and a `trace.json.gz`.
+    """Run a recipe's arms.
 
     Nothing is written to the runs folder before the recipe, the cohort, the split, every arm's inputs and network are sound.
-    Raises DarkCovidError and its kinds, and Interrupted; a run that began is then marked so and can be resumed.
+
+    Args:
+        recipe: What to run.
+        folders: Where runs and caches go.
+        progress: Shown to a person.
+        arms: Names of those to run; none means all.
+        resume: Whether to continue the newest unfinished run of this recipe.
+        profile: Whether every fit leaves a `profile.txt` of where its time went, and a `trace.json.gz`.
+
+    Returns:
+        The comparison that is also in the run folder's `comparison.json`; of several processes, {} in all but the main one.
+
+    Raises:
+        DarkCovidError: And its kinds; a run that began is then marked as failed and can be resumed.
+        Interrupted: Stopped by SIGINT or SIGTERM; the run can be resumed.
     """
-    names, ranks = select_arms(recipe, arms), get_distributed()
-    prepared = prepare_distributed(recipe, names, folders, progress)
+    names, ranks = select_arms(recipe, arms), join_process_group()
+    prepared = prepare_distributed(recipe, names, folders, progress, ranks)
     directory = None
-    if ranks.main:
+    if ranks.is_main:
         directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
         check_same_inputs(directory.path, recipe, prepared)
-    path = ranks.mains(directory and directory.path)
+    path = ranks.broadcast_object(directory and directory.path)
     directory = directory or ReadOnlyRunDir(path)
-    work = RunContext(recipe, prepared, directory, folders, progress, resume, profile)
+    work = RunContext(recipe, prepared, directory, folders, progress, resume, profile, ranks)
     with track_status(work, names):
         for name in names:
             run_arm(work, name)
-        return aggregate_run(directory, recipe, names, progress) if ranks.main else {}
+        return aggregate_run(directory, recipe, names, progress) if ranks.is_main else {}
 
 
-def prepare_distributed(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progress) -> PreparedRun:
-    """`prepare`, of several processes first in the main one, which fills the cache for all. Raises UsageError: they were
-    given different things, or what only one process can fit."""
-    ranks = get_distributed()
+def prepare_distributed(
+    recipe: Recipe, names: list[str], folders: RunPaths, progress: Progress, ranks: Distributed
+) -> PreparedRun:
+    """`prepare`, of several processes first in the main one, which fills the cache for all.
+
+    Args:
+        recipe: What to run.
+        names: Of its arms.
+        folders: Where runs and caches go.
+        progress: Shown to a person.
+        ranks: This process's place.
+
+    Returns:
+        What `prepare` returns, in every process.
+
+    Raises:
+        UsageError: The processes were given different things, or what only one process can fit; and as `prepare` does.
+    """
     if ranks.size > 1 and recipe.task != "classification":
         raise UsageError(f"task: {recipe.task} is fitted by one process; start it without accelerate")
-    if not ranks.main:
-        ranks.wait()
+    if not ranks.is_main:
+        ranks.barrier()
     prepared = prepare(recipe, names, folders, progress)
-    if ranks.main:
-        ranks.wait()
+    if ranks.is_main:
+        ranks.barrier()
     seen = [[*cohort.sha256, *cohort.side_names] for cohort in prepared.cohorts.values()]
     check_ranks_agree({"recipe": recipe.to_yaml(), "cohort": content_key(cohorts=seen), "version": __version__}, ranks)
     return prepared
@@ -127,10 +175,25 @@ def run_subset(
     profile: bool = False,
 ) -> list[str]:
     """Some fits of a recipe, into a folder that other calls share, on this machine or others; `aggregate_run` finishes it.
-    Returns the names of the fits. Raises as `run` does, and UsageError: another recipe's folder, or no such fit."""
+
+    Args:
+        recipe: Of the whole run.
+        path: The shared run folder.
+        folders: Of all runs, and of the cache.
+        progress: Shown to a person.
+        arms: Names of those to run; none means all.
+        part: Which of their fits.
+        profile: Whether every fit leaves a `profile.txt`.
+
+    Returns:
+        The names of the fits.
+
+    Raises:
+        UsageError: Another recipe's folder, or no such fit; and as `run` does.
+    """
     names = select_arms(recipe, arms)
-    wanted = {name: [fit for fit in recipe.arm_recipes()[name].fits() if part.has(fit)] for name in names}
-    if not any(wanted.values()):
+    selected = [(name, fit) for name in names for fit in recipe.arm_recipes()[name].fits() if part.matches(fit)]
+    if not selected:
         raise UsageError(f"{part}: the recipe has no such fit; see training.folds and training.seeds")
     prepared = prepare(recipe, names, folders, progress)
     work = RunContext(recipe, prepared, RunDir.shared(path, recipe), folders, progress, resume=True, profile=profile)
@@ -139,18 +202,35 @@ def run_subset(
     write_audit(work)
     for name in names:
         run_arm(work, name, part)
-    return [f"{name}/{fit}".rstrip("/") for name, fits in wanted.items() for fit in fits]
+    return [fit.name(name) for name, fit in selected]
 
 
 def check_same_inputs(path: Path, recipe: Recipe, prepared: PreparedRun) -> None:
-    """Raises UsageError: fits in the run folder began with other images, labels, splits, external sets or weights."""
+    """Whether fits in the run folder began with the same inputs.
+
+    Args:
+        path: The run folder.
+        recipe: Of the whole run.
+        prepared: What this call would fit.
+
+    Raises:
+        UsageError: They began with other images, labels, splits, external sets or weights.
+    """
     check_cohort_unchanged(path, recipe, prepared.cohorts)
     check_files_unchanged(path, prepared.files)
 
 
 @contextmanager
 def track_status(work: RunContext, names: list[str]) -> Iterator[None]:
-    """The folder says how the run stands: running, then done, failed or interrupted."""
+    """A context in which the folder's `status.json` says how the run stands: running, then done, failed or interrupted.
+
+    Args:
+        work: Of this call.
+        names: Of the arms that it runs.
+
+    Raises:
+        Interrupted: For a KeyboardInterrupt inside; everything else is raised as it is.
+    """
     directory = work.directory
     work.progress.run_folder(directory.path)
     directory.set_state("running", arms=names)
@@ -167,12 +247,26 @@ def track_status(work: RunContext, names: list[str]) -> Iterator[None]:
 
 
 def write_audit(work: RunContext) -> None:
-    if work.prepared.audit is not None and get_distributed().main:
+    """`audit.json`, where the images were audited."""
+    if work.prepared.audit is not None and work.distributed.is_main:
         write_json(work.directory.path / "audit.json", work.prepared.audit)
 
 
 def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progress) -> PreparedRun:
-    """Read the cohort, audit it, and make every arm's inputs."""
+    """Read the cohort, audit it, and make every arm's inputs.
+
+    Args:
+        recipe: What to run.
+        names: Of its arms.
+        folders: Where runs and caches go.
+        progress: Shown to a person.
+
+    Returns:
+        What the fits need.
+
+    Raises:
+        UsageError, DataError: The first thing that is wrong with the recipe, the images or a network.
+    """
     progress.stage(f"reading {recipe.data.manifest}")
     fits = {name: recipe.arm_recipes()[name].fits() for name in names}
     classification = recipe.task == "classification"
@@ -187,42 +281,60 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
     if recipe.audit != "none":
         progress.stage("auditing the images")
         started = perf_counter()
-        worst = max(find_leaks_of_splits(list(cohorts.values()), folders.cache), key=lambda found: found.across)
+        worst = max(find_leaks_of_splits(list(cohorts.values()), folders.cache), key=lambda leaks: leaks.across)
         check_no_leaks(worst, recipe.data.allow_leaks)
         audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
-    maker = InputBuilder(recipe, cohort, get_device(recipe.training.device), folders.cache)
+    builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), folders.cache)
     external = external_sets(recipe.data, cohort, folders.cache)
     progress.external(external)
-    inputs = build_inputs(maker, external, names, progress.stage)
+    inputs = build_inputs(builder, external, names, progress.stage)
     for arm in inputs.values():
         build_model(arm.recipe, len(cohort.classes), arm.size)
     return PreparedRun(fits, cohorts, inputs, audit, given_files(recipe, external))
 
 
-def run_arm(work: RunContext, name: str, part: FitSelector = FitSelector()) -> None:  # noqa: B008 (it is frozen)
-    """Every fit of an arm, or of a part of it, that is not finished yet."""
+def run_arm(work: RunContext, name: str, part: FitSelector = FitSelector()) -> None:
+    """Train every fit of an arm, or of a part of it, that is not finished yet.
+
+    Args:
+        work: Of this call.
+        name: The arm's.
+        part: Which of its fits.
+
+    Raises:
+        UsageError: Another process is fitting one of them; and as `train_arm` does.
+    """
     for fit, recipe in work.prepared.fits[name].items():
-        if not part.has(fit):
+        if not part.matches(fit):
             continue
-        folder = work.directory.arm(name) / fit
-        job = FitJob(work.directory, "/".join(filter(None, (name, fit))), recipe, folder, work.profile)
-        with exclusive_fit_lock(job):
-            if (folder / "metrics.json").is_file():
-                (folder / CHECKPOINT).unlink(missing_ok=True)
+        job = FitJob(work.directory, fit.name(name), recipe, fit.folder(work.directory.arm(name)), work.profile)
+        with exclusive_fit_lock(job, work.distributed):
+            if (job.folder / "metrics.json").is_file():
+                (job.folder / CHECKPOINT).unlink(missing_ok=True)
                 work.progress.stage(f"{job.name} is finished already")
                 continue
             work.directory.event("arm", arm=job.name)
             cohort = work.prepared.cohorts[recipe.data.split]
-            if work.recipe.task == "classification":
-                fit_one_classifier(job, work.prepared.inputs[name], cohort, work.progress, work.resume)
-            else:
-                fit_one_segmenter(job, cohort, work.folders.cache, work.progress, work.resume)
+            task: ArmTask = (
+                ClassifierTask(work.prepared.inputs[name], cohort)
+                if work.recipe.task == "classification"
+                else SegmenterTask(cohort, work.folders.cache)
+            )
+            train_arm(job, task, work.progress, work.resume)
 
 
 @contextmanager
-def exclusive_fit_lock(job: FitJob) -> Iterator[None]:
-    """No other run fits this meanwhile; the lock of one that died is free. Raises UsageError when one does."""
-    if not get_distributed().main:
+def exclusive_fit_lock(job: FitJob, distributed: Distributed) -> Iterator[None]:
+    """A context in which no other run fits this; the lock of one that died is free.
+
+    Args:
+        job: Which fit.
+        distributed: Of several processes that fit it together, the main one holds the lock.
+
+    Raises:
+        UsageError: Another run fits it now.
+    """
+    if not distributed.is_main:
         yield
         return
     job.folder.mkdir(parents=True, exist_ok=True)
@@ -241,9 +353,21 @@ def exclusive_fit_lock(job: FitJob) -> Iterator[None]:
 
 
 def aggregate_run(directory: RunDir, recipe: Recipe, names: list[str], progress: Progress) -> dict[str, Any]:
-    """Pool the arms' fits, compare the arms and write the report; returns the comparison. Raises UsageError: fits that are
-    not finished."""
-    fits = {name: {fit: directory.arm(name) / fit for fit in recipe.arm_recipes()[name].fits()} for name in names}
+    """Pool the arms' fits, compare the arms and write the report.
+
+    Args:
+        directory: The run's.
+        recipe: Of the whole run.
+        names: Of its arms.
+        progress: Shown to a person.
+
+    Returns:
+        The comparison that is also in `comparison.json`.
+
+    Raises:
+        UsageError: Some fits are not finished, or were fitted on different cohorts.
+    """
+    fits = {name: {str(fit): fit.folder(directory.arm(name)) for fit in recipe.arm_recipes()[name].fits()} for name in names}
     missing = [folder for folders in fits.values() for folder in folders.values() if not (folder / "metrics.json").is_file()]
     if missing:
         shown = ", ".join(str(folder.relative_to(directory.path)) for folder in missing[:3])
@@ -261,7 +385,15 @@ def aggregate_run(directory: RunDir, recipe: Recipe, names: list[str], progress:
 
 
 def compare_arms(directory: RunDir, names: list[str]) -> dict[str, Any]:
-    """Write the comparison of finished arms as JSON, Markdown and a plot, and return it."""
+    """Write the comparison of finished arms as JSON, Markdown and a plot.
+
+    Args:
+        directory: The run's.
+        names: Of its arms; the first is the reference of the paired tests.
+
+    Returns:
+        What `comparison.json` holds.
+    """
     folders = {name: directory.arm(name) for name in names}
     summaries = {name: load_arm_metrics(folder) for name, folder in folders.items()}
     comparison = build_comparison(summaries, str(directory.path), reference=names[0])

@@ -5,8 +5,9 @@ package never sees YAML.
 """
 
 from darkcovid.recipe.augmentation import AUGMENTATIONS, Augmentation
+from darkcovid.recipe.fit_id import FitId, FitSelector
 from darkcovid.recipe.loader import load_recipe
-from darkcovid.recipe.recipe import AUDIT, FitSelector, Recipe, deep_merge
+from darkcovid.recipe.recipe import AUDIT, Recipe, deep_merge
 from darkcovid.recipe.sections import (
     PHANTOM,
     REST,
@@ -35,6 +36,7 @@ __all__ = [
     "Contrast",
     "Data",
     "External",
+    "FitId",
     "FitSelector",
     "Loss",
     "Lungs",

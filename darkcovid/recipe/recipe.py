@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import yaml
@@ -12,6 +11,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.recipe.base import StrictModel
 from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.recipe.errors import format_first_error, suggest_name
+from darkcovid.recipe.fit_id import FitId
 from darkcovid.recipe.sections import NAME, SAME_PIXELS, Data, Lungs, Model, Training
 
 MAY_DIFFER = {
@@ -26,32 +26,6 @@ RETRAINED: dict[str, dict[str, Any]] = {
     "thumbnail": {"lungs": None, "data": {"downsample_to": 16}},
     "shuffled": {"data": {"shuffle_labels": True}},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class FitSelector:
-    """Some of an arm's fits: those of one fold, of one seed, or of both."""
-
-    fold: int | None = None
-    seed: int | None = None
-
-    @classmethod
-    def of(cls, fit: str) -> "FitSelector":
-        """The part that is the fit of this name alone."""
-        words = [word for word in fit.split("-") if word]
-        numbers = {kind: int(word.removeprefix(kind)) for word in words for kind in ("fold", "seed") if word.startswith(kind)}
-        return cls(**numbers)
-
-    def has(self, fit: str) -> bool:
-        """Whether the fit of this name, as `Recipe.fits` gives it, belongs to the part."""
-        return self._names() <= set(fit.split("-"))
-
-    def __str__(self) -> str:
-        return ", ".join(sorted(self._names())) or "all fits"
-
-    def _names(self) -> set[str]:
-        fold = set() if self.fold is None else {f"fold{self.fold}"}
-        return fold if self.seed is None else fold | {f"seed{self.seed}"}
 
 
 class Recipe(StrictModel):
@@ -131,16 +105,11 @@ class Recipe(StrictModel):
             for name, change in RETRAINED.items()
         }
 
-    def fits(self) -> dict[str, "Recipe"]:
-        """The recipe of each fit of an arm, by the fit's name: one for each of `training.folds` and `training.seeds`, or one
-        without a name."""
+    def fits(self) -> dict[FitId, "Recipe"]:
+        """The recipe of each fit of an arm: one for each of `training.folds` and `training.seeds`, or one alone."""
         folds = range(1, self.training.folds + 1) if self.training.folds else [None]
         seeds = self.training.seeds or [None]
-        return {
-            "-".join(part for part in (fold and f"fold{fold}", seed is not None and f"seed{seed}") if part): self._fit(fold, seed)
-            for seed in seeds
-            for fold in folds
-        }
+        return {FitId(fold, seed): self._fit(fold, seed) for seed in seeds for fold in folds}
 
     def _fit(self, fold: int | None, seed: int | None) -> "Recipe":
         split = self.data.split.model_copy(update={"folds": self.training.folds, "fold": fold}) if fold else self.data.split

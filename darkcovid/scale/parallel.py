@@ -13,7 +13,7 @@ from darkcovid.core.errors import DarkCovidError
 from darkcovid.experiment.inputs import select_arms
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.experiment.runner import RunContext, RunPaths, aggregate_run, check_same_inputs, prepare, track_status
-from darkcovid.recipe import FitSelector, Recipe
+from darkcovid.recipe import FitId, Recipe
 from darkcovid.report.progress import Progress
 
 
@@ -38,28 +38,27 @@ def run_in_parallel(
         return aggregate_run(directory, recipe, names, progress)
 
 
-def _fit_subprocess(path: Path, cache: Path, jobs: int, say: Callable[[str], None]) -> Callable[[tuple[str, str]], str | None]:
+def _fit_subprocess(path: Path, cache: Path, jobs: int, say: Callable[[str], None]) -> Callable[[tuple[str, FitId]], str | None]:
     """What does one fit in a process and returns its name when it failed."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
 
-    def call(fit: tuple[str, str]) -> str | None:
-        arm, name = fit
-        part = [f"--{key}={value}" for key, value in asdict(FitSelector.of(name)).items() if value is not None]
-        words = [sys.executable, "-m", "darkcovid", "run", str(path / "recipe.yaml"), "--run-dir", str(path), "--arm", arm, *part]
-        called = subprocess.run(
-            [*words, "--cache-dir", str(cache)],
+    def call(arm_fit: tuple[str, FitId]) -> str | None:
+        arm, fit = arm_fit
+        selection = [f"--{key}={value}" for key, value in asdict(fit).items() if value is not None]
+        command = [sys.executable, "-m", "darkcovid", "run", str(path / "recipe.yaml"), "--run-dir", str(path), "--arm", arm]
+        finished = subprocess.run(
+            [*command, *selection, "--cache-dir", str(cache)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
             env=os.environ | {"OMP_NUM_THREADS": threads},
         )
-        lines = called.stderr.strip().splitlines() or [""]
-        whole = "/".join(filter(None, fit))
-        if called.returncode:
-            say(f"{whole} failed: {lines[-1]}")
-            return whole
-        say(next((line for line in reversed(lines) if " epoch " in line), f"{whole} is finished"))
+        lines = finished.stderr.strip().splitlines() or [""]
+        if finished.returncode:
+            say(f"{fit.name(arm)} failed: {lines[-1]}")
+            return fit.name(arm)
+        say(next((line for line in reversed(lines) if " epoch " in line), f"{fit.name(arm)} is finished"))
         return None
 
     return call

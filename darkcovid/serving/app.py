@@ -55,8 +55,8 @@ def create_app(
     described = app.openapi
     app.openapi = lambda: openapi.without_validation(described())
     app.include_router(router)
-    for kind, handler in ((HTTPError, _on_error), (HTTPException, _on_refusal), (Exception, _on_failure)):
-        app.add_exception_handler(kind, handler)
+    for kind in (HTTPError, HTTPException, Exception):
+        app.add_exception_handler(kind, _error_response)
     app.add_middleware(BaseHTTPMiddleware, dispatch=_authorize_and_measure)
     if "*" not in hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
@@ -70,15 +70,11 @@ async def _lifespan(app: FastAPI):
     await app.state.service.close()
 
 
-async def _on_error(request: Request, error: HTTPError) -> Response:
-    return json_response({"error": error.message}, error.status, error.headers)
-
-
-async def _on_refusal(request: Request, error: HTTPException) -> Response:
-    return json_response({"error": str(error.detail)}, error.status_code, dict(error.headers or {}))
-
-
-async def _on_failure(request: Request, error: Exception) -> Response:
+async def _error_response(request: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPError):
+        return json_response({"error": error.message}, error.status, error.headers)
+    if isinstance(error, HTTPException):
+        return json_response({"error": str(error.detail)}, error.status_code, dict(error.headers or {}))
     return json_response({"error": "the service failed on this request; its log says why"}, 500)
 
 

@@ -7,7 +7,6 @@ import torch
 from fastai.callback.core import Callback
 
 from darkcovid.core.device import Device
-from darkcovid.core.distributed import get_distributed
 from darkcovid.core.errors import DarkCovidError
 from darkcovid.training.history import History
 from darkcovid.training.loss import batch_weight
@@ -42,34 +41,24 @@ class Autocast(PlainErrorsCallback):
 
 
 class MetricsRecorder(PlainErrorsCallback):
-    """Fills a `History`. `score` gives each validation item a number whose mean is the epoch's metric; `names`: of all images,
-    to name those of a batch."""
+    """Adds one row per epoch to a `History`: the mean losses of both sets, the validation set's metric and the learning rate.
+
+    Args:
+        history: Gets the rows, and each step's learning rate.
+        compute: Whose processes saw a part of each set.
+        score: Gives each validation item a number whose mean is the epoch's metric.
+    """
 
     order = -20
 
-    def __init__(
-        self,
-        history: History,
-        compute: Device,
-        metric: str,
-        score: ScoreTuple,
-        clock: Callable[[], float] = time.perf_counter,
-        names: Sequence[str] = (),
-    ):
-        self.history, self.compute, self.metric, self.score, self.clock = history, compute, metric, score, clock
-        self.names = names
-        self.ranks = get_distributed()
+    def __init__(self, history: History, compute: Device, score: ScoreTuple):
+        self.history, self.compute, self.score = history, compute, score
 
     def before_train(self):
-        self.losses = []
-        self._start_side()
-        self.epoch_began = self.began
+        self._reset()
 
     def before_validate(self):
-        self._start_side()
-
-    def before_batch(self):
-        self.waited += self.clock() - self.ready
+        self._reset()
 
     def after_pred(self):
         if not self.training:
@@ -79,70 +68,136 @@ class MetricsRecorder(PlainErrorsCallback):
         weight = batch_weight(getattr(self.learn, "loss_func", None), self.yb[0])
         self.loss_sum = self.loss_sum + self.loss.detach() * weight
         self.weight = self.weight + weight
-        self.items += len(self.yb[0])
         if self.training:
-            self.losses.append(self.loss.detach())
             self.history.lrs.append(float(self.opt.hypers[-1]["lr"]))
-        self.ready = self.clock()
 
     def after_train(self):
-        self.trained = self._end_side()
-        self.train_loss, self.train_waited, self.train_items = self._mean_loss(), self.waited, self.items
-        if not torch.isfinite(torch.tensor(self.train_loss)):
-            raise DarkCovidError(self._what_broke())
+        self.train_loss, _ = self._means()
 
     def after_validate(self):
-        validated = self._end_side()
+        valid_loss, metric = self._means()
         row = {
             "epoch": len(self.history.rows) + 1,
             "train_loss": self.train_loss,
-            "valid_loss": self._mean_loss(),
-            self.metric: float(torch.cat(self.scores).float().mean()),
+            "valid_loss": valid_loss,
+            self.history.metric: metric,
             "lr": self.history.lrs[-1],
+        }
+        self.history.rows.append(row)
+
+    def _reset(self) -> None:
+        self.loss_sum, self.weight, self.scores = 0.0, 0.0, []
+
+    def _means(self) -> tuple[float, float]:
+        """Mean loss and mean score of what all processes saw of a set; the score of a training set, which has none, is 0."""
+        scores = torch.cat(self.scores).float() if self.scores else torch.zeros(0)
+        if self.compute.distributed.size == 1:
+            return float(self.loss_sum) / (float(self.weight) or 1.0), float(scores.mean()) if len(scores) else 0.0
+        local = [float(self.loss_sum), float(self.weight), float(scores.sum()), float(len(scores))]
+        sums = self.compute.distributed.all_reduce(torch.tensor(local, dtype=torch.float64, device=self.compute.device))
+        loss_sum, weight, score_sum, count = sums.tolist()
+        return loss_sum / (weight or 1.0), score_sum / (count or 1.0)
+
+
+class EpochTimer(PlainErrorsCallback):
+    """Adds to each epoch's row the seconds spent in all, waiting for data, in training steps and in validation, and how many
+    images the training steps saw.
+
+    Args:
+        history: Whose newest row is completed, once `MetricsRecorder` has written it.
+        compute: Waited for before the clock is read at the end of a set.
+        clock: Seconds since any fixed moment.
+    """
+
+    order = -19
+
+    def __init__(self, history: History, compute: Device, clock: Callable[[], float] = time.perf_counter):
+        self.history, self.compute, self.clock = history, compute, clock
+
+    def before_train(self):
+        self._start()
+        self.epoch_began = self.began
+
+    def before_validate(self):
+        self._start()
+
+    def before_batch(self):
+        self.waited += self.clock() - self.ready
+
+    def after_batch(self):
+        self.images += len(self.yb[0])
+        self.ready = self.clock()
+
+    def after_train(self):
+        self.trained, self.train_waited, self.train_images = self._stop(), self.waited, self.images
+
+    def after_validate(self):
+        validated = self._stop()
+        self.history.rows[-1] |= {
             "seconds": self.clock() - self.epoch_began,
             "data_seconds": self.train_waited,
             "step_seconds": self.trained - self.train_waited,
             "valid_seconds": validated,
-            "train_images": self.train_items,
+            "train_images": self._images_of_all_processes(),
         }
-        self.history.rows.append(row)
 
-    def _what_broke(self) -> str:
-        """The first step whose loss is no number: which it was, its rate, and its images."""
-        losses = torch.stack(self.losses).float()
-        step = int((~torch.isfinite(losses)).int().argmax())
-        rate = self.history.lrs[len(self.history.lrs) - len(losses) + step]
-        batches = getattr(self.dls.train, "batches", [])
-        names = [self.names[int(row)] for row in batches[step]] if self.names and step < len(batches) else []
-        images = f" (its images: {', '.join(names)})" if names else ""
-        epoch, steps = len(self.history.rows) + 1, len(losses)
-        return (
-            f"the training loss became {float(losses[step])} in epoch {epoch}, step {step + 1} of {steps}, at the learning rate "
-            f"{rate:.2e}; lower training.lr (`darkcovid lr-find` suggests one) or set training.precision=fp32{images}"
-        )
-
-    def _start_side(self):
-        self.loss_sum, self.weight, self.items, self.waited, self.scores = 0.0, 0.0, 0, 0.0, []
+    def _start(self) -> None:
+        self.images, self.waited = 0, 0.0
         self.began = self.ready = self.clock()
 
-    def _end_side(self) -> float:
-        self._add_up()
+    def _stop(self) -> float:
         self.compute.synchronize()
         return self.clock() - self.began
 
-    def _add_up(self) -> None:
-        """What all processes saw of this side."""
-        ranks, device = self.ranks, self.compute.device
-        if ranks.size == 1:
-            return
-        right = float(torch.cat(self.scores).float().sum()) if self.scores else 0.0
-        sums = [float(self.loss_sum), float(self.weight), float(self.items), right]
-        self.loss_sum, self.weight, items, right = ranks.total(torch.tensor(sums, dtype=torch.float64, device=device)).tolist()
-        self.items = int(items)
-        self.scores = [torch.tensor([right / max(items, 1)])]
+    def _images_of_all_processes(self) -> int:
+        return int(self.compute.distributed.all_reduce(torch.tensor(self.train_images, device=self.compute.device)))
 
-    def _mean_loss(self) -> float:
-        return float(self.loss_sum) / (float(self.weight) or 1.0)
+
+class NanGuard(PlainErrorsCallback):
+    """Ends a fit at the end of the epoch in which a training loss was not finite, and names the first such step.
+
+    Args:
+        history: Of the fit, for the number of the epoch and the learning rates.
+        compute: Whose processes all stop when one of them saw such a loss.
+        image_paths: Of all images of the cohort, to name those of the step.
+    """
+
+    order = -18
+
+    def __init__(self, history: History, compute: Device, image_paths: Sequence[str] = ()):
+        self.history, self.compute, self.image_paths = history, compute, image_paths
+
+    def before_train(self):
+        self.losses = []
+
+    def after_batch(self):
+        if self.training:
+            self.losses.append(self.loss.detach())
+
+    def after_train(self):
+        losses = torch.stack(self.losses).float()
+        steps = torch.nonzero(~torch.isfinite(losses)).flatten()
+        if int(self.compute.distributed.all_reduce(torch.tensor(len(steps), device=losses.device))):
+            raise DarkCovidError(self._message(losses, int(steps[0]) if len(steps) else None))
+
+    def _message(self, losses: torch.Tensor, step: int | None) -> str:
+        """step: The first whose loss is not finite; None: another process has it."""
+        epoch, advice = (
+            len(self.history.rows) + 1,
+            "lower training.lr (`darkcovid lr-find` suggests one) or set training.precision=fp32",
+        )
+        if step is None:
+            return f"the training loss of another process became infinite or nan in epoch {epoch}; {advice}"
+        lr = self.history.lrs[len(self.history.lrs) - len(losses) + step]
+        return (
+            f"the training loss became {float(losses[step])} in epoch {epoch}, step {step + 1} of {len(losses)}, at the learning "
+            f"rate {lr:.2e}; {advice}{self._images(step)}"
+        )
+
+    def _images(self, step: int) -> str:
+        batches = getattr(self.dls.train, "batches", [])
+        paths = [self.image_paths[int(row)] for row in batches[step]] if self.image_paths and step < len(batches) else []
+        return f" (its images: {', '.join(paths)})" if paths else ""
 
 
 class EpochEndCallback(PlainErrorsCallback):

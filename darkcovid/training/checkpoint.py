@@ -6,7 +6,7 @@ No pickle is read or written.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ import torch
 from fastai.learner import Learner
 from safetensors import SafetensorError
 
-from darkcovid.core.distributed import get_distributed
+from darkcovid.core.distributed import ALONE, Distributed
 from darkcovid.core.errors import DataError, one_line
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
 from darkcovid.training.history import History
 
 
-def rng_state(learner: Learner) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def rng_state(learner: Learner, distributed: Distributed = ALONE) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Python's, NumPy's, torch's, the devices' and the training loader's generators, as plain values and tensors."""
     name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 (the one that fastai draws from)
     plain = {
@@ -29,23 +29,25 @@ def rng_state(learner: Learner) -> tuple[dict[str, Any], dict[str, torch.Tensor]
         "loader": learner.dls.train.rng.getstate(),
         "numpy": [name, np.asarray(keys).tolist(), position, has_gauss, gauss],
     }
-    tensors = {f"torch{_of(rank)}": state for rank, state in enumerate(get_distributed().each(torch.get_rng_state()))}
+    tensors = {f"torch{_rank_suffix(rank)}": state for rank, state in enumerate(distributed.all_gather(torch.get_rng_state()))}
     if torch.cuda.is_available():
         tensors |= {f"cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
     return plain, tensors
 
 
-def _of(rank: int) -> str:
+def _rank_suffix(rank: int) -> str:
     return f".rank{rank}" if rank else ""
 
 
-def set_rng_state(learner: Learner, plain: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+def set_rng_state(
+    learner: Learner, plain: dict[str, Any], tensors: dict[str, torch.Tensor], distributed: Distributed = ALONE
+) -> None:
     """Put back what `rng_state` took."""
     random.setstate(_as_tuples(plain["python"]))
     learner.dls.train.rng.setstate(_as_tuples(plain["loader"]))
     name, keys, *rest = plain["numpy"]
     np.random.set_state((name, np.array(keys, np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(tensors[f"torch{_of(get_distributed().rank)}"])
+    torch.set_rng_state(tensors[f"torch{_rank_suffix(distributed.rank)}"])
     cuda = [tensors[name] for name in sorted(tensors) if name.startswith("cuda.")]
     if cuda and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(cuda)
@@ -62,10 +64,15 @@ class CheckpointState:
 
 
 def save_checkpoint(
-    path: Path, learner: Learner, history: History, notes: dict[str, Any], kept: dict[str, dict[str, torch.Tensor]]
+    path: Path,
+    learner: Learner,
+    history: History,
+    notes: dict[str, Any],
+    kept: dict[str, dict[str, torch.Tensor]],
+    distributed: Distributed = ALONE,
 ) -> None:
     """Write the learner's state after an epoch, and what `CheckpointState` holds; of several processes, the main one writes."""
-    plain_rng, rng_tensors = rng_state(learner)
+    plain_rng, rng_tensors = rng_state(learner, distributed)
     tensors = {f"model.{name}": value for name, value in learner.model.state_dict().items()}
     tensors |= {f"rng.{name}": value for name, value in rng_tensors.items()}
     for name, weights in kept.items():
@@ -78,16 +85,20 @@ def save_checkpoint(
     about = {
         "rng": plain_rng,
         "opt": {"scalars": scalars, "hypers": [dict(group) for group in state["hypers"]]},
-        "history": {"rows": history.rows, "lrs": history.lrs},
+        "history": asdict(history),
         "notes": notes,
         "kept": list(kept),
     }
-    if not get_distributed().main:
-        return
-    write_safetensors(path, tensors, about)
+    if distributed.is_main:
+        write_safetensors(path, tensors, about)
 
 
-def load_checkpoint(path: Path, learner: Learner, freeze_for: Callable[[int], None] = lambda done: None) -> CheckpointState:
+def load_checkpoint(
+    path: Path,
+    learner: Learner,
+    freeze_for: Callable[[int], None] = lambda done: None,
+    distributed: Distributed = ALONE,
+) -> CheckpointState:
     """Put a saved state back into a learner whose optimizer exists. `freeze_for(done)` is called before that with the
     number of epochs done, to bring the learner's frozen layers into the state of the last of them.
 
@@ -103,7 +114,7 @@ def load_checkpoint(path: Path, learner: Learner, freeze_for: Callable[[int], No
             for index, scalars in enumerate(about["opt"]["scalars"])
         ]
         learner.opt.load_state_dict({"state": state, "hypers": about["opt"]["hypers"]})
-        set_rng_state(learner, about["rng"], _under(tensors, "rng."))
+        set_rng_state(learner, about["rng"], _under(tensors, "rng."), distributed)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         reason = one_line(error)[:200]
         raise DataError(f"{path}: not a usable checkpoint ({reason}); start again without --resume") from None

@@ -1,19 +1,16 @@
 """One arm's inputs become a fitted classifier and its probabilities for every image."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.callback.core import Callback
 from fastai.learner import Learner
 from torch import nn
 
 from darkcovid import models
 from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device, predict_batches
-from darkcovid.core.distributed import get_distributed
 from darkcovid.core.errors import DataError
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
@@ -23,8 +20,7 @@ from darkcovid.metrics.classification import classification_metrics, get_metric
 from darkcovid.models.transfer import TransferClassifier
 from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.training.feature_cache import can_cache_features, extract_features
-from darkcovid.training.fit import FitResult, create_learner, fit, seed_everything
-from darkcovid.training.history import History
+from darkcovid.training.fit import FitOptions, FitResult, create_learner, fit, seed_everything
 from darkcovid.training.loss import ClassificationTask, make_task, num_outputs
 from darkcovid.training.monitor import ValidationMetric
 from darkcovid.training.progressive import check_supports_any_size
@@ -33,8 +29,14 @@ from darkcovid.training.schedule import check_has_backbone
 
 @dataclass(frozen=True)
 class ClassifierSetup:
-    """A learner that has learned nothing yet, the whole network (of which it may fit only the head), the normalizer of its
-    inputs, and what it is asked for."""
+    """A learner that is ready to be fitted.
+
+    Attributes:
+        learner: Of the network, or of its head alone where the backbone is frozen and its features are cached.
+        network: The whole network.
+        normalizer: Of the network's inputs.
+        objective: Loss, and how outputs become probabilities.
+    """
 
     learner: Learner
     network: nn.Module
@@ -44,14 +46,20 @@ class ClassifierSetup:
 
 @dataclass(frozen=True)
 class FittedClassifier:
-    """The fit, the normalizer it used, and the probabilities of every image: (n, classes) float32, of several processes only in
-    the main one; `judge` gives those of any pixels of the same shape, (m, ..., h, w) uint8. Both are of the plain image, as
-    `predict` and `serve` show it; `averaged`: of the views of `training.tta_views` together, None without."""
+    """A fitted classifier and what it predicts. Predictions are of the plain image, as `darkcovid predict` and `serve` give them.
+
+    Attributes:
+        fitted: The learner, its history and its cost.
+        normalizer: Of the network's inputs.
+        probabilities: (n, classes) float32 of every image of the cohort; (0, classes) in all processes but the main one.
+        predict: (m, ..., h, w) uint8 pixels of the training inputs' shape to (m, classes) float32 probabilities.
+        averaged: (n, classes) float32, means over the views of `training.tta_views`; None without.
+    """
 
     fitted: FitResult
     normalizer: nn.Module
     probabilities: np.ndarray
-    judge: Callable[[StoredArray], np.ndarray]
+    predict: Callable[[StoredArray], np.ndarray]
     averaged: np.ndarray | None = None
 
 
@@ -69,7 +77,7 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: StoredArray, comput
     fitted = network
     if isinstance(network, TransferClassifier) and can_cache_features(recipe, network, len(cohort), (height, width), compute):
         features, fitted = extract_features(network.body, pixels, normalizer, compute), network.head
-        dls = feature_loaders(cohort, features, training.batch_size, compute.device, data.oversample)
+        dls = feature_loaders(cohort, features, training.batch_size, compute, data.oversample)
     else:
         dls = array_loaders(
             cohort,
@@ -77,11 +85,11 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: StoredArray, comput
             normalizer=normalizer,
             augmentation=data.augmentation,
             batch_size=training.batch_size,
-            device=compute.device,
+            compute=compute,
             oversample=data.oversample,
         )
-    if not get_distributed().main:
-        torch.manual_seed(training.seed + get_distributed().rank)  # or every process would draw the same augmentations
+    if not compute.distributed.is_main:
+        torch.manual_seed(training.seed + compute.distributed.rank)  # or every process would draw the same augmentations
     return ClassifierSetup(create_learner(dls, fitted, objective.loss, compute, training), network, normalizer, objective)
 
 
@@ -99,13 +107,23 @@ def fit_classifier(
     cohort: Cohort,
     pixels: StoredArray,
     compute: Device,
-    *,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    on_epoch: Callable[[History], None] = lambda history: None,
-    watchers: Sequence[Callback] = (),
+    options: FitOptions = FitOptions(),
 ) -> FittedClassifier:
-    """Fit the recipe's network to the training set; `training.checkpoint` and `ema_decay` decide whose weights are the result."""
+    """Fit the recipe's network to the training set; `training.checkpoint` and `ema_decay` decide whose weights are the result.
+
+    Args:
+        recipe: One arm's fit, of one fold and seed.
+        cohort: Its training and validation sets and labels.
+        pixels: (n, h, w) or (n, c, h, w) uint8 in the cohort's order.
+        compute: Device and precision.
+        options: Checkpoint, resuming and callbacks.
+
+    Returns:
+        The fit, and the probabilities of every image of the cohort.
+
+    Raises:
+        UsageError, DataError, DarkCovidError: As `build_model` and `fit` do.
+    """
     prepared = setup_classifier(recipe, cohort, pixels, compute)
     fitted = fit(
         prepared.learner,
@@ -113,25 +131,22 @@ def fit_classifier(
         compute,
         metric="accuracy",
         score=prepared.objective.correct,
-        figure=validation_metric(prepared.objective, cohort.classes, recipe.training.monitor),
-        checkpoint=checkpoint,
-        resume=resume,
-        on_epoch=on_epoch,
-        watchers=watchers,
-        names=cohort.rows.path.tolist(),
+        monitored=validation_metric(prepared.objective, cohort.classes, recipe.training.monitor),
+        image_paths=cohort.rows.path.tolist(),
+        options=options,
     )
     fitted.learner.model = prepared.network
 
-    def judge(seen: StoredArray, view: Augmentation | None = None) -> np.ndarray:
-        return predict_proba(prepared.network, seen, prepared.normalizer, prepared.objective, compute, view)
+    def predict(pixels: StoredArray, view: Augmentation | None = None) -> np.ndarray:
+        return predict_proba(prepared.network, pixels, prepared.normalizer, prepared.objective, compute, view)
 
-    if not get_distributed().main:
-        return FittedClassifier(fitted, prepared.normalizer, np.empty((0, len(cohort.classes)), np.float32), judge)
-    plain, averaged = judge(pixels), None
+    if not compute.distributed.is_main:
+        return FittedClassifier(fitted, prepared.normalizer, np.empty((0, len(cohort.classes)), np.float32), predict)
+    plain, averaged = predict(pixels), None
     if recipe.training.tta_views:
-        views = [judge(pixels, recipe.data.augmentation) for _ in range(recipe.training.tta_views)]
+        views = [predict(pixels, recipe.data.augmentation) for _ in range(recipe.training.tta_views)]
         averaged = np.stack([plain, *views]).mean(0, dtype=np.float32)
-    return FittedClassifier(fitted, prepared.normalizer, plain, judge, averaged)
+    return FittedClassifier(fitted, prepared.normalizer, plain, predict, averaged)
 
 
 def validation_metric(objective: ClassificationTask, classes: tuple[str, ...], monitor: str | None) -> ValidationMetric | None:
@@ -142,10 +157,10 @@ def validation_metric(objective: ClassificationTask, classes: tuple[str, ...], m
 
     def value(logits: torch.Tensor, labels: torch.Tensor) -> float:
         scores = classification_metrics(labels.numpy(), objective.probabilities(logits).numpy(), classes)
-        found = get_metric(scores, monitor)
-        if found is None:
+        metric = get_metric(scores, monitor)
+        if metric is None:
             raise DataError(f"training.monitor: the validation set has no images for {monitor}; monitor accuracy or loss")
-        return found
+        return metric
 
     return value
 

@@ -32,7 +32,7 @@ class DistributedDataParallelCallback(PlainErrorsCallback):
         self._share(list(self.model.buffers()))
 
     def _share(self, tensors: list) -> None:
-        self.ranks.as_main_has([tensor.data if isinstance(tensor, nn.Parameter) else tensor for tensor in tensors])
+        self.ranks.broadcast([tensor.data if isinstance(tensor, nn.Parameter) else tensor for tensor in tensors])
 
 
 def check_batch_divisible(batch_size: int, ranks: Distributed) -> None:
@@ -51,7 +51,7 @@ def check_one_gpu_per_process(device: torch.device) -> None:
 
 def check_ranks_agree(what: dict[str, str], ranks: Distributed) -> None:
     """Raises UsageError where processes were given different things. what: each thing's name and digest."""
-    everyones = ranks.each(what)
+    everyones = ranks.all_gather(what)
     for rank, other in enumerate(everyones):
         for name in what:
             if other[name] != everyones[0][name]:

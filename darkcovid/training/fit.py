@@ -17,11 +17,10 @@ from fastai.optimizer import SGD, RMSProp
 from torch import nn
 
 from darkcovid.core.device import Device, to_channels_last
-from darkcovid.core.distributed import get_distributed
 from darkcovid.models.transfer import TransferClassifier
 from darkcovid.recipe import Optimizer, Training
 from darkcovid.training import schedule
-from darkcovid.training.callbacks import Autocast, EpochEndCallback, MetricsRecorder, ScoreTuple
+from darkcovid.training.callbacks import Autocast, EpochEndCallback, EpochTimer, MetricsRecorder, NanGuard, ScoreTuple
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.compiled import TorchCompileCallback
 from darkcovid.training.ddp import DistributedDataParallelCallback, check_batch_divisible, check_one_gpu_per_process
@@ -41,6 +40,24 @@ class FitResult:
     learner: Learner
     history: History
     cost: ResourceUsage
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """What is done beside learning.
+
+    Attributes:
+        checkpoint: File written after each epoch; None: none.
+        resume: Whether to continue from `checkpoint` where it exists.
+        on_epoch: Called with the history after each epoch, and once when a checkpoint is resumed, since a kill may have come
+            between the checkpoint and what was derived from it.
+        callbacks: More fastai callbacks, such as those of a `FitProfiler`.
+    """
+
+    checkpoint: Path | None = None
+    resume: bool = False
+    on_epoch: Callable[[History], None] = lambda history: None
+    callbacks: Sequence[Callback] = ()
 
 
 def seed_everything(seed: int) -> None:
@@ -89,31 +106,40 @@ def fit(
     *,
     metric: str,
     score: ScoreTuple,
-    figure: ValidationMetric | None = None,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    on_epoch: Callable[[History], None] = lambda history: None,
-    watchers: Sequence[Callback] = (),
-    names: Sequence[str] = (),
+    monitored: ValidationMetric | None = None,
+    image_paths: Sequence[str] = (),
+    options: FitOptions = FitOptions(),
 ) -> FitResult:
-    """Train through the phases of `training`, saving to `checkpoint` after each epoch, going on from it when `resume` and
-    it exists. on_epoch: called with the history after each epoch, and once when a checkpoint is resumed, since a kill may have
-    come between the checkpoint and what was derived from it. figure: what `training.monitor` names, where neither `metric` nor
-    the loss is meant;
-    watchers: more callbacks, such as those of a `Profile`; names: what to call the images in an error.
+    """Train through the phases of `training`.
 
-    Raises DarkCovidError when the loss is no longer a number, or memory is exhausted; DataError when the checkpoint is damaged;
-    KeyboardInterrupt at the end of the batch in which SIGINT or SIGTERM came.
+    Args:
+        learner: As `create_learner` makes it.
+        training: The recipe's section.
+        compute: Device and precision.
+        metric: Name of the mean of `score`.
+        score: (outputs, targets) of a batch to one number per item.
+        monitored: What `training.monitor` names, where that is neither `metric` nor the loss.
+        image_paths: Of all images of the cohort, for error messages.
+        options: Checkpoint, resuming and callbacks.
+
+    Returns:
+        The learner with the weights that `training.checkpoint` and `training.ema_decay` select.
+
+    Raises:
+        DarkCovidError: A training loss is not finite, or memory is exhausted.
+        DataError: The checkpoint is damaged.
+        UsageError: The batch cannot be dealt out evenly to the processes, or processes share a GPU.
+        KeyboardInterrupt: At the end of the batch in which SIGINT or SIGTERM came.
     """
-    history, spent, kept, ranks = History(), ResourceUsage(), {}, get_distributed()
-    check_batch_divisible(training.batch_size, ranks)
+    history, spent, kept, checkpoint = History(metric), ResourceUsage(), {}, options.checkpoint
+    check_batch_divisible(training.batch_size, compute.distributed)
     check_one_gpu_per_process(compute.device)
     learner.create_opt()
-    if resume and checkpoint is not None and checkpoint.is_file():
-        saved = load_checkpoint(checkpoint, learner, lambda done: _freeze_for(learner, training, done))
+    if options.resume and checkpoint is not None and checkpoint.is_file():
+        saved = load_checkpoint(checkpoint, learner, lambda done: _freeze_for(learner, training, done), compute.distributed)
         history, kept, spent = saved.history, saved.kept, ResourceUsage(**saved.notes["cost"])
-        on_epoch(history)
-    keepers = _weight_trackers(training, history, kept)
+        options.on_epoch(history)
+    trackers = _weight_trackers(training, history, kept)
 
     with (
         track_resources(compute.device, spent) as meter,
@@ -124,29 +150,19 @@ def fit(
 
         def after_epoch(learner: Learner) -> None:
             if checkpoint is not None:
-                held = {keeper.name: keeper.kept for keeper in keepers if keeper.kept is not None}
-                save_checkpoint(checkpoint, learner, history, {"cost": meter.cost().as_dict()}, held)
-            on_epoch(history)
+                weights = {tracker.name: tracker.kept for tracker in trackers if tracker.kept is not None}
+                save_checkpoint(checkpoint, learner, history, {"cost": meter.cost().as_dict()}, weights, compute.distributed)
+            options.on_epoch(history)
 
-        together = [DistributedDataParallelCallback(ranks)] if ranks.size > 1 else []
-        compiled = [TorchCompileCallback()] if training.compile else []
-        monitored = (
-            [MonitorMetricCallback(history, training.monitor, figure)]
-            if figure is not None and training.monitor not in (None, metric, "loss")
-            else []
-        )
-        growing = [ProgressiveResizing(training, history)] if training.progressive_resizing else []
-        recording = MetricsRecorder(history, compute, metric, score, names=names)
         callbacks = [
-            recording,
+            MetricsRecorder(history, compute, score),
+            EpochTimer(history, compute),
+            NanGuard(history, compute, image_paths),
             EpochEndCallback(after_epoch),
             stopping,
-            *monitored,
-            *keepers,
-            *growing,
-            *together,
-            *compiled,
-            *watchers,
+            *_optional_callbacks(training, compute, history, monitored),
+            *trackers,
+            *options.callbacks,
         ]
         for phase in schedule.phases(training):
             done = len(history.rows)
@@ -155,9 +171,25 @@ def fit(
             if done == phase.before:
                 schedule.apply_freezing(learner, training, phase)
             schedule.run_phase(learner, training, phase, callbacks, history)
-    for keeper in keepers:
-        learner.model.load_state_dict(keeper.kept)
+    for tracker in trackers:
+        learner.model.load_state_dict(tracker.kept)
     return FitResult(learner, history, meter.cost())
+
+
+def _optional_callbacks(
+    training: Training, compute: Device, history: History, monitored: ValidationMetric | None
+) -> list[Callback]:
+    """Those that only some recipes or machines need."""
+    callbacks: list[Callback] = []
+    if monitored is not None and training.monitor not in (None, history.metric, "loss"):
+        callbacks.append(MonitorMetricCallback(history, compute, training.monitor, monitored))
+    if training.progressive_resizing:
+        callbacks.append(ProgressiveResizing(training, history))
+    if compute.distributed.size > 1:
+        callbacks.append(DistributedDataParallelCallback(compute.distributed))
+    if training.compile:
+        callbacks.append(TorchCompileCallback())
+    return callbacks
 
 
 def _freeze_for(learner: Learner, training: Training, done: int) -> None:
@@ -169,22 +201,22 @@ def _freeze_for(learner: Learner, training: Training, done: int) -> None:
 
 def _weight_trackers(training: Training, history: History, kept: dict[str, dict[str, torch.Tensor]]) -> list[WeightTracker]:
     """Later ones decide: the best epoch's weights are of the average where there is one."""
-    keepers: list[WeightTracker] = []
+    trackers: list[WeightTracker] = []
     if training.ema_decay is not None:
-        keepers.append(ModelEma(history, training.ema_decay))
+        trackers.append(ModelEma(history, training.ema_decay))
     if training.checkpoint == "best":
-        keepers.append(BestWeights(history, training.monitor))
-    for keeper in keepers:
-        keeper.kept = kept.get(keeper.name)
-    return keepers
+        trackers.append(BestWeights(history, training.monitor))
+    for tracker in trackers:
+        tracker.kept = kept.get(tracker.name)
+    return trackers
 
 
 def _regularization_callbacks(training: Training) -> list:
-    chosen = []
+    callbacks = []
     if training.mixup_alpha is not None:
-        chosen.append(MixUp(training.mixup_alpha))
+        callbacks.append(MixUp(training.mixup_alpha))
     if training.cutmix_alpha is not None:
-        chosen.append(CutMix(training.cutmix_alpha))
+        callbacks.append(CutMix(training.cutmix_alpha))
     if training.clip_grad_norm is not None:
-        chosen.append(GradientClip(training.clip_grad_norm))
-    return chosen
+        callbacks.append(GradientClip(training.clip_grad_norm))
+    return callbacks

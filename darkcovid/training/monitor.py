@@ -1,10 +1,10 @@
-"""By which figure is one epoch better than another? Early stopping, plateaus and the best epoch all ask here."""
+"""By which metric is one epoch better than another? Early stopping, plateaus and the best epoch all ask here."""
 
 from collections.abc import Callable
 
 import torch
 
-from darkcovid.core.distributed import get_distributed
+from darkcovid.core.device import Device
 from darkcovid.training.callbacks import PlainErrorsCallback
 from darkcovid.training.history import History
 
@@ -23,13 +23,19 @@ def monitored_values(history: History, monitor: str | None) -> list[float]:
 
 
 class MonitorMetricCallback(PlainErrorsCallback):
-    """Adds a figure of the whole validation set, which no mean over images gives, to each epoch's row. `figure`: of all
-    (n, outputs) logits and (n,) labels on the CPU."""
+    """Adds a metric of the whole validation set, which no mean over images gives, to each epoch's row.
 
-    order = -10  # once `Recording` has written the row, before anything asks for it
+    Args:
+        history: Whose newest row is completed.
+        compute: Whose processes saw a part of the set.
+        monitor: The metric's name, which becomes the column's.
+        metric: Of all (n, outputs) logits and (n,) labels, on the CPU.
+    """
 
-    def __init__(self, history: History, monitor: str, figure: ValidationMetric):
-        self.history, self.monitor, self.figure = history, monitor, figure
+    order = -10  # once `MetricsRecorder` has written the row, before anything asks for it
+
+    def __init__(self, history: History, compute: Device, monitor: str, metric: ValidationMetric):
+        self.history, self.compute, self.monitor, self.metric = history, compute, monitor, metric
 
     def before_validate(self):
         self.seen = []
@@ -39,6 +45,6 @@ class MonitorMetricCallback(PlainErrorsCallback):
             self.seen.append((self.pred.detach().float().cpu(), torch.Tensor(self.yb[0]).cpu()))
 
     def after_validate(self):
-        everyones = [pair for seen in get_distributed().each(self.seen) for pair in seen]
-        logits, labels = (torch.cat(part) for part in zip(*everyones, strict=True))
-        self.history.rows[-1][self.monitor] = self.figure(logits, labels)
+        batches = [batch for seen in self.compute.distributed.all_gather(self.seen) for batch in seen]
+        logits, labels = (torch.cat(part) for part in zip(*batches, strict=True))
+        self.history.rows[-1][self.monitor] = self.metric(logits, labels)

@@ -121,7 +121,7 @@ class FitProfiler:
         self.stopwatch, self.trace = StageTimer(compute, clock), TorchProfilerCallback(compute)
 
     @property
-    def watchers(self) -> list[Callback]:
+    def callbacks(self) -> list[Callback]:
         """The callbacks to fit with."""
         return [self.stopwatch, self.trace]
 

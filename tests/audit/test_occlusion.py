@@ -20,7 +20,7 @@ def audited(cache_dir, cpu, signal, shortcut):
     cohort = load_classification_cohort(data, cache_dir)
     inputs = InputBuilder(recipe, cohort, cpu, cache_dir).make("audit")
     result = fit_classifier(recipe, cohort, inputs.pixels, cpu)
-    return occlusion_audit(result.judge, inputs.pixels, inputs.areas, cohort)
+    return occlusion_audit(result.predict, inputs.pixels, inputs.areas, cohort)
 
 
 @pytest.mark.slow

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 import torch
 
+from darkcovid.core.device import Device
 from darkcovid.data.loaders import array_loaders, oversample_rows
 from darkcovid.data.normalize import Normalize, training_scale
 from darkcovid.recipe import AUGMENTATIONS
 
-CPU = torch.device("cpu")
+CPU = Device(torch.device("cpu"), "fp32")
 UNIT = Normalize()
 
 
 def loaders(cohort, pixels, **options):
-    settings = {"normalizer": UNIT, "augmentation": None, "batch_size": 8, "device": CPU} | options
+    settings = {"normalizer": UNIT, "augmentation": None, "batch_size": 8, "compute": CPU} | options
     return array_loaders(cohort, pixels, **settings)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from darkcovid.core.errors import UsageError
-from darkcovid.recipe import deep_merge, load_recipe
+from darkcovid.recipe import FitId, deep_merge, load_recipe
 
 from ..conftest import RECIPES
 
@@ -144,10 +144,10 @@ def test_arms_may_differ_in_contrast(write):
 
 def test_folds_and_seeds_make_fits(write):
     recipe = load_recipe(write("name: a\ntraining: {folds: 2, seeds: [7, 8]}"))
-    fits = {name: (fit.data.split.folds, fit.data.split.fold, fit.training.seed) for name, fit in recipe.fits().items()}
+    fits = {str(name): (fit.data.split.folds, fit.data.split.fold, fit.training.seed) for name, fit in recipe.fits().items()}
     assert fits == {"fold1-seed7": (2, 1, 7), "fold2-seed7": (2, 2, 7), "fold1-seed8": (2, 1, 8), "fold2-seed8": (2, 2, 8)}
-    assert list(load_recipe(write("name: a")).fits()) == [""]
-    assert list(load_recipe(write("name: a\ntraining: {seeds: [3]}")).fits()) == ["seed3"]
+    assert list(load_recipe(write("name: a")).fits()) == [FitId()]
+    assert list(load_recipe(write("name: a\ntraining: {seeds: [3]}")).fits()) == [FitId(seed=3)]
     message = refused(write("name: a\narms: {one: {}, two: {training.folds: 2}}"))
     assert message.startswith("arms.two.training.folds: arms of one recipe share it")
     assert "fold needs folds" in refused(write("name: a\ndata: {split: {fold: 2}}"))

@@ -1,11 +1,12 @@
 """Fits done by several processes are those that one process would have done."""
 
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from darkcovid.recipe import FitSelector
+from darkcovid.recipe import FitId, FitSelector
 
 from ..commands import error_of
 from ..experiment.test_runner import SETS
@@ -25,15 +26,13 @@ def figures(comparison):
 
 
 def test_which_fits_a_part_has():
-    names = ["fold1-seed41", "fold10-seed41", "fold1-seed42"]
-    assert [FitSelector(fold=1).has(name) for name in names] == [True, False, True]
-    assert [FitSelector(fold=1, seed=42).has(name) for name in names] == [False, False, True]
-    assert (
-        FitSelector.of("fold10-seed41") == FitSelector(10, 41)
-        and FitSelector.of("") == FitSelector()
-        and FitSelector.of("seed7") == FitSelector(seed=7)
-    )
-    assert FitSelector().has("") and not FitSelector(seed=1).has("")
+    fits = [FitId(1, 41), FitId(10, 41), FitId(1, 42)]
+    assert [FitSelector(fold=1).matches(fit) for fit in fits] == [True, False, True]
+    assert [FitSelector(fold=1, seed=42).matches(fit) for fit in fits] == [False, False, True]
+    assert FitSelector().matches(FitId()) and not FitSelector(seed=1).matches(FitId())
+    names = [fit.name("small") for fit in (*fits, FitId(seed=7), FitId())]
+    assert names == ["small/fold1-seed41", "small/fold10-seed41", "small/fold1-seed42", "small/seed7", "small"]
+    assert [FitId(2).folder(Path("run/small")), FitId().folder(Path("run/small"))] == [Path("run/small/fold2"), Path("run/small")]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ import pandas as pd
 import pytest
 import torch
 
-from darkcovid.core import distributed as ranks
 from darkcovid.core.distributed import Distributed
 from darkcovid.core.errors import UsageError
 from darkcovid.data.loaders import array_loaders
@@ -105,11 +105,11 @@ def test_processes_that_were_given_different_things_are_told_so(tmp_path):
 
 
 @pytest.mark.parametrize("size", [2, 3, 4])
-def test_every_image_is_seen_once_an_epoch(cohort, pixels, cpu, monkeypatch, size):
+def test_every_image_is_seen_once_an_epoch(cohort, pixels, cpu, size):
     seen = []
     for rank in range(size):
-        monkeypatch.setattr(ranks, "get_distributed", lambda rank=rank: Distributed(rank, size))
-        dls = array_loaders(cohort, pixels, normalizer=Normalize(), augmentation=None, batch_size=12, device=cpu.device)
+        compute = replace(cpu, distributed=Distributed(rank, size))
+        dls = array_loaders(cohort, pixels, normalizer=Normalize(), augmentation=None, batch_size=12, compute=compute)
         dls.train.rng.seed(5)
         dls.train.randomize()  # as every epoch begins
         rows = np.asarray(dls.train.dataset.items)
@@ -139,9 +139,14 @@ def test_uneven_batches_and_shared_gpus_are_refused(monkeypatch):
 def test_one_process_alone_is_left_as_it_was():
     alone = Distributed()
     tensor = torch.ones(3)
-    assert alone.main and alone.each("a") == ["a"] and alone.mains("a") == "a" and alone.total(tensor) is tensor
-    alone.as_main_has([tensor])
-    alone.wait()
+    assert (
+        alone.is_main
+        and alone.all_gather("a") == ["a"]
+        and alone.broadcast_object("a") == "a"
+        and alone.all_reduce(tensor) is tensor
+    )
+    alone.broadcast([tensor])
+    alone.barrier()
 
 
 @pytest.mark.parametrize("turn", range(5))

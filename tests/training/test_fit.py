@@ -1,16 +1,20 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from darkcovid.core.device import Device, get_device
+from darkcovid.core.distributed import Distributed
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.recipe import Loss, Phantom, Training
-from darkcovid.training.callbacks import MetricsRecorder
+from darkcovid.training.callbacks import EpochTimer, MetricsRecorder, NanGuard
 from darkcovid.training.checkpoint import load_checkpoint
 from darkcovid.training.classifier import fit_classifier, setup_classifier
-from darkcovid.training.fit import fit
+from darkcovid.training.fit import FitOptions, fit
 from darkcovid.training.history import History
 
 
@@ -36,8 +40,8 @@ def test_a_killed_fit_resumes_and_ends_with_the_same_numbers(tiny_recipe, cohort
 
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Stop):
-        fit_classifier(tiny_recipe, cohort, pixels, cpu, checkpoint=path, on_epoch=stop_after_two)
-    resumed = fit_classifier(tiny_recipe, cohort, pixels, cpu, checkpoint=path, resume=True)
+        fit_classifier(tiny_recipe, cohort, pixels, cpu, FitOptions(checkpoint=path, on_epoch=stop_after_two))
+    resumed = fit_classifier(tiny_recipe, cohort, pixels, cpu, FitOptions(checkpoint=path, resume=True))
     assert numbers(resumed.fitted.history) == numbers(whole.fitted.history)
     assert resumed.fitted.history.lrs == whole.fitted.history.lrs
     np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
@@ -107,6 +111,23 @@ def test_a_loss_that_is_no_number_stops_the_fit_with_advice(tiny_recipe, cohort,
         fit(learner, tiny_recipe.training, cpu, metric="accuracy", score=correct)
 
 
+def test_all_processes_stop_when_one_saw_a_loss_that_is_no_number(cpu, monkeypatch):
+    """The sum of all processes' counts is 1 in each of them; the one with finite losses names no step of its own."""
+    monkeypatch.setattr(Distributed, "all_reduce", lambda self, tensor: torch.ones_like(tensor))
+    for losses, message in (
+        ([1.0, float("nan")], "became nan in epoch 1, step 2 of 2"),
+        ([1.0, 1.0], "of another process became"),
+    ):
+        guard = NanGuard(History("accuracy", lrs=[0.1, 0.1]), replace(cpu, distributed=Distributed(0, 2)))
+        guard.learn = SimpleNamespace(training=True, dls=SimpleNamespace(train=None))
+        guard.before_train()
+        for loss in losses:
+            guard.learn.loss = torch.tensor(loss)
+            guard.after_batch()
+        with pytest.raises(DarkCovidError, match=message):
+            guard.after_train()
+
+
 @pytest.mark.parametrize("content", [b"", b"junk", None])
 def test_a_damaged_or_foreign_checkpoint_is_refused(tiny_recipe, cohort, pixels, cpu, tmp_path, content):
     path = tmp_path / "c.safetensors"
@@ -125,7 +146,8 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tiny_recipe, cohort, pixels,
 def test_seconds_are_booked_where_they_were_spent(cpu):
     """A clock that ticks only when told: 2 s waiting for each of two batches, 3 s computing each, 1 s after them."""
     now = [0.0]
-    recording = MetricsRecorder(History(), cpu, "accuracy", agree, clock=lambda: now[0])
+    history = History("accuracy")
+    recorder, timer = MetricsRecorder(history, cpu, agree), EpochTimer(history, cpu, clock=lambda: now[0])
 
     class Learner:
         training, epoch, yb, loss = True, 0, (torch.zeros(4),), torch.tensor(1.5)
@@ -134,23 +156,28 @@ def test_seconds_are_booked_where_they_were_spent(cpu):
     def side(batches):
         for _ in range(batches):
             now[0] += 2
-            recording.before_batch()
+            timer.before_batch()
             now[0] += 3
             if not Learner.training:
                 Learner.yb = (torch.zeros(4, dtype=torch.long),)
-            recording.after_pred()
-            recording.after_batch()
+            recorder.after_pred()
+            recorder.after_batch()
+            timer.after_batch()
 
-    recording.learn = Learner
-    recording.before_train()
+    recorder.learn = timer.learn = Learner
+    for callback in (recorder, timer):
+        callback.before_train()
     side(2)
     now[0] += 1
-    recording.after_train()
+    for callback in (recorder, timer):
+        callback.after_train()
     Learner.training = False
-    recording.before_validate()
+    for callback in (recorder, timer):
+        callback.before_validate()
     side(1)
-    recording.after_validate()
-    row = recording.history.rows[0]
+    for callback in (recorder, timer):
+        callback.after_validate()
+    row = history.rows[0]
     assert (row["data_seconds"], row["step_seconds"], row["valid_seconds"], row["seconds"]) == (4, 7, 5, 16)
     assert (row["train_loss"], row["accuracy"], row["train_images"]) == (1.5, 1.0, 8)
 

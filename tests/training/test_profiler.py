@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from darkcovid.training.classifier import setup_classifier
-from darkcovid.training.fit import fit
+from darkcovid.training.fit import FitOptions, fit
 from darkcovid.training.profiler import FitProfiler, StageTimer
 
 
@@ -36,7 +36,14 @@ def watched(tiny_recipe, cohort, pixels, cpu):
     prepared.learner.model = TimedForward(prepared.learner.model, clock)
     watch = FitProfiler(cpu, clock)
     training = tiny_recipe.training.model_copy(update={"epochs": 2, "batch_size": 2})
-    fit(prepared.learner, training, cpu, metric="accuracy", score=prepared.objective.correct, watchers=watch.watchers)
+    fit(
+        prepared.learner,
+        training,
+        cpu,
+        metric="accuracy",
+        score=prepared.objective.correct,
+        options=FitOptions(callbacks=watch.callbacks),
+    )
     return watch, len(prepared.learner.dls.train), len(prepared.learner.dls.valid)
 
 

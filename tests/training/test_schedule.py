@@ -10,6 +10,7 @@ from darkcovid.evaluation.evaluate import averaged_views
 from darkcovid.metrics.classification import classification_metrics, get_metric
 from darkcovid.recipe import Augmentation, Loss, Model, Optimizer, Plateau, Recipe
 from darkcovid.training.classifier import fit_classifier, predict_proba, setup_classifier
+from darkcovid.training.fit import FitOptions
 from darkcovid.training.history import History
 from darkcovid.training.loss import make_task
 from darkcovid.training.monitor import monitored_values
@@ -32,7 +33,7 @@ def changed(recipe, model=None, data=None, **training):
 
 def history_of(values, metric="accuracy"):
     rows = [{"epoch": i + 1, "train_loss": 1.0, "valid_loss": 1 - value, metric: value} for i, value in enumerate(values)]
-    return History(rows)
+    return History(metric, rows)
 
 
 OPTIONS = {
@@ -70,10 +71,10 @@ def test_a_killed_fit_ends_like_a_whole_one_whatever_was_asked_for(tiny_recipe, 
     path = tmp_path / "checkpoint.safetensors"
     if len(whole.fitted.history.rows) > 2:
         with pytest.raises(Stop):
-            fit_classifier(recipe, cohort, pixels, cpu, checkpoint=path, on_epoch=stop_after_two)
+            fit_classifier(recipe, cohort, pixels, cpu, FitOptions(checkpoint=path, on_epoch=stop_after_two))
     else:
-        fit_classifier(recipe, cohort, pixels, cpu, checkpoint=path)
-    resumed = fit_classifier(recipe, cohort, pixels, cpu, checkpoint=path, resume=True)
+        fit_classifier(recipe, cohort, pixels, cpu, FitOptions(checkpoint=path))
+    resumed = fit_classifier(recipe, cohort, pixels, cpu, FitOptions(checkpoint=path, resume=True))
     assert numbers(resumed.fitted.history) == numbers(whole.fitted.history)
     assert resumed.fitted.history.lrs == whole.fitted.history.lrs
     np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
@@ -129,8 +130,8 @@ def test_the_plateau_lowers_the_rate_each_time_the_metric_stands_still(tiny_reci
 
 def test_a_history_is_stale_once_its_best_is_old_enough(tiny_recipe):
     patient = changed(tiny_recipe, early_stopping_patience=2).training
-    assert monitored_values(History(), "f1") == []
-    assert not should_stop_early(History(), patient)
+    assert monitored_values(History("accuracy"), "f1") == []
+    assert not should_stop_early(History("accuracy"), patient)
     assert not should_stop_early(history_of([0.5, 0.9, 0.8]), patient)
     assert should_stop_early(history_of([0.5, 0.9, 0.8, 0.9]), patient)
     assert not should_stop_early(history_of([0.5, 0.9, 0.8, 0.9]), changed(tiny_recipe).training)
@@ -188,7 +189,7 @@ def test_augmented_views_stand_beside_the_plain_one_that_predict_shows(tiny_reci
     mirrored = predict_proba(one.fitted.learner.model, pixels[:, :, ::-1], one.normalizer, objective, cpu)
     np.testing.assert_allclose(both.averaged, (flipped + mirrored) / 2, atol=1e-4)
     np.testing.assert_array_equal(both.probabilities, flipped)
-    np.testing.assert_array_equal(both.judge(pixels), both.probabilities)
+    np.testing.assert_array_equal(both.predict(pixels), both.probabilities)
     assert one.averaged is None and averaged_views(cohort, None) == {}
     valid = averaged_views(cohort, both.averaged)["valid"]
     right = both.averaged[cohort.valid].argmax(1) == cohort.labels[cohort.valid]

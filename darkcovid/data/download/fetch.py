@@ -39,7 +39,7 @@ def fetch(
     manifest: Manifest,
     folder: Path | None = None,
     watcher: DownloadListener = DownloadListener(),
-    policy: DownloadPolicy = DownloadPolicy(),  # noqa: B008
+    policy: DownloadPolicy = DownloadPolicy(),
 ) -> list[DownloadResult]:
     """Download what is missing into `folder` (the user's cache by default); returns what became of each file, in order. What
     was interrupted is resumed by the next call.

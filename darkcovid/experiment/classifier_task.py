@@ -1,0 +1,110 @@
+"""An arm that trains a classifier: its inputs, its fit, and the scores of its predictions."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import pandas as pd
+
+from darkcovid.audit.data_audit import normalizer_facts
+from darkcovid.audit.gradcam import gradcam_lung_overlap
+from darkcovid.audit.occlusion import PredictFn, occlusion_audit
+from darkcovid.core.device import Device
+from darkcovid.core.io import save_png, write_text
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.resize import Size
+from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
+from darkcovid.evaluation.results import ArmMetrics
+from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
+from darkcovid.experiment.inputs import ArmInputs
+from darkcovid.experiment.train_arm import FitJob, ScoredFit
+from darkcovid.report.plots import plot_predictions
+from darkcovid.training.classifier import FittedClassifier, fit_classifier
+from darkcovid.training.fit import FitOptions
+
+
+@dataclass(frozen=True)
+class ClassifierTask:
+    """An `ArmTask`: the classifier of `inputs`, made of the images of `cohort`."""
+
+    inputs: ArmInputs
+    cohort: Cohort
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the network's input in pixels."""
+        return self.inputs.size
+
+    @property
+    def rejections(self) -> tuple[str | None, ...]:
+        """Why each image's lung mask was rejected; None where it was accepted, or none was made."""
+        return self.inputs.lungs.reasons if self.inputs.lungs else (None,) * len(self.cohort)
+
+    def write_inputs(self, job: FitJob) -> None:
+        """`split.csv`, and a plot of the images whose lung masks were rejected."""
+        write_split(job.folder, self.cohort, self.rejections)
+        if self.inputs.lungs and any(self.rejections):
+            save_png(rejected_mask_gallery(self.cohort, self.inputs.lungs), job.folder / "plots" / "untrusted_lungs.png")
+
+    def fit(self, job: FitJob, compute: Device, options: FitOptions) -> FittedClassifier:
+        """Train, and predict every image of the cohort.
+
+        Args:
+            job: Which fit.
+            compute: Device and precision.
+            options: Checkpoint, resuming and callbacks.
+        """
+        recipe, cohort = job.recipe, self.cohort
+        labeled = cohort.with_shuffled_labels(recipe.training.seed) if recipe.data.shuffle_labels else cohort
+        return fit_classifier(recipe, labeled, self.inputs.pixels, compute, options)
+
+    def score(self, job: FitJob, compute: Device, result: FittedClassifier) -> ScoredFit:
+        """Metrics of all sets, external ones included, and of the shortcut audit; writes predictions, weights and plots.
+
+        Args:
+            job: Which fit.
+            compute: Device and precision of the audit.
+            result: What `fit` returned.
+        """
+        recipe, folder, inputs, cohort = job.recipe, job.folder, self.inputs, self.cohort
+        external = self._predict_external(job, result.predict)
+        predictions = pd.concat([prediction_table(cohort, result.probabilities), *external])
+        metrics = evaluate(predictions, list(cohort.classes))
+        metrics = replace(
+            metrics,
+            external={each.of.name: each.annotate(metrics.external[each.of.name]) for each in inputs.external},
+            tta=averaged_views(cohort, result.averaged),
+            normalizer=normalizer_facts(recipe.data.normalize, result.normalizer, inputs.pixels, cohort.train),
+            untrusted_lungs=sum(reason is not None for reason in self.rejections),
+        )
+        network = result.fitted.learner.model
+        save_weights(network, recipe, cohort, inputs.pixels, result.normalizer, folder / "weights.safetensors")
+        write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
+        plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
+        seconds = {"prepare_seconds": inputs.prepare_seconds, "segment_seconds": inputs.segment_seconds}
+        metrics, audit_seconds = self._audit_shortcuts(job, compute, result, metrics)
+        return ScoredFit(result.fitted, metrics, seconds | audit_seconds, {"prepared_in_this_run": inputs.fresh})
+
+    def _audit_shortcuts(
+        self, job: FitJob, compute: Device, result: FittedClassifier, metrics: ArmMetrics
+    ) -> tuple[ArmMetrics, dict[str, float]]:
+        """`metrics` with those without lungs and with Grad-CAM's, and the seconds that took; unchanged without such an audit."""
+        inputs, cohort = self.inputs, self.cohort
+        if inputs.areas is None:
+            return metrics, {}
+        started, network = perf_counter(), result.fitted.learner.model
+        shortcuts = occlusion_audit(result.predict, inputs.pixels, inputs.areas, cohort)
+        gradcam = gradcam_lung_overlap(
+            network, result.normalizer, inputs.pixels, result.probabilities, inputs.areas, cohort, compute
+        )
+        write_text(job.folder / "attention.csv", gradcam.table.to_csv(index=False, float_format="%.6f"))
+        save_png(gradcam_gallery(gradcam, inputs.pixels, cohort.classes), job.folder / "plots" / "gradcam.png")
+        audited = replace(metrics, audited=True, shortcuts=shortcuts, attention=gradcam.summary)
+        return audited, {"audit_seconds": perf_counter() - started}
+
+    def _predict_external(self, job: FitJob, predict: PredictFn) -> Iterator[pd.DataFrame]:
+        """The predictions of each external set, under its name as the set. Each use of one is logged."""
+        for external in self.inputs.external:
+            job.directory.event("external", arm=job.name, set=external.of.name)
+            table = prediction_table(external.of.cohort, predict(external.pixels))
+            yield table.assign(side=EXTERNAL + external.of.name)
