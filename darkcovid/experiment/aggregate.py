@@ -1,4 +1,4 @@
-"""Several fits of one arm, of folds or seeds, become one arm's files: every figure pooled, and its mean and spread."""
+"""Several fits of one arm, of folds or seeds, become one arm's files: each metric pooled, its mean and its deviation."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -38,9 +38,14 @@ MEDIAN_KEYS = ("epoch_seconds", "train_images_per_second")
 def aggregate_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
     """Write an arm's `split.csv`, `predictions.csv`, `timing.json` and, last, `metrics.json` from the folders of its fits.
 
-    Predictions are those of images that the fit had not learned from, each with the fit's name. `metrics.json` has the
+    Predictions are those of images that the fit was not trained on, each with the fit's name. `metrics.json` has the
     metrics of all of them together, areas under curves being the mean of the fits' own; each fit's under `fits`, and the fits'
     `mean` and `sd` (n - 1).
+
+    Args:
+        folder: The arm's.
+        fits: Each fit's folder by its name.
+        task: The recipe's.
     """
     write_text(folder / "split.csv", _concat_fits(fits, "split.csv").to_csv(index=False))
     predictions = _concat_fits(fits, "predictions.csv")

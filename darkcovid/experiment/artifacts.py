@@ -1,4 +1,4 @@
-"""What an arm leaves in its folder: who was on which side, what was predicted, the weights, pictures, and what it cost."""
+"""What an arm leaves in its folder: the split, the predictions, the weights, images, and what it cost."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -26,19 +26,33 @@ from darkcovid.report.overlays import UNTRUSTED, contact_sheet, heatmap_overlay,
 from darkcovid.training.fit import FitResult
 
 GALLERY_SIZE = 12
-SUREST = 2
-MAX_STATISTICS_IMAGES = 1000  # images of which the usual statistics are taken
+EXAMPLES_PER_CLASS = 2  # of correct and of wrong predictions each
+MAX_STATISTICS_IMAGES = 1000  # training images whose statistics are taken
 
 
 def write_split(folder: Path, cohort: Cohort, reasons: tuple[str | None, ...]) -> None:
-    """`split.csv`: image, patient, label, side, why its lung mask was not trusted ('' where it was), and the file's SHA-256."""
+    """Write `split.csv`: image, patient, label, set, why its lung mask was rejected, and the file's SHA-256.
+
+    Args:
+        folder: The fit's.
+        cohort: Its images.
+        reasons: Why each image's mask was rejected; None where it was accepted, which the table shows as ''.
+    """
     table = cohort_table(cohort)
     table.insert(4, "lungs_untrusted", [reason or "" for reason in reasons])
     write_text(folder / "split.csv", table.to_csv(index=False))
 
 
 def prediction_table(cohort: Cohort, probabilities: np.ndarray) -> pd.DataFrame:
-    """`predictions.csv`: image, patient, side, label, predicted, sex, view, age, and a probability column for each class."""
+    """The table of `predictions.csv`.
+
+    Args:
+        cohort: The images.
+        probabilities: (n, classes) float, rows sum to 1.
+
+    Returns:
+        (n,) rows: image, patient, side (the set), label, predicted, sex, view, age, and `probability_<class>` of each class.
+    """
     table = pd.DataFrame(
         {
             "image": cohort.rows.path,
@@ -55,8 +69,19 @@ def prediction_table(cohort: Cohort, probabilities: np.ndarray) -> pd.DataFrame:
 def save_weights(
     network: nn.Module, recipe: Recipe, cohort: Cohort, pixels: StoredArray, normalizer: nn.Module, path: Path
 ) -> None:
-    """A classifier's float32 weights, and its normalizer's under `normaliser.`, with what is needed to rebuild and feed it,
-    and what is usual among its training images, in the file's metadata."""
+    """Write a classifier's float32 weights, and its normalizer's under `normaliser.`, as one safetensors file.
+
+    The file's metadata has what is needed to rebuild and feed the network, and the ranges of simple statistics of its training
+    images, by which an unusual image is told later.
+
+    Args:
+        network: The fitted classifier.
+        recipe: Of the fit.
+        cohort: Whose training set the network was fitted to.
+        pixels: (n, ..., h, w) uint8, the cohort's inputs.
+        normalizer: Of the network's inputs.
+        path: The file.
+    """
     about = {
         "model": recipe.model.model_dump(mode="json"),
         "classes": cohort.classes,
@@ -71,8 +96,17 @@ def save_weights(
 
 
 def timing(fitted: FitResult, compute: Device, size: tuple[int, int]) -> dict[str, Any]:
-    """Where an arm's training time went, in seconds over all epochs, and what else it cost. `train_seconds` counts
-    training and validation; images per second count the training set only."""
+    """Where an arm's training time went, and what else it cost.
+
+    Args:
+        fitted: The fit.
+        compute: Device and precision.
+        size: (height, width) of the network's input in pixels.
+
+    Returns:
+        `timing.json`: seconds over all epochs (`train_seconds` counts training and validation), the median epoch's
+        `epoch_seconds`, training images per second, bytes of memory, and joules where they can be read.
+    """
     history = fitted.history
     training = history.total("data_seconds") + history.total("step_seconds")
     return {
@@ -91,27 +125,41 @@ def timing(fitted: FitResult, compute: Device, size: tuple[int, int]) -> dict[st
     }
 
 
-def rejected_mask_gallery(cohort: Cohort, found: LungMasks) -> Image.Image:
-    """The first images whose lungs were not trusted, each over its name and the reason."""
-    rows = np.flatnonzero(~found.trusted)[:GALLERY_SIZE]
-    pictures = [
-        lung_overlay(load_grayscale(cohort.files[row]), [(found.masks[row].astype(bool), UNTRUSTED)], None) for row in rows
-    ]
-    captions = [f"{PurePosixPath(cohort.rows.path[row]).name}: {found.reasons[row]}" for row in rows]
-    return contact_sheet(pictures, captions)
+def rejected_mask_gallery(cohort: Cohort, lungs: LungMasks) -> Image.Image:
+    """The first images whose lung masks were rejected.
+
+    Args:
+        cohort: The images.
+        lungs: Their masks.
+
+    Returns:
+        A contact sheet, each image over its name and the reason.
+    """
+    rows = np.flatnonzero(~lungs.trusted)[:GALLERY_SIZE]
+    images = [lung_overlay(load_grayscale(cohort.files[row]), [(lungs.masks[row].astype(bool), UNTRUSTED)], None) for row in rows]
+    captions = [f"{PurePosixPath(cohort.rows.path[row]).name}: {lungs.reasons[row]}" for row in rows]
+    return contact_sheet(images, captions)
 
 
-def gradcam_gallery(found: GradCamResult, pixels: StoredArray, classes: Sequence[str]) -> Image.Image:
-    """Of each class the surest right and the surest wrong answers, under what the network looked at."""
-    table, chosen = found.table, []
+def gradcam_gallery(gradcam: GradCamResult, pixels: StoredArray, classes: Sequence[str]) -> Image.Image:
+    """Of each class the most confident correct and wrong predictions, with their Grad-CAM heatmaps.
+
+    Args:
+        gradcam: Heatmaps of some images.
+        pixels: (n, h, w) or (n, c, h, w) uint8 of the whole cohort.
+        classes: In the order of the network's outputs.
+
+    Returns:
+        A contact sheet, each image over its label, prediction and probability.
+    """
+    table, places = gradcam.table, []
     for name in classes:
-        for right in (True, False):
-            of_class = table[(table.label == name) & ((table.predicted == name) == right)]
-            chosen += of_class.nlargest(SUREST, "confidence").index.tolist()
-    pictures, captions = [], []
-    for place in chosen:
-        row = table.loc[place]
-        seen = pixels[found.rows[place]]
-        pictures.append(heatmap_overlay(seen if seen.ndim == 2 else seen[0], found.maps[place]))
+        for correct in (True, False):
+            of_class = table[(table.label == name) & ((table.predicted == name) == correct)]
+            places += of_class.nlargest(EXAMPLES_PER_CLASS, "confidence").index.tolist()
+    images, captions = [], []
+    for place in places:
+        row, image = table.loc[place], pixels[gradcam.rows[place]]
+        images.append(heatmap_overlay(image if image.ndim == 2 else image[0], gradcam.maps[place]))
         captions.append(f"{row.label} called {row.predicted} ({row.confidence:.2f})")
-    return contact_sheet(pictures, captions)
+    return contact_sheet(images, captions)

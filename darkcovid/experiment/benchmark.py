@@ -29,7 +29,11 @@ EPOCH, STAGES = "epoch", "stages"  # what a process may be told
 
 
 def select_benchmark_arms(recipe: Recipe) -> tuple[str, str]:
-    """The names of the recipe's first whole-image arm and its first crop arm. Raises UsageError when one is missing."""
+    """The names of the recipe's first whole-image arm and its first crop arm.
+
+    Raises:
+        UsageError: One is missing.
+    """
     arms = recipe.arm_recipes()
     whole = next((name for name, arm in arms.items() if arm.lungs is None), None)
     crop = next((name for name, arm in arms.items() if arm.lungs is not None and arm.lungs.mode == "crop"), None)
@@ -40,8 +44,16 @@ def select_benchmark_arms(recipe: Recipe) -> tuple[str, str]:
 
 @dataclass
 class BenchmarkProcess:
-    """A process that trains, and waits before every epoch until it is told to go on; what it measured so far. `stages`: where
-    the time of one more epoch went."""
+    """A process that trains, and waits before every epoch until it is told to continue.
+
+    Attributes:
+        process: As multiprocessing gives it.
+        pipe: To the process.
+        epochs: `epoch_seconds` and `images_per_second` of each counted epoch.
+        stages: Seconds of one more epoch by stage.
+        peak_host_bytes: Of the process and its children, sampled every half second.
+        peak_device_bytes: Of the device.
+    """
 
     process: Any
     pipe: Connection
@@ -51,7 +63,11 @@ class BenchmarkProcess:
     peak_device_bytes: int = 0
 
     def answer(self) -> Any:
-        """The process's next message. Raises DarkCovidError with its words when it failed, or when it died."""
+        """The process's next message.
+
+        Raises:
+            DarkCovidError: The process failed, with its message, or died.
+        """
         try:
             kind, value = self.pipe.recv()
         except EOFError:
@@ -99,10 +115,22 @@ class BenchmarkProcess:
 
 
 def bench(recipe: Recipe, cache_dir: Path, repeats: int) -> dict[str, Any]:
-    """Medians of `repeats` interleaved epochs after one uncounted warm-up each, and the ratios to stock fastai.
+    """Time stock fastai, the whole-image arm and the crop arm in turn.
 
-    An epoch is training and validation; images per second are its training images over its whole time. `stages`: seconds of
-    one further epoch spent on data, forward, backward, optimizer, validation and other.
+    An epoch is training and validation; images per second are its training images over its whole time.
+
+    Args:
+        recipe: With a whole-image arm and a crop arm.
+        cache_dir: Where decoded images are kept.
+        repeats: Counted epochs of each, after one warm-up that is not counted.
+
+    Returns:
+        `stock`, `whole` and `crop`: medians over the epochs, peak bytes, and `stages`, the seconds of one further epoch spent on
+        data, forward, backward, optimizer, validation and other; `ratio_whole`, `ratio_crop`: stock's epoch over theirs.
+
+    Raises:
+        UsageError: The recipe lacks one of the arms.
+        DarkCovidError: One of the processes failed.
     """
     whole, crop = select_benchmark_arms(recipe)
     contenders: dict[str, BenchmarkProcess] = {}
@@ -157,10 +185,10 @@ def _worker_main(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir
     if sys.platform == "linux":
         multiprocessing.set_start_method("fork", force=True)  # what stock fastai's workers use when it is run plainly
     try:
-        asked = Recipe.model_validate(recipe, strict=False)
-        train = build_trainer(label, arm, asked, cache_dir)
+        resolved = Recipe.model_validate(recipe, strict=False)
+        train = build_trainer(label, arm, resolved, cache_dir)
         pipe.send(("ready", None))
-        train(epochs, _sync_callbacks(pipe, asked.training.device))
+        train(epochs, _sync_callbacks(pipe, resolved.training.device))
     except (EOFError, KeyboardInterrupt):
         return
     except Exception as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
@@ -182,15 +210,15 @@ def _sync_callbacks(pipe: Connection, device: str) -> list:
         order = -200
 
         def before_epoch(self):
-            self.wanted = pipe.recv()
-            stopwatch.restart(running=self.wanted == STAGES)
+            self.command = pipe.recv()
+            stopwatch.restart(running=self.command == STAGES)
             compute.synchronize()
-            self.began = time.perf_counter()
+            self.started = time.perf_counter()
 
         def after_epoch(self):
             compute.synchronize()
-            seconds = time.perf_counter() - self.began
-            if self.wanted == STAGES:
+            seconds = time.perf_counter() - self.started
+            if self.command == STAGES:
                 peak = torch.cuda.max_memory_allocated() if compute.device.type == "cuda" else 0
                 pipe.send(("done", stopwatch.seconds | {"peak_device_bytes": peak}))
             else:
@@ -201,16 +229,26 @@ def _sync_callbacks(pipe: Connection, device: str) -> list:
 
 
 def build_trainer(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Callable:
-    """What trains for a number of epochs with more callbacks."""
+    """What trains one contender.
+
+    Args:
+        label: "stock", "whole" or "crop".
+        arm: The arm's name.
+        recipe: Of the whole benchmark.
+        cache_dir: Where decoded images are kept.
+
+    Returns:
+        A function of the number of epochs and of more fastai callbacks.
+    """
     from darkcovid.core.device import get_device
     from darkcovid.data.cohort import load_classification_cohort
     from darkcovid.experiment.inputs import InputBuilder
 
     cohort = load_classification_cohort(recipe.data, cache_dir)
-    maker = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir)
+    builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir)
     if label == STOCK:
-        return _fastai_trainer(maker.arms[arm], cohort, maker.size(arm))
-    return _darkcovid_trainer(cohort, maker.make(arm))
+        return _fastai_trainer(builder.arms[arm], cohort, builder.size(arm))
+    return _darkcovid_trainer(cohort, builder.make(arm))
 
 
 def _darkcovid_trainer(cohort, inputs) -> Callable:

@@ -53,6 +53,9 @@ class ClassifierTask:
             job: Which fit.
             compute: Device and precision.
             options: Checkpoint, resuming and callbacks.
+
+        Returns:
+            The fit and its probabilities.
         """
         recipe, cohort = job.recipe, self.cohort
         labeled = cohort.with_shuffled_labels(recipe.training.seed) if recipe.data.shuffle_labels else cohort
@@ -65,6 +68,9 @@ class ClassifierTask:
             job: Which fit.
             compute: Device and precision of the audit.
             result: What `fit` returned.
+
+        Returns:
+            Metrics, and what the audit took.
         """
         recipe, folder, inputs, cohort = job.recipe, job.folder, self.inputs, self.cohort
         external = self._predict_external(job, result.predict)

@@ -17,8 +17,11 @@ ARM_FILES = ("split.csv", "predictions.csv", "metrics.json", "timing.json")
 
 
 def load_arm_metrics(folder: Path) -> dict[str, Any]:
-    """One finished arm's metrics and cost as they stand in `comparison.json`, see `results.parse_arm`: the keys of its
-    `metrics.json` and `timing.json` side by side. Raises UsageError: unfinished or damaged."""
+    """One finished arm's metrics and cost: the keys of its `metrics.json` and `timing.json` in one, see `results.parse_arm`.
+
+    Raises:
+        UsageError: The arm is unfinished, or one of its files damaged.
+    """
     try:
         arm = json.loads((folder / "metrics.json").read_text()) | json.loads((folder / "timing.json").read_text())
         parse_arm(arm)
@@ -31,8 +34,17 @@ def load_arm_metrics(folder: Path) -> dict[str, Any]:
 
 
 def build_comparison(arms: dict[str, dict[str, Any]], run_dir: str, reference: str) -> dict[str, Any]:
-    """The `comparison.json` of arms: their summaries, with each one's `speedup`: how many times shorter its median epoch is than
-    the reference arm's, however many epochs each was trained for."""
+    """The `comparison.json` of arms.
+
+    Args:
+        arms: Each arm's `load_arm_metrics`.
+        run_dir: For a person: the run's folder, or several.
+        reference: The arm with which the others are compared.
+
+    Returns:
+        `run_dir`, `reference_arm` and `arms`, each arm with its `speedup`: how many times shorter its median epoch is than the
+        reference arm's, however many epochs each was trained for.
+    """
     base = arms[reference]["epoch_seconds"]
     timed = {
         name: summary | {"speedup": base / summary["epoch_seconds"] if summary["epoch_seconds"] else None}
@@ -42,15 +54,31 @@ def build_comparison(arms: dict[str, dict[str, Any]], run_dir: str, reference: s
 
 
 def paired_comparisons(folders: dict[str, Path], reference: str, classes: list[str]) -> list[dict[str, Any]]:
-    """Every other classifier against the reference, as `compare_arms` does, from the arms' `predictions.csv`."""
+    """Every other classifier against the reference, as `metrics.paired_tests.compare_arms` does.
+
+    Args:
+        folders: Each arm's folder, whose `predictions.csv` is read.
+        reference: The arm with which the others are compared.
+        classes: In the order of the probabilities.
+
+    Returns:
+        One dict per other arm that was scored on the same images.
+    """
     arms = {name: read_predictions(folder, classes) for name, folder in folders.items()}
     same = {name: arm for name, arm in arms.items() if list(arm.images) == list(arms[reference].images)}
     return [asdict(pair) for pair in compare_arms(reference, same, classes)]
 
 
 def read_predictions(folder: Path, classes: list[str]) -> Predictions:
-    """What a classifier's arm said of its test set, or without one of its validation set, or of every fold and seed of it, sorted
-    by fit and image."""
+    """A classifier's predictions of its test set, or without one of its validation set, of every fold and seed.
+
+    Args:
+        folder: The arm's.
+        classes: In the order of the probabilities.
+
+    Returns:
+        The predictions, sorted by fit and image.
+    """
     table = pd.read_csv(folder / "predictions.csv", dtype={"image": str, "patient": str}, keep_default_na=False)
     table = table[table.side == ("test" if (table.side == "test").any() else "valid")]
     keys = ["fit", "image"] if "fit" in table else ["image"]
@@ -66,7 +94,11 @@ def read_predictions(folder: Path, classes: list[str]) -> Predictions:
 
 
 def finished_arms(run: Path) -> list[Path]:
-    """The finished arm folders of a run, in its recipe's order. Raises UsageError when `run` is no run folder."""
+    """The finished arm folders of a run, in its recipe's order.
+
+    Raises:
+        UsageError: `run` is no run folder, or has no finished arm.
+    """
     if not run.is_dir():
         raise UsageError(f"{run}: no such run folder")
     folders = [folder for folder in run.iterdir() if all((folder / name).is_file() for name in ARM_FILES)]
@@ -91,11 +123,19 @@ def validation_patients(arm: Path) -> frozenset[tuple[str, str, str]]:
 
 
 def incomparable_reason(first: Path, other: Path) -> str | None:
-    """None when both arms were scored on the same images of the same patients with the same labels, else the reason."""
+    """Why the metrics of two arms cannot be compared.
+
+    Args:
+        first: One arm's folder.
+        other: The other's.
+
+    Returns:
+        None when both were validated on the same images of the same patients with the same labels.
+    """
     mine, theirs = validation_patients(first), validation_patients(other)
     if mine == theirs:
         return None
-    patients, others = ({patient for patient, _, _ in side} for side in (mine, theirs))
+    patients, others = ({patient for patient, _, _ in rows} for rows in (mine, theirs))
     names = f"{first.parent.name}/{first.name} and {other.parent.name}/{other.name}"
     if patients != others:
         differing = len(patients ^ others)
@@ -106,13 +146,20 @@ def incomparable_reason(first: Path, other: Path) -> str | None:
 def compare_runs(runs: list[Path], force: bool = False) -> dict[str, Any]:
     """Every finished arm of `runs` side by side; the first is the reference.
 
-    Raises UsageError when their validation sets differ, unless `force`; the comparison then carries the reasons
-    in `not_comparable`.
+    Args:
+        runs: Run folders.
+        force: Whether arms with different validation sets are shown all the same.
+
+    Returns:
+        `build_comparison` with `pairs`, and the reasons against comparing in `not_comparable`.
+
+    Raises:
+        UsageError: Validation sets differ, and `force` is not given; or a run is unfinished.
     """
     arms = [arm for run in runs for arm in finished_arms(run)]
     reasons = [reason for arm in arms[1:] if (reason := incomparable_reason(arms[0], arm))]
     if reasons and not force:
-        raise UsageError(f"{reasons[0]}, so their figures cannot be compared; --force shows them all the same")
+        raise UsageError(f"{reasons[0]}, so their metrics cannot be compared; --force shows them all the same")
     names = _distinct_names(arms)
     comparison = build_comparison(
         {name: load_arm_metrics(arm) for name, arm in zip(names, arms, strict=True)},
@@ -123,15 +170,23 @@ def compare_runs(runs: list[Path], force: bool = False) -> dict[str, Any]:
 
 
 def pairs_of(comparison: dict[str, Any], folders: dict[str, Path]) -> dict[str, Any]:
-    """`pairs` of a comparison of classifiers; nothing of one of segmenters."""
+    """The paired tests of a comparison of classifiers.
+
+    Args:
+        comparison: As `build_comparison` gives it.
+        folders: Each arm's folder.
+
+    Returns:
+        {"pairs": [...]}, empty where the arms have different classes; {} of segmenters.
+    """
     arms = comparison["arms"]
     if any(is_segmenter(arm) for arm in arms.values()):
         return {}
     classes = {tuple(arm["per_class"]) for arm in arms.values()}
     if len(classes) > 1:
         return {"pairs": []}
-    rivals = {name: folder for name, folder in folders.items() if not name.startswith(AUDIT)}
-    return {"pairs": paired_comparisons(rivals, comparison["reference_arm"], list(classes.pop()))}
+    own_arms = {name: folder for name, folder in folders.items() if not name.startswith(AUDIT)}
+    return {"pairs": paired_comparisons(own_arms, comparison["reference_arm"], list(classes.pop()))}
 
 
 def _distinct_names(arms: list[Path]) -> list[str]:

@@ -23,7 +23,7 @@ from darkcovid.lungs.unet import load_segmenter
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import null_progress
 
-ROOM = 5e9
+ENOUGH_DISK_BYTES = 5e9
 EXTRAS = {
     "serve": "fastapi",
     "export": "onnxruntime",
@@ -41,7 +41,14 @@ SELF_TEST = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, how it stands (`ok`, `warn` or `fail`), in words, and what to do."""
+    """One line of the diagnosis.
+
+    Attributes:
+        about: What was looked at.
+        state: `ok`, `warn` or `fail`.
+        words: What was seen.
+        advice: What to do.
+    """
 
     about: str
     state: str
@@ -50,13 +57,23 @@ class Finding:
 
 
 def run_diagnostics(cache: Path, manifest: Path | None, data_root: str | None, self_test: bool = True) -> Iterator[Finding]:
-    """Every finding, as soon as it is made. manifest: whose images are looked for."""
+    """Look at everything that a run needs.
+
+    Args:
+        cache: The cache folder.
+        manifest: Whose images are looked for; None: none.
+        data_root: Where images are looked for besides.
+        self_test: Whether to train on phantoms for some seconds.
+
+    Yields:
+        Each finding, as soon as it is made.
+    """
     yield libraries()
     yield extras()
     yield device()
     yield from (disk("cache folder", cache), disk("working folder", Path.cwd()))
     yield check_cache(cache)
-    yield _guarded("lung segmenter", _load_segmenter, "install darkcovid anew")
+    yield _guarded("lung segmenter", _load_segmenter, "install darkcovid again")
     if manifest is not None:
         yield data(manifest, data_root)
     if self_test:
@@ -70,9 +87,9 @@ def libraries() -> Finding:
         needed = Requirement(line)
         if needed.marker and not needed.marker.evaluate({"extra": ""}):
             continue
-        found = _version(needed.name)
-        if found is None or not needed.specifier.contains(Version(found), prereleases=True):
-            wrong.append(f"{needed.name} {found or 'is missing'} (wanted: {needed.specifier})")
+        installed = _version(needed.name)
+        if installed is None or not needed.specifier.contains(Version(installed), prereleases=True):
+            wrong.append(f"{needed.name} {installed or 'is missing'} (needed: {needed.specifier})")
     if wrong:
         return Finding("libraries", "fail", "; ".join(wrong), "pip install --upgrade darkcovid, in an environment of its own")
     shown = ", ".join(f"{name} {_version(name)}" for name in ("torch", "torchvision", "fastai", "numpy"))
@@ -90,6 +107,7 @@ def extras() -> Finding:
 
 
 def device() -> Finding:
+    """Which device training takes, in which precision."""
     compute = get_device()
     kind = compute.device.type
     name = torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
@@ -104,7 +122,15 @@ def device() -> Finding:
 
 
 def disk(about: str, folder: Path) -> Finding:
-    """Whether a folder, or the one that it will be made in, can be written and has room."""
+    """Whether a folder, or the one that it will be made in, can be written and has room.
+
+    Args:
+        about: What the folder is.
+        folder: Its path.
+
+    Returns:
+        `fail` where it cannot be written, `warn` below 5 GB.
+    """
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
@@ -113,33 +139,41 @@ def disk(about: str, folder: Path) -> Finding:
         advice = "use --cache-dir, --runs-dir, or another folder"
         return Finding(about, "fail", f"{there}: cannot be written ({error.strerror})", advice)
     words = f"{folder}: {free / 1e9:.0f} GB free"
-    if free < ROOM:
+    if free < ENOUGH_DISK_BYTES:
         return Finding(about, "warn", words, "make room; runs and caches need gigabytes")
     return Finding(about, "ok", words)
 
 
 def check_cache(cache: Path) -> Finding:
-    """Whether what is kept is what was written."""
+    """Whether the cached arrays are as they were written."""
     kept = [folder for folder in (cache / "pixels", cache / "masks") if folder.is_dir()]
     files = [path for folder in kept for path in sorted(folder.glob("*.npy"))]
     size = sum(path.stat().st_size for path in files)
     bad = [path for path in files if is_corrupt(path)]
     words = f"{len(files)} arrays, {size / 1e9:.1f} GB"
     if bad:
-        advice = "nothing needs doing: they are made anew when they are wanted"
+        advice = "nothing needs doing: they are made again when they are needed"
         return Finding("cache", "warn", f"{words}; {len(bad)} damaged, the first is {bad[0].name}", advice)
     return Finding("cache", "ok", words)
 
 
 def data(manifest: Path, data_root: str | None) -> Finding:
-    """Whether a manifest's images are there."""
+    """Whether a manifest's images are there.
+
+    Args:
+        manifest: The CSV.
+        data_root: Where images are looked for besides.
+
+    Returns:
+        `fail` where the manifest cannot be read, `warn` where images are missing.
+    """
     try:
         listed = read_manifest(manifest, data_root)
     except DarkCovidError as error:
         return Finding("data", "fail", str(error), "name a manifest with --manifest PATH")
-    found = sum(listed.locate(path) is not None for path in listed.rows.path)
-    words = f"{manifest}: {found} of {len(listed.rows)} images found"
-    if found < len(listed.rows):
+    present = sum(listed.locate(path) is not None for path in listed.rows.path)
+    words = f"{manifest}: {present} of {len(listed.rows)} images found"
+    if present < len(listed.rows):
         return Finding("data", "warn", words, f"darkcovid data fetch {manifest}, or --data-root DIR")
     return Finding("data", "ok", words)
 
@@ -151,13 +185,13 @@ def _load_segmenter() -> str:
 
 def _train_on_phantoms() -> str:
     """Two epochs on 24 phantom patients, in a folder that is gone afterwards."""
-    began = perf_counter()
+    started = perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.yaml"
         path.write_text(yaml.safe_dump(SELF_TEST), encoding="utf-8")
-        found = run(load_recipe(path), RunPaths(Path(folder) / "runs", Path(folder) / "cache"), null_progress())
-    arm = next(iter(found["arms"].values()))
-    return f"{arm['images']['train']} phantoms trained and scored in {perf_counter() - began:.1f} s"
+        comparison = run(load_recipe(path), RunPaths(Path(folder) / "runs", Path(folder) / "cache"), null_progress())
+    arm = next(iter(comparison["arms"].values()))
+    return f"{arm['images']['train']} phantoms trained and scored in {perf_counter() - started:.1f} s"
 
 
 def _guarded(about: str, work: Callable[[], str], advice: str) -> Finding:

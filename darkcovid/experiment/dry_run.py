@@ -25,7 +25,15 @@ BATCHES = 3
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One arm: input (height, width), all epochs of all its fits and their seconds, peak bytes of host and device memory."""
+    """What one arm would cost.
+
+    Attributes:
+        image_size: (height, width) of its input in pixels.
+        epochs: Of all its fits together.
+        train_seconds: Of all those epochs.
+        peak_host_bytes: Of host memory.
+        peak_device_bytes: Of device memory.
+    """
 
     image_size: Size
     epochs: int
@@ -35,28 +43,51 @@ class Estimate:
 
 
 def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> dict[str, Any]:
-    """The resolved recipe, the split's counts, and an `Estimate` of each arm. Raises what a run would raise before training."""
+    """What a run would do, and cost.
+
+    Args:
+        recipe: What would be run.
+        cache_dir: Where decoded images are kept.
+        arms: Names of those to estimate; none means all.
+
+    Returns:
+        `recipe` (resolved), `images` and `patients` of each set, `bad_images` that could not be read, and `arms`: an `Estimate`
+        of each.
+
+    Raises:
+        UsageError, DataError: What a run would raise before training.
+    """
     names = select_arms(recipe, arms)
     segmentation = recipe.task == "lung_segmentation"
     first = next(iter(recipe.fits().values()))
     cohort = (load_segmentation_cohort if segmentation else load_classification_cohort)(first.data, cache_dir)
-    maker = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir)
+    builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir)
     estimates = {}
     for name in names:
-        arm = maker.arms[name]
-        size = INPUT_SIZE if segmentation else maker.size(name)
+        arm = builder.arms[name]
+        size = INPUT_SIZE if segmentation else builder.size(name)
         estimates[name] = estimate(arm, cohort, size, cache_dir)
     return {
         "recipe": recipe.model_dump(mode="json"),
         "images": cohort.counts(),
-        "patients": {side: int(cohort.patients[where].nunique()) for side, where in cohort.sides.items()},
+        "patients": {name: int(cohort.patients[rows].nunique()) for name, rows in cohort.sides.items()},
         "bad_images": len(cohort.bad),
         "arms": estimates,
     }
 
 
 def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Estimate:
-    """Two short epochs of a few batches, the second one scaled up to the whole cohort and all epochs."""
+    """Two short epochs of a few batches, the second one scaled up to the whole cohort and all epochs.
+
+    Args:
+        recipe: The arm's.
+        cohort: All images.
+        size: (height, width) of its input in pixels.
+        cache_dir: Where decoded images are kept.
+
+    Returns:
+        The arm's cost.
+    """
     compute = get_device(recipe.training.device, recipe.training.precision)
     batch = recipe.training.batch_size
     train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)

@@ -1,6 +1,6 @@
 """Are these the images that the run began with? A resumed run, and fits made on several machines, stand on one cohort.
 
-Each fit's `split.csv` has its images, patients, labels, sides and checksums; the run's `inputs.json` has the checksums of
+Each fit's `split.csv` has its images, patients, labels, sets and checksums; the run's `inputs.json` has the checksums of
 whatever else was given as files: external sets and weights.
 """
 
@@ -22,7 +22,7 @@ FILE = "inputs.json"
 CHANGES = {
     "patient": "belong to another patient",
     "label": "have another label",
-    "side": "are on another side of the split",
+    "side": "are in another set of the split",
     "sha256": "have another file content",
 }
 COLUMNS = ["image", *CHANGES]
@@ -37,7 +37,12 @@ def cohort_table(cohort: Cohort) -> pd.DataFrame:
 
 
 def read_split(path: Path) -> pd.DataFrame:
-    """The COLUMNS of a fit's `split.csv`. Raises DataError: unreadable, or written by a version that kept no checksums."""
+    """The COLUMNS of a fit's `split.csv`.
+
+    Raises:
+        DataError: It cannot be read.
+        UsageError: It was written by a version that kept no checksums.
+    """
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False)[COLUMNS]
     except (OSError, ValueError) as error:
@@ -47,7 +52,15 @@ def read_split(path: Path) -> pd.DataFrame:
 
 
 def describe_changes(before: pd.DataFrame, after: pd.DataFrame) -> str | None:
-    """What differs between two tables of COLUMNS, counted, with an example: None when they hold the same rows in any order."""
+    """What differs between two tables of COLUMNS.
+
+    Args:
+        before: Of the fit as it began.
+        after: Of the cohort now.
+
+    Returns:
+        The changes, counted, with an example of each; None when both hold the same rows in any order.
+    """
     before, after = _by_image(before), _by_image(after)
     common = before.index.intersection(after.index)
     changes = {
@@ -65,7 +78,16 @@ def _by_image(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def check_cohort_unchanged(run: Path, recipe: Recipe, cohorts: Mapping[Any, Cohort]) -> None:
-    """Compare every fit that began in a run folder with the cohort of its split. Raises UsageError that counts what changed."""
+    """Compare every fit that began in a run folder with the cohort of its split.
+
+    Args:
+        run: The run folder.
+        recipe: Of the whole run.
+        cohorts: The cohort of each split.
+
+    Raises:
+        UsageError: Images, patients, labels or sets changed; counted.
+    """
     tables = {split: cohort_table(cohort) for split, cohort in cohorts.items()}
     for arm, arm_recipe in recipe.arm_recipes().items():
         for fit, fit_recipe in arm_recipe.fits().items():
@@ -78,8 +100,16 @@ def check_cohort_unchanged(run: Path, recipe: Recipe, cohorts: Mapping[Any, Coho
 
 
 def check_one_cohort(run: Path, recipe: Recipe, arms: list[str]) -> None:
-    """Compare the finished fits of a run with one another: all on the same images, those of one split on the same sides.
-    Raises UsageError that counts what differs."""
+    """Compare the finished fits of a run with one another: all on the same images, those of one split in the same sets.
+
+    Args:
+        run: The run folder.
+        recipe: Of the whole run.
+        arms: Names of those to compare.
+
+    Raises:
+        UsageError: Two fits were fitted on different cohorts; what differs is counted.
+    """
     first, by_split = None, {}
     for arm in arms:
         for fit, fit_recipe in recipe.arm_recipes()[arm].fits().items():
@@ -100,8 +130,16 @@ def _without_values(columns: list[str]) -> dict[str, str]:
 
 
 def given_files(recipe: Recipe, external: list[ExternalSet]) -> dict[str, str]:
-    """Checksums of what a recipe's fits depend on besides its cohort: external sets, and weights that are files."""
-    checksums = {f"external set {one.name}": content_key(rows=cohort_table(one.cohort).values.tolist()) for one in external}
+    """Checksums of what a recipe's fits depend on besides its cohort.
+
+    Args:
+        recipe: Of the whole run.
+        external: Its external sets.
+
+    Returns:
+        Digests of external sets, and of weights that are files, by what they are.
+    """
+    checksums = {f"external set {each.name}": content_key(rows=cohort_table(each.cohort).values.tolist()) for each in external}
     for arm in recipe.arm_recipes().values():
         named = {"model.weights": arm.model.weights, "lungs.weights": arm.lungs and arm.lungs.weights}
         for key, weights in named.items():
@@ -111,7 +149,16 @@ def given_files(recipe: Recipe, external: list[ExternalSet]) -> dict[str, str]:
 
 
 def check_files_unchanged(run: Path, checksums: dict[str, str]) -> None:
-    """Compare with the run's `inputs.json`, or write it where there is none. Raises UsageError that names what changed."""
+    """Compare with the run's `inputs.json`, or write it where there is none.
+
+    Args:
+        run: The run folder.
+        checksums: As `given_files` gives them.
+
+    Raises:
+        DataError: `inputs.json` cannot be read.
+        UsageError: Something changed since the run began; it is named.
+    """
     file = run / FILE
     if not file.is_file():
         write_json(file, checksums)

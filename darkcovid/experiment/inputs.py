@@ -21,15 +21,20 @@ from darkcovid.recipe import SAME_PIXELS, Data, Lungs, Recipe
 
 @dataclass(frozen=True)
 class ExternalInputs:
-    """An external set as an arm sees it. pixels: its images in the form of the arm's own; untrusted_lungs: how many masks
-    were not trusted, None without lungs."""
+    """An external set as an arm sees it.
+
+    Attributes:
+        of: The set.
+        pixels: Its images in the form of the arm's own, (m, ..., h, w) uint8.
+        untrusted_lungs: How many lung masks were rejected; None without lungs.
+    """
 
     of: ExternalSet
     pixels: StoredArray
     untrusted_lungs: int | None
 
     def annotate(self, metrics: ExternalMetrics) -> ExternalMetrics:
-        """Its metrics with what they must be read with."""
+        """`metrics` of this set with its translated labels, rows left out, unreadable images and rejected masks."""
         return replace(
             metrics,
             labels=self.of.translated,
@@ -41,10 +46,18 @@ class ExternalInputs:
 
 @dataclass(frozen=True)
 class ArmInputs:
-    """pixels: (n, *size) uint8, or (n, 2, *size) with a thumbnail, in the cohort's order. `prepare_seconds`: decoding,
-    cropping, resizing and writing them; `segment_seconds`: finding the lungs first, 0 without lungs. Both are the price when
-    it was paid; `fresh` says that it was paid in this run. `areas`: where the lungs are, for the shortcut audit. `external`:
-    the external test sets."""
+    """What one arm feeds its network, and what making it cost.
+
+    Attributes:
+        recipe: The arm's.
+        pixels: (n, *size) uint8, or (n, 2, *size) with a context channel, in the cohort's order.
+        lungs: Masks by which images were cropped or masked; None without lungs.
+        areas: Where the lungs are in `pixels`, for the shortcut audit; None where the recipe asks for none.
+        prepare_seconds: Of decoding, cropping, resizing and writing, when that was done.
+        segment_seconds: Of segmenting the lungs first, when that was done; 0 without lungs.
+        fresh: Whether that was done in this run, not read from the cache.
+        external: The external test sets.
+    """
 
     recipe: Recipe
     pixels: StoredArray
@@ -57,12 +70,21 @@ class ArmInputs:
 
     @property
     def size(self) -> Size:
+        """(height, width) of the input in pixels."""
         height, width = self.pixels.shape[-2:]
         return height, width
 
 
 class InputBuilder:
-    """Makes the inputs of a recipe's arms; lungs are found once for all arms that need them."""
+    """Makes the inputs of a recipe's arms; lungs are segmented once for all arms that need them.
+
+    Args:
+        recipe: Of the whole run.
+        cohort: The images.
+        compute: Device of the segmenter.
+        cache_dir: Where images, masks and inputs are kept.
+        segmenter: The segmenter of given weights, None being the shipped one.
+    """
 
     def __init__(
         self,
@@ -79,51 +101,71 @@ class InputBuilder:
         self._lungs: dict[str | None, LungMasks] = {}
 
     def make(self, arm: str) -> ArmInputs:
-        """The inputs of one arm, from the cache where they are there. Raises DataError when lung weights are damaged."""
+        """The inputs of one arm, from the cache where they are there.
+
+        Raises:
+            DataError: Lung weights are damaged.
+        """
         recipe, size = self.arms[arm], self.size(arm)
-        stored, found = self.pixels(recipe, size)
+        stored, lungs = self.pixels(recipe, size)
         return ArmInputs(
             recipe,
             stored.array,
-            found,
+            lungs,
             self._areas(recipe, size),
             prepare_seconds=stored.seconds,
-            segment_seconds=found.seconds if found else 0.0,
-            fresh=stored.fresh or (found is not None and found.fresh),
+            segment_seconds=lungs.seconds if lungs else 0.0,
+            fresh=stored.fresh or (lungs is not None and lungs.fresh),
         )
 
     def everything(self, arm: str, size: Size) -> list[CachedArray]:
-        """What an arm needs at `size`, made where it is missing: its pixels, and where the lungs are in them when they are
-        audited."""
+        """What an arm needs, made where it is missing: its pixels, and where the lungs are in them when they are audited.
+
+        Args:
+            arm: The arm's name.
+            size: (height, width) of its input in pixels.
+
+        Returns:
+            The arrays in the cache.
+        """
         recipe = self.arms[arm]
         areas = self._stored_areas(recipe, size)
         return [self.pixels(recipe, size)[0], *([] if areas is None else [areas])]
 
     def of(self, cohort: Cohort) -> "InputBuilder":
-        """The same for other images."""
+        """A builder of the same inputs of other images."""
         return InputBuilder(self._recipe, cohort, self.compute, self.cache_dir)
 
     def pixels(self, recipe: Recipe, size: Size) -> tuple[CachedArray, LungMasks | None]:
-        """The cohort's images as an arm of this recipe sees them at `size`, and the lungs that it went by."""
+        """The cohort's images as an arm of this recipe sees them.
+
+        Args:
+            recipe: The arm's.
+            size: (height, width) of its input in pixels.
+
+        Returns:
+            (n, *size) or (n, 2, *size) uint8 in the cache, and the lung masks by which they were made, None without lungs.
+        """
         data, cohort = recipe.data, self.cohort
         if recipe.lungs is None:
             altered = data.letterbox, data.downsample_to, data.border_only, data.contrast
             return cached_whole_images(cohort.files, cohort.sha256, size, self.cache_dir, *altered), None
-        found = self.lungs(recipe.lungs)
+        masks = self.lungs(recipe.lungs)
         altered = data.letterbox, data.contrast
-        return cached_lung_inputs(cohort, found, recipe.lungs, size, self.cache_dir, *altered), found
+        return cached_lung_inputs(cohort, masks, recipe.lungs, size, self.cache_dir, *altered), masks
 
     def size(self, arm: str) -> Size:
         """(height, width) in pixels of an arm's input; `same_pixels_as` another arm is that arm's size."""
         recipe = self.arms[arm]
         if recipe.lungs is None or recipe.lungs.mode in ("mask", "outside"):
             return self._image_size(recipe.data)
-        found = self.lungs(recipe.lungs)
-        boxes = crop_boxes(found, recipe.lungs.margin)
-        boxes = [boxes[row] for row in np.flatnonzero(self.cohort.train & found.trusted)]
+        masks = self.lungs(recipe.lungs)
+        boxes = crop_boxes(masks, recipe.lungs.margin)
+        boxes = [boxes[row] for row in np.flatnonzero(self.cohort.train & masks.trusted)]
         return crop_input_size(recipe.lungs, boxes, self._image_size(recipe.data))
 
     def lungs(self, lungs: Lungs) -> LungMasks:
+        """The cohort's lung masks by the segmenter of `lungs.weights`."""
         if lungs.weights not in self._lungs:
             segmenter = self._segmenter(lungs.weights)
             self._lungs[lungs.weights] = segment_cohort(self.cohort, segmenter, self.compute, self.cache_dir)
@@ -137,8 +179,8 @@ class InputBuilder:
     def _stored_areas(self, recipe: Recipe, size: Size) -> CachedArray | None:
         if not recipe.judges_shortcuts:
             return None
-        found = self.lungs(recipe.lungs or Lungs())
-        return cached_lung_regions(self.cohort, found, recipe.lungs, size, recipe.data.letterbox, self.cache_dir)
+        masks = self.lungs(recipe.lungs or Lungs())
+        return cached_lung_regions(self.cohort, masks, recipe.lungs, size, recipe.data.letterbox, self.cache_dir)
 
     def _image_size(self, data: Data) -> Size:
         if isinstance(data.image_size, str):
@@ -146,27 +188,48 @@ class InputBuilder:
         return data.image_size if isinstance(data.image_size, tuple) else (data.image_size, data.image_size)
 
 
-def select_arms(recipe: Recipe, wanted: Iterable[str]) -> list[str]:
-    """The arms to run, in the recipe's order: all, or the `wanted` ones. Raises UsageError for an unknown name."""
-    names, wanted = list(recipe.arm_recipes()), list(wanted)
-    for name in wanted:
+def select_arms(recipe: Recipe, selected: Iterable[str]) -> list[str]:
+    """The arms to run, in the recipe's order.
+
+    Args:
+        recipe: Of the whole run.
+        selected: Names of arms; none means all.
+
+    Returns:
+        Names of arms.
+
+    Raises:
+        UsageError: The recipe has no arm of a name.
+    """
+    names, selected = list(recipe.arm_recipes()), list(selected)
+    for name in selected:
         if name not in names:
             raise UsageError(f"--arm {name}: the recipe has no such arm; it has: {', '.join(names)}")
-    return [name for name in names if name in wanted] if wanted else names
+    return [name for name in names if name in selected] if selected else names
 
 
 def build_inputs(
-    maker: InputBuilder, external: Sequence[ExternalSet], arms: Iterable[str], say: Callable[[str], None]
+    builder: InputBuilder, external: Sequence[ExternalSet], arms: Iterable[str], say: Callable[[str], None]
 ) -> dict[str, ArmInputs]:
-    """Every arm's inputs before any arm is trained, so that what is wrong with the data is found first."""
-    made, others = {}, [(one, maker.of(one.cohort)) for one in external]
+    """Every arm's inputs before any arm is trained, so that what is wrong with the data is found first.
+
+    Args:
+        builder: Of the recipe's cohort.
+        external: External sets.
+        arms: Names of the arms.
+        say: Called with a line as each arm begins.
+
+    Returns:
+        Each arm's inputs, with those of the external sets.
+    """
+    inputs, builders = {}, [(each, builder.of(each.cohort)) for each in external]
     for arm in arms:
         say(f"preparing {arm}")
-        own = maker.make(arm)
-        made[arm] = replace(own, external=tuple(_external_inputs(one, other, own) for one, other in others))
-    return made
+        own = builder.make(arm)
+        inputs[arm] = replace(own, external=tuple(_external_inputs(each, other, own) for each, other in builders))
+    return inputs
 
 
-def _external_inputs(one: ExternalSet, maker: InputBuilder, own: ArmInputs) -> ExternalInputs:
-    stored, found = maker.pixels(own.recipe, own.size)
-    return ExternalInputs(one, stored.array, None if found is None else int((~found.trusted).sum()))
+def _external_inputs(external: ExternalSet, builder: InputBuilder, own: ArmInputs) -> ExternalInputs:
+    stored, lungs = builder.pixels(own.recipe, own.size)
+    return ExternalInputs(external, stored.array, None if lungs is None else int((~lungs.trusted).sum()))

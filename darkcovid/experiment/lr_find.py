@@ -17,7 +17,23 @@ from darkcovid.training.lr_finder import lr_find
 def find_learning_rate(
     recipe: Recipe, arm: str | None, cache_dir: Path, start_lr: float, end_lr: float, steps: int, plot: Path
 ) -> dict[str, Any]:
-    """Range test of one arm (the first by default): lrs, losses, suggestions, and the plot's path."""
+    """Learning-rate range test of one arm.
+
+    Args:
+        recipe: Of the whole run.
+        arm: The arm's name; None takes the first.
+        cache_dir: Where decoded images are kept.
+        start_lr: The lowest learning rate.
+        end_lr: The highest.
+        steps: Training steps from one to the other.
+        plot: The PNG file to write.
+
+    Returns:
+        `arm`, `lrs`, `losses`, `suggestions` and the path of `plot`.
+
+    Raises:
+        UsageError: The recipe is not of a classifier, has no such arm, or the rates are not in order.
+    """
     if recipe.task != "classification":
         raise UsageError("task: lr-find works on classification recipes")
     if start_lr >= end_lr:
@@ -27,6 +43,6 @@ def find_learning_rate(
     inputs = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir).make(name)
     compute = get_device(recipe.training.device, recipe.training.precision)
     learner = setup_classifier(inputs.recipe, cohort, inputs.pixels, compute).learner
-    found = lr_find(learner, start_lr, end_lr, steps)
-    plot_range_test(found.lrs, found.losses, found.suggestions, plot)
-    return {"arm": name, **asdict(found), "plot": str(plot)}
+    test = lr_find(learner, start_lr, end_lr, steps)
+    plot_range_test(test.lrs, test.losses, test.suggestions, plot)
+    return {"arm": name, **asdict(test), "plot": str(plot)}

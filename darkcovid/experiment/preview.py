@@ -21,8 +21,21 @@ DRAWS = 5
 
 
 def preview(recipe: Recipe, arm: str | None, cache_dir: Path, each_class: int, path: Path) -> dict[str, Any]:
-    """Write a contact sheet of `each_class` training images of every class to `path`, one a row: first as it is, then five
-    draws. Returns arm, images (their names) and plot. Raises UsageError: not a classification recipe, no such arm."""
+    """Write a contact sheet of training images, one per row: first as it is, then five draws of the augmentation.
+
+    Args:
+        recipe: Of the whole run.
+        arm: Whose inputs; None takes the first.
+        cache_dir: Where decoded images are kept.
+        each_class: How many images of every class.
+        path: The PNG file.
+
+    Returns:
+        `arm`, `images` (their names) and `plot`.
+
+    Raises:
+        UsageError: The recipe is not of a classifier, or has no such arm.
+    """
     if recipe.task != "classification":
         raise UsageError("task: data preview works on classification recipes")
     name = select_arms(recipe, [arm] if arm else [])[0]
@@ -35,19 +48,19 @@ def preview(recipe: Recipe, arm: str | None, cache_dir: Path, each_class: int, p
     ]
     seed_everything(recipe.training.seed)
     augmentation = inputs.recipe.data.augmentation
-    pictures, captions = [], []
+    images, captions = [], []
     for row in rows:
-        pictures.append(Image.fromarray(_concat_channels(inputs.pixels[row])))
+        images.append(Image.fromarray(_concat_channels(inputs.pixels[row])))
         captions.append(f"{cohort.classes[cohort.labels[row]]}: {Path(cohort.rows.path[row]).name}")
         if augmentation is not None:
             copies = add_channel_dim(torch.from_numpy(inputs.pixels[[row] * DRAWS])).float() / 255
-            seen = (Augment(augmentation).altered(copies) * 255).round().byte().numpy()
-            pictures += [Image.fromarray(_concat_channels(image)) for image in seen]
+            augmented = (Augment(augmentation).altered(copies) * 255).round().byte().numpy()
+            images += [Image.fromarray(_concat_channels(image)) for image in augmented]
             captions += [""] * DRAWS
-    save_png(contact_sheet(pictures, captions, columns=1 if augmentation is None else DRAWS + 1, side=192), path)
+    save_png(contact_sheet(images, captions, columns=1 if augmentation is None else DRAWS + 1, side=192), path)
     return {"arm": name, "images": [cohort.rows.path[row] for row in rows], "plot": str(path)}
 
 
 def _concat_channels(channels: np.ndarray) -> np.ndarray:
-    """(h, w) or (c, h, w) to one gray picture, channels beside one another."""
+    """(h, w) or (c, h, w) to one gray image, channels beside one another."""
     return np.array(channels) if channels.ndim == 2 else np.concatenate(list(channels), 1)

@@ -1,4 +1,4 @@
-"""Does a run come out again? Its resolved recipe is run anew, and every number is laid beside the first one's."""
+"""Is a run reproducible? Its resolved recipe is run again, and every number is compared with the first one's."""
 
 import json
 from pathlib import Path
@@ -18,10 +18,19 @@ ABOUT = ("darkcovid", "python", "platform", "processors", "torch_threads", "cuda
 
 
 def reproduce(first: Path, folders: RunPaths, progress: Progress) -> dict[str, Any]:
-    """Run a finished run's recipe again and compare. Returns `run`, `again` (folders), `environment` ({what: [then, now]} of what
-    differs), `fits` ({fit: `compare_fits`}) and `same`: whether splits, histories, predictions and scores all are.
+    """Run a finished run's recipe again and compare.
 
-    Raises UsageError: not a finished run's folder; and as `runner.run` does.
+    Args:
+        first: The finished run's folder.
+        folders: Where the new run and the cache go.
+        progress: Shown to a person.
+
+    Returns:
+        `run` and `again` (folders), `environment` ({what: [then, now]} of what differs), `fits` ({fit: `compare_fits`}) and
+        `same`: whether splits, histories, predictions and metrics all are.
+
+    Raises:
+        UsageError: Not a finished run's folder; and as `runner.run` does.
     """
     if not (first / "comparison.json").is_file():
         raise UsageError(f"{first}: not a finished run's folder")
@@ -40,13 +49,21 @@ def reproduce(first: Path, folders: RunPaths, progress: Progress) -> dict[str, A
 
 
 def compare_fits(first: Path, again: Path) -> dict[str, Any]:
-    """Two folders of one fit: `split`, `history`, `predictions` and `metrics` each say whether they are the same, of the middle
-    two also the largest difference of a number (None where the rows are not the same)."""
+    """Compare two folders of one fit.
+
+    Args:
+        first: One folder.
+        again: The other.
+
+    Returns:
+        Whether `split`, `history`, `predictions` and `metrics` are the same, and all of them (`same`); `history_difference` and
+        `predictions_difference`: the largest of a number, None where the rows differ; `metrics_differing`: keys.
+    """
     split = _table(first / "split.csv").equals(_table(again / "split.csv"))
-    timeless = [_table(one / "history.csv").drop(columns=list(TIMES), errors="ignore") for one in (first, again)]
+    timeless = [_table(folder / "history.csv").drop(columns=list(TIMES), errors="ignore") for folder in (first, again)]
     history = max_abs_difference(*timeless)
     predictions = max_abs_difference(_table(first / "predictions.csv"), _table(again / "predictions.csv"))
-    metrics = [_read(one / "metrics.json") for one in (first, again)]
+    metrics = [_read(folder / "metrics.json") for folder in (first, again)]
     differing = sorted(key for key in metrics[0].keys() | metrics[1].keys() if metrics[0].get(key) != metrics[1].get(key))
     return {
         "split": split,
@@ -61,22 +78,37 @@ def compare_fits(first: Path, again: Path) -> dict[str, Any]:
 
 
 def max_abs_difference(first: pd.DataFrame, again: pd.DataFrame) -> float | None:
-    """The largest difference of a number in two tables; None where they have other rows, columns or texts, or
-    a number stands beside none."""
+    """The largest difference of a number in two tables.
+
+    Args:
+        first: One table.
+        again: The other.
+
+    Returns:
+        None where they have other rows, columns or texts, or one has a number where the other has none.
+    """
     numbers = list(first.select_dtypes("number").columns)
     texts = [column for column in first if column not in numbers]
     if first.shape != again.shape or list(first.columns) != list(again.columns):
         return None
     if numbers != list(again.select_dtypes("number").columns) or not first[texts].equals(again[texts]):
         return None
-    one, other = first[numbers].to_numpy(float), again[numbers].to_numpy(float)
-    if (np.isnan(one) != np.isnan(other)).any():
+    before, after = first[numbers].to_numpy(float), again[numbers].to_numpy(float)
+    if (np.isnan(before) != np.isnan(after)).any():
         return None
-    return float(np.nan_to_num(np.abs(one - other)).max(initial=0.0))
+    return float(np.nan_to_num(np.abs(before - after)).max(initial=0.0))
 
 
 def diff_environment(then: dict[str, Any], now: dict[str, Any]) -> dict[str, list[Any]]:
-    """What differs between two `environment.json`, the libraries' versions included: {what: [then, now]}."""
+    """What differs between two `environment.json`, the libraries' versions included.
+
+    Args:
+        then: The earlier one.
+        now: The later one.
+
+    Returns:
+        {what: [then, now]}.
+    """
     before = {key: then.get(key) for key in ABOUT} | then.get("libraries", {})
     after = {key: now.get(key) for key in ABOUT} | now["libraries"]
     return {key: [before.get(key), after.get(key)] for key in before | after if before.get(key) != after.get(key)}

@@ -1,4 +1,4 @@
-"""The run folder: where a run's files go, what state it is in, and which unfinished run a recipe can go on with."""
+"""The run folder: where a run's files go, what state it is in, and which unfinished run of a recipe can be resumed."""
 
 import json
 import os
@@ -27,7 +27,18 @@ class RunDir:
 
     @classmethod
     def create(cls, runs_dir: Path, recipe: Recipe) -> "RunDir":
-        """A new folder `<name>-<utc time>-<recipe digest>`, with the resolved recipe and the environment in it."""
+        """A new folder `<name>-<utc time>-<recipe digest>`, with the resolved recipe and the environment in it.
+
+        Args:
+            runs_dir: The folder of all runs.
+            recipe: What is run.
+
+        Returns:
+            The run's folder.
+
+        Raises:
+            UsageError: It cannot be made there.
+        """
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
@@ -40,7 +51,18 @@ class RunDir:
 
     @classmethod
     def shared(cls, path: Path, recipe: Recipe) -> "RunDir":
-        """The folder at `path`, made by whichever call comes first. Raises UsageError: it holds another recipe's run."""
+        """The folder at `path`, made by whichever call comes first.
+
+        Args:
+            path: The folder.
+            recipe: What is run.
+
+        Returns:
+            The run's folder.
+
+        Raises:
+            UsageError: It holds another recipe's run, or cannot be made there.
+        """
         run, resolved = cls(path), path / "recipe.yaml"
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -57,9 +79,20 @@ class RunDir:
 
     @classmethod
     def unfinished(cls, runs_dir: Path, recipe: Recipe) -> "RunDir":
-        """The newest run of exactly this recipe that has not ended. Raises UsageError when there is none."""
-        found = sorted(runs_dir.glob(f"{recipe.name}-*-{recipe.digest()}*"), reverse=True)
-        for path in found:
+        """The newest run of exactly this recipe that is not done.
+
+        Args:
+            runs_dir: The folder of all runs.
+            recipe: What is run.
+
+        Returns:
+            The run's folder.
+
+        Raises:
+            UsageError: There is none.
+        """
+        candidates = sorted(runs_dir.glob(f"{recipe.name}-*-{recipe.digest()}*"), reverse=True)
+        for path in candidates:
             if path.is_dir() and cls(path).state() != "done":
                 run = cls(path)
                 run._describe(recipe)
@@ -75,16 +108,23 @@ class RunDir:
             write_json(self.path / "environment.json", environment())
 
     def arm(self, name: str) -> Path:
+        """The folder of an arm."""
         return self.path / name
 
     def state(self) -> str:
+        """running, done, failed or interrupted, as `status.json` says; else unknown."""
         try:
             return json.loads((self.path / "status.json").read_text())["state"]
         except (OSError, ValueError, KeyError, TypeError):
             return "unknown"
 
     def set_state(self, state: str, **details: Any) -> None:
-        """Write `status.json`: running, done, failed or interrupted, and add the same to `events.jsonl`."""
+        """Write `status.json`, and add the same to `events.jsonl`.
+
+        Args:
+            state: running, done, failed or interrupted.
+            **details: More keys of both.
+        """
         status = {
             "state": state,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -95,7 +135,12 @@ class RunDir:
         self.event(state, **details)
 
     def event(self, what: str, **details: Any) -> None:
-        """Append one line to `events.jsonl`."""
+        """Append one line to `events.jsonl`.
+
+        Args:
+            what: The event's name.
+            **details: More keys.
+        """
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": what, **details}
         with (self.path / "events.jsonl").open("a+b") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
@@ -124,10 +169,20 @@ class ReadOnlyRunDir(RunDir):
     """The main process's run folder, as the other processes of a fit have it: they read it and write nothing."""
 
     def set_state(self, state: str, **details: Any) -> None:
-        pass
+        """Nothing: the main process writes it.
+
+        Args:
+            state: Unused.
+            **details: Unused.
+        """
 
     def event(self, what: str, **details: Any) -> None:
-        pass
+        """Nothing: the main process writes it.
+
+        Args:
+            what: Unused.
+            **details: Unused.
+        """
 
 
 def _parsed(line: str) -> dict[str, Any] | None:

@@ -228,6 +228,9 @@ def track_status(work: RunContext, names: list[str]) -> Iterator[None]:
         work: Of this call.
         names: Of the arms that it runs.
 
+    Yields:
+        Nothing.
+
     Raises:
         Interrupted: For a KeyboardInterrupt inside; everything else is raised as it is.
     """
@@ -330,6 +333,9 @@ def exclusive_fit_lock(job: FitJob, distributed: Distributed) -> Iterator[None]:
     Args:
         job: Which fit.
         distributed: Of several processes that fit it together, the main one holds the lock.
+
+    Yields:
+        Nothing.
 
     Raises:
         UsageError: Another run fits it now.

@@ -41,6 +41,9 @@ class SegmenterTask:
             job: Which fit.
             compute: Device and precision.
             options: Checkpoint, resuming and callbacks.
+
+        Returns:
+            The fit and its masks.
         """
         return fit_segmenter(job.recipe, self.cohort, compute, self.cache_dir, options)
 
@@ -51,6 +54,9 @@ class SegmenterTask:
             job: Which fit.
             compute: Unused: masks are compared on the CPU.
             result: What `fit` returned.
+
+        Returns:
+            Metrics of the masks.
         """
         save_segmenter(result.fitted.learner.model, result.normalizer, job.folder / "weights.safetensors")
         scores = score_lungs(result.predicted, result.reasons, result.truth, (job.recipe.lungs or Lungs()).margin)

@@ -80,11 +80,29 @@ class ArmTask(Protocol):
         ...
 
     def fit(self, job: FitJob, compute: Device, options: FitOptions) -> Any:
-        """Train, and predict."""
+        """Train, and predict.
+
+        Args:
+            job: Which fit.
+            compute: Device and precision.
+            options: Checkpoint, resuming and callbacks.
+
+        Returns:
+            What `score` takes.
+        """
         ...
 
     def score(self, job: FitJob, compute: Device, result: Any) -> ScoredFit:
-        """Score what `fit` returned, and write predictions, weights and plots."""
+        """Score what `fit` returned, and write predictions, weights and plots.
+
+        Args:
+            job: Which fit.
+            compute: Device and precision.
+            result: What `fit` returned.
+
+        Returns:
+            Metrics, and what else took time.
+        """
         ...
 
 

@@ -161,7 +161,7 @@ def test_the_order_of_rows_is_no_change_and_one_name_in_two_datasets_is_two_imag
     assert describe_changes(twice, twice) is None
     assert describe_changes(table, twice).startswith("2 images are new")
     other_side = table.assign(side=table.side.where(table.index > 0, "test"))
-    assert describe_changes(table, other_side) == f"1 images are on another side of the split ({table.image[0]})"
+    assert describe_changes(table, other_side) == f"1 images are in another set of the split ({table.image[0]})"
 
 
 def test_a_run_of_an_earlier_version_says_so(manifest, folders):
