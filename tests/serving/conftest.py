@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 import requests
 import uvicorn
-from PIL import Image
 
+from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import Progress
@@ -38,8 +38,9 @@ def phantom_files(fitted_run, cache_dir):
     import pandas as pd
 
     table = pd.read_csv(fitted_run / "small" / "predictions.csv")
-    (folder,) = {path.parents[1] for path in cache_dir.glob("phantom/*/images/*") if Image.open(path).size == (96, 96)}
-    return {name: folder / name for name in table[table.side == "valid"].image}
+    cohort = load_classification_cohort(load_recipe(RECIPES / "segmented.yaml", SETS).data, cache_dir)
+    files = dict(zip(cohort.rows.path, cohort.files, strict=True))
+    return {name: files[name] for name in table[table.side == "valid"].image}
 
 
 @contextmanager
