@@ -55,8 +55,8 @@ class Settings:
     debug: bool = False
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"darkcovid {__version__}")
         raise typer.Exit
 
@@ -83,8 +83,8 @@ def main() -> None:
     silence_known_warnings()
     settings = Settings()
     try:
-        words = current_spelling(sys.argv[1:])
-        sys.exit(app(words, standalone_mode=False, prog_name="darkcovid", obj=settings) or 0)
+        arguments = current_spelling(sys.argv[1:])
+        sys.exit(app(arguments, standalone_mode=False, prog_name="darkcovid", obj=settings) or 0)
     except DarkCovidError as error:
         _fail(str(error), error.exit_code, settings.debug)
     except (KeyboardInterrupt, typer.Abort):

@@ -1,4 +1,4 @@
-"""What commands do alike: read the recipe or manifest they were given, import the heavy libraries, print the answer."""
+"""What commands do alike: read the recipe or manifest they were given, import the heavy libraries, print the result."""
 
 import json
 from pathlib import Path
@@ -11,25 +11,39 @@ from darkcovid.core.log import logger
 
 
 def load_recipe_from_options(recipe: Path, sets: list[str], manifest: str | None, phantom: bool, data_root: str | None):
-    """The recipe with `--set`, `--manifest`, `--phantom` and `--data-root` applied."""
+    """The recipe with the options of the command line applied.
+
+    Args:
+        recipe: Its file.
+        sets: `--set KEY=VALUE`.
+        manifest: `--manifest`; a dataset of the recipe that this manifest does not have is dropped.
+        phantom: `--phantom`.
+        data_root: `--data-root`.
+
+    Returns:
+        The resolved recipe.
+
+    Raises:
+        UsageError: `--phantom` beside `--manifest`; and as `load_recipe` does.
+    """
     from darkcovid.recipe import PHANTOM, load_recipe
 
     if phantom and manifest is not None:
         raise UsageError("--phantom and --manifest exclude each other; give one of them")
-    chosen = PHANTOM if phantom else manifest
+    source = PHANTOM if phantom else manifest
     overrides = [*sets]
-    if chosen is not None:
-        overrides.append(f"data.manifest={json.dumps(chosen)}")
+    if source is not None:
+        overrides.append(f"data.manifest={json.dumps(source)}")
     if phantom:
         overrides.append("data.dataset=null")
     if data_root is not None:
         overrides.append(f"data.root={json.dumps(data_root)}")
     resolved = load_recipe(recipe, overrides)
-    chosen_here = any(override.startswith("data.dataset=") for override in sets)
-    return resolved if manifest is None or chosen_here else _of_a_manifest_of_ones_own(resolved)
+    dataset_given = any(override.startswith("data.dataset=") for override in sets)
+    return resolved if manifest is None or dataset_given else _without_absent_dataset(resolved)
 
 
-def _of_a_manifest_of_ones_own(recipe):
+def _without_absent_dataset(recipe):
     """The recipe, without its own `data.dataset` when the manifest on the command line has no such dataset."""
     from darkcovid.data.manifest import read_manifest
     from darkcovid.recipe import PHANTOM
@@ -44,7 +58,16 @@ def _of_a_manifest_of_ones_own(recipe):
 
 
 def manifest_rows(path: Path, data_root: str | None, dataset: str | None):
-    """A manifest, or one dataset's rows of it."""
+    """A manifest, or one dataset's rows of it.
+
+    Args:
+        path: The CSV.
+        data_root: Where images are looked for besides.
+        dataset: The dataset's name; None takes all rows.
+
+    Returns:
+        The manifest.
+    """
     from darkcovid.data.manifest import read_manifest
 
     manifest = read_manifest(path, data_root)
@@ -59,7 +82,16 @@ def cache_folder(cache_dir: Path | None) -> Path:
 
 
 def spark_session(engine: str, master: str | None, settings: list[str]):
-    """A Spark session where `--engine` asks for one, else None."""
+    """A Spark session where one is asked for.
+
+    Args:
+        engine: "local" or "spark".
+        master: Spark's master; None takes all cores of this machine.
+        settings: `--spark-conf KEY=VALUE`.
+
+    Returns:
+        The session; None for "local".
+    """
     if engine == "local":
         return None
     from darkcovid.core.warnings import silence_known_warnings
@@ -70,7 +102,11 @@ def spark_session(engine: str, master: str | None, settings: list[str]):
 
 
 def run_heavy(work):
-    """`work()`, with one clear line when the deep-learning libraries do not import, and without their warnings."""
+    """`work()`, without the deep-learning libraries' known warnings.
+
+    Raises:
+        DarkCovidError: They cannot be imported.
+    """
     from darkcovid.core.warnings import silence_known_warnings
 
     silence_known_warnings()
@@ -84,7 +120,13 @@ def run_heavy(work):
 
 
 def print_result(value: Any, as_json: bool, show) -> None:
-    """Print the answer: JSON and nothing else, or as `show` shows it to a person."""
+    """Print a command's result.
+
+    Args:
+        value: What `--json` prints, and nothing else.
+        as_json: Whether `--json` was given.
+        show: Prints it for a person.
+    """
     if as_json:
         typer.echo(json.dumps(value, indent=2, default=to_jsonable))
     else:

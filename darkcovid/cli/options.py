@@ -25,5 +25,13 @@ SparkConf = Annotated[list[str], typer.Option("--spark-conf", metavar="KEY=VALUE
 
 
 def output_option(metavar: str, about: str):
-    """`--output` with what is written there; its type and default stand at the parameter."""
+    """`--output`; its type and default stand at the parameter.
+
+    Args:
+        metavar: FILE or DIR.
+        about: What is written there.
+
+    Returns:
+        The typer option.
+    """
     return typer.Option("--output", "-o", metavar=metavar, help=about)

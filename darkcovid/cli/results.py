@@ -34,7 +34,7 @@ def compare(
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    images: Annotated[bool, typer.Option("--images/--no-images", help="Whether pictures of radiographs go in.")] = True,
+    images: Annotated[bool, typer.Option("--images/--no-images", help="Whether radiographs are shown in it.")] = True,
     json_: Json = False,
 ) -> None:
     """Write a finished run's `report.html` again: one self-contained page."""
@@ -50,7 +50,7 @@ def reproduce(
     runs_dir: RunsDir = Path("runs"),
     cache_dir: CacheDir = None,
 ) -> None:
-    """Run a finished run's recipe again and lay every number beside the first one's. Exit code 1 if they differ."""
+    """Run a finished run's recipe again and compare every number with the first one's. Exit code 1 if they differ."""
 
     def work() -> dict[str, Any]:
         from darkcovid.experiment.reproduce import reproduce as again
