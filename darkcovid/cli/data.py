@@ -29,8 +29,27 @@ data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args
 
 
 Form = Literal[
-    "radiography-database", "chest-xray-pneumonia", "covidx", "cohen", "nih-chestxray14", "rsna-pneumonia", "class-folders"
+    "radiography-database",
+    "chest-xray-pneumonia",
+    "covid-qu-ex",
+    "qata-cov19",
+    "covidx",
+    "cohen",
+    "actualmed",
+    "figure-1",
+    "hannover",
+    "nih-chestxray14",
+    "rsna-pneumonia",
+    "siim-covid19",
+    "chexpert",
+    "mimic-cxr-jpg",
+    "padchest",
+    "vindr-cxr",
+    "bimcv-covid19",
+    "covidgr",
+    "class-folders",
 ]
+Uncertain = Literal["exclude", "negative", "positive"]
 
 
 @data_app.command("import")
@@ -39,6 +58,7 @@ def import_images(
     output: Annotated[Path | None, output_option("CSV", "The manifest; FOLDER/manifest.csv by default.")] = None,
     form: Annotated[Form | None, typer.Option(help="The dataset's form; recognized by itself by default.")] = None,
     classes: Annotated[str, typer.Option(metavar="LABEL=CLASS,...", help="The class of each label of the dataset.")] = "",
+    uncertain: Annotated[Uncertain, typer.Option(help="What uncertain findings of CheXpert and MIMIC-CXR count as.")] = "exclude",
     table: Annotated[Path | None, typer.Option(metavar="CSV", help="A CSV of your own that lists the images.")] = None,
     path_column: Annotated[str, typer.Option(help="With --table: the column of paths or file names.")] = "path",
     label_column: Annotated[str, typer.Option(help="With --table: the column of labels.")] = "label",
@@ -63,7 +83,7 @@ def import_images(
         importer = table_importer(table, path_column, label_column, patient_column)
     else:
         importer = choose_importer(folder, form)
-    rows = list_images(folder, importer, parse_classes(classes))
+    rows = list_images(folder, importer, parse_classes(classes), uncertain)
     for line in label_lines(importer, rows):
         logger.info(line)
     with progress_bar("reading", len(rows)) as show:

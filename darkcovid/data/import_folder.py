@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import pandas as pd
 from PIL import Image
@@ -15,13 +16,16 @@ from darkcovid.core.threads import map_in_threads
 from darkcovid.data.dicom import is_dicom
 from darkcovid.data.image_folders import left_out_line, walk_images
 from darkcovid.data.importers import ImportedImage, Importer
-from darkcovid.data.importers.labels import default_class
+from darkcovid.data.importers.labels import known_class
 from darkcovid.data.manifest import OPTIONAL, REQUIRED
 
 MEASURED = ("sha256", "bytes", "width", "height")
 AT_ONCE = 512  # files between two steps of the progress bar
 MISSING, UNREADABLE, OUTSIDE = "missing", "not an image", "outside the folder"
 UNLABELED, BAD_MASK = "without a label", "its lung mask is missing or outside the folder"
+UNDECIDED = "its class depends on an uncertain finding"
+
+Uncertain = Literal["exclude", "negative", "positive"]
 
 
 @dataclass(frozen=True)
@@ -42,20 +46,33 @@ class ImportSummary:
     manifest: str
 
 
-def list_images(folder: Path, importer: Importer, classes: Mapping[str, str]) -> pd.DataFrame:
-    """The images of a folder: one string-typed row per image, sorted by path, with the columns of a manifest (`label` the class,
-    `finding` the dataset's label). classes: label to class, before the defaults.
+def list_images(folder: Path, importer: Importer, classes: Mapping[str, str], uncertain: Uncertain = "exclude") -> pd.DataFrame:
+    """The images of a folder.
 
-    Raises DataError: a damaged list; UsageError: no image, an image listed twice, or a label in `classes` that does not occur.
+    Args:
+        folder: The download.
+        importer: Its form.
+        classes: Label to class, before the defaults.
+        uncertain: What findings that the dataset calls uncertain count as (U-Ignore, U-Zeros and U-Ones of Irvin et al. 2019,
+            section 3); `exclude` leaves out only images whose class depends on it.
+
+    Returns:
+        One row of text per image, sorted by path, with the columns of a manifest: `label` the class, '' where it is undecided,
+        `finding` the dataset's label.
+
+    Raises:
+        DataError: A damaged list, or an image that is listed twice.
+        UsageError: No image, or a label in `classes` that does not occur.
     """
     files, others = walk_images(folder)
     relative = [PurePosixPath(file.relative_to(folder).as_posix()) for file in files]
     images = sorted(importer.images(folder, relative), key=lambda image: image.path)
     if not images:
         raise UsageError(f"{folder}: no PNG, JPEG or DICOM image in it, read as {importer.name}")
-    unknown = sorted(set(classes) - {image.label for image in images})
+    labels_here = {label for image in images for label in (image.label, *image.label.split("|"), *image.uncertain.split("|"))}
+    unknown = sorted(set(classes) - labels_here)
     if unknown:
-        labels = ", ".join(sorted({image.label for image in images}))
+        labels = ", ".join(sorted(labels_here - {""}))
         raise UsageError(f"--classes {unknown[0]}: no image has this label; the labels are: {labels}")
     twice = [path for path, count in Counter(image.path for image in images).items() if count > 1]
     if twice:
@@ -67,13 +84,23 @@ def list_images(folder: Path, importer: Importer, classes: Mapping[str, str]) ->
     if left_out:
         logger.info(f"{folder}: {left_out}")
     dataset = folder.resolve().name
-    rows = pd.DataFrame([_row(image, dataset, importer, classes) for image in images]).fillna("").astype(str)
+    rows = pd.DataFrame([_row(image, dataset, importer, classes, uncertain) for image in images]).fillna("").astype(str)
     return rows if "lung_mask" in rows else rows.assign(lung_mask="")
 
 
-def _row(image: ImportedImage, dataset: str, importer: Importer, classes: Mapping[str, str]) -> dict[str, str]:
-    row = {"path": image.path, "label": classes.get(image.label) or default_class(image.label), "patient_id": image.patient_id}
-    row |= {"dataset": dataset, "source": importer.source, "finding": image.label}
+def _row(
+    image: ImportedImage, dataset: str, importer: Importer, classes: Mapping[str, str], uncertain: Uncertain
+) -> dict[str, str]:
+    classes = {**importer.classes, **classes}
+    positive = "|".join(filter(None, (image.label, image.uncertain)))
+    finding = positive if uncertain == "positive" else image.label
+    known = known_class(finding, classes)
+    undecided = uncertain == "exclude" and known_class(positive, classes) != known
+    label = "" if undecided else known or finding
+    row = {"path": image.path, "label": label, "patient_id": image.patient_id}
+    row |= {"dataset": dataset, "source": importer.source, "finding": finding}
+    if image.uncertain:
+        row |= {"uncertain_findings": image.uncertain, "uncertain_as": uncertain}
     return row | {name: value for name, value in image.columns.items() if value and name not in MEASURED}
 
 
@@ -84,7 +111,9 @@ def add_file_facts(
     facts: list[dict[str, str] | str] = []
     for start in range(0, len(rows), AT_ONCE):
         block = rows.iloc[start : start + AT_ONCE]
-        facts += map_in_threads(lambda row: _file_facts(folder, *row), zip(block.path, block.label, block.lung_mask, strict=True))
+        facts += map_in_threads(
+            lambda row: _file_facts(folder, *row), zip(block.path, block.label, block.lung_mask, _undecided(block), strict=True)
+        )
         on_progress(len(facts))
     left_out: dict[str, list[str]] = {}
     for path, fact in zip(rows.path, facts, strict=True):
@@ -95,10 +124,15 @@ def add_file_facts(
     return pd.concat([rows[good], known], axis=1).reset_index(drop=True), left_out
 
 
-def _file_facts(folder: Path, path: str, label: str, lung_mask: str) -> dict[str, str] | str:
+def _undecided(rows: pd.DataFrame) -> pd.Series:
+    """Whether a row has no class because a finding is uncertain."""
+    return (rows.label == "") & (rows["uncertain_findings"] != "" if "uncertain_findings" in rows else False)
+
+
+def _file_facts(folder: Path, path: str, label: str, lung_mask: str, undecided: bool) -> dict[str, str] | str:
     file = folder / path
     if not label:
-        return UNLABELED
+        return UNDECIDED if undecided else UNLABELED
     if not file.is_file():
         return MISSING
     if not file.resolve().is_relative_to(folder.resolve()):

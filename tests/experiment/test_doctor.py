@@ -33,7 +33,7 @@ def test_a_library_that_is_missing_or_too_old_fails(monkeypatch):
     monkeypatch.setattr(doctor, "requires", lambda name: needed)
     found = doctor.libraries()
     assert found.state == "fail" and found.advice
-    assert found.words.startswith("nonesuch is missing (needed: >=2); torch ") and found.words.endswith("(wanted: >=99)")
+    assert found.words.startswith("nonesuch is missing (needed: >=2); torch ") and found.words.endswith("(needed: >=99)")
 
 
 def test_a_cache_that_went_bad_is_told(tmp_path):

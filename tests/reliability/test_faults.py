@@ -200,7 +200,7 @@ def test_a_loss_that_is_no_number_is_told_with_step_rate_and_images(tiny_recipe,
     learner.loss_func = breaking
     names = cohort.rows.path.tolist()
     with pytest.raises(DarkCovidError) as caught:
-        fit(learner, tiny_recipe.training, cpu, metric="accuracy", score=prepared.objective.correct, names=names)
+        fit(learner, tiny_recipe.training, cpu, metric="accuracy", score=prepared.objective.correct, image_paths=names)
     said = str(caught.value)
     assert said.startswith(f"the training loss became nan in epoch 1, step 4 of {batches}, at the learning rate ")
     assert "lower training.lr" in said

@@ -33,13 +33,18 @@ def fitted_run(tmp_path_factory, cache_dir):
 
 
 @pytest.fixture(scope="session")
-def phantom_files(fitted_run, cache_dir):
+def fitted_cohort(fitted_run, cache_dir):
+    """The images that `fitted_run` was fitted to."""
+    return load_classification_cohort(load_recipe(RECIPES / "segmented.yaml", SETS).data, cache_dir)
+
+
+@pytest.fixture(scope="session")
+def phantom_files(fitted_run, fitted_cohort):
     """The validation set's image files, by the name that predictions.csv gives them."""
     import pandas as pd
 
     table = pd.read_csv(fitted_run / "small" / "predictions.csv")
-    cohort = load_classification_cohort(load_recipe(RECIPES / "segmented.yaml", SETS).data, cache_dir)
-    files = dict(zip(cohort.rows.path, cohort.files, strict=True))
+    files = dict(zip(fitted_cohort.rows.path, fitted_cohort.files, strict=True))
     return {name: files[name] for name in table[table.side == "valid"].image}
 
 

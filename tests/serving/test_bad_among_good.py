@@ -55,15 +55,11 @@ def _png_that_claims(width, height):
 
 
 @pytest.fixture(scope="module")
-def phantom_rows(cache_dir, fitted_run):
+def phantom_rows(fitted_cohort):
     """Every other row of the phantoms of `fitted_run`, and their folder."""
-    (manifest,) = [path for path in cache_dir.glob("phantom/*/manifest.csv") if len(pd.read_csv(path)) and _side(path) == 96]
-    rows = pd.read_csv(manifest, dtype=str, keep_default_na=False)
-    return rows.loc[::2, ["path", "label", "patient_id", "lung_mask"]].reset_index(drop=True), manifest.parent
-
-
-def _side(manifest):
-    return Image.open(next(manifest.parent.glob("images/*"))).size[0]
+    folder = fitted_cohort.manifest.roots[0]
+    rows = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
+    return rows.loc[::2, ["path", "label", "patient_id", "lung_mask"]].reset_index(drop=True), folder
 
 
 @pytest.mark.parametrize("target", ["", "manifest.csv"])

@@ -3,24 +3,50 @@
 from pathlib import Path
 
 from darkcovid.core.errors import UsageError
+from darkcovid.data.importers.actualmed import ACTUALMED, FIGURE_1
 from darkcovid.data.importers.base import ImportedImage, Importer
+from darkcovid.data.importers.bimcv_covid19 import BIMCV_COVID19
 from darkcovid.data.importers.chest_xray_pneumonia import CHEST_XRAY_PNEUMONIA
+from darkcovid.data.importers.chexpert import CHEXPERT
 from darkcovid.data.importers.class_folders import CLASS_FOLDERS
 from darkcovid.data.importers.cohen import COHEN
+from darkcovid.data.importers.covid_qu_ex import COVID_QU_EX
+from darkcovid.data.importers.covidgr import COVIDGR
 from darkcovid.data.importers.covidx import COVIDX
+from darkcovid.data.importers.hannover import HANNOVER
+from darkcovid.data.importers.mimic_cxr_jpg import MIMIC_CXR_JPG
 from darkcovid.data.importers.nih_chestxray14 import NIH_CHESTXRAY14
+from darkcovid.data.importers.padchest import PADCHEST
+from darkcovid.data.importers.qata_cov19 import QATA_COV19
 from darkcovid.data.importers.radiography_database import RADIOGRAPHY_DATABASE
 from darkcovid.data.importers.rsna_pneumonia import RSNA_PNEUMONIA
+from darkcovid.data.importers.siim_covid19 import SIIM_COVID19
+from darkcovid.data.importers.vindr_cxr import VINDR_CXR
 
 # the special before the general
-IMPORTERS = (RADIOGRAPHY_DATABASE, CHEST_XRAY_PNEUMONIA, COVIDX, COHEN, NIH_CHESTXRAY14, RSNA_PNEUMONIA, CLASS_FOLDERS)
+IMPORTERS = (
+    *(RADIOGRAPHY_DATABASE, CHEST_XRAY_PNEUMONIA, COVID_QU_EX, QATA_COV19, COVIDX, COHEN, ACTUALMED, FIGURE_1, HANNOVER),
+    *(NIH_CHESTXRAY14, RSNA_PNEUMONIA, SIIM_COVID19, CHEXPERT, MIMIC_CXR_JPG, PADCHEST, VINDR_CXR, BIMCV_COVID19),
+    *(COVIDGR, CLASS_FOLDERS),
+)
 SHOWN = 6
 
 __all__ = ["IMPORTERS", "ImportedImage", "Importer", "choose_importer"]
 
 
 def choose_importer(folder: Path, form: str | None) -> Importer:
-    """The importer called `form`, or the first that recognizes the folder. Raises UsageError: none does."""
+    """The importer of a folder.
+
+    Args:
+        folder: The download.
+        form: The importer's name; None takes the first that recognizes the folder.
+
+    Returns:
+        The importer.
+
+    Raises:
+        UsageError: No importer, or not the one called `form`, recognizes the folder.
+    """
     if form is not None:
         importer = next(importer for importer in IMPORTERS if importer.name == form)
         if importer is not CLASS_FOLDERS and not importer.recognizes(folder):

@@ -1,6 +1,7 @@
 """What do datasets call the classes? Names of labels that mean covid, no finding or pneumonia."""
 
 import re
+from collections.abc import Mapping
 
 from darkcovid.core.errors import UsageError
 
@@ -19,6 +20,26 @@ def default_class(label: str) -> str:
     return next((name for name, labels in SYNONYMS.items() if plain in labels), label)
 
 
+def known_class(label: str, classes: Mapping[str, str]) -> str | None:
+    """The class that a label is known to mean.
+
+    Args:
+        label: The dataset's, several findings joined by `|`.
+        classes: Label or finding to class, before `default_class`.
+
+    Returns:
+        The class of the whole label where it is in `classes`, else the one class that its findings mean, covid before pneumonia;
+        None where they mean none, or several.
+    """
+    if label in classes:
+        return classes[label]
+    meant = {classes.get(finding) or default_class(finding) for finding in label.split("|")}
+    known = {name for name in meant if name in SYNONYMS or name in classes.values()}
+    if known == {"covid", "pneumonia"}:
+        return "covid"
+    return known.pop() if len(known) == 1 else None
+
+
 def etiology_of(label: str) -> str:
     """`pneumonia_viral` or `pneumonia_bacterial` where the label says which, else ''."""
     if default_class(label) != "pneumonia":
@@ -27,7 +48,11 @@ def etiology_of(label: str) -> str:
 
 
 def parse_classes(text: str) -> dict[str, str]:
-    """`COVID=covid,Normal=no_finding` as a mapping. Raises UsageError: not of this form, or a label twice."""
+    """`COVID=covid,Normal=no_finding` as a mapping.
+
+    Raises:
+        UsageError: Not of this form, or a label twice.
+    """
     mapping: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         label, equals, name = (piece.strip() for piece in part.partition("="))

@@ -1,0 +1,64 @@
+"""The rows of a dataset's own table, by the names of its columns; plain or gzipped."""
+
+import csv
+import gzip
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from darkcovid.core.errors import DataError, one_line
+from darkcovid.data.csv_table import csv_form, rows_of_csv
+
+
+def table_rows(path: Path, needed: Collection[str], encoding: str | None = None) -> Iterator[dict[str, str]]:
+    """Each row of a table that a dataset's authors published.
+
+    Args:
+        path: A CSV or TSV in UTF-8 or UTF-16, or one of these as `.gz` in UTF-8.
+        needed: Columns without which the table is another one's.
+        encoding: Python's name of another encoding; the table is then one with commas.
+
+    Yields:
+        The cells of a row, blanks around them removed, by the header's names.
+
+    Raises:
+        DataError: The table cannot be read, or lacks a column.
+    """
+    rows = _opened(path, encoding) if encoding or path.suffix == ".gz" else _plain(path, needed)
+    for number, row in enumerate(rows):
+        missing = [name for name in needed if name not in row]
+        if number == 0 and missing:
+            raise DataError(f"{path}: no column {missing[0]!r}; it has {', '.join(name for name in row if name)}")
+        yield row
+
+
+def _plain(path: Path, needed: Collection[str]) -> Iterator[dict[str, str]]:
+    form = csv_form(path, {name.lower() for name in needed})
+    for _, cells in rows_of_csv(path, form, 1):
+        yield dict(zip(form.header, (cell.strip() for cell in cells), strict=True))
+
+
+def _opened(path: Path, encoding: str | None) -> Iterator[dict[str, str]]:
+    open_text = gzip.open if path.suffix == ".gz" else open
+    try:
+        with open_text(path, "rt", encoding=encoding or "utf-8", newline="") as file:
+            for row in csv.DictReader(file, restval=""):
+                yield {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
+    except (OSError, EOFError, UnicodeError, csv.Error) as error:
+        raise DataError(f"{path}: not a readable table ({one_line(error)})") from None
+
+
+def find_table(folder: Path, *patterns: str) -> Path | None:
+    """The last table by name of the first pattern that has any in `folder`, plain or gzipped.
+
+    Args:
+        folder: Where to look.
+        *patterns: Globs without `.gz`.
+
+    Returns:
+        Its path; None where there is none.
+    """
+    for pattern in patterns:
+        matches = sorted([*folder.glob(pattern), *folder.glob(f"{pattern}.gz")])
+        if matches:
+            return matches[-1]
+    return None
