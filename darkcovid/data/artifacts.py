@@ -17,7 +17,13 @@ SIZES = (8, 11, 15, 20, 28)
 def simulate_consolidation(images: torch.Tensor, masks: torch.Tensor, probability: float) -> torch.Tensor:
     """Consolidation: one to four soft patches inside an image's lungs rise to the brightness of what surrounds them.
 
-    masks: (b, h, w) of 0 and 1, true inside the lungs.
+    Args:
+        images: (b, 1, h, w) float in 0..1, changed in place.
+        masks: (b, h, w) of 0 and 1, 1 inside the lungs.
+        probability: Of each image.
+
+    Returns:
+        `images`.
     """
     height, width = images.shape[-2:]
     y = torch.linspace(0, 1, height, device=images.device)[:, None]
@@ -39,7 +45,15 @@ def simulate_consolidation(images: torch.Tensor, masks: torch.Tensor, probabilit
 
 
 def burn_in_text(images: torch.Tensor, probability: float) -> torch.Tensor:
-    """One to three words or arrows, white or black, anywhere on an image."""
+    """One to three words or arrows, white or black, anywhere on an image.
+
+    Args:
+        images: (b, 1, h, w) float in 0..1, changed in place.
+        probability: Of each image.
+
+    Returns:
+        `images`.
+    """
     height, width = images.shape[-2:]
     for index in _chosen(len(images), probability):
         for _ in range(int(torch.randint(1, 4, ()))):
@@ -54,7 +68,15 @@ def burn_in_text(images: torch.Tensor, probability: float) -> torch.Tensor:
 
 
 def illumination_gradient(images: torch.Tensor, probability: float) -> torch.Tensor:
-    """Uneven light, as on a photograph of a film or a screen: brightness falls to 0.4..0.9 of itself across the image."""
+    """Uneven light, as on a photograph of a film or a screen: brightness falls to 0.4..0.9 of itself across the image.
+
+    Args:
+        images: (b, 1, h, w) float in 0..1, changed in place.
+        probability: Of each image.
+
+    Returns:
+        `images`.
+    """
     height, width = images.shape[-2:]
     y = torch.linspace(-1, 1, height, device=images.device)[:, None]
     x = torch.linspace(-1, 1, width, device=images.device)[None, :]
@@ -67,7 +89,15 @@ def illumination_gradient(images: torch.Tensor, probability: float) -> torch.Ten
 
 @cache
 def random_text(text: int, size: int) -> torch.Tensor:
-    """One of WORDS in one of SIZES: (h, w) float coverage in 0..1."""
+    """The coverage of one of TEXTS in one of SIZES.
+
+    Args:
+        text: Index into TEXTS.
+        size: Index into SIZES, which are in pixels.
+
+    Returns:
+        (h, w) float in 0..1.
+    """
     font = ImageFont.load_default(SIZES[size])
     left, top, right, bottom = font.getbbox(TEXTS[text])
     canvas = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))

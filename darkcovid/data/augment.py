@@ -18,8 +18,13 @@ CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
 
 
 class Augment(ItemTransform):
-    """Training batches only. (b, 1, h, w) float in 0..1 is moved, lit and erased; a (b, h, w) mask moves along with it,
-    by nearest neighbor; other targets pass through."""
+    """Augmentation of training batches: images are moved, lit and erased, masks move along with them.
+
+    Images are (b, 1, h, w) float in 0..1; masks (b, h, w), moved by nearest neighbor; other targets pass through.
+
+    Args:
+        ranges: What is drawn, and from which ranges.
+    """
 
     order, split_idx = 20, 0
 
@@ -34,7 +39,14 @@ class Augment(ItemTransform):
         return (TensorImage(seen), *targets)
 
     def altered(self, images: torch.Tensor) -> torch.Tensor:
-        """(b, 1, h, w) float in 0..1, each image altered by a draw of its own."""
+        """Images without targets, each altered by a draw of its own.
+
+        Args:
+            images: (b, 1, h, w) float in 0..1.
+
+        Returns:
+            (b, 1, h, w) float in 0..1.
+        """
         return self._alter(images, None)[0]
 
     def _alter(self, images: torch.Tensor, masks: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -59,7 +71,14 @@ class Augment(ItemTransform):
 
 
 def trivial_augment(images: torch.Tensor) -> torch.Tensor:
-    """TrivialAugment Wide (Müller and Hutter 2021), torchvision's: one random operation at a random strength an image."""
+    """TrivialAugment Wide (Müller and Hutter 2021) of torchvision: one random operation at a random strength per image.
+
+    Args:
+        images: (b, c, h, w) float in 0..1.
+
+    Returns:
+        (b, c, h, w) float in 0..1, of 256 levels.
+    """
     from torchvision.transforms.v2 import TrivialAugmentWide
 
     levels = (images * 255).round().to(torch.uint8)
@@ -67,7 +86,16 @@ def trivial_augment(images: torch.Tensor) -> torch.Tensor:
 
 
 def sample_homographies(count: int, size: tuple[int, int], ranges: Augmentation) -> torch.Tensor:
-    """(count, 3, 3): each maps an output pixel's (x, y, 1) in -1..1 to where its value comes from."""
+    """Random geometric transforms.
+
+    Args:
+        count: How many.
+        size: (height, width) of the images in pixels.
+        ranges: What is drawn, and from which ranges.
+
+    Returns:
+        (count, 3, 3) float: each maps an output pixel's (x, y, 1) in -1..1 to where its value comes from.
+    """
     signs = [1 - 2 * (torch.rand(count) < share).float() for share in (ranges.flip, ranges.flip_vertical)]
     degrees = _with_probability(_uniform(count, -ranges.rotate, ranges.rotate), ranges.p_affine, 0.0)
     zoom = _with_probability(_uniform(count, *ranges.zoom), ranges.p_affine, 1.0)
@@ -99,7 +127,15 @@ def _moved_masks(masks: torch.Tensor, grid: torch.Tensor, padding: str) -> torch
 
 
 def rotation_matrix(degrees: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """(b,) degrees to (b, 3, 3), a true rotation also where height and width differ."""
+    """A true rotation, also where height and width differ.
+
+    Args:
+        degrees: (b,) float.
+        size: (height, width) of the images in pixels.
+
+    Returns:
+        (b, 3, 3) float.
+    """
     height, width = size
     angle = degrees * math.pi / 180
     matrix = torch.eye(3).repeat(len(degrees), 1, 1)
@@ -111,7 +147,15 @@ def rotation_matrix(degrees: torch.Tensor, size: tuple[int, int]) -> torch.Tenso
 
 
 def zoom_matrix(zoom: torch.Tensor, center: torch.Tensor) -> torch.Tensor:
-    """(b,) magnifications about (b, 2) centers in -1..1 to (b, 3, 3)."""
+    """A magnification about a point.
+
+    Args:
+        zoom: (b,) float, above 0; above 1 magnifies.
+        center: (b, 2) float, x and y in -1..1.
+
+    Returns:
+        (b, 3, 3) float.
+    """
     matrix = torch.eye(3).repeat(len(zoom), 1, 1)
     matrix[:, 0, 0] = matrix[:, 1, 1] = 1 / zoom
     matrix[:, :2, 2] = (1 - 1 / zoom).unsqueeze(1) * center
@@ -119,15 +163,29 @@ def zoom_matrix(zoom: torch.Tensor, center: torch.Tensor) -> torch.Tensor:
 
 
 def perspective_matrix(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Symmetric perspective warp, fastai v2's: (b,) tilts about both axes to (b, 3, 3)."""
+    """Symmetric perspective warp of fastai v2.
+
+    Args:
+        x: (b,) float, tilt about the one axis.
+        y: (b,) float, tilt about the other.
+
+    Returns:
+        (b, 3, 3) float.
+    """
     dx = torch.stack([-y, y, y, -y], 1)
     dy = torch.stack([-x, x, x, -x], 1)
     return _onto_corners(CORNERS + torch.stack([dx, dy], 2))
 
 
 def perspective_matrix_by_side(magnitudes: torch.Tensor) -> torch.Tensor:
-    """Symmetric perspective warp, fastai v1's: (b, 4) magnitudes, by which the right, left, bottom and top side of the frame
-    grow at both ends, to (b, 3, 3)."""
+    """Symmetric perspective warp of fastai v1.
+
+    Args:
+        magnitudes: (b, 4) float, by which the right, left, bottom and top side of the frame grow at both ends.
+
+    Returns:
+        (b, 3, 3) float.
+    """
     right, left, bottom, top = magnitudes.T
     dx = torch.stack([-top, -bottom, top, bottom], 1)
     dy = torch.stack([-left, left, -right, right], 1)
@@ -148,7 +206,15 @@ def _onto_corners(moved: torch.Tensor) -> torch.Tensor:
 
 
 def homography_grid(matrices: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """(b, 3, 3) to the (b, h, w, 2) sampling grid that `grid_sample` takes, x before y, in -1..1."""
+    """Where each output pixel's value comes from.
+
+    Args:
+        matrices: (b, 3, 3) float.
+        size: (height, width) of the images in pixels.
+
+    Returns:
+        (b, h, w, 2) float as `grid_sample` takes it, x before y, in -1..1.
+    """
     height, width = size
     y = torch.linspace(-1, 1, height, device=matrices.device)[:, None]
     x = torch.linspace(-1, 1, width, device=matrices.device)[None, :]
@@ -163,7 +229,15 @@ def homography_grid(matrices: torch.Tensor, size: tuple[int, int]) -> torch.Tens
 
 
 def sample_lighting(count: int, ranges: Augmentation) -> tuple[torch.Tensor, torch.Tensor]:
-    """(count,) brightness, 0.5 for none, and (count,) contrast, 1 for none."""
+    """Random changes of brightness and contrast.
+
+    Args:
+        count: How many.
+        ranges: What is drawn, and from which ranges.
+
+    Returns:
+        (count,) brightness, 0.5 for none, and (count,) contrast, 1 for none.
+    """
     brightness = _with_probability(
         _uniform(count, 0.5 * (1 - ranges.lighting), 0.5 * (1 + ranges.lighting)), ranges.p_lighting, 0.5
     )
@@ -172,13 +246,30 @@ def sample_lighting(count: int, ranges: Augmentation) -> tuple[torch.Tensor, tor
 
 
 def apply_lighting(images: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:
-    """Brightness added and contrast multiplied on the logit scale, so that nothing leaves 0..1 (fastai's lighting)."""
+    """Brightness added and contrast multiplied on the logit scale, so that nothing leaves 0..1 (fastai's lighting).
+
+    Args:
+        images: (b, c, h, w) float in 0..1.
+        brightness: (b,) float in 0..1, 0.5 for none.
+        contrast: (b,) float, 1 for none.
+
+    Returns:
+        (b, c, h, w) float in 0..1.
+    """
     added, factor = (value.to(images.device).view(-1, 1, 1, 1) for value in (torch.logit(brightness), contrast))
     return images.logit(1e-7).add_(added).mul_(factor).sigmoid_()
 
 
 def random_erasing(images: torch.Tensor, probability: float) -> torch.Tensor:
-    """With `probability`, one to three rectangles of an image, each up to a tenth of it, are replaced by noise."""
+    """One to three rectangles of an image, each up to a tenth of it, are replaced by noise.
+
+    Args:
+        images: (b, c, h, w) float in 0..1, changed in place.
+        probability: Of each image.
+
+    Returns:
+        `images`.
+    """
     if not probability:
         return images
     height, width = images.shape[-2:]

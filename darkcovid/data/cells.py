@@ -25,7 +25,15 @@ LARGEST_WHOLE_FLOAT = 2**53
 
 
 def normalize_column_names(header: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The header with every column that is a known one but for capitals, blanks or hyphens called by its known name."""
+    """The header with every column that is a known one but for capitals, blanks or hyphens called by its known name.
+
+    Args:
+        header: Names as they are written.
+        known: Names that a manifest has.
+
+    Returns:
+        One name per column.
+    """
     names = [name.strip() for name in header]
     spelled = {name: re.sub(r"[\s-]+", "_", name).casefold() for name in names}
     return [spelled[name] if spelled[name] in known and spelled[name] not in names else name for name in names]
@@ -84,7 +92,15 @@ def normalize_cells(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def normalize_value(column: str, text: str) -> str:
-    """A value as `normalize_cells` writes it in this column: `F` for `female`, `PA` for `pa`."""
+    """A value as `normalize_cells` writes it: `F` for `female`, `PA` for `pa`.
+
+    Args:
+        column: `sex` or `view`.
+        text: The value as it is written.
+
+    Returns:
+        The normalized value; `text` itself where it is none that is known.
+    """
     if column == "sex":
         return SEXES.get(text.lower(), text)
     return text.upper() if column == "view" and text.upper() in VIEWS else text

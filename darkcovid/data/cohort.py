@@ -29,9 +29,21 @@ class ExcludedImage:
 
 @dataclass(frozen=True)
 class Cohort:
-    """n usable images. rows: (n) manifest rows; classes: names; labels: (n,) int64 index into `classes`;
-    valid, test: (n,) bool, true on the validation set and on the held-out test set; files: (n,) paths; sha256: (n,) hex
-    digests of the files' bytes; sizes: (n, 2) int, width and height of each decoded image in pixels."""
+    """n usable images, labeled and split.
+
+    Attributes:
+        rows: (n) rows of the manifest.
+        classes: Their names.
+        labels: (n,) int64, index into `classes`.
+        valid: (n,) bool, true on the validation set.
+        test: (n,) bool, true on the held-out test set.
+        files: (n) paths.
+        sha256: (n) hex digests of the files' bytes.
+        sizes: (n, 2) int, width and height of each decoded image in pixels.
+        bad: Images that cannot be used.
+        manifest: The rows that the recipe asked for, unusable ones included.
+        excluded_by_label: How many rows are of no class, by label.
+    """
 
     rows: pd.DataFrame
     classes: tuple[str, ...]
@@ -50,6 +62,7 @@ class Cohort:
 
     @property
     def patients(self) -> pd.Series:
+        """(n,) patient of each image, `patient_groups`."""
         return patient_groups(self.rows)
 
     @property
@@ -59,16 +72,16 @@ class Cohort:
 
     @property
     def sides(self) -> dict[str, np.ndarray]:
-        """The (n,) bool masks of the sides there are: train, valid, and test where images were held out."""
+        """The (n,) bool mask of each set there is: train, valid, and test where images were held out."""
         return {"train": self.train, "valid": self.valid} | ({"test": self.test} if self.test.any() else {})
 
     @property
     def side_names(self) -> np.ndarray:
-        """(n,) name of each image's side."""
+        """(n,) name of each image's set: train, valid or test."""
         return np.select([self.valid, self.test], ["valid", "test"], "train")
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Images of each class on each side: {"train": {class: n}, "valid": {class: n}, "test": ...}."""
+        """Images of each class in each set: {"train": {class: n}, "valid": {class: n}, "test": ...}."""
         return {side: self._count(where) for side, where in self.sides.items()}
 
     def take(self, indices: np.ndarray) -> "Cohort":
@@ -96,7 +109,18 @@ class Cohort:
 
 
 def open_manifest(data: Data, cache_dir: Path) -> Manifest:
-    """The manifest that a recipe's `data` names, the phantom cohort drawn when it asks for it."""
+    """The manifest that a recipe's `data` names; the phantom cohort is drawn when it asks for that.
+
+    Args:
+        data: The recipe's section.
+        cache_dir: Where phantoms are drawn.
+
+    Returns:
+        All rows of the manifest.
+
+    Raises:
+        UsageError, DataError: As `read_manifest` does.
+    """
     if data.manifest == PHANTOM:
         return phantom_manifest(data.phantom, cache_dir)
     return read_manifest(data.manifest, data.root)
@@ -105,7 +129,16 @@ def open_manifest(data: Data, cache_dir: Path) -> Manifest:
 def load_classification_cohort(data: Data, cache_dir: Path) -> Cohort:
     """Rows of the recipe's dataset whose label is one of its classes, split, without unusable files.
 
-    Raises UsageError: a class without images, an empty side; DataError: more than `data.max_bad` unusable files.
+    Args:
+        data: The recipe's section.
+        cache_dir: Where phantoms, and what is known of files, are kept.
+
+    Returns:
+        The cohort.
+
+    Raises:
+        UsageError: A class without images, or a set without images of a class.
+        DataError: More than `data.max_bad` unusable files.
     """
     manifest, labels, excluded = select_rows(data, cache_dir)
     codes = labels.map({name: index for index, name in enumerate(data.classes)}).to_numpy(np.int64)
@@ -114,8 +147,17 @@ def load_classification_cohort(data: Data, cache_dir: Path) -> Cohort:
 
 
 def check_spelling(cells: pd.Series, names: Sequence[str], where: str, kind: str) -> None:
-    """Raises UsageError: cells that differ from one of the names only in case, blanks, hyphens or underscores; their rows would
-    leave the run as if something else were written there. kind: what a name is, a class or a value."""
+    """Refuse cells that differ from a name only in case, blanks, hyphens or underscores; their rows would be lost unnoticed.
+
+    Args:
+        cells: (n,) text.
+        names: What cells may say.
+        where: The recipe's key, for the message.
+        kind: What a name is, "class" or "value".
+
+    Raises:
+        UsageError: A cell differs from a name only in spelling.
+    """
     plain = {_plain(name): name for name in names}
     for cell, count in Counter(cells.tolist()).most_common():
         meant = plain.get(_plain(cell))
@@ -132,8 +174,18 @@ def _plain(label: str) -> str:
 
 
 def select_rows(data: Data, cache_dir: Path) -> tuple[Manifest, pd.Series, dict[str, int]]:
-    """The manifest's rows that a recipe's `data` asks for, their labels, and how many rows are of no class, by label, the most
-    first ('' is no label); no file is looked at. Raises UsageError: a class without images, or but for its spelling."""
+    """The manifest's rows that a recipe's `data` asks for; no image is read.
+
+    Args:
+        data: The recipe's section.
+        cache_dir: Where phantoms are drawn.
+
+    Returns:
+        The rows, their (n,) labels, and how many rows are of no class, by label, the most first ('' is no label).
+
+    Raises:
+        UsageError: A class without images, or a label that is a class but for its spelling.
+    """
     manifest = select_dataset(data, cache_dir)
     check_spelling(manifest.rows[data.label_column], data.classes, f"data.classes: {data.manifest}", "class")
     labels = _class_labels(manifest, data)
@@ -160,7 +212,18 @@ def _class_labels(manifest: Manifest, data: Data) -> pd.Series:
 
 
 def filter_rows(manifest: Manifest, data: Data) -> pd.Series:
-    """Rows whose columns hold one of the values that `data.where` wants."""
+    """Rows whose columns hold one of the values that `data.where` names.
+
+    Args:
+        manifest: n rows.
+        data: The recipe's section.
+
+    Returns:
+        (n,) bool.
+
+    Raises:
+        UsageError: The manifest has no such column, or a cell differs from a value only in spelling.
+    """
     chosen = pd.Series(True, index=manifest.rows.index)
     for column, values in data.where.items():
         if column not in manifest.rows:
@@ -174,7 +237,16 @@ def filter_rows(manifest: Manifest, data: Data) -> pd.Series:
 def load_segmentation_cohort(data: Data, cache_dir: Path) -> Cohort:
     """Rows that have a human (or exact phantom) lung mask, split by patient; labels are all 0.
 
-    Raises UsageError: no row has a mask; DataError: too many unusable files.
+    Args:
+        data: The recipe's section.
+        cache_dir: Where phantoms, and what is known of files, are kept.
+
+    Returns:
+        The cohort.
+
+    Raises:
+        UsageError: No row has a mask.
+        DataError: Too many unusable files.
     """
     manifest = _with_masks(data, cache_dir)
     same = pd.Series(["lungs"] * len(manifest.rows))
@@ -183,7 +255,18 @@ def load_segmentation_cohort(data: Data, cache_dir: Path) -> Cohort:
 
 
 def load_mask_evaluation_cohort(data: Data, cache_dir: Path) -> Cohort:
-    """Every row that has a lung mask, all of them in the validation set, with label 0. Raises as `load_segmentation_cohort`."""
+    """Every row that has a lung mask, all of them in the validation set, with label 0.
+
+    Args:
+        data: The recipe's section.
+        cache_dir: Where phantoms, and what is known of files, are kept.
+
+    Returns:
+        The cohort.
+
+    Raises:
+        UsageError, DataError: As `load_segmentation_cohort` does.
+    """
     manifest = _with_masks(data, cache_dir)
     count = len(manifest.rows)
     sides = np.ones(count, bool), np.zeros(count, bool)
@@ -199,7 +282,18 @@ def _with_masks(data: Data, cache_dir: Path) -> Manifest:
 
 
 def select_dataset(data: Data, cache_dir: Path) -> Manifest:
-    """The rows of the dataset that a recipe's `data` names. Raises UsageError when there are none."""
+    """The rows of the dataset that a recipe's `data` names; all rows where it names none.
+
+    Args:
+        data: The recipe's section.
+        cache_dir: Where phantoms are drawn.
+
+    Returns:
+        The rows.
+
+    Raises:
+        UsageError: The manifest has no such dataset.
+    """
     manifest = open_manifest(data, cache_dir)
     return manifest if data.dataset is None else manifest.of_dataset(data.dataset, "data.dataset")
 
@@ -212,8 +306,23 @@ def build_cohort(
     classes: tuple[str, ...],
     cache_dir: Path,
 ) -> Cohort:
-    """The manifest's usable images. labels: (n) classes; sides: (n) bool, validation and test; classes: those of which every
-    side needs some. Raises UsageError where one lacks any, DataError for more than `data.max_bad` unusable files."""
+    """The manifest's usable images.
+
+    Args:
+        manifest: n rows.
+        data: The recipe's section.
+        labels: (n,) int64 classes.
+        sides: (n,) bool of the validation set, and of the test set.
+        classes: Those of which every set needs some.
+        cache_dir: Where what is known of files is kept.
+
+    Returns:
+        The cohort.
+
+    Raises:
+        UsageError: A set has no image of a class.
+        DataError: More than `data.max_bad` unusable files.
+    """
     valid, test = sides
     check_all_classes_present(labels, valid, test, classes, data.split)
     intakes = validate_files(manifest, cache_dir)

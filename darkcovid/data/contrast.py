@@ -13,9 +13,14 @@ MAX_SIDE = 2048  # pixels; no classifier's input is larger, and what CLAHE takes
 
 
 def enhance_contrast(image: Image.Image, contrast: Contrast) -> Image.Image:
-    """A grayscale image with another contrast: mode L, of the same size; with `none`, the image itself.
+    """A grayscale image with another contrast.
 
-    An image of one gray level stays as it is.
+    Args:
+        image: Mode L.
+        contrast: "clahe", or "none" for the image itself.
+
+    Returns:
+        Mode L, of the same size. An image of one gray level stays as it is.
     """
     if contrast == "none":
         return image

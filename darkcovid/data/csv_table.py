@@ -27,8 +27,14 @@ HEAD_BYTES = 256
 
 @dataclass(frozen=True, slots=True)
 class CsvForm:
-    """encoding: Python's name of it; delimiter: one character; header: its cells without blanks around them; hint: whether a line
-    such as `sep=;`, which Excel writes, comes before the header."""
+    """How a CSV is written.
+
+    Attributes:
+        encoding: Python's name of it.
+        delimiter: One character.
+        header: Its cells without blanks around them.
+        hint: Whether a line such as `sep=;`, which Excel writes, comes before the header.
+    """
 
     encoding: str
     delimiter: str
@@ -37,8 +43,18 @@ class CsvForm:
 
 
 def csv_form(path: Path, known: Collection[str] = ()) -> CsvForm:
-    """How a CSV is written: the delimiter is the one that splits the header into most `known` names (in lower case), then into
-    most cells. Raises DataError: an Excel workbook, not text in UTF-8 or UTF-16."""
+    """How a CSV is written.
+
+    Args:
+        path: The file.
+        known: Names in lower case; the delimiter is the one that splits the header into most of them, then into most cells.
+
+    Returns:
+        Its form.
+
+    Raises:
+        DataError: An Excel workbook, or not text in UTF-8 or UTF-16.
+    """
     encoding = _encoding(path)
     with _readable(path), path.open(encoding=encoding, newline="") as lines:
         first = _first_with_text(lines)
@@ -56,7 +72,19 @@ def _fitness(line: str, delimiter: str, known: Collection[str]) -> tuple[int, in
 
 
 def read_csv(path: Path, form: CsvForm, needed: int) -> tuple[pd.DataFrame, list[int]]:
-    """The rows below the header, every cell as text, and the line of the file on which each begins. Raises as `rows_of_csv`."""
+    """The rows below the header.
+
+    Args:
+        path: The file.
+        form: As `csv_form` gives it.
+        needed: Cells that a row must have; Excel leaves out empty ones at its end.
+
+    Returns:
+        The rows, every cell as text, and the line of the file on which each begins.
+
+    Raises:
+        DataError: As `rows_of_csv` does.
+    """
     rows, lines = [], []
     for line, row in rows_of_csv(path, form, needed):
         rows.append(row)
@@ -65,11 +93,19 @@ def read_csv(path: Path, form: CsvForm, needed: int) -> tuple[pd.DataFrame, list
 
 
 def rows_of_csv(path: Path, form: CsvForm, needed: int) -> Iterator[tuple[int, list[str]]]:
-    """Each row below the header with the line on which it begins; blank rows are left out. Excel leaves out empty cells at the
-    end of a row: it may end after its first `needed` cells.
+    """Each row below the header; blank rows are left out.
 
-    Raises DataError: a row of fewer cells, or of more than the header, a last row that is cut off, an unclosed quote, bytes that
-    are not text.
+    Args:
+        path: The file.
+        form: As `csv_form` gives it.
+        needed: Cells that a row must have; Excel leaves out empty ones at its end.
+
+    Yields:
+        The line of the file on which the row begins, and as many cells as the header has.
+
+    Raises:
+        DataError: A row of fewer cells, or of more than the header, a last row that is cut off, an unclosed quote, or bytes that
+            are not text.
     """
     width, last = len(form.header), [""]
     with _readable(path), path.open(encoding=form.encoding, newline="") as lines:

@@ -27,12 +27,20 @@ UPRIGHT: dict[int | None, Image.Transpose] = {
 
 
 def load_grayscale(path: str | Path) -> Image.Image:
-    """Decode one radiograph to a Pillow image of mode `L` (uint8, 0 black to 255 white), upright by its EXIF tag.
+    """Decode one radiograph, upright by its EXIF tag.
 
-    16-bit grayscale keeps its upper 8 bits; one that holds no value above 4095 is taken as 12-bit, none above
-    255 as 8-bit. Color goes through ITU-R 601 luma; transparent pixels show black. Metadata other than the orientation do
-    not matter, damaged or not. DICOM: see `load_dicom_grayscale`.
-    Raises DataError: not a PNG, JPEG or DICOM, truncated, damaged, or more than `MAX_PIXELS` pixels.
+    16-bit grayscale keeps its upper 8 bits; one that holds no value above 4095 is taken as 12-bit, none above 255 as 8-bit. Color
+    goes through ITU-R 601 luma; transparent pixels show black. Metadata other than the orientation do not matter, damaged or not.
+    DICOM: see `load_dicom_grayscale`.
+
+    Args:
+        path: A PNG, JPEG or DICOM file.
+
+    Returns:
+        A Pillow image of mode `L`: uint8, 0 black to 255 white.
+
+    Raises:
+        DataError: Not a PNG, JPEG or DICOM, truncated, damaged, or more than `MAX_PIXELS` pixels.
     """
     try:
         with Path(path).open("rb") as file:
@@ -53,7 +61,19 @@ def looks_like_image(path: str | Path) -> bool:
 
 
 def load_grayscale_bytes(content: bytes, name: str, most_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The same of a file's bytes; `name` is what an error calls it."""
+    """As `load_grayscale`, of a file's bytes.
+
+    Args:
+        content: The whole file.
+        name: What an error calls it.
+        most_pixels: That the image may have.
+
+    Returns:
+        A Pillow image of mode `L`.
+
+    Raises:
+        DataError: As `load_grayscale` does.
+    """
     return _decoded(io.BytesIO(content), name, most_pixels)
 
 

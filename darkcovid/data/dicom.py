@@ -40,10 +40,19 @@ def _begins_data_set(head: bytes) -> bool:
 
 
 def load_dicom_grayscale(file: BinaryIO, name: str, most_pixels: int) -> Image.Image:
-    """A single-frame DICOM as a Pillow image of mode `L`: gray as `gray.rendered` does, palettes looked up, color through luma.
+    """A single-frame DICOM in gray: grayscale as `gray.render` does, palettes looked up, color through luma.
 
-    Raises DataError: no pixels, several frames, more than `most_pixels`, a compression for which no plugin is there, a kind of
-    color that no radiograph has, or damage.
+    Args:
+        file: Opened for reading bytes.
+        name: What an error calls it.
+        most_pixels: That the image may have.
+
+    Returns:
+        A Pillow image of mode `L`.
+
+    Raises:
+        DataError: No pixels, several frames, more than `most_pixels`, a compression for which no plugin is installed, a kind of
+            color that no radiograph has, or damage.
     """
     import pydicom
 

@@ -21,8 +21,14 @@ COPY = "a copy of an image of the cohort"
 
 @dataclass(frozen=True)
 class ExternalSet:
-    """cohort: its usable images, all on the test set, with the classes of the recipe; translated: its label to the class
-    here; left_out: why images are not scored, and how many."""
+    """Images of another source, on which an arm is tested.
+
+    Attributes:
+        name: As the recipe calls it.
+        cohort: Its usable images, all in the test set, with the classes of the recipe.
+        translated: Its label to the class here.
+        left_out: How many images are not scored, by reason.
+    """
 
     name: str
     cohort: Cohort
@@ -31,7 +37,20 @@ class ExternalSet:
 
 
 def external_sets(data: Data, cohort: Cohort, cache_dir: Path) -> list[ExternalSet]:
-    """The sets of `data.external`. Raises UsageError: nothing in one is left to score; DataError: too many unusable files."""
+    """The sets of `data.external`.
+
+    Args:
+        data: The recipe's section.
+        cohort: The recipe's own images, of which no copy and no patient may be in a set.
+        cache_dir: Where what is known of images is kept.
+
+    Returns:
+        One set per entry, in the recipe's order.
+
+    Raises:
+        UsageError: Nothing in a set is left to score.
+        DataError: Too many unusable files.
+    """
     sets = []
     for external in data.external_sets:
         try:

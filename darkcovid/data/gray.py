@@ -36,10 +36,20 @@ class Table:
 
 
 def render(stored: np.ndarray, dataset: Any, little_endian: bool) -> np.ndarray:
-    """(h, w) stored integers of a MONOCHROME1 or MONOCHROME2 image to (h, w) uint8, 0 black to 255 white. Padding is black.
+    """The 8-bit image that a viewer would show of a MONOCHROME1 or MONOCHROME2 DICOM.
 
-    The VOI LUT comes before the window; without either the values that occur, padding left out, span black to white. Raises
-    ValueError: a tag that holds something else than it should.
+    The VOI LUT comes before the window; without either the values that occur, padding left out, span black to white.
+
+    Args:
+        stored: (h, w) integers as they are stored.
+        dataset: pydicom's data set.
+        little_endian: Whether the file is.
+
+    Returns:
+        (h, w) uint8, 0 black to 255 white; padding is black.
+
+    Raises:
+        ValueError: A tag holds something else than it should.
     """
     values, padding = modality(stored, dataset, little_endian), _padding(stored, dataset)
     shades = _voi(values, dataset, little_endian, signed=_lowest(stored, dataset, little_endian) < 0)
@@ -59,8 +69,19 @@ def to_8_bit(shades: np.ndarray) -> np.ndarray:
 
 
 def modality(stored: np.ndarray, dataset: Any, little_endian: bool) -> np.ndarray:
-    """(h, w) float64 modality values (PS3.3 C.11.1): the modality LUT, else slope and intercept, 1 and 0 where absent. A slope
-    of 0 would leave no image and counts as absent."""
+    """Modality values (PS3.3 C.11.1): by the modality LUT, else slope and intercept.
+
+    Args:
+        stored: (h, w) integers as they are stored.
+        dataset: pydicom's data set; absent slope and intercept are 1 and 0, and a slope of 0, which leaves no image, is absent.
+        little_endian: Whether the file is.
+
+    Returns:
+        (h, w) float64.
+
+    Raises:
+        ValueError: A tag is no number.
+    """
     table = lookup_table(item(dataset, "ModalityLUTSequence"), "LUT", little_endian, signed=stored.dtype.kind == "i")
     if table is not None and not table.flat:
         return table(stored).astype(np.float64)
@@ -91,8 +112,17 @@ def _voi(values: np.ndarray, dataset: Any, little_endian: bool, signed: bool) ->
 
 
 def window(values: np.ndarray, center: float, width: float, function: str = "LINEAR") -> np.ndarray:
-    """Values through a window, 0 black to 1 white: LINEAR (C.11.2.1.2.1), LINEAR_EXACT (C.11.2.1.3.2) or SIGMOID
-    (C.11.2.1.3.1); any other function counts as LINEAR. width: at least 1 for LINEAR, above 0 for the others."""
+    """Values through a window (PS3.3 C.11.2.1.2.1; C.11.2.1.3.1 and C.11.2.1.3.2 for the other functions).
+
+    Args:
+        values: (h, w) float modality values.
+        center: In modality values.
+        width: At least 1 for LINEAR, above 0 for the others.
+        function: LINEAR, LINEAR_EXACT or SIGMOID; any other counts as LINEAR.
+
+    Returns:
+        (h, w) float64, 0 black to 1 white.
+    """
     if function == "SIGMOID":
         return (1 + np.tanh(2 * (values - center) / width)) / 2  # 1 / (1 + exp(-4 (x - c) / w)), without its overflow
     if function == "LINEAR_EXACT":
@@ -103,8 +133,20 @@ def window(values: np.ndarray, center: float, width: float, function: str = "LIN
 
 
 def lookup_table(holder: Any, name: str, little_endian: bool, signed: bool) -> Table | None:
-    """The table in `{name}Descriptor` and `{name}Data` of a data set (PS3.3 C.11.1.1); None where there is no holder, a tag is
-    empty, or entries are missing. signed: whether inputs can be negative, for so the first one is then read."""
+    """The table in `{name}Descriptor` and `{name}Data` of a data set (PS3.3 C.11.1.1).
+
+    Args:
+        holder: pydicom's data set, or None.
+        name: Of the tags.
+        little_endian: Whether the file is.
+        signed: Whether inputs can be negative, for so the first one is then read.
+
+    Returns:
+        The table; None where there is no holder, a tag is empty, or entries are missing.
+
+    Raises:
+        ValueError: A tag is no number.
+    """
     descriptor = [] if holder is None else numbers(holder, f"{name}Descriptor")
     stated = [number for number in descriptor if number is not None]
     if holder is None or len(stated) < 3 or len(stated) < len(descriptor):
@@ -150,12 +192,34 @@ def _padding(stored: np.ndarray, dataset: Any) -> np.ndarray:
 
 
 def number(dataset: Any, keyword: str) -> float | None:
-    """The first value of an optional tag; None where it is absent, empty or not finite. Raises ValueError: no number."""
+    """The first value of an optional tag.
+
+    Args:
+        dataset: pydicom's data set.
+        keyword: Of the tag.
+
+    Returns:
+        None where it is absent, empty or not finite.
+
+    Raises:
+        ValueError: It is no number.
+    """
     return next(iter(numbers(dataset, keyword)), None)
 
 
 def numbers(dataset: Any, keyword: str) -> list[float | None]:
-    """The values of an optional tag, None for each that is empty or not finite. Raises ValueError: one is no number."""
+    """The values of an optional tag.
+
+    Args:
+        dataset: pydicom's data set.
+        keyword: Of the tag.
+
+    Returns:
+        None for each that is empty or not finite.
+
+    Raises:
+        ValueError: One is no number.
+    """
     try:
         value = dataset.get(keyword)
         values = value if hasattr(value, "__iter__") and not isinstance(value, (str, bytes)) else [value]
@@ -166,7 +230,15 @@ def numbers(dataset: Any, keyword: str) -> list[float | None]:
 
 
 def text(dataset: Any, keyword: str) -> str:
-    """The first value of an optional tag, '' where it is absent or empty."""
+    """The first value of an optional tag.
+
+    Args:
+        dataset: pydicom's data set.
+        keyword: Of the tag.
+
+    Returns:
+        '' where it is absent or empty.
+    """
     value = dataset.get(keyword)
     if not isinstance(value, str) and hasattr(value, "__iter__"):
         value = next(iter(value), None)
@@ -174,5 +246,13 @@ def text(dataset: Any, keyword: str) -> str:
 
 
 def item(dataset: Any, keyword: str) -> Any:
-    """The first item of an optional sequence; None where it is absent or empty."""
+    """The first item of an optional sequence.
+
+    Args:
+        dataset: pydicom's data set.
+        keyword: Of the tag.
+
+    Returns:
+        None where it is absent or empty.
+    """
     return next(iter(dataset.get(keyword) or ()), None)

@@ -30,8 +30,21 @@ Uncertain = Literal["exclude", "negative", "positive"]
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What an import found. classes: of each label of the dataset its class and number of images; unknown_patients: images whose
-    patient is not known; left_out: paths of images that are not in the manifest, by reason."""
+    """What an import wrote.
+
+    Attributes:
+        form: The importer's name.
+        source: Who published the form.
+        note: What the importer had to assume.
+        images: Rows of the manifest.
+        patients: That are known.
+        unknown_patients: Images whose patient is not known.
+        classes: Of each label of the dataset its class and number of images.
+        splits: Images of each set of the dataset's own split.
+        masks: Images with a lung mask.
+        left_out: Paths of images that are not in the manifest, by reason.
+        manifest: Its path.
+    """
 
     form: str
     source: str
@@ -107,7 +120,16 @@ def _row(
 def add_file_facts(
     folder: Path, rows: pd.DataFrame, on_progress: Callable[[int], None] = lambda done: None
 ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """The rows whose files are images, with `sha256`, `bytes`, `width` and `height`, and the paths of the others by reason."""
+    """Look at every file.
+
+    Args:
+        folder: The download.
+        rows: As `list_images` gives them.
+        on_progress: Called with the number of files done.
+
+    Returns:
+        The rows whose files are images, with `sha256`, `bytes`, `width` and `height`; and the paths of the others by reason.
+    """
     facts: list[dict[str, str] | str] = []
     for start in range(0, len(rows), AT_ONCE):
         block = rows.iloc[start : start + AT_ONCE]
@@ -166,9 +188,21 @@ def import_folder(
     output: Path,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> ImportSummary:
-    """Write the manifest of a folder to `output`, whole or not at all: the same folder gives the same bytes.
+    """Write the manifest of a folder, whole or not at all: the same folder gives the same bytes.
 
-    listed: its images, as `list_images` gives them. Raises DataError: no file is an image; UsageError: images beside `output`.
+    Args:
+        folder: The download.
+        importer: Its form.
+        listed: Its images, as `list_images` gives them.
+        output: The manifest's path.
+        on_progress: Called with the number of files done.
+
+    Returns:
+        What was written.
+
+    Raises:
+        DataError: No file is an image that can be used.
+        UsageError: The manifest would lie below or beside its images.
     """
     complete, left_out = add_file_facts(folder, listed, on_progress)
     if complete.empty:

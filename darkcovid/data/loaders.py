@@ -41,9 +41,17 @@ class NormalizeBatch(DisplayedTransform):
 class ArrayLoader(TfmdDL):
     """A fastai loader whose batches are slices of the `inputs` and `targets` arrays, gathered by row in one go.
 
-    inputs: (n, h, w) or (n, c, h, w) uint8; targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1. `dataset.items`
-    holds the rows of this side, `batches` those of each batch since the epoch began. Arrays already on the device stay there. Of
-    several processes each takes its share of every batch, in the same order everywhere.
+    Arrays already on the device stay there. Of several processes each takes its share of every batch, in one order for all.
+
+    Args:
+        dataset: Whose `items` are the rows of this set.
+        inputs: (n, h, w) or (n, c, h, w) uint8.
+        targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1.
+        distributed: This process's place.
+        **kwargs: fastai's.
+
+    Attributes:
+        batches: The rows of each batch since the epoch began.
     """
 
     def __init__(self, dataset, *, inputs: Any = None, targets: Any = None, distributed: Distributed = ALONE, **kwargs):
@@ -52,11 +60,29 @@ class ArrayLoader(TfmdDL):
         super().__init__(dataset, **kwargs | {"num_workers": 0})
 
     def new(self, dataset=None, cls=None, **kwargs):
+        """fastai's: a loader like this one, with other data or settings.
+
+        Args:
+            dataset: None: the same.
+            cls: None: the same.
+            **kwargs: Settings that differ.
+
+        Returns:
+            The loader.
+        """
         return super().new(
             dataset, cls, **{"inputs": self.inputs, "targets": self.targets, "distributed": self.distributed} | kwargs
         )
 
     def create_batches(self, samples: Iterator[int]):
+        """fastai's: the batches of one epoch.
+
+        Args:
+            samples: Indices into the data set, in their order.
+
+        Yields:
+            (b, c, h, w) uint8 inputs, and (b,) int64 or (b, h, w) int64 targets.
+        """
         rows = np.asarray(self.dataset.items)
         self.batches = []
         for number, chosen in enumerate(self.chunkify(samples)):
@@ -68,9 +94,11 @@ class ArrayLoader(TfmdDL):
                 drop_pages(self.inputs)
 
     def do_item(self, s: int | None):
+        """fastai's: the row of one item."""
         return int(self.dataset.items[s or 0])
 
     def do_batch(self, rows: Sequence[int]):
+        """fastai's: one batch of rows."""
         return self._batch(np.asarray(rows))
 
     def _batch(self, rows: np.ndarray):
@@ -103,9 +131,18 @@ def array_loaders(
 ) -> DataLoaders:
     """fastai `DataLoaders` of a cohort's training and validation sets.
 
-    pixels: (n, h, w) or (n, c, h, w) uint8, rows as in `cohort`; targets: classes of the cohort unless masks (n, h, w) are given.
-    Batches are (b, c, h, w) float32, normalized, and (b,) int64 or (b, h, w) int64. The last incomplete training batch is
-    dropped when there is a whole one. oversample: images of rarer classes come several times per epoch.
+    Args:
+        cohort: Its sets and labels.
+        pixels: (n, h, w) or (n, c, h, w) uint8, rows as in `cohort`.
+        targets: (n, h, w) uint8 masks of 0 and 1; None: the cohort's labels.
+        normalizer: Of the inputs, on the device.
+        augmentation: Of training batches; None: none.
+        batch_size: Of training; the last incomplete batch is dropped when there is a whole one.
+        compute: Device, and this process's place.
+        oversample: Whether images of rarer classes come several times per epoch.
+
+    Returns:
+        Loaders of (b, c, h, w) float32, normalized, and (b,) int64 or (b, h, w) int64.
     """
     augmenting = [] if augmentation is None else [Augment(augmentation)]
     transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normalizer, compute.device)]
@@ -115,7 +152,18 @@ def array_loaders(
 def feature_loaders(
     cohort: Cohort, features: torch.Tensor, batch_size: int, compute: Device, oversample: bool = False
 ) -> DataLoaders:
-    """The same of feature maps, (n, c, h, w), which are handed on as they are."""
+    """fastai `DataLoaders` of feature maps, which are handed on as they are.
+
+    Args:
+        cohort: Its sets and labels.
+        features: (n, c, h, w) float, rows as in `cohort`.
+        batch_size: Of training.
+        compute: Device, and this process's place.
+        oversample: Whether images of rarer classes come several times per epoch.
+
+    Returns:
+        Loaders of (b, c, h, w) float and (b,) int64.
+    """
     return _loaders(cohort, features, None, [], batch_size, compute, oversample)
 
 
@@ -157,9 +205,14 @@ def _loaders(
 
 
 def oversample_rows(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """`rows` of rarer classes repeated, in turn, until every class has as many as the largest: (m,) int.
+    """Rows of rarer classes repeated, in turn, until every class has as many as the largest.
 
-    rows, labels: (n,) int.
+    Args:
+        rows: (n,) int.
+        labels: (n,) int.
+
+    Returns:
+        (m,) int, ascending.
     """
     classes, counts = np.unique(labels, return_counts=True)
     return np.sort(np.concatenate([np.resize(rows[labels == name], counts.max()) for name in classes]))

@@ -23,9 +23,13 @@ COLUMNS_SHOWN, LETTERS_SHOWN = 8, 40
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`rows`: one string-typed row per image, every column of REQUIRED and OPTIONAL present ('' where unknown).
-    `roots`: the folders in which a row's relative path is looked for, in order. `merged_patients`: spellings of patient ids in
-    the file that are taken as one patient, whose id is the first of them."""
+    """The images of a manifest, and where they are.
+
+    Attributes:
+        rows: One row of text per image, every column of REQUIRED and OPTIONAL present, '' where unknown.
+        roots: The folders in which a row's relative path is looked for, in order.
+        merged_patients: Spellings of patient ids in the file that are taken as one patient, whose id is the first of them.
+    """
 
     rows: pd.DataFrame
     roots: tuple[Path, ...]
@@ -63,7 +67,18 @@ class Manifest:
         return replace(self, rows=rows, merged_patients=tuple(ids for ids in self.merged_patients if ids[0] in present))
 
     def of_dataset(self, name: str, asked_by: str) -> "Manifest":
-        """The rows of one dataset. Raises UsageError, naming the key or option `asked_by`, when there are none."""
+        """The rows of one dataset.
+
+        Args:
+            name: The dataset's.
+            asked_by: The key or option that names it, for the message.
+
+        Returns:
+            The rows.
+
+        Raises:
+            UsageError: There are none.
+        """
         chosen = self.select(self.rows.dataset == name)
         if chosen.rows.empty:
             present = ", ".join(sorted(set(self.rows.dataset) - {""})) or "none"
@@ -72,11 +87,22 @@ class Manifest:
 
 
 def read_manifest(path: str | Path, data_root: str | Path | None = None) -> Manifest:
-    """Read a manifest. Raises UsageError: no such file, a missing or doubled column, a path listed twice or leaving the data
-    folder, a patient id that a spreadsheet has rounded; DataError: not a readable CSV or Parquet file; DarkCovidError: Parquet
-    without pyarrow.
+    """Read a manifest.
 
     Files are looked for beside the manifest, under `data_root`, under DARKCOVID_DATA, then in the user's cache.
+
+    Args:
+        path: A CSV or Parquet file.
+        data_root: A folder of images; None: none.
+
+    Returns:
+        Its rows, each cell in its plain form.
+
+    Raises:
+        UsageError: No such file, a missing or doubled column, a path listed twice or leaving the data folder, or a patient id
+            that a spreadsheet has rounded.
+        DataError: Not a readable CSV or Parquet file.
+        DarkCovidError: Parquet without pyarrow.
     """
     path = Path(path)
     if not path.is_file():
@@ -101,12 +127,23 @@ def is_manifest(path: Path) -> bool:
 
 
 def is_parquet(path: Path) -> bool:
+    """Whether a path is a Parquet file by its name."""
     return path.suffix.lower() in (".parquet", ".pq")
 
 
 def check_columns(path: Path, header: Sequence[str]) -> list[str]:
-    """A table's column names, normalized; '' for a column without a name of its own. Raises UsageError: a required column is
-    missing, or a known one occurs twice."""
+    """A table's column names, normalized.
+
+    Args:
+        path: The file, for messages.
+        header: Names as they are written.
+
+    Returns:
+        One name per column; '' for a column without a name of its own.
+
+    Raises:
+        UsageError: A required column is missing, or a known one occurs twice.
+    """
     names = normalize_column_names(header, KNOWN)
     missing = [column for column in REQUIRED if column not in names]
     if missing:

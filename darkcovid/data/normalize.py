@@ -18,7 +18,14 @@ ZCA_IMAGES, ZCA_FLOOR = 1000, 1e-6
 
 
 class Normalize(nn.Module):
-    """(b, 1, h, w) in 0..1, or more channels, minus `mean`, over `std`: one channel for one pair of figures, three for three."""
+    """Minus a mean, over a standard deviation, per channel.
+
+    Takes (b, 1, h, w) in 0..1, or more channels; one pair of numbers is for one channel, three pairs make three.
+
+    Args:
+        mean: One per channel.
+        std: One per channel.
+    """
 
     kind = "fixed"
 
@@ -44,11 +51,16 @@ class PerImageStandardize(nn.Module):
 
 
 class ZCAWhitening(nn.Module):
-    """ZCA whitening (Bell and Sejnowski 1997) of (b, 1, h, w): each principal direction of the training images gets unit
-    variance, and the image is turned back into pixels. Directions that no training image showed are left out; Keras
-    magnifies them a thousandfold instead.
+    """ZCA whitening (Bell and Sejnowski 1997) of (b, 1, h, w).
 
-    mean: (h * w,) of the scaled pixels; directions: (k, h * w), orthonormal; gains: (k,).
+    Each principal direction of the training images gets unit variance, and the image is turned back into pixels. Directions
+    that no training image showed are left out; Keras magnifies them a thousandfold instead.
+
+    Args:
+        scale: Applied to the pixels first.
+        mean: (h * w,) of the scaled pixels.
+        directions: (k, h * w), orthonormal.
+        gains: (k,).
     """
 
     kind = "zca"
@@ -67,9 +79,18 @@ class ZCAWhitening(nn.Module):
 def fit_normalizer(
     kind: str, pixels: StoredArray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int, grayscale: bool
 ) -> nn.Module:
-    """The normalizer of a recipe's `data.normalize`, fitted to the training `rows` of (n, h, w) uint8 `pixels`.
+    """The normalizer of a recipe's `data.normalize`, fitted to the training set.
 
-    augmentation, batch_size: for `first_batch`, one batch of which is drawn; grayscale: ImageNet's figures become one.
+    Args:
+        kind: "none", "per_image", "imagenet", "first_batch", "training" or "zca".
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        rows: (m,) int, those of the training set.
+        augmentation: For "first_batch", of which one batch is drawn.
+        batch_size: For "first_batch".
+        grayscale: Whether ImageNet's means and deviations become one.
+
+    Returns:
+        A module for (b, c, h, w) float in 0..1.
     """
     if kind == "none":
         return Normalize()
@@ -84,7 +105,16 @@ def fit_normalizer(
 
 
 def training_scale(pixels: StoredArray, rows: np.ndarray, at_once: int = 256) -> Normalize:
-    """Mean and standard deviation over the training `rows` of (n, h, w) uint8 `pixels`, read a block at a time."""
+    """Mean and standard deviation over the training set, read a block at a time.
+
+    Args:
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        rows: (m,) int, those of the training set.
+        at_once: Images read at once.
+
+    Returns:
+        The normalizer, of values in 0..1.
+    """
     counts = np.zeros(256, np.int64)
     for start in range(0, len(rows), at_once):
         counts += np.bincount(pixels[rows[start : start + at_once]].ravel(), minlength=256)
@@ -103,8 +133,19 @@ def normalizer_config(normalizer: nn.Module) -> dict[str, Any]:
 
 
 def load_normalizer(kind: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """The normalizer of this `kind`, as `normalizer_config` names it, from its state dict. Raises KeyError, or RuntimeError for
-    tensors of another kind's."""
+    """The normalizer of a kind, from its state dict.
+
+    Args:
+        kind: As `normalizer_config` names it.
+        tensors: Its state dict.
+
+    Returns:
+        The normalizer.
+
+    Raises:
+        KeyError: A tensor is missing.
+        RuntimeError: Tensors of another kind's.
+    """
     if kind == PerImageStandardize.kind:
         return PerImageStandardize()
     if kind == ZCAWhitening.kind:

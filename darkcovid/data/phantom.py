@@ -28,7 +28,15 @@ TISSUE = ((0.010, 0.04), (0.025, 0.04), (0.060, 0.03))  # sizes of grains, of a 
 
 
 def phantom_manifest(phantom: Phantom, cache_dir: Path) -> Manifest:
-    """The cohort drawn to `cache_dir` (once for each setting) and read back like any other manifest."""
+    """The phantom cohort, drawn once for each setting and read back like any other manifest.
+
+    Args:
+        phantom: The recipe's section.
+        cache_dir: Where it is drawn.
+
+    Returns:
+        The manifest.
+    """
     settings = json.dumps([DRAWING_VERSION, phantom.model_dump(mode="json")], sort_keys=True)
     folder = cache_dir / "phantom" / hashlib.sha256(settings.encode()).hexdigest()[:16]
     manifest = folder / "manifest.csv"
@@ -75,8 +83,15 @@ def _row(name: str, patient: int, label: str, hospital: str, size: int, file: Pa
 
 
 def draw_anatomy(random: np.random.RandomState) -> dict[str, float]:
-    """One patient's build, in units of half the image side; `ribs` in radians per unit, `bend` and `slope` of a rib in units down
-    per unit across (squared, and plain), `smaller` the share by which the left lung is narrower."""
+    """One patient's build.
+
+    Args:
+        random: Where numbers are drawn from.
+
+    Returns:
+        Lengths in units of half the image's side; `ribs` in radians per unit; `bend` and `slope` of a rib in units down per unit
+        across (squared, and plain); `smaller`, the share by which the left lung is narrower; gray levels in 0..1.
+    """
     return {
         "lung_width": random.uniform(0.30, 0.38),
         "lung_height": random.uniform(0.62, 0.78),
@@ -97,7 +112,17 @@ def draw_anatomy(random: np.random.RandomState) -> dict[str, float]:
 def draw_radiograph(
     anatomy: dict[str, float], label: str, phantom: Phantom, random: np.random.RandomState
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One image of that patient: pixels (S, S) uint8 and its exact lung mask (S, S) bool, S = `phantom.image_size`."""
+    """One image of a patient.
+
+    Args:
+        anatomy: As `draw_anatomy` gives it.
+        label: One of CLASSES.
+        phantom: The recipe's section.
+        random: Where numbers are drawn from.
+
+    Returns:
+        Pixels (S, S) uint8 and the exact lung mask (S, S) bool, S = `phantom.image_size`.
+    """
     size = phantom.image_size
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j]
     tilt, dx, dy = random.uniform(-0.06, 0.06), random.uniform(-0.06, 0.06), random.uniform(-0.06, 0.06)

@@ -18,10 +18,16 @@ FULL_IMAGE: FractionBox = (0.0, 0.0, 1.0, 1.0)
 
 
 def resize(image: Image.Image, size: Size, box: FractionBox = FULL_IMAGE, keep_aspect: bool = False) -> np.ndarray:
-    """`box` of a grayscale image at `size`: (height, width) uint8, antialiased bilinear. The box is squashed to `size`,
-    or with `keep_aspect` made as large as fits, in the middle of black (letterboxed).
+    """A part of a grayscale image at another size, antialiased bilinear.
 
-    size: (height, width) in pixels; box: (top, left, bottom, right) as fractions of the image's sides.
+    Args:
+        image: Mode L.
+        size: (height, width) in pixels.
+        box: (top, left, bottom, right) as fractions of the image's sides.
+        keep_aspect: Whether the box is made as large as fits, in the middle of black (letterboxed), instead of squashed.
+
+    Returns:
+        (height, width) uint8.
     """
     top, left, bottom, right = box
     window = (left * image.width, top * image.height, right * image.width, bottom * image.height)
@@ -36,14 +42,31 @@ def resize(image: Image.Image, size: Size, box: FractionBox = FULL_IMAGE, keep_a
 
 
 def letterbox_box(height: float, width: float, size: Size) -> tuple[int, int, int, int]:
-    """Where an image of this shape goes when it is made as large as fits into `size`: (top, left, height, width) in pixels."""
+    """Where an image of some shape goes when it is made as large as fits.
+
+    Args:
+        height: Of the image.
+        width: Of the image.
+        size: (height, width) in pixels into which it must fit.
+
+    Returns:
+        (top, left, height, width) in pixels.
+    """
     scale = min(size[0] / height, size[1] / width)
     tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
     return (size[0] - tall) // 2, (size[1] - wide) // 2, tall, wide
 
 
 def border_mask(size: Size, share: float = 0.1) -> np.ndarray:
-    """(h, w) bool: a strip along all four sides, `share` of them wide."""
+    """A strip along all four sides.
+
+    Args:
+        size: (height, width) in pixels.
+        share: Of a side that the strip is wide.
+
+    Returns:
+        (h, w) bool.
+    """
     strip = np.ones(size, bool)
     tall, wide = (max(1, round(share * side)) for side in size)
     strip[tall:-tall, wide:-wide] = False
@@ -63,10 +86,18 @@ def resize_whole(
     border_only: bool = False,
     contrast: Contrast = "none",
 ) -> np.ndarray:
-    """A whole grayscale image at `size`, squashed or letterboxed: (height, width) uint8.
+    """A whole grayscale image at another size.
 
-    contrast: how it is first enhanced; detail: it is then reduced to so many pixels per side; border_only: all but a strip along
-    its sides becomes black.
+    Args:
+        image: Mode L.
+        size: (height, width) in pixels.
+        keep_aspect: Whether it is letterboxed instead of squashed.
+        detail: Pixels per side to which it is reduced before; None: not reduced.
+        border_only: Whether all but a strip along its sides becomes black.
+        contrast: How it is enhanced first.
+
+    Returns:
+        (height, width) uint8.
     """
     image = enhance_contrast(image, contrast)
     if detail is not None:
@@ -87,7 +118,24 @@ def cached_whole_images(
     border_only: bool = False,
     contrast: Contrast = "none",
 ) -> CachedArray:
-    """The `resize_whole` of every image: (n, height, width) uint8, from the cache or made now."""
+    """The `resize_whole` of every image, from the cache or made now.
+
+    Args:
+        files: (n) paths.
+        sha256: (n) their checksums.
+        size: (height, width) in pixels.
+        cache_dir: The cache.
+        keep_aspect: As `resize_whole` takes it.
+        detail: As `resize_whole` takes it.
+        border_only: As `resize_whole` takes it.
+        contrast: As `resize_whole` takes it.
+
+    Returns:
+        (n, height, width) uint8.
+
+    Raises:
+        DataError: A file cannot be decoded.
+    """
 
     def fill(array: np.ndarray, rows: range) -> None:
         def one(index: int) -> None:

@@ -18,21 +18,45 @@ TEST_SEED = 1_000_003
 
 
 def hash_shuffle(names: Sequence[str], seed: int) -> list[str]:
-    """The distinct `names` in a pseudo-random order that depends on `seed` and the names alone."""
+    """Names in a pseudo-random order that depends on them and the seed alone.
+
+    Args:
+        names: Repeated ones count once.
+        seed: Of the order.
+
+    Returns:
+        The distinct names.
+    """
     return sorted(set(names), key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest())
 
 
 def random_split(names: Sequence[str], valid: float, seed: int) -> np.ndarray:
-    """Plain random split of images, as most papers do it: (n,) bool, true on the validation set.
+    """Plain random split of images, as most papers do it.
 
-    names: (n,) distinct names, such as the images' paths.
+    Args:
+        names: (n) distinct names, such as the images' paths.
+        valid: Share of the validation set.
+        seed: Of the split.
+
+    Returns:
+        (n,) bool, true on the validation set.
     """
     chosen = set(hash_shuffle(names, seed)[: round_half_up(valid * len(names))])
     return np.array([name in chosen for name in names], bool)
 
 
 def stratified_random_split(names: Sequence[str], labels: Sequence[str], valid: float, seed: int) -> np.ndarray:
-    """`random_split` within each class, so that both sides have the class shares of the whole: (n,) bool."""
+    """`random_split` within each class, so that both sets have the class shares of the whole.
+
+    Args:
+        names: (n) distinct names.
+        labels: (n) classes.
+        valid: Share of the validation set.
+        seed: Of the split.
+
+    Returns:
+        (n,) bool, true on the validation set.
+    """
     side = np.zeros(len(names), bool)
     for label in set(labels):
         rows = [row for row, other in enumerate(labels) if other == label]
@@ -46,15 +70,32 @@ def round_half_up(number: float) -> int:
 
 
 def per_class_targets(labels: Sequence[str], share: float) -> dict[str, float]:
-    """How many images of each class are `share` of it."""
+    """How many images of each class are a share of it.
+
+    Args:
+        labels: (n) classes.
+        share: In 0..1.
+
+    Returns:
+        Images by class; not rounded.
+    """
     return {label: share * count for label, count in Counter(labels).items()}
 
 
 def stratified_group_split(labels: Sequence[str], groups: Sequence[str], targets: dict[str, float], seed: int) -> np.ndarray:
-    """Split whole patients so that about `targets` images of each class are on the validation set: (n,) bool, true there.
+    """Split whole patients so that the validation set has about the wished number of images of each class.
 
-    labels, groups: (n,) class and patient of each image. Patients are visited in hash order; one goes to the
-    validation set when that brings the classes' counts there nearer to what is wanted.
+    Patients are visited in hash order; one goes to the validation set when that brings the classes' counts there nearer to the
+    targets.
+
+    Args:
+        labels: (n) class of each image.
+        groups: (n) patient of each image.
+        targets: Images of each class in the validation set.
+        seed: Of the split.
+
+    Returns:
+        (n,) bool, true on the validation set.
     """
     members = _classes_by_group(labels, groups)
     missing = dict(targets)
@@ -73,7 +114,17 @@ def stratified_group_split(labels: Sequence[str], groups: Sequence[str], targets
 
 
 def n_per_class_split(names: Sequence[str], labels: Sequence[str], count: int, seed: int) -> np.ndarray:
-    """`count` images of each class, drawn by their names: (n,) bool, true for them."""
+    """Some images of each class, drawn by their names.
+
+    Args:
+        names: (n) distinct names.
+        labels: (n) classes.
+        count: Images of each class.
+        seed: Of the draw.
+
+    Returns:
+        (n,) bool, true for those drawn.
+    """
     side = np.zeros(len(names), bool)
     for label in set(labels):
         rows = {name: row for row, (name, other) in enumerate(zip(names, labels, strict=True)) if other == label}
@@ -82,8 +133,17 @@ def n_per_class_split(names: Sequence[str], labels: Sequence[str], count: int, s
 
 
 def random_folds(names: Sequence[str], labels: Sequence[str], folds: int, seed: int) -> np.ndarray:
-    """Deal images to `folds` folds by their names, class after class: (n,) int in 0..folds-1. With one label for all it is
-    a plain random cross-validation."""
+    """Deal images to folds by their names, class after class; with one label for all it is a plain random cross-validation.
+
+    Args:
+        names: (n) distinct names.
+        labels: (n) classes.
+        folds: How many.
+        seed: Of the order.
+
+    Returns:
+        (n,) int in 0..folds-1.
+    """
     label_of = dict(zip(names, labels, strict=True))
     order = sorted(hash_shuffle(names, seed), key=lambda name: label_of[name])
     chosen = {name: place % folds for place, name in enumerate(order)}
@@ -91,10 +151,18 @@ def random_folds(names: Sequence[str], labels: Sequence[str], folds: int, seed: 
 
 
 def stratified_group_folds(labels: Sequence[str], groups: Sequence[str], folds: int, seed: int) -> np.ndarray:
-    """Deal whole patients to `folds` folds so that each has about its share of every class: (n,) int in 0..folds-1.
+    """Deal whole patients to folds so that each has about its share of every class.
 
-    labels, groups: (n,) class and patient of each image. Patients are visited in hash order; one goes to the fold
-    that holds least of the patient's classes.
+    Patients are visited in hash order; one goes to the fold that holds least of the patient's classes.
+
+    Args:
+        labels: (n) class of each image.
+        groups: (n) patient of each image.
+        folds: How many.
+        seed: Of the order.
+
+    Returns:
+        (n,) int in 0..folds-1.
     """
     members = _classes_by_group(labels, groups)
     held = [Counter() for _ in range(folds)]
@@ -114,7 +182,15 @@ def _classes_by_group(labels: Sequence[str], groups: Sequence[str]) -> dict[str,
 
 
 def evenly_spaced(rows: np.ndarray, most: int) -> np.ndarray:
-    """`rows`, or `most` of them, evenly spread over their order."""
+    """At most some rows, evenly spread over their order.
+
+    Args:
+        rows: (n,) int.
+        most: How many.
+
+    Returns:
+        (min(n, most),) int.
+    """
     if len(rows) <= most:
         return rows
     return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
@@ -126,7 +202,19 @@ def patient_groups(rows: pd.DataFrame) -> pd.Series:
 
 
 def assign_splits(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) bool twice, true on the validation and on the test set, by the recipe's split."""
+    """The validation and the test set of a recipe's split.
+
+    Args:
+        rows: (n) rows of a manifest.
+        labels: (n,) classes.
+        split: The recipe's section.
+
+    Returns:
+        (n,) bool of the validation set, and of the test set.
+
+    Raises:
+        UsageError: `by_column` names no column of the manifest, or one with other values than train, valid and test.
+    """
     if split.method == "by_column":
         return _splits_of_column(rows, split.column)
     test = _test_mask(rows, labels, split)
@@ -180,7 +268,18 @@ def image_ids(rows: pd.DataFrame) -> list[str]:
 def check_all_classes_present(
     labels: np.ndarray, valid: np.ndarray, test: np.ndarray, classes: tuple[str, ...], split: Split
 ) -> None:
-    """Raises UsageError when a class has no image on a side that needs some."""
+    """Refuse a split that leaves a class without images in a set that needs some.
+
+    Args:
+        labels: (n,) int, index into `classes`.
+        valid: (n,) bool.
+        test: (n,) bool.
+        classes: Their names.
+        split: The recipe's section.
+
+    Raises:
+        UsageError: A class has no image in a set.
+    """
     sides = {"training": ~(valid | test), "validation": valid} | ({"test": test} if split.test is not None else {})
     for index, name in enumerate(classes):
         for side, where in sides.items():

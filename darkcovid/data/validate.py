@@ -19,7 +19,15 @@ from darkcovid.data.manifest import Manifest
 
 @dataclass(frozen=True, slots=True)
 class FileCheck:
-    """One file: its path, SHA-256 of its bytes, decoded size in pixels; `fault` says why it cannot be used, or None."""
+    """What is known of one file.
+
+    Attributes:
+        file: Its path; None where it is missing.
+        sha256: Of its bytes.
+        width: Of the decoded image in pixels.
+        height: Of the decoded image in pixels.
+        fault: Why it cannot be used; None where it can.
+    """
 
     file: Path | None
     sha256: str = ""
@@ -29,7 +37,15 @@ class FileCheck:
 
 
 def validate_files(manifest: Manifest, cache_dir: Path) -> list[FileCheck]:
-    """Inspect every row's image, in order, remembering the answers under `cache_dir`."""
+    """Look at every row's image, remembering what is found.
+
+    Args:
+        manifest: n rows.
+        cache_dir: Where it is remembered.
+
+    Returns:
+        (n) checks in the manifest's order.
+    """
     files = [manifest.locate(path) for path in manifest.rows.path]
     expected = manifest.rows.sha256.tolist()
     blocks = [slice(rows.start, rows.stop) for rows in shard_ranges(len(files))]
@@ -52,7 +68,15 @@ def _block(files: list[Path | None], expected: list[str], cache_dir: Path) -> li
 
 
 def check_file(file: Path | None, expected_sha256: str) -> FileCheck:
-    """Hash and decode one file. An empty `expected_sha256` means that the manifest records none."""
+    """Hash and decode one file.
+
+    Args:
+        file: Its path; None where it is missing.
+        expected_sha256: As the manifest records it; '' where it records none.
+
+    Returns:
+        What is known of it.
+    """
     if file is None:
         return FileCheck(None, fault="missing")
     try:

@@ -41,11 +41,21 @@ def fetch(
     watcher: DownloadListener = DownloadListener(),
     policy: DownloadPolicy = DownloadPolicy(),
 ) -> list[DownloadResult]:
-    """Download what is missing into `folder` (the user's cache by default); returns what became of each file, in order. What
-    was interrupted is resumed by the next call.
+    """Download what is missing; what was interrupted is resumed by the next call.
 
-    Only http and https addresses are followed, and a file whose checksum differs from the manifest's is not kept. Raises
-    UsageError: another fetch is at work in the folder, or it cannot be written.
+    Only http and https addresses are followed, and a file whose checksum differs from the manifest's is not kept.
+
+    Args:
+        manifest: Whose rows have a `url`.
+        folder: Where files go; None: the user's cache.
+        watcher: Told of what is fetched.
+        policy: Timeouts, tries and limits.
+
+    Returns:
+        What became of each file, in order.
+
+    Raises:
+        UsageError: Another fetch is at work in the folder, or it cannot be written.
     """
     folder = folder or user_cache_dir() / "data"
     manifest = Manifest(manifest.rows, (*manifest.roots, folder))

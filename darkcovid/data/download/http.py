@@ -27,8 +27,14 @@ MAX_WAIT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class DownloadPolicy:
-    """How a server is treated. seconds: that it may be silent; tries: of a file; pause: seconds before the second try, doubled
-    for each later one; most_bytes: of a file whose length is not known."""
+    """How a server is treated.
+
+    Attributes:
+        seconds: That it may be silent.
+        tries: Of a file.
+        pause: Seconds before the second try, doubled for each later one.
+        most_bytes: Of a file whose length is not known.
+    """
 
     seconds: float = 30.0
     tries: int = 5
@@ -38,7 +44,14 @@ class DownloadPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file to be had: its address, where it goes, its SHA-256 and length in bytes ('' and None: not known)."""
+    """A file to be downloaded.
+
+    Attributes:
+        url: Its address.
+        target: Where it goes.
+        sha256: '' where it is not known.
+        length: Bytes; None where it is not known.
+    """
 
     url: str
     target: Path
@@ -51,23 +64,36 @@ class DownloadError(DarkCovidError):
 
 
 class TransientDownloadError(DarkCovidError):
-    """This try failed; another may not. `wait`: seconds that the server asked for."""
+    """This try failed; another may not.
+
+    Attributes:
+        wait: Seconds that the server asked for.
+    """
 
     wait = 0.0
 
 
 class ChecksumMismatch(TransientDownloadError):
-    """What came is not the file that was meant."""
+    """The file that came has another checksum than the one recorded."""
 
 
 def download(
     remote: RemoteFile, policy: DownloadPolicy = DownloadPolicy(), on_bytes: Callable[[int], None] = lambda count: None
 ) -> int:
-    """Fetch a file to its place and return its length in bytes. What came of it before a failure stays beside the target as
-    `.<name>.part`, and is resumed when its checksum is known. on_bytes: told of every block, and of what was in vain as
-    a negative number.
+    """Fetch a file to its place.
 
-    Raises DarkCovidError, in one line why it cannot be had.
+    What came of it before a failure stays beside the target as `.<name>.part`, and is resumed when its checksum is known.
+
+    Args:
+        remote: The file.
+        policy: Timeouts, tries and limits.
+        on_bytes: Called with the bytes of every block, and with what was in vain as a negative number.
+
+    Returns:
+        Its length in bytes.
+
+    Raises:
+        DownloadError: Why it cannot be had, in one line.
     """
     part = remote.target.with_name(f".{remote.target.name}.part")
     remote.target.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +117,7 @@ def download(
 
 
 def is_downloaded(remote: RemoteFile) -> bool:
-    """Whether the file is in its place, and the one that is meant."""
+    """Whether the file is in its place, with the recorded checksum."""
     return remote.target.is_file() and remote.sha256.lower() in ("", sha256_file(remote.target))
 
 
@@ -128,14 +154,25 @@ def _open_stream(session: requests.Session, url: str, have: int, policy: Downloa
 
 
 def check_scheme(url: str) -> None:
-    """Raises Refused: neither http nor https."""
+    """Refuse an address that is neither http nor https.
+
+    Raises:
+        DownloadError: It is neither.
+    """
     if _parts(url).scheme not in ("http", "https"):
         raise DownloadError("its address is neither http nor https")
 
 
 def check_redirect(url: str, target: str) -> None:
-    """Raises Refused: a redirect to another scheme, from https to http, or to an address of this machine or its network that
-    the manifest did not name."""
+    """Refuse a redirect that the manifest did not ask for.
+
+    Args:
+        url: The address that was asked.
+        target: Where it redirects to.
+
+    Raises:
+        DownloadError: Another scheme, from https to http, or an address of this machine or its network.
+    """
     was, now = _parts(url), _parts(target)
     if now.scheme not in ("http", "https") or (was.scheme, now.scheme) == ("https", "http"):
         raise DownloadError(f"it is redirected to {now.scheme or 'nowhere'}, which is not followed")
@@ -216,7 +253,18 @@ def _size(path: Path) -> int:
 
 
 def confined_path(remote: RemoteFile, folder: Path) -> RemoteFile:
-    """The same with a target that was checked to lie in `folder`. Raises Refused: it does not, by a link on the way."""
+    """The same file with a target that was checked to lie in a folder.
+
+    Args:
+        remote: The file.
+        folder: Where it must go.
+
+    Returns:
+        The file, its target without links on the way.
+
+    Raises:
+        DownloadError: The target lies outside, by a link on the way.
+    """
     place = remote.target.parent.resolve() / remote.target.name
     if not place.is_relative_to(folder.resolve()) or remote.target.is_symlink():
         raise DownloadError(f"its place lies outside {folder}")

@@ -34,9 +34,20 @@ class FetchedLungs:
 
 
 def fetch_lungs(manifest: Manifest, folder: Path, url: str = URL, sha256: str = SHA256) -> FetchedLungs:
-    """Download the outlines into `folder` and draw a mask for every row of the manifest whose file name they name.
+    """Download the outlines and draw a mask for every row of the manifest whose file name they name.
 
-    Raises DarkCovidError: unavailable, or not the file that was recorded; DataError: not readable as Darwin JSON.
+    Args:
+        manifest: The images.
+        folder: Where outlines, masks and a manifest of them go.
+        url: Of the archive.
+        sha256: Of the archive.
+
+    Returns:
+        What was written.
+
+    Raises:
+        DarkCovidError: The archive is unavailable, or not the one that was recorded.
+        DataError: It is not readable as Darwin JSON.
     """
     archive = RemoteFile(url, folder / "covid-only.zip", sha256)
     try:

@@ -15,7 +15,18 @@ KEPT = (*OPTIONAL, "split")
 def table_importer(table: Path, path_column: str, label_column: str, patient_column: str | None) -> Importer:
     """An importer for any folder whose images a CSV lists. Columns with a manifest's own names, such as `view`, are kept.
 
-    Raises UsageError: no such column; DataError: not a readable CSV.
+    Args:
+        table: The CSV.
+        path_column: Of paths or file names.
+        label_column: Of labels.
+        patient_column: Of patients; None: the column `patient_id` where there is one.
+
+    Returns:
+        The importer.
+
+    Raises:
+        UsageError: The table has no such column.
+        DataError: It is not a readable CSV.
     """
     form = csv_form(table, {path_column, label_column, patient_column or ""})
     columns = {"--path-column": path_column, "--label-column": label_column, "--patient-column": patient_column}

@@ -31,10 +31,15 @@ Box = tuple[int, int, int, int]
 
 
 def crops(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images as they are and without their uniform margins; where the margins are wide, without them alone, for the edges of
-    two equal margins are alike whatever they surround.
+    """Images as they are and without their uniform margins.
 
-    pixels: (n, h, w) uint8. Returns (m, 96, 96) uint8, m >= n, and (m,) int, ascending, the image of each crop.
+    Where the margins are wide, without them alone: the edges of two equal margins are alike whatever they surround.
+
+    Args:
+        pixels: (n, h, w) uint8.
+
+    Returns:
+        (m, 96, 96) uint8, m >= n, and (m,) int, ascending, the image of each crop.
     """
     whole = (0, 0, *pixels.shape[1:])
     cut, rows = [], []
@@ -70,8 +75,17 @@ def _squashed(image: np.ndarray, box: Box) -> np.ndarray:
 
 
 def comparable(cut: np.ndarray, shows: np.ndarray) -> np.ndarray:
-    """(n,) bool: which crops, (n, 96, 96) uint8, show fine texture in a large enough part of them. Of flat, blurred and
-    enlarged images too little is left that tells one from another. shows: as `textured` gives it."""
+    """Which crops show fine texture in a large enough part of them.
+
+    Of flat, blurred and enlarged images too little is left that tells one from another.
+
+    Args:
+        cut: (n, 96, 96) uint8 crops.
+        shows: (n, 96, 96) bool, as `textured` gives it.
+
+    Returns:
+        (n,) bool.
+    """
     weight = shows * fading(SIDE).reshape(SIDE, SIDE)
     texture = banded(cut, TEXTURE)
     across, down = np.diff(texture, axis=2)[:, 1:], np.diff(texture, axis=1)[:, :, 1:]
@@ -96,9 +110,14 @@ def fading(side: int) -> np.ndarray:
 
 
 def banded(shown: np.ndarray, sigmas: tuple[float, float]) -> np.ndarray:
-    """(n, 96, 96) uint8 to float32: what lies between two blurs, of local mean about 0 and local spread about 1.
+    """What lies between two blurs, of local mean about 0 and local standard deviation about 1.
 
-    sigmas: of the two Gaussians in pixels, such as EDGES or TEXTURE.
+    Args:
+        shown: (n, 96, 96) uint8.
+        sigmas: Of the two Gaussians in pixels, such as EDGES or TEXTURE.
+
+    Returns:
+        (n, 96, 96) float32.
     """
     gray = shown.astype(np.float32)
     band = _blurred(gray, sigmas[0]) - _blurred(gray, sigmas[1])

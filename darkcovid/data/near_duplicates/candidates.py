@@ -23,9 +23,15 @@ INVERSES = inverse(MATRICES)
 
 @dataclass(frozen=True)
 class Descriptors:
-    """Those images that can be compared. crops: (m, 96, 96) uint8; rows: (m,) int, ascending, the image of each crop; shows:
-    (m, 96, 96) bool, where it is not flat; thumbnails: (m, 48, 48) float32, its edges; frequencies: (transforms, m, d) float32,
-    its low frequencies after each transform."""
+    """The crops of those images that can be compared.
+
+    Attributes:
+        crops: (m, 96, 96) uint8.
+        rows: (m,) int, ascending, the image of each crop.
+        shows: (m, 96, 96) bool, where it is not flat.
+        thumbnails: (m, 48, 48) float32, its edges.
+        frequencies: (transforms, m, d) float32, its low frequencies after each transform.
+    """
 
     crops: np.ndarray
     rows: np.ndarray
@@ -50,8 +56,13 @@ class Descriptors:
 
 @dataclass(frozen=True)
 class Candidates:
-    """k <= 128 pairs of crops to be registered: their places in the first and the other Descriptors, and (k, 2, 3) float32, the
-    transform from coordinates of `other` to those of `first`, in -1..1."""
+    """k <= 128 pairs of crops to be registered.
+
+    Attributes:
+        first: (k,) int, places in the first Descriptors.
+        other: (k,) int, places in the other.
+        transform: (k, 2, 3) float32, from coordinates of `other` to those of `first`, in -1..1.
+    """
 
     first: np.ndarray
     other: np.ndarray
@@ -61,7 +72,12 @@ class Candidates:
 def find_candidates(first: Descriptors, other: Descriptors) -> Iterator[Candidates]:
     """Of each image here and each there the two crops that are most alike, where their low frequencies correlate by 0.9.
 
-    Where both are the same descriptors, only pairs of an earlier with a later row.
+    Args:
+        first: Of the images here.
+        other: Of the images there; the same descriptors give only pairs of an earlier with a later row.
+
+    Yields:
+        Pairs of crops.
     """
     bounds = np.searchsorted(first.rows, np.arange(0, first.rows.max(initial=0) + 1 + CHUNK, CHUNK))
     for start, stop in pairwise(bounds):

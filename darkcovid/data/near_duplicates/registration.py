@@ -26,8 +26,13 @@ CORRELATION = 0.79  # of texture after the fine steps, from which a pair is one 
 
 
 class RegisteredCrops(NamedTuple):
-    """k crops as they are registered: (k, 96, 96) uint8; where each is not flat, (k, 96, 96) bool; its edges, (k, 48, 48)
-    float32."""
+    """k crops as they are registered.
+
+    Attributes:
+        crops: (k, 96, 96) uint8.
+        shows: (k, 96, 96) bool, where each is not flat.
+        thumbnails: (k, 48, 48) float32, its edges.
+    """
 
     crops: np.ndarray
     shows: np.ndarray
@@ -35,10 +40,17 @@ class RegisteredCrops(NamedTuple):
 
 
 def same_image(first: RegisteredCrops, other: RegisteredCrops, transform: np.ndarray) -> np.ndarray:
-    """Which of k pairs show one image: (k,) bool.
+    """Which of k pairs show one image.
 
-    transform: (k, 2, 3) float32 from coordinates of `other` to those of `first`, in -1..1, right to some 3 % of a side. The
-    brighter image of a pair is transformed, whichever comes first. Those that agree already are not registered.
+    The brighter image of a pair is transformed, whichever comes first. Those that agree already are not registered.
+
+    Args:
+        first: One crop of each pair.
+        other: The other.
+        transform: (k, 2, 3) float32 from coordinates of `other` to those of `first`, in -1..1, right to some 3 % of a side.
+
+    Returns:
+        (k,) bool.
     """
     swap = (first.crops.mean((1, 2)) < other.crops.mean((1, 2)))[:, None, None]
     moving = RegisteredCrops(*(np.where(swap, b, a) for a, b in zip(first, other, strict=True)))
@@ -61,8 +73,18 @@ def same_image(first: RegisteredCrops, other: RegisteredCrops, transform: np.nda
 def texture_correlations(
     moving: RegisteredCrops, fixed: RegisteredCrops, some: np.ndarray, transform: Tensor, steps: int
 ) -> np.ndarray:
-    """(m,) float32, 0..1, of some of the pairs, (m,) int, after fine steps from the transforms that the rough steps gave. Flat
-    areas of either take no part."""
+    """How alike the texture of some pairs is, after fine steps of registration. Flat areas of either take no part.
+
+    Args:
+        moving: The crops that are transformed.
+        fixed: The crops that they are compared with.
+        some: (m,) int, which pairs.
+        transform: (m, 2, 3), as the rough steps gave them.
+        steps: Fine steps; 0: none.
+
+    Returns:
+        (m,) float32 in 0..1.
+    """
     cut, cut_aim = moving.crops[some], fixed.crops[some]
     if steps:
         edges, edges_aim = (torch.from_numpy(banded(descriptors, EDGES))[:, None] for descriptors in (cut, cut_aim))
@@ -74,8 +96,18 @@ def texture_correlations(
 
 
 def correlations(moving: Tensor, fixed: Tensor, transform: Tensor, weight: Tensor | float = 1.0, share: float = SEEN) -> Tensor:
-    """|Correlation| of (k, 1, s, s) pairs after transforms, (k,), weighted toward the middle; 0 where less than a share of the
-    weight lies in both. weight: (k, s * s), more of it."""
+    """|Correlation| of pairs after transforms, weighted toward the middle.
+
+    Args:
+        moving: (k, 1, s, s) float, transformed.
+        fixed: (k, 1, s, s) float.
+        transform: (k, 2, 3) float.
+        weight: (k, s * s) float, a further weight.
+        share: Of the weight that must lie in both.
+
+    Returns:
+        (k,) float in 0..1; 0 where less than `share` lies in both.
+    """
     seen, inside = _sampled(moving, transform)
     middle = torch.from_numpy(fading(fixed.shape[-1]))
     weight = inside * middle * weight
@@ -84,7 +116,17 @@ def correlations(moving: Tensor, fixed: Tensor, transform: Tensor, weight: Tenso
 
 
 def registered(moving: Tensor, fixed: Tensor, transform: Tensor, steps: int) -> Tensor:
-    """The (k, 2, 3) transforms that bring `moving` onto `fixed`, both (k, 1, s, s), from transforms that nearly do."""
+    """The transforms that bring images onto others, by Gauss-Newton steps.
+
+    Args:
+        moving: (k, 1, s, s) float.
+        fixed: (k, 1, s, s) float.
+        transform: (k, 2, 3) float, which nearly do.
+        steps: How many.
+
+    Returns:
+        (k, 2, 3) float.
+    """
     if not steps:
         return transform
     layers = _with_slopes(moving)

@@ -49,9 +49,16 @@ def cached_near_duplicates(
     cache_dir: Path,
     search: Callable[[Pixels, Sequence[int]], Sequence[Pair]] | None = None,
 ) -> list[Pair]:
-    """Pairs (first, later) of rows that are near copies of one another, identical files left out; remembered in the cache.
+    """Images that are near copies of one another, identical files left out; remembered in the cache.
 
-    search: what finds them among some rows, each of another checksum, instead of `find_near_duplicates`, with the same answer.
+    Args:
+        files: (n) paths.
+        sha256: (n) their checksums.
+        cache_dir: The cache.
+        search: Finds pairs among some rows, each of another checksum; None: `find_near_duplicates`, whose answer it must give.
+
+    Returns:
+        Pairs (first, later) of rows, sorted.
     """
     copies = _rows_by_checksum(sha256)
 
@@ -67,8 +74,16 @@ def cached_near_duplicates(
 
 
 def cached_copies_elsewhere(files: Sequence[Sequence[Path]], sha256: Sequence[Sequence[str]], cache_dir: Path) -> list[Pair]:
-    """Pairs (row of the one set, row of the other) of two sets of images that are identical or near copies; remembered in the
-    cache. files, sha256: of the one and of the other."""
+    """Images of one set that are identical to, or near copies of, images of another; remembered in the cache.
+
+    Args:
+        files: Paths of the one set, and of the other.
+        sha256: Checksums of the one set, and of the other.
+        cache_dir: The cache.
+
+    Returns:
+        Pairs (row of the one, row of the other), sorted.
+    """
     ours, theirs = map(_rows_by_checksum, sha256)
     known = sorted(ours.keys() & theirs.keys())
     rows = [ours[name][0] for name in ours], [theirs[name][0] for name in theirs if name not in ours]
@@ -104,10 +119,14 @@ def rules() -> dict[str, object]:
 
 
 def find_near_duplicates(pixels: Pixels, rows: Sequence[int] | None = None) -> list[Pair]:
-    """Pairs (first, later) of rows of (n, 128, 128) uint8 that are near copies, sorted. rows: those that are compared, ascending;
-    by default all.
+    """Near copies in one array. Compares every pair, a piece of 2,048 rows with another at a time.
 
-    Compares every pair, a piece of 2,048 rows with another at a time.
+    Args:
+        pixels: (n, 128, 128) uint8.
+        rows: Those that are compared, ascending; None: all.
+
+    Returns:
+        Pairs (first, later) of rows, sorted.
     """
     pieces = pieces_of(range(len(pixels)) if rows is None else rows)
     pairs = []
@@ -122,7 +141,17 @@ def find_near_duplicates(pixels: Pixels, rows: Sequence[int] | None = None) -> l
 def find_near_duplicates_between(
     first: Pixels, other: Pixels, first_rows: Sequence[int], other_rows: Sequence[int]
 ) -> list[Pair]:
-    """Pairs (row here, row there) of some rows of two (n, 128, 128) uint8 arrays that are near copies, sorted."""
+    """Near copies between two arrays.
+
+    Args:
+        first: (n, 128, 128) uint8.
+        other: (m, 128, 128) uint8.
+        first_rows: Those of `first` that are compared.
+        other_rows: Those of `other`.
+
+    Returns:
+        Pairs (row of `first`, row of `other`), sorted.
+    """
     pairs = []
     for there in pieces_of(other_rows):
         descriptors = Descriptors.of(other[there])
@@ -137,12 +166,29 @@ def pieces_of(rows: Sequence[int]) -> list[np.ndarray]:
 
 
 def renumbered(pairs: Sequence[Pair], first: np.ndarray, other: np.ndarray) -> list[Pair]:
-    """Pairs of places in two lists of rows as pairs of those rows."""
+    """Pairs of places in two lists of rows as pairs of those rows.
+
+    Args:
+        pairs: Of places.
+        first: (n,) int rows.
+        other: (m,) int rows.
+
+    Returns:
+        Pairs of rows.
+    """
     return [(int(first[a]), int(other[b])) for a, b in pairs]
 
 
 def pairs_between(first: Descriptors, other: Descriptors) -> list[Pair]:
-    """Pairs (row here, row there) that are near copies; of the same descriptors, (earlier, later)."""
+    """Near copies among descriptors.
+
+    Args:
+        first: Of the images here.
+        other: Of the images there; the same descriptors give pairs (earlier, later).
+
+    Returns:
+        Pairs (row here, row there).
+    """
     pairs = []
     for some in candidates.find_candidates(first, other):
         a, b = some.first, some.other

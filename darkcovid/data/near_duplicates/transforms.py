@@ -16,7 +16,15 @@ LOWEST, HIGHEST = 2.0, 15.0  # half waves per side
 
 
 class Transform(NamedTuple):
-    """What is seen of an image: mirrored, turned by degrees, `share` of its sides, its center moved by shares of half a side."""
+    """How a copy may lie in its original.
+
+    Attributes:
+        mirrored: Whether it is mirrored.
+        degrees: By which it is rotated.
+        share: Of the original's sides that it shows.
+        across: By which its center moved, in halves of a side.
+        down: The same, downward.
+    """
 
     mirrored: bool = False
     degrees: float = 0.0
@@ -40,7 +48,14 @@ STILL = TRANSFORMS.index(Transform())
 
 
 def transformed_frequencies(thumbnails: np.ndarray) -> np.ndarray:
-    """(n, 48, 48) float32 to (transforms, n, d) float32 of length 1: low frequencies of each image after each of TRANSFORMS."""
+    """Low frequencies of each image after each of TRANSFORMS.
+
+    Args:
+        thumbnails: (n, 48, 48) float32.
+
+    Returns:
+        (transforms, n, d) float32 of length 1.
+    """
     flat = thumbnails.reshape(-1, THUMBNAIL**2)
     frequencies = np.stack([flat @ _transform_matrix(transform).T for transform in TRANSFORMS])
     frequencies /= np.maximum(np.linalg.norm(frequencies, axis=2, keepdims=True), 1e-6)
