@@ -59,9 +59,17 @@ def deprecated(message: str) -> None:
 
 
 def modernize(plain: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
-    """A recipe's mapping with today's keys and values, arms included. say: gets one line that lists what was renamed.
+    """A recipe's mapping with today's keys and values, arms included.
 
-    Raises UsageError when an old key and its new name are both given.
+    Args:
+        plain: As YAML gives it.
+        say: Called with one line that lists what was renamed.
+
+    Returns:
+        A new mapping.
+
+    Raises:
+        UsageError: An old key and its new name are both given.
     """
     renamed: dict[str, None] = {}
     modern = _modernize({key: value for key, value in plain.items() if key != "arms"}, "", renamed)

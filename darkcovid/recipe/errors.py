@@ -10,7 +10,15 @@ from darkcovid.recipe.base import models_in
 
 
 def format_first_error(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first of a validation's errors, `key.path: what is wrong`. model: what was validated."""
+    """The first of a validation's errors, `key.path: what is wrong`.
+
+    Args:
+        error: pydantic's.
+        model: What was validated.
+
+    Returns:
+        One line.
+    """
     fault = error.errors()[0]
     keys = [str(key) for key in fault["loc"] if not _is_union_tag(key) or key in _field_names(model)]
     path = ".".join(keys)
@@ -29,7 +37,15 @@ def format_first_error(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def suggest_name(name: str, valid: Iterable[str]) -> str:
-    """The end of a message: the valid name most like `name`, or all of them."""
+    """The end of a message about an unknown name.
+
+    Args:
+        name: As it was written.
+        valid: Names that would be right.
+
+    Returns:
+        The valid name most like `name`, or all of them.
+    """
     valid = list(valid)
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; valid here: {', '.join(valid) or 'none'}"

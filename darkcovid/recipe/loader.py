@@ -15,10 +15,19 @@ MAX_YAML_NODES = 20_000
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a recipe file, apply `extends`, then each override `key.path=value` (its value is YAML).
+    """Read a recipe file, apply `extends`, then the overrides.
 
-    Raises UsageError: no such file, not YAML, an unknown or duplicate key, a wrong type, a circular `extends`.
     A relative `data.manifest` is looked for from the current folder, then beside the recipe and one folder above it.
+
+    Args:
+        path: The YAML file.
+        overrides: `key.path=value` each, the value being YAML.
+
+    Returns:
+        The validated recipe.
+
+    Raises:
+        UsageError: No such file, not YAML, an unknown or duplicate key, a wrong type, or a circular `extends`.
     """
     path = Path(path)
     plain = _read(path, seen=())

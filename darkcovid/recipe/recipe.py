@@ -127,25 +127,53 @@ class Recipe(StrictModel):
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def to_yaml(self) -> str:
+        """The recipe as YAML, in the order of its keys."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def deep_merge(base: Any, change: Any) -> Any:
-    """`base` with `change` laid over it: mappings are merged key by key, anything else is replaced."""
+    """One mapping laid over another: mappings are merged key by key, anything else is replaced.
+
+    Args:
+        base: The lower one.
+        change: The upper one.
+
+    Returns:
+        A new mapping.
+    """
     if not (isinstance(base, dict) and isinstance(change, dict)):
         return change
     return {**base, **{key: deep_merge(base.get(key), value) for key, value in change.items()}}
 
 
 def from_dotted_key(path: str, value: Any) -> dict:
+    """A value under a path of keys as nested mappings.
+
+    Args:
+        path: Keys, with dots between them.
+        value: The innermost value.
+
+    Returns:
+        A mapping of the first key.
+    """
     for key in reversed(path.split(".")):
         value = {key: value}
     return value
 
 
 def validate(plain: dict, where: str) -> Recipe:
-    """A mapping as a Recipe, old keys under their new names. Raises UsageError with the path of the first key that is wrong,
-    after `where`."""
+    """A mapping as a Recipe, old keys under their new names.
+
+    Args:
+        plain: As YAML gives it.
+        where: Put before the path of a key in messages.
+
+    Returns:
+        The validated recipe.
+
+    Raises:
+        UsageError: The first key that is wrong.
+    """
     modern = modernize(plain, deprecated)
     try:
         return Recipe.model_validate_json(json.dumps(modern, default=str))

@@ -124,7 +124,15 @@ def lung_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def label_lines(importer: Importer, rows: pd.DataFrame) -> list[str]:
-    """What an import is about to write: the form, and the class of each of the dataset's labels."""
+    """What an import is about to write.
+
+    Args:
+        importer: The form of the folder.
+        rows: As `list_images` gives them.
+
+    Returns:
+        A line on the form, and one on the class of each of the dataset's labels.
+    """
     counts = rows.groupby(["finding", "label"], sort=True).size()
     widest = max(len(finding) for finding, _ in counts.index)
     lines = [f"  {finding:{widest}} -> {label}: {count} images" for (finding, label), count in counts.items()]

@@ -32,6 +32,11 @@ class FetchProgress:
 
     @contextmanager
     def watching(self) -> Iterator[DownloadListener]:
+        """A context in which a fetch is shown.
+
+        Yields:
+            What `fetch` tells.
+        """
         with self.bars:
             yield DownloadListener(self._begin, self._bytes, self._file)
 

@@ -36,9 +36,17 @@ GALLERIES = {
 
 
 def write_report(run: Path, images: bool = True) -> Path:
-    """Write `report.html` into a finished run's folder and return its path. images: whether pictures of radiographs go in.
+    """Write `report.html` into a finished run's folder.
 
-    Raises UsageError: not a finished run of classifiers.
+    Args:
+        run: The run's folder.
+        images: Whether radiographs are shown in it.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UsageError: Not a finished run of classifiers.
     """
     evidence = read_evidence(run)
     if any(isinstance(arm, SegmenterArm) for arm in evidence.comparison.arms.values()):
@@ -52,7 +60,11 @@ def write_report(run: Path, images: bool = True) -> Path:
 
 
 def read_evidence(run: Path) -> RunEvidence:
-    """A finished run's files. Raises UsageError when one is missing or damaged."""
+    """A finished run's files.
+
+    Raises:
+        UsageError: One is missing or damaged.
+    """
     try:
         recipe = modernize(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")), deprecated)
         audit = run / "audit.json"
@@ -66,7 +78,15 @@ def read_evidence(run: Path) -> RunEvidence:
 
 
 def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
-    """What the evidence allows a person to say, in plain words, the gravest first."""
+    """What the evidence allows a person to say, in plain words.
+
+    Args:
+        evidence: A finished run's files.
+        checks: Results of the checks of it.
+
+    Returns:
+        Sentences, the gravest first.
+    """
     failed = [row for row in checks if row.status == FAIL]
     warned = [row for row in checks if row.status == WARN]
     if failed:

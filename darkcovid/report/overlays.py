@@ -17,8 +17,16 @@ CAPTION = 36
 
 
 def lung_overlay(image: Image.Image, outlines: Iterable[tuple[np.ndarray, str]], crop: FractionBox | None) -> Image.Image:
-    """image: mode L, any size; outlines: (mask, color), each mask (h, w) bool over the whole image; crop: (top, left,
-    bottom, right) as shares of the image's sides, or None. Returns an RGB image whose long side is 512 px."""
+    """A radiograph with outlines and a crop.
+
+    Args:
+        image: Mode L, any size.
+        outlines: Masks, (h, w) bool over the whole image, each with its color.
+        crop: (top, left, bottom, right) as fractions of the image's sides; None: none.
+
+    Returns:
+        RGB, the long side 512 px.
+    """
     scale = LONG_SIDE / max(image.size)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     picture = np.asarray(image.resize(size, Image.Resampling.BILINEAR).convert("RGB")).copy()
@@ -33,7 +41,15 @@ def lung_overlay(image: Image.Image, outlines: Iterable[tuple[np.ndarray, str]],
 
 
 def heatmap_overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
-    """A gray picture, (h, w) uint8, under a map of the same size, not negative: the hotter, the more orange. RGB."""
+    """A gray image under a heatmap: the hotter, the more orange.
+
+    Args:
+        pixels: (h, w) uint8.
+        heat: (h, w) float, not negative.
+
+    Returns:
+        RGB, of the same size.
+    """
     share = (heat / max(float(heat.max()), 1e-9))[..., None] * HEAT
     gray = np.repeat(pixels[..., None], 3, 2).astype(np.float32)
     warm = np.array(Image.new("RGB", (1, 1), TRUE).getpixel((0, 0)), np.float32)
@@ -41,7 +57,17 @@ def heatmap_overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
 
 
 def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int = 4, side: int = 256) -> Image.Image:
-    """Pictures side by side, each fitted into a square of `side` pixels over its caption: an RGB image."""
+    """Images side by side, each fitted into a square over its caption.
+
+    Args:
+        pictures: Of any mode and size.
+        captions: One per image.
+        columns: Images per row.
+        side: Of a square, in pixels.
+
+    Returns:
+        RGB.
+    """
     rows, font = math.ceil(len(pictures) / columns), ImageFont.load_default(13)
     sheet = Image.new("RGB", (min(columns, len(pictures)) * side, rows * (side + CAPTION)), "white")
     drawing = ImageDraw.Draw(sheet)
@@ -55,9 +81,15 @@ def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], colu
 
 
 def mask_outline(mask: np.ndarray, size: tuple[int, int], width: int = 2) -> np.ndarray:
-    """The inner edge of a mask, `width` pixels wide, at (width, height) `size`: (height, width) bool.
+    """The inner edge of a mask, by scipy; scikit-image's find_boundaries gives the same, but takes 4 to 5 times as long.
 
-    By scipy; scikit-image's find_boundaries gives the same, but takes 4 to 5 times as long.
+    Args:
+        mask: (h, w) bool.
+        size: (width, height) of the result in pixels.
+        width: Of the edge, in pixels.
+
+    Returns:
+        (height, width) bool.
     """
     large = mask_to_image(mask).resize(size, Image.Resampling.BILINEAR)
     filled = np.asarray(large) > 127
@@ -65,7 +97,16 @@ def mask_outline(mask: np.ndarray, size: tuple[int, int], width: int = 2) -> np.
 
 
 def downscale(image: Image.Image, heat: np.ndarray, long_side: int) -> tuple[Image.Image, np.ndarray]:
-    """An image and its heat map, (height, width), at most `long_side` pixels on the longer side."""
+    """An image and its heatmap, reduced together.
+
+    Args:
+        image: Mode L.
+        heat: (height, width) float, of the image's size.
+        long_side: At most so many pixels on the longer side.
+
+    Returns:
+        The image, and the heatmap of its size.
+    """
     scale = min(1.0, long_side / max(image.size))
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     return (

@@ -61,7 +61,12 @@ def _glyphs() -> frozenset[int]:
 
 
 def plot_history(history: History, folder: Path) -> None:
-    """`loss.png`, `<metric>.png` and `learning_rate.png` of a fit."""
+    """`loss.png`, `<metric>.png` and `learning_rate.png` of a fit.
+
+    Args:
+        history: Of the fit.
+        folder: Where the plots go.
+    """
     epochs = [row["epoch"] for row in history.rows]
     metric = history.metric
     figure, axes = _figure("epoch", "loss")
@@ -82,7 +87,13 @@ def plot_history(history: History, folder: Path) -> None:
 
 
 def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> None:
-    """matrix: (classes, classes) counts, [true][predicted]; shaded by the share of the true class."""
+    """A confusion matrix, shaded by the share of the true class.
+
+    Args:
+        matrix: (classes, classes) int counts, [true][predicted].
+        classes: Their names.
+        path: The PNG file.
+    """
     figure = Figure(figsize=(1.6 + 1.1 * len(classes), 1.2 + 1.0 * len(classes)), layout="constrained")
     axes = figure.add_subplot()
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -97,10 +108,15 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> No
 
 
 def plot_predictions(predictions: pd.DataFrame, metrics: ArmMetrics, classes: Sequence[str], folder: Path) -> None:
-    """`confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png` of the test set, or without
-    one of the validation set.
+    """`confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png` of the test set, or without one of the
+    validation
+    set.
 
-    predictions: as in `predictions.csv`; metrics: what `evaluate` says of them.
+    Args:
+        predictions: As in `predictions.csv`.
+        metrics: As `evaluate` gives them.
+        classes: Their names.
+        folder: Where the plots go.
     """
     headline = metrics.headline
     plot_confusion(np.array(headline.confusion_matrix), classes, folder / "confusion_matrix.png")
@@ -125,7 +141,13 @@ def plot_predictions(predictions: pd.DataFrame, metrics: ArmMetrics, classes: Se
 
 
 def plot_reliability(bins: Sequence[ReliabilityBin], error: float, path: Path) -> None:
-    """How often the network was right against how sure it was; a dot's area is its share of the images."""
+    """Accuracy against confidence; a dot's area is its share of the images.
+
+    Args:
+        bins: Of confidence.
+        error: The expected calibration error, in 0..1.
+        path: The PNG file.
+    """
     figure, axes = _figure("confidence", "share that was right")
     images = np.array([part.images for part in bins])
     confidence, accuracy = [part.confidence for part in bins], [part.accuracy for part in bins]
@@ -137,7 +159,14 @@ def plot_reliability(bins: Sequence[ReliabilityBin], error: float, path: Path) -
 
 
 def plot_range_test(lrs: Sequence[float], losses: Sequence[float], suggestions: dict[str, float], path: Path) -> None:
-    """Loss against learning rate on a log scale, with a line at each suggestion (those that agree share one)."""
+    """Loss against learning rate on a log scale, with a line at each suggestion (those that agree share one).
+
+    Args:
+        lrs: Learning rates tried.
+        losses: Smoothed training loss at each.
+        suggestions: Learning rate by the suggestion's name.
+        path: The PNG file.
+    """
     figure, axes = _figure("learning rate (log scale)", "smoothed training loss")
     axes.plot(lrs, losses, color=TRAIN)
     axes.set_xscale("log")
@@ -152,8 +181,12 @@ def plot_range_test(lrs: Sequence[float], losses: Sequence[float], suggestions: 
 
 
 def plot_bench(result: dict, path: Path) -> None:
-    """Seconds of a median epoch of each contender, divided as the stopwatch's epoch was, and how many times faster than stock
-    fastai it is."""
+    """Seconds of a median epoch of each contender by stage, and how many times faster than stock fastai it is.
+
+    Args:
+        result: As `benchmark.bench` gives it.
+        path: The PNG file.
+    """
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.add_subplot()
     labels = [name for name in result if not name.startswith("ratio_")]
@@ -173,7 +206,12 @@ def plot_bench(result: dict, path: Path) -> None:
 
 
 def plot_comparison(comparison: Comparison, path: Path) -> None:
-    """What each arm cost and how good it was, side by side: training minutes, and accuracy (Dice for a segmenter)."""
+    """What each arm cost and how good it was: training minutes, and accuracy (Dice for a segmenter).
+
+    Args:
+        comparison: Of the arms.
+        path: The PNG file.
+    """
     arms = comparison.arms
     figure = Figure(figsize=(8, 0.9 + 0.55 * len(arms)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -193,7 +231,12 @@ def _quality(arm: Arm) -> float:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all. Letters that the usual font lacks are taken from the others of `_families`."""
+    """Write a figure as PNG, whole or not at all. Letters that the usual font lacks are taken from the others of `_families`.
+
+    Args:
+        figure: matplotlib's.
+        path: The PNG file.
+    """
     families = _families()
     for text in figure.findobj(Text):
         text.set_fontfamily(families)

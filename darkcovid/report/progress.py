@@ -23,9 +23,11 @@ class Progress:
         self.console = console or log.console
 
     def stage(self, text: str) -> None:
+        """Print one line."""
         self.console.print(text, markup=False)
 
     def cohort(self, cohort: Cohort) -> None:
+        """Print the images of each set and class, and what was excluded or unreadable."""
         counts = cohort.counts()
         names = {"train": "training", "valid": "validation", "test": "test"}
         for side, of_class in counts.items():
@@ -52,6 +54,7 @@ class Progress:
             self.stage(f"excluded: {len(cohort.bad) - 5} more; all are listed in metrics.json")
 
     def external(self, sets: Sequence[ExternalSet]) -> None:
+        """Print the images of each external set, and how many are left out."""
         for one in sets:
             classes = ", ".join(f"{count} {label}" for label, count in one.cohort.counts()["test"].items())
             self.stage(f"external, {one.name}: {len(one.cohort)} images ({classes})")
@@ -59,11 +62,21 @@ class Progress:
                 self.stage(f"  left out: {count}, {reason}")
 
     def run_folder(self, path: Path) -> None:
+        """Print where the run's files go."""
         self.stage(f"run folder: {path}")
 
     @contextmanager
     def arm(self, name: str, size: tuple[int, int], epochs: int) -> Iterator[Callable[[History], None]]:
-        """Announce an arm; yields what shows each epoch's row."""
+        """Announce an arm.
+
+        Args:
+            name: The arm's.
+            size: (height, width) of its input in pixels.
+            epochs: Of all its phases.
+
+        Yields:
+            What shows each epoch's row, given the history.
+        """
         self.stage(f"{name}: {epochs} epochs at {size[0]}x{size[1]} px")
         if not self.console.is_terminal:
             yield lambda history: self.stage(f"{name} {epoch_line(history, epochs)}")
@@ -85,7 +98,15 @@ def null_progress() -> Progress:
 
 
 def epoch_line(history: History, epochs: int) -> str:
-    """`epoch 3/30  train_loss 0.812  valid_loss 0.790  accuracy 0.652  12.1 s  5 min 27 s left`, for a log."""
+    """`epoch 3/30  train_loss 0.812  valid_loss 0.790  accuracy 0.652  12.1 s  5 min 27 s left`, for a log.
+
+    Args:
+        history: The epochs so far.
+        epochs: In all.
+
+    Returns:
+        The line.
+    """
     row, metric = history.rows[-1], history.metric
     return (
         f"epoch {row['epoch']}/{epochs}  train_loss {row['train_loss']:.3f}  valid_loss {row['valid_loss']:.3f}  "
@@ -94,12 +115,28 @@ def epoch_line(history: History, epochs: int) -> str:
 
 
 def short_line(history: History, epochs: int) -> str:
-    """`5 min 27 s left  loss 0.812/0.790  accuracy 0.652`, beside a bar in 80 columns: training and validation loss."""
+    """`5 min 27 s left  loss 0.812/0.790  accuracy 0.652`, beside a bar in 80 columns: training and validation loss.
+
+    Args:
+        history: The epochs so far.
+        epochs: In all.
+
+    Returns:
+        The line.
+    """
     row, metric = history.rows[-1], history.metric
     left = duration(seconds_left(history, epochs))
     return f"{left} left  loss {row['train_loss']:.3f}/{row['valid_loss']:.3f}  {metric} {row[metric]:.3f}"
 
 
 def seconds_left(history: History, epochs: int) -> float:
-    """The remaining epochs at the mean pace of those done."""
+    """The remaining epochs at the mean pace of those done.
+
+    Args:
+        history: The epochs so far.
+        epochs: In all.
+
+    Returns:
+        Seconds.
+    """
     return (epochs - len(history.rows)) * history.total("seconds") / len(history.rows)

@@ -56,7 +56,15 @@ def comparison_rows(comparison: Comparison) -> Rows:
 
 
 def comparison_tables(comparison: Comparison, width: int) -> list[Table]:
-    """For a terminal of `width` columns: one table, or several of a few arms each where all do not fit side by side."""
+    """A comparison for a terminal: one table, or several of a few arms each where all do not fit side by side.
+
+    Args:
+        comparison: Of the arms.
+        width: Columns of the terminal.
+
+    Returns:
+        rich's tables.
+    """
     rows, names = comparison_rows(comparison), list(comparison.arms)
     label_width = max(len(label) for label, _ in rows)
     widths = [max(len(name), *(len(texts[arm]) for _, texts in rows)) + GAP for arm, name in enumerate(names)]

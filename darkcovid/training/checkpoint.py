@@ -22,7 +22,15 @@ from darkcovid.training.history import History
 
 
 def rng_state(learner: Learner, distributed: Distributed = ALONE) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Python's, NumPy's, torch's, the devices' and the training loader's generators, as plain values and tensors."""
+    """The state of every random generator that a fit draws from.
+
+    Args:
+        learner: Whose training loader has a generator of its own.
+        distributed: Of several processes, torch's generator of each is kept.
+
+    Returns:
+        Python's, NumPy's and the loader's as JSON-able values; torch's and the devices' as tensors.
+    """
     name, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 (the one that fastai draws from)
     plain = {
         "python": random.getstate(),
@@ -42,7 +50,14 @@ def _rank_suffix(rank: int) -> str:
 def set_rng_state(
     learner: Learner, plain: dict[str, Any], tensors: dict[str, torch.Tensor], distributed: Distributed = ALONE
 ) -> None:
-    """Put back what `rng_state` took."""
+    """Put back what `rng_state` took.
+
+    Args:
+        learner: Whose training loader has a generator of its own.
+        plain: The JSON-able values.
+        tensors: The tensors.
+        distributed: This process's place, which says whose torch generator is put back.
+    """
     random.setstate(_as_tuples(plain["python"]))
     learner.dls.train.rng.setstate(_as_tuples(plain["loader"]))
     name, keys, *rest = plain["numpy"]
@@ -55,8 +70,13 @@ def set_rng_state(
 
 @dataclass(frozen=True)
 class CheckpointState:
-    """What a checkpoint hands back beside the learner's state: the history so far, JSON-able notes, and named copies of the
-    weights."""
+    """What a checkpoint gives back beside the learner's state.
+
+    Attributes:
+        history: The epochs so far.
+        notes: JSON-able notes.
+        kept: Named copies of the weights.
+    """
 
     history: History
     notes: dict[str, Any]
@@ -71,7 +91,16 @@ def save_checkpoint(
     kept: dict[str, dict[str, torch.Tensor]],
     distributed: Distributed = ALONE,
 ) -> None:
-    """Write the learner's state after an epoch, and what `CheckpointState` holds; of several processes, the main one writes."""
+    """Write the learner's state after an epoch; of several processes, the main one writes.
+
+    Args:
+        path: The file.
+        learner: Its model, optimizer and generators are saved.
+        history: The epochs so far.
+        notes: JSON-able notes.
+        kept: Named copies of the weights.
+        distributed: This process's place.
+    """
     plain_rng, rng_tensors = rng_state(learner, distributed)
     tensors = {f"model.{name}": value for name, value in learner.model.state_dict().items()}
     tensors |= {f"rng.{name}": value for name, value in rng_tensors.items()}
@@ -99,10 +128,21 @@ def load_checkpoint(
     freeze_for: Callable[[int], None] = lambda done: None,
     distributed: Distributed = ALONE,
 ) -> CheckpointState:
-    """Put a saved state back into a learner whose optimizer exists. `freeze_for(done)` is called before that with the
-    number of epochs done, to bring the learner's frozen layers into the state of the last of them.
+    """Put a saved state back into a learner whose optimizer exists.
 
-    Raises DataError when the file is damaged or belongs to another network.
+    Args:
+        path: The file.
+        learner: Gets model, optimizer and generators.
+        freeze_for: Called before the optimizer's state is put back, with the number of epochs done, to bring frozen layers
+            into the
+            state of the last of them.
+        distributed: This process's place.
+
+    Returns:
+        What else was saved.
+
+    Raises:
+        DataError: The file is damaged or belongs to another network.
     """
     try:
         tensors, about = read_safetensors(path)

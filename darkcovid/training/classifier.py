@@ -66,7 +66,17 @@ class FittedClassifier:
 def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> ClassifierSetup:
     """A fastai Learner for one arm, freshly seeded.
 
-    pixels: (n, h, w) or (n, c, h, w) uint8 in the cohort's order. Raises UsageError and DataError as `models.build` does.
+    Args:
+        recipe: One arm's fit.
+        cohort: Its training and validation sets and labels.
+        pixels: (n, h, w) or (n, c, h, w) uint8 in the cohort's order.
+        compute: Device and precision.
+
+    Returns:
+        The learner and what belongs to it.
+
+    Raises:
+        UsageError, DataError: As `build_model` does.
     """
     data, training, train = recipe.data, recipe.training, np.flatnonzero(cohort.train)
     seed_everything(training.seed)
@@ -94,8 +104,21 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: StoredArray, comput
 
 
 def build_model(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Module:
-    """The network that an arm's recipe asks for. Raises as `models.build` does, and UsageError when a backbone is to be
-    frozen and there is none, or when images are to grow and the network takes one size."""
+    """The network that an arm's recipe asks for.
+
+    Args:
+        recipe: One arm's.
+        classes: How many.
+        size: (height, width) of the input in pixels.
+
+    Returns:
+        The network, with one output per class, or one in all for a sigmoid.
+
+    Raises:
+        UsageError: A backbone is to be frozen and there is none, or images are to grow and the network takes one size; and as
+            `models.create_model` does.
+        DataError: As `models.create_model` does.
+    """
     network = models.create_model(recipe.model, num_outputs(recipe.model.activation, classes), size, recipe.channels)
     check_has_backbone(network, recipe.training)
     check_supports_any_size(network, recipe.channels, size, recipe.training)
@@ -150,8 +173,18 @@ def fit_classifier(
 
 
 def validation_metric(objective: ClassificationTask, classes: tuple[str, ...], monitor: str | None) -> ValidationMetric | None:
-    """What `training.monitor` names, of all the logits and labels of a side; None where it names nothing. It raises DataError
-    where the side has no images for it."""
+    """What `training.monitor` names.
+
+    Args:
+        objective: How logits become probabilities.
+        classes: Their names.
+        monitor: The metric's name; None: nothing is monitored.
+
+    Returns:
+        A function of all logits and labels of a set; None where nothing is monitored. It raises DataError where the set has
+        no
+        images for the metric.
+    """
     if monitor is None:
         return None
 
@@ -173,7 +206,19 @@ def predict_proba(
     compute: Device,
     augmentation: Augmentation | None = None,
 ) -> np.ndarray:
-    """What the network's logits mean for (n, h, w) uint8 pixels, augmented first if wanted: (n, classes) float32."""
+    """A classifier's probabilities.
+
+    Args:
+        network: The classifier.
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        normalizer: Of the network's inputs.
+        objective: How logits become probabilities.
+        compute: Device and precision.
+        augmentation: Drawn for each image first; None: the plain image.
+
+    Returns:
+        (n, classes) float32, rows sum to 1.
+    """
     batches = (
         predict_batches(network, pixels, normalizer, compute)
         if augmentation is None

@@ -11,10 +11,16 @@ from darkcovid.training.callbacks import PlainErrorsCallback
 
 
 class DistributedDataParallelCallback(PlainErrorsCallback):
-    """Gradients are averaged over the processes before anything else sees them; the main process's weights are everybody's at
-    the beginning, and its BatchNorm statistics before every validation.
+    """Keeps the processes of one fit in step.
 
-    fastai's own callbacks for this (`DistributedTrainer`) move indices and BatchNorm to CUDA, so they cannot run on CPUs.
+    Gradients are averaged over the processes before anything else sees them; the main process's weights are everybody's at
+    the
+    beginning, and its BatchNorm statistics before every validation. fastai's own callbacks for this (`DistributedTrainer`)
+    move
+    indices and BatchNorm to CUDA, so they cannot run on CPUs.
+
+    Args:
+        ranks: This process's place.
     """
 
     order = -100
@@ -36,13 +42,25 @@ class DistributedDataParallelCallback(PlainErrorsCallback):
 
 
 def check_batch_divisible(batch_size: int, ranks: Distributed) -> None:
-    """Raises UsageError when a batch cannot be dealt out evenly."""
+    """Refuse a batch that cannot be dealt out evenly.
+
+    Args:
+        batch_size: Images.
+        ranks: Among which it is dealt out.
+
+    Raises:
+        UsageError: It is no multiple of their number.
+    """
     if batch_size % ranks.size:
         raise UsageError(f"training.batch_size: {batch_size} cannot be dealt out evenly to {ranks.size} processes")
 
 
 def check_one_gpu_per_process(device: torch.device) -> None:
-    """Raises UsageError when processes of this machine would share a GPU, which NCCL refuses."""
+    """Refuse processes of this machine that would share a GPU, which NCCL does not allow.
+
+    Raises:
+        UsageError: There are more processes than GPUs.
+    """
     processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if device.type == "cuda" and processes > gpus:
         advice = f"start {gpus} here, or train on CPUs with --set training.device=cpu"
@@ -50,7 +68,15 @@ def check_one_gpu_per_process(device: torch.device) -> None:
 
 
 def check_ranks_agree(what: dict[str, str], ranks: Distributed) -> None:
-    """Raises UsageError where processes were given different things. what: each thing's name and digest."""
+    """Refuse processes that were given different things.
+
+    Args:
+        what: Each thing's name and digest.
+        ranks: This process's place.
+
+    Raises:
+        UsageError: A digest differs from the main process's.
+    """
     everyones = ranks.all_gather(what)
     for rank, other in enumerate(everyones):
         for name in what:

@@ -13,7 +13,18 @@ MAX_CACHE_BYTES = 4 * 2**30
 
 
 def can_cache_features(recipe: Recipe, network: TransferClassifier, images: int, size: tuple[int, int], compute: Device) -> bool:
-    """Whether a recipe's backbone says the same of an image in every epoch, and what it says of all of them fits in 4 GiB."""
+    """Whether a frozen backbone's outputs are the same in every epoch, and fit in 4 GiB.
+
+    Args:
+        recipe: One arm's.
+        network: A transfer learner.
+        images: How many.
+        size: (height, width) of the input in pixels.
+        compute: Its precision is that of the features.
+
+    Returns:
+        True where they can be computed once.
+    """
     training = recipe.training
     if (
         not training.freeze_backbone
@@ -30,7 +41,17 @@ def can_cache_features(recipe: Recipe, network: TransferClassifier, images: int,
 
 
 def extract_features(body: Backbone, pixels: StoredArray, normalizer: nn.Module, compute: Device) -> torch.Tensor:
-    """(n, channels, h, w) feature maps of (n, h, w) or (n, c, h, w) uint8 pixels, in the compute's precision, on the CPU."""
+    """A backbone's feature maps.
+
+    Args:
+        body: The backbone.
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        normalizer: Of its inputs.
+        compute: Device and precision.
+
+    Returns:
+        (n, channels, h, w) in the compute's precision, on the CPU.
+    """
     return torch.cat([block.to(_kind(compute)) for block in predict_batches(body, pixels, normalizer, compute)])
 
 

@@ -35,7 +35,13 @@ from darkcovid.training.weight_selection import BestWeights, ModelEma, WeightTra
 
 @dataclass(frozen=True)
 class FitResult:
-    """A fitted learner, its history over all epochs (earlier sessions of a resumed run included), and the cost."""
+    """A finished fit.
+
+    Attributes:
+        learner: With the selected weights.
+        history: Over all epochs, earlier sessions of a resumed run included.
+        cost: Memory and energy, earlier sessions included.
+    """
 
     learner: Learner
     history: History
@@ -61,14 +67,25 @@ class FitOptions:
 
 
 def seed_everything(seed: int) -> None:
-    """Python's, NumPy's and torch's generators, the three that fastai draws from."""
+    """Seed Python's, NumPy's and torch's generators, the three that fastai draws from."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (the one that fastai draws from)
     torch.manual_seed(seed)
 
 
 def create_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute: Device, training: Training) -> Learner:
-    """A fastai Learner without fastai's recorder and bars, which read the device once per batch and flood logs."""
+    """A fastai Learner without fastai's recorder and bars, which read the device once per batch and flood logs.
+
+    Args:
+        dls: Training and validation batches.
+        network: Moved to the device.
+        loss: (outputs, targets) to a number.
+        compute: Device and precision.
+        training: The recipe's section.
+
+    Returns:
+        The learner.
+    """
     compute.prepare()
     to_channels_last(network, compute.device)
     return Learner(

@@ -30,8 +30,17 @@ class InterruptCallback(PlainErrorsCallback):
 
 @contextmanager
 def defer_signals_to_batch_end() -> Iterator[InterruptCallback]:
-    """SIGINT and SIGTERM wait for the end of a batch, so that nothing is left half done; a second one does not. Only the main
-    thread can say so to the system; elsewhere signals stay as they are."""
+    """A context in which SIGINT and SIGTERM wait for the end of a batch, so that nothing is left half done; a second one does
+    not.
+
+    Only the main thread can ask the system for that; elsewhere signals stay as they are.
+
+    Yields:
+        The callback that ends the fit.
+
+    Raises:
+        KeyboardInterrupt: A signal came.
+    """
     stopping, before = InterruptCallback(), {}
 
     def tell(number: int, frame: object) -> None:
@@ -52,7 +61,18 @@ def defer_signals_to_batch_end() -> Iterator[InterruptCallback]:
 
 @contextmanager
 def explain_oom(compute: Device, batch_size: int) -> Iterator[None]:
-    """Exhausted memory becomes a DarkCovidError that says which batch size to try."""
+    """A context in which exhausted memory becomes an error that says which batch size to try.
+
+    Args:
+        compute: The device, for the message.
+        batch_size: Images.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        DarkCovidError: Memory is exhausted.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:

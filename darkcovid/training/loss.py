@@ -14,7 +14,12 @@ from darkcovid.recipe import Loss
 
 @dataclass(frozen=True)
 class ClassificationTask:
-    """`outputs`: logits per image; `loss`: (b, outputs) logits and (b,) int64 classes to a number, lower is better."""
+    """A loss, and the probabilities that outputs mean.
+
+    Attributes:
+        outputs: Logits per image.
+        loss: (b, outputs) logits and (b,) int64 classes to a number, lower is better.
+    """
 
     outputs: int
     loss: nn.Module
@@ -24,12 +29,28 @@ class ClassificationTask:
         return class_probabilities(logits)
 
     def correct(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """(b,) bool on the device: the most probable class is the label's."""
+        """Which predictions are right.
+
+        Args:
+            logits: (b, outputs) float.
+            labels: (b,) int64.
+
+        Returns:
+            (b,) bool on the device: the most probable class is the label's.
+        """
         return self.probabilities(logits).argmax(1) == labels
 
 
 def class_probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
-    """(b, outputs) logits, divided by `temperature`, to (b, classes): softmax, or the one sigmoid and what it leaves."""
+    """Softmax, or for one logit the sigmoid and its complement.
+
+    Args:
+        logits: (b, outputs) float.
+        temperature: By which logits are divided.
+
+    Returns:
+        (b, classes) float, rows sum to 1.
+    """
     logits = logits / temperature
     if logits.shape[1] > 1:
         return logits.softmax(1)
@@ -38,10 +59,14 @@ def class_probabilities(logits: torch.Tensor, temperature: float = 1.0) -> torch
 
 
 def batch_weight(loss: Callable | None, labels: torch.Tensor) -> torch.Tensor | int:
-    """How much a batch's mean loss counts in the mean of a set, so that this does not depend on how the set is cut into batches:
-    the sum of its images' class weights where the loss divides by them, as torch's cross entropy does, else its images.
+    """How much a batch's mean loss counts in the mean of a set, so that this does not depend on how the set is cut into batches.
 
-    labels: (b,).
+    Args:
+        loss: The loss function.
+        labels: (b,) of the batch.
+
+    Returns:
+        The sum of its images' class weights where the loss divides by them, as torch's cross entropy does, else its images.
     """
     function = getattr(loss, "func", None)
     if isinstance(function, nn.CrossEntropyLoss) and function.weight is not None:
@@ -52,7 +77,9 @@ def batch_weight(loss: Callable | None, labels: torch.Tensor) -> torch.Tensor | 
 class BinaryCrossEntropyFirstClass(nn.Module):
     """Binary cross entropy of one logit for the first of two classes: (b, 1) logits, (b,) int64 classes 0 and 1.
 
-    weights: (2,) of the classes, or None.
+    Args:
+        weights: (2,) of the classes; None: equal.
+        reduction: As torch's losses take it.
     """
 
     y_int = True
@@ -71,12 +98,31 @@ class BinaryCrossEntropyFirstClass(nn.Module):
 
 
 def num_outputs(kind: str, classes: int) -> int:
-    """Logits an image: one for `sigmoid`, one per class for `softmax`."""
+    """Logits per image.
+
+    Args:
+        kind: `softmax` or `sigmoid`.
+        classes: How many.
+
+    Returns:
+        One for `sigmoid`, one per class for `softmax`.
+    """
     return 1 if kind == "sigmoid" else classes
 
 
 def make_task(outputs: str, loss: Loss, labels: np.ndarray, classes: int, device: torch.device) -> ClassificationTask:
-    """outputs: `softmax` or `sigmoid`; labels: (n,) classes of the training set, for balanced class weights."""
+    """The loss of a recipe.
+
+    Args:
+        outputs: `softmax` or `sigmoid`.
+        loss: The recipe's section.
+        labels: (n,) int classes of the training set, for balanced class weights.
+        classes: How many.
+        device: Of the class weights.
+
+    Returns:
+        The loss, and how logits become probabilities.
+    """
     weights = None
     if loss.class_weights == "balanced":
         counts = np.bincount(labels, minlength=classes)

@@ -20,7 +20,13 @@ MIN_POINTS = 20
 
 @dataclass(frozen=True)
 class RangeTest:
-    """lrs, losses: the rates tried and fastai's smoothed training loss at each; suggestions: name to learning rate."""
+    """A learning-rate range test.
+
+    Attributes:
+        lrs: Learning rates tried.
+        losses: fastai's smoothed training loss at each.
+        suggestions: Learning rate by the suggestion's name.
+    """
 
     lrs: list[float]
     losses: list[float]
@@ -39,9 +45,19 @@ class TracelessLRFinder(LRFinder):
 
 
 def lr_find(learner: Learner, start_lr: float = 1e-7, end_lr: float = 10.0, steps: int = 100) -> RangeTest:
-    """Raise the rate from `start_lr` to `end_lr` over `steps` batches, stopping when the loss is four times its best.
+    """Raise the learning rate batch by batch, stopping when the loss is four times its best; the learner stays as it was.
 
-    Raises DarkCovidError when the loss diverges before there is enough to suggest from.
+    Args:
+        learner: Whose model is trained meanwhile.
+        start_lr: The lowest learning rate.
+        end_lr: The highest.
+        steps: Batches from one to the other.
+
+    Returns:
+        The test.
+
+    Raises:
+        DarkCovidError: The loss diverges before there is enough to suggest from.
     """
     with preserve_state(learner), learner.added_cbs([Recorder()]), learner.no_logging():
         finder = TracelessLRFinder(start_lr=start_lr, end_lr=end_lr, num_it=steps)
@@ -56,7 +72,16 @@ def lr_find(learner: Learner, start_lr: float = 1e-7, end_lr: float = 10.0, step
 
 
 def suggest(lrs: list[float], losses: list[float], steps: int) -> dict[str, float]:
-    """fastai's four suggestions, each from the curve without its first tenth and its last five points."""
+    """fastai's four suggestions, each from the curve without its first tenth and its last five points.
+
+    Args:
+        lrs: Learning rates tried.
+        losses: Smoothed training loss at each.
+        steps: Batches that were planned.
+
+    Returns:
+        Learning rate by the suggestion's name.
+    """
     judged = slice(steps // 10, -5)
     rates, curve = torch.tensor(lrs[judged]), torch.tensor(losses[judged])
     return {name: float(getattr(SuggestionMethod, name.capitalize())(rates, curve, steps)[0]) for name in SUGGESTIONS}
@@ -64,7 +89,7 @@ def suggest(lrs: list[float], losses: list[float], steps: int) -> dict[str, floa
 
 @contextmanager
 def preserve_state(learner: Learner) -> Iterator[None]:
-    """Whatever is done to the learner inside, its weights, optimizer, mode and all random generators come back."""
+    """A context after which the learner's weights, optimizer, mode and all random generators are as they were before."""
     weights = copy.deepcopy(learner.model.state_dict())
     modes = [(module, module.training) for module in learner.model.modules()]
     optimizer = None if learner.opt is None else copy.deepcopy(learner.opt.state_dict())

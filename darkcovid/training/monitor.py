@@ -14,7 +14,15 @@ ValidationMetric = Callable[[torch.Tensor, torch.Tensor], float]
 
 
 def monitored_values(history: History, monitor: str | None) -> list[float]:
-    """Each epoch's `monitor` of the validation set, turned so that greater is better; None: the task's own metric."""
+    """Each epoch's monitored metric of the validation set.
+
+    Args:
+        history: The epochs so far.
+        monitor: The metric's name, or "loss"; None: the task's own metric.
+
+    Returns:
+        One value per epoch, turned so that greater is better.
+    """
     if not history.rows:
         return []
     column = "valid_loss" if monitor == "loss" else monitor or history.metric

@@ -8,14 +8,26 @@ FUSED = ("cpu", "cuda", "mps")
 
 
 class FusedAdam(Optimizer):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as `fastai.optimizer.Adam`; `do_wd` of a parameter's
-    state says whether it decays. Its memory of a parameter: grad_avg, sqr_avg, and step, a scalar tensor."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as `fastai.optimizer.Adam`.
+
+    `do_wd` of a parameter's state says whether it decays. The state of a parameter: grad_avg, sqr_avg, and step, a scalar
+    tensor.
+
+    Args:
+        params: Groups of parameters.
+        lr: Learning rate.
+        mom: Decay of the mean of gradients.
+        sqr_mom: Decay of the mean of their squares.
+        eps: Added to the root of that.
+        wd: Weight decay.
+    """
 
     def __init__(self, params, lr: float, mom: float = 0.9, sqr_mom: float = 0.99, eps: float = 1e-5, wd: float = 0.01):
         super().__init__(params, [], lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
 
     @torch.no_grad()
     def step(self, closure=None) -> None:
+        """One step of all parameters that have a gradient. closure: unused, as in fastai's optimizers."""
         for params, hyper in zip(self.param_lists, self.hypers, strict=True):
             with_gradient = [param for param in params if param.grad is not None]
             for decays in (True, False):
@@ -24,7 +36,7 @@ class FusedAdam(Optimizer):
                     self._step(chosen, hyper, hyper["wd"] if decays else 0.0)
 
     def load_state_dict(self, saved: dict) -> None:
-        """Each memory gets its parameter's strides: the kernel walks through both in the order in which they lie."""
+        """fastai's; each state gets its parameter's strides, since the kernel walks through both in the order in which they lie."""
         super().load_state_dict(saved)
         for param, state in self.state.items():
             for key in ("grad_avg", "sqr_avg"):

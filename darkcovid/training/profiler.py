@@ -126,7 +126,15 @@ class FitProfiler:
         return [self.stopwatch, self.trace]
 
     def page(self, title: str, beside: dict[str, float]) -> str:
-        """The table in words. beside: what else took time, such as `segment_seconds`."""
+        """The table of stages and operators as text.
+
+        Args:
+            title: Its first line.
+            beside: What else took time, in seconds by name, such as `segment_seconds`.
+
+        Returns:
+            Lines.
+        """
         stages = {name.replace("_", " "): seconds for name, seconds in beside.items()}
         stages |= {f"training: {stage}": seconds for stage, seconds in self.stopwatch.seconds.items()}
         total = sum(stages.values()) or 1.0

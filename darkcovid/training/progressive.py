@@ -13,8 +13,20 @@ MULTIPLE = 32
 
 
 def image_size_at_epoch(size: tuple[int, int], progressive: Progressive, epoch: int, epochs: int) -> tuple[int, int]:
-    """(height, width) of training images in `epoch`, counted from 0, of `epochs`: sides grow evenly from `start` of `size`
-    to all of it, which they have from `until` of the epochs on. Sides are multiples of 32."""
+    """The size of training images in an epoch.
+
+    Sides grow evenly from `start` of `size` to all of it, which they have from `until` of the epochs on; they are multiples
+    of 32.
+
+    Args:
+        size: (height, width) of the input in pixels.
+        progressive: The recipe's section.
+        epoch: From 0.
+        epochs: In all.
+
+    Returns:
+        (height, width) in pixels.
+    """
     share = progressive.start + (1 - progressive.start) * min(1.0, epoch / (progressive.until * epochs))
     if share >= 1:
         return size
@@ -40,7 +52,17 @@ class ProgressiveResizing(PlainErrorsCallback):
 
 
 def check_supports_any_size(network: nn.Module, channels: int, size: tuple[int, int], training: Training) -> None:
-    """Raises UsageError when sizes are to grow and the network takes one size only."""
+    """Refuse growing images where the network takes one size only.
+
+    Args:
+        network: The classifier.
+        channels: Of its input.
+        size: (height, width) of the input in pixels.
+        training: The recipe's section.
+
+    Raises:
+        UsageError: The network does not take the smallest size.
+    """
     if training.progressive_resizing is None:
         return
     small = image_size_at_epoch(size, training.progressive_resizing, 0, training.epochs)

@@ -17,8 +17,14 @@ RAPL = Path("/sys/class/powercap")
 
 @dataclass(frozen=True, slots=True)
 class ResourceUsage:
-    """Peak resident memory of this process and peak allocated device memory, in bytes; joules by counter, or None
-    where none can be read. Host energy is the whole processor's, device energy the whole card's."""
+    """Memory and energy of some work.
+
+    Attributes:
+        peak_host_bytes: Peak resident memory of this process.
+        peak_device_bytes: Peak allocated device memory.
+        host_joules: Of the whole processor, by its counter; None where none can be read.
+        device_joules: Of the whole card, by its counter; None where none can be read.
+    """
 
     peak_host_bytes: int = 0
     peak_device_bytes: int = 0
@@ -26,6 +32,7 @@ class ResourceUsage:
     device_joules: float | None = None
 
     def as_dict(self) -> dict:
+        """The attributes by name."""
         return asdict(self)
 
 
@@ -41,6 +48,7 @@ class ResourceMonitor:
         self.lock = threading.Lock()
 
     def watch(self) -> None:
+        """Sample until `stopped` is set; runs in a thread of its own."""
         while True:
             self.peak = max(self.peak, self.process.memory_info().rss)
             with self.lock:
@@ -63,7 +71,15 @@ class ResourceMonitor:
 
 @contextmanager
 def track_resources(device: torch.device, before: ResourceUsage | None = None) -> Iterator[ResourceMonitor]:
-    """Watch memory and energy for the length of the block, beginning without what earlier work has freed."""
+    """A context that watches memory and energy, beginning without what earlier work has freed.
+
+    Args:
+        device: Whose memory and energy are watched.
+        before: What earlier sessions of the same work spent; None: nothing.
+
+    Yields:
+        The monitor, whose `cost()` says what was spent up to now.
+    """
     trim_malloc()
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -32,7 +32,14 @@ BY_EPOCH = ("constant", "exponential")
 
 @dataclass(frozen=True)
 class Phase:
-    """`epochs` after the first `before`, with the backbone frozen or not."""
+    """Epochs that are trained in one way.
+
+    Attributes:
+        before: Epochs before it.
+        epochs: Its own.
+        frozen: Whether the backbone is.
+        run: Trains a learner, with callbacks, from an epoch of the phase on.
+    """
 
     before: int
     epochs: int
@@ -41,6 +48,7 @@ class Phase:
 
     @property
     def end(self) -> int:
+        """Epochs at its end."""
         return self.before + self.epochs
 
 
@@ -58,23 +66,46 @@ def phases(training: Training) -> list[Phase]:
 
 
 def total_epochs(training: Training) -> int:
+    """Epochs of all phases together."""
     return phases(training)[-1].end
 
 
 def check_has_backbone(network: nn.Module, training: Training) -> None:
-    """Raises UsageError when a backbone is to be frozen and there is none."""
+    """Refuse a frozen backbone where the network has none.
+
+    Args:
+        network: The classifier.
+        training: The recipe's section.
+
+    Raises:
+        UsageError: The network has no backbone.
+    """
     if any(phase.frozen for phase in phases(training)) and not hasattr(network, "body"):
         raise UsageError("training: this network has no backbone to freeze; leave out freeze_backbone, unfreeze_epoch, fine_tune")
 
 
 def apply_freezing(learner: Learner, training: Training, phase: Phase) -> None:
-    """Let the parts train that train in `phase`; the optimizer's state is cleared, as fastai does."""
+    """Let the parts train that train in a phase; the optimizer's state is cleared, as fastai does.
+
+    Args:
+        learner: Of the network.
+        training: The recipe's section.
+        phase: The phase.
+    """
     if len(phases(training)) > 1 or phase.frozen:
         learner.freeze_to(-1 if phase.frozen else 0)
 
 
 def run_phase(learner: Learner, training: Training, phase: Phase, callbacks: list, history: History) -> None:
-    """Run what is left of a phase."""
+    """Run what is left of a phase.
+
+    Args:
+        learner: Of the network.
+        training: The recipe's section.
+        phase: The phase.
+        callbacks: fastai's, of the whole fit.
+        history: The epochs so far.
+    """
     extra = [EarlyStopping(history, training)]
     if training.freeze_backbone:
         extra.append(BnFreeze())
@@ -84,8 +115,17 @@ def run_phase(learner: Learner, training: Training, phase: Phase, callbacks: lis
 
 
 def lr_multiplier(history: History, training: Training) -> float:
-    """The factor of the next epoch's learning rate: `lr_gamma` for each epoch done (`exponential`), and the plateau's `factor`
-    for each time that `monitor` had not improved for its `patience`."""
+    """The factor of the next epoch's learning rate.
+
+    Args:
+        history: The epochs so far.
+        training: The recipe's section.
+
+    Returns:
+        `lr_gamma` for each epoch done (`exponential`), times the plateau's `factor` for each time that `monitor` had not
+        improved
+        for its `patience`.
+    """
     factor = training.lr_gamma ** len(history.rows) if training.schedule == "exponential" else 1.0
     if training.reduce_lr_on_plateau is None:
         return factor
@@ -99,7 +139,15 @@ def lr_multiplier(history: History, training: Training) -> float:
 
 
 def should_stop_early(history: History, training: Training) -> bool:
-    """Whether the best epoch by `monitor` is `early_stopping_patience` epochs old or older."""
+    """Whether the best epoch by `monitor` is `early_stopping_patience` epochs old or older.
+
+    Args:
+        history: The epochs so far.
+        training: The recipe's section.
+
+    Returns:
+        False where the recipe asks for no early stopping.
+    """
     if training.early_stopping_patience is None or not history.rows:
         return False
     values = monitored_values(history, training.monitor)

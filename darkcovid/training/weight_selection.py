@@ -13,7 +13,11 @@ EMA_WARMUP_STEPS = 10  # steps: until then the average forgets faster, so that f
 
 
 class WeightTracker(PlainErrorsCallback):
-    """Holds a copy of the network's state: `kept`, by the names of its state_dict; None while there is none."""
+    """Holds a copy of the network's state.
+
+    Attributes:
+        kept: By the names of its state_dict; None while there is none.
+    """
 
     name = ""
 
@@ -21,13 +25,20 @@ class WeightTracker(PlainErrorsCallback):
         self.kept: dict[str, torch.Tensor] | None = None
 
     def remember(self) -> dict[str, torch.Tensor]:
+        """Copy the network's present state, and return the copy."""
         self.kept = {name: value.detach().clone() for name, value in self.learn.model.state_dict().items()}
         return self.kept
 
 
 class ModelEma(WeightTracker):
-    """An exponential average of the weights (Polyak and Juditsky 1992), on which validation is done. BatchNorm's running
-    figures are averaged along."""
+    """An exponential moving average of the weights (Polyak and Juditsky 1992), on which validation is done.
+
+    BatchNorm's running statistics are averaged along.
+
+    Args:
+        history: Whose steps are counted.
+        decay: Of the average, in 0..1.
+    """
 
     name, order = "average", 50
 
