@@ -34,8 +34,14 @@ def shard_ranges(count: int) -> list[range]:
 
 @dataclass(frozen=True)
 class CachedArray:
-    """`array`: read-only memory map, or a Sharded one. `notes`: what the maker wrote down. `seconds`: what making it took,
-    whenever that was. `fresh`: it was made just now."""
+    """An array in the cache.
+
+    Attributes:
+        array: A read-only memory map, or several in one.
+        notes: What the maker wrote down, JSON-able.
+        seconds: What making it took, whenever that was.
+        fresh: Whether it was made just now.
+    """
 
     array: "StoredArray"
     notes: Any
@@ -87,10 +93,18 @@ def cached_sharded_array(
     dtype: type = np.uint8,
     **about: Any,
 ) -> CachedArray:
-    """An array with a row for each of n images, made by `fill(array, rows)` a shard at a time where it is absent or damaged.
+    """An array with a row for each of n images, made a shard at a time where it is absent or damaged.
 
-    images: (n) checksums; about: what else the rows depend on. fill writes the rows of a (len(rows), *row_shape) array in place
-    and returns a JSON-able note for each, or None.
+    Args:
+        folder: Of the cache.
+        images: (n) checksums.
+        row_shape: Of one row.
+        fill: Writes the rows of a (len(rows), *row_shape) array in place and returns a JSON-able note for each, or None.
+        dtype: Of the array.
+        **about: What else the rows depend on.
+
+    Returns:
+        (n, *row_shape).
     """
     made = []
     for rows in shard_ranges(len(images)):
@@ -111,10 +125,17 @@ def content_key(**parts: Any) -> str:
 def cached_array(
     folder: Path, key: str, shape: tuple[int, ...], fill: Callable[[np.ndarray], Any], dtype: type = np.uint8
 ) -> CachedArray:
-    """The array `key` of `folder`, made by `fill(array)` when it is absent or damaged.
+    """An array of the cache, made when it is absent or damaged. Another process that wants the same key waits for the first one.
 
-    fill writes into a (shape) array in place and returns JSON-able notes. Another process that wants the same
-    key waits for the first one.
+    Args:
+        folder: Of the cache.
+        key: Its name there.
+        shape: Of the array.
+        fill: Writes into an array of this shape in place and returns JSON-able notes.
+        dtype: Of the array.
+
+    Returns:
+        The array.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / f"{key}.lock"):
@@ -138,7 +159,16 @@ def cached_array(
 
 
 def cached_json(folder: Path, key: str, find: Callable[[], Any]) -> Any:
-    """What `find()` found, JSON-able, from the file `key` of `folder` or found now and kept there."""
+    """A JSON-able value of the cache, found when it is absent or damaged.
+
+    Args:
+        folder: Of the cache.
+        key: Its name there.
+        find: Finds it.
+
+    Returns:
+        The value as JSON gives it back.
+    """
     path = folder / f"{key}.json"
     try:
         return read_checksummed_json(path)

@@ -65,9 +65,17 @@ class Device:
 
 
 def get_device(device: str = "auto", precision: str = "auto") -> Device:
-    """`auto` takes CUDA, then Apple's MPS, then the CPU, and bf16 where its instructions exist, else fp32.
+    """Where and how to compute.
 
-    Raises UsageError when a device is asked for that is not there.
+    Args:
+        device: "cpu", "cuda" or "mps"; "auto" takes CUDA, then Apple's MPS, then the CPU.
+        precision: "fp32" or "bf16"; "auto" takes bf16 where its instructions exist, else fp32.
+
+    Returns:
+        Device, precision, and this process's place among those that fit together.
+
+    Raises:
+        UsageError: A device is asked for that does not exist here.
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
@@ -96,7 +104,12 @@ def trim_malloc() -> None:
 
 
 def to_channels_last(network: nn.Module, device: torch.device) -> None:
-    """Move a network to a device, its weights in the order in which convolutions read them fastest."""
+    """Move a network to a device, its weights in the order in which convolutions read them fastest.
+
+    Args:
+        network: Changed in place.
+        device: torch's.
+    """
     network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] (torch declares it nowhere)
 
 
@@ -108,9 +121,18 @@ def predict_batches(
     batch_size: int = 64,
     augment: Callable[[torch.Tensor], torch.Tensor] = lambda images: images,
 ) -> Iterator[torch.Tensor]:
-    """The network's float32 outputs on the CPU, a batch at a time, in evaluation mode. Moves both modules to the device.
+    """The network's outputs, a batch at a time, in evaluation mode. Moves both modules to the device.
 
-    pixels: (n, h, w) or (n, c, h, w) uint8; `augment` and then `normalizer` get them as (b, c, h, w) in 0..1.
+    Args:
+        network: The model.
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        normalizer: Gets (b, c, h, w) float in 0..1.
+        compute: Device and precision.
+        batch_size: Images.
+        augment: Applied before the normalizer.
+
+    Yields:
+        float32 outputs on the CPU.
     """
     compute.prepare()
     network.eval()

@@ -40,7 +40,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def sha256_file(path: Path) -> str:
-    """A file's SHA-256 as 64 hexadecimal digits, read in pieces. Raises OSError."""
+    """A file's SHA-256, read in pieces.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -54,7 +61,8 @@ def remove_partial(folder: Path) -> None:
 def preallocate(path: Path) -> None:
     """Reserve a sparse file's bytes now, so that a full disk is an error here and not a crash when its map is written.
 
-    Raises OSError.
+    Raises:
+        OSError: The disk is full.
     """
     if hasattr(os, "posix_fallocate"):
         with path.open("rb+") as file:
@@ -62,13 +70,23 @@ def preallocate(path: Path) -> None:
 
 
 def write_checksummed_json(path: Path, value: Any) -> None:
-    """JSON with a checksum, for what is remembered between runs."""
+    """JSON with a checksum, for what is remembered between runs.
+
+    Args:
+        path: The file.
+        value: JSON-able.
+    """
     text = json.dumps(value)
     write_text(path, json.dumps({"crc32": zlib.crc32(text.encode()), "value": value}) + "\n")
 
 
 def read_checksummed_json(path: Path) -> Any:
-    """What `write_checksummed_json` wrote. Raises OSError: not there; ValueError: not what was written."""
+    """What `write_checksummed_json` wrote.
+
+    Raises:
+        OSError: The file is missing.
+        ValueError: It is not what was written.
+    """
     kept = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(kept, dict) or kept.get("crc32") != zlib.crc32(json.dumps(kept.get("value")).encode()):
         raise ValueError(f"{path}: not what was written")
@@ -76,11 +94,23 @@ def read_checksummed_json(path: Path) -> Any:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8, whole or not at all.
+
+    Args:
+        path: The file.
+        text: Its content.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all.
+
+    Args:
+        path: The file.
+        value: JSON-able.
+    """
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
@@ -94,6 +124,11 @@ _UMASK = _current_umask()
 
 
 def save_png(image: Image.Image, path: Path) -> None:
-    """Write an image as PNG, whole or not at all."""
+    """Write an image as PNG, whole or not at all.
+
+    Args:
+        image: Pillow's.
+        path: The file.
+    """
     with atomic_path(path) as temporary:
         image.save(temporary, format="PNG")

@@ -17,6 +17,7 @@ class ConsoleHandler(logging.Handler):
     """Prints each message in a line of its own, through rich's console so that live bars stay whole; warnings also when quiet."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """logging's: print a record on stderr, through rich's console."""
         text = self.format(record)
         if record.levelno >= logging.WARNING and console.quiet:
             print(text, file=sys.stderr)
@@ -28,13 +29,18 @@ class LineFormatter(logging.Formatter):
     """The message alone, after `warning: ` or `error: ` where it is one."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """logging's: the message, after its level from warnings on."""
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         return prefix + record.getMessage()
 
 
 def configure_logging(quiet: bool = False, verbose: bool = False) -> None:
-    """For the command line. quiet: warnings and errors only, no progress; verbose: what darkcovid and its libraries log too, with
-    each logger's name and level."""
+    """Set up logging for the command line.
+
+    Args:
+        quiet: Warnings and errors only, no progress.
+        verbose: What darkcovid and its libraries log too, with each logger's name and level.
+    """
     console.quiet = quiet
     handler = ConsoleHandler()
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s") if verbose else LineFormatter())
@@ -44,7 +50,15 @@ def configure_logging(quiet: bool = False, verbose: bool = False) -> None:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, nothing in a log; yields what takes the number done so far."""
+    """A context with a bar on a terminal, and nothing in a log.
+
+    Args:
+        what: Before the bar.
+        total: Steps in all.
+
+    Yields:
+        What takes the number of steps done so far.
+    """
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
     with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
         task = bars.add_task(what, total=total)

@@ -17,9 +17,15 @@ FULL = ("No space left", "StorageFull", "code: 28")
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
-    """The tensors of a file that `write_safetensors` wrote, and its metadata: None for a file of another program.
+    """The tensors of a safetensors file, and the metadata that `write_safetensors` writes.
 
-    Raises OSError; SafetensorError: damaged; ValueError: metadata that is not JSON.
+    Returns:
+        Tensors by name; the metadata, None for a file of another program.
+
+    Raises:
+        OSError: The file cannot be read.
+        SafetensorError: It is damaged.
+        ValueError: Its metadata is not JSON.
     """
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
@@ -28,7 +34,16 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], Any]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], about: Any) -> None:
-    """Copies of the tensors, with `about` as JSON in the file's metadata under `darkcovid`. Raises OSError."""
+    """Copies of tensors and JSON-able metadata in one file, whole or not at all.
+
+    Args:
+        path: The file.
+        tensors: By name.
+        about: JSON-able, kept in the file's metadata under `darkcovid`.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
     owned = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
         try:

@@ -6,6 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def map_in_threads(work: Callable, items: Iterable) -> list:
-    """`work` over `items` on every core, results in order. Pillow and hashlib let go of the interpreter lock."""
+    """Do work on every core; Pillow and hashlib release the interpreter lock.
+
+    Args:
+        work: Takes one item.
+        items: Any number of them.
+
+    Returns:
+        Results in order.
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(work, items))

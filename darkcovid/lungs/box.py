@@ -18,6 +18,7 @@ class Box:
 
     @property
     def area(self) -> int:
+        """Pixels inside."""
         return (self.bottom - self.top) * (self.right - self.left)
 
     def widened(self, margin: float) -> "Box":
@@ -26,6 +27,7 @@ class Box:
         return Box(self.top - dy, self.left - dx, self.bottom + dy, self.right + dx)
 
     def clipped(self, shape: Size) -> "Box":
+        """The part of it that lies inside an image of this (height, width)."""
         height, width = shape
         return Box(max(self.top, 0), max(self.left, 0), min(self.bottom, height), min(self.right, width))
 
@@ -36,9 +38,14 @@ class Box:
 
 
 def lung_box(mask: np.ndarray, margin: float = 0.05) -> Box:
-    """Smallest box around both lungs, widened by `margin` of its sides, clipped to the image.
+    """Smallest box around both lungs, widened and clipped to the image.
 
-    mask: (h, w) bool, not empty.
+    Args:
+        mask: (h, w) bool, not empty.
+        margin: Fraction of the box's height and width added on each side.
+
+    Returns:
+        The box.
     """
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     tight = Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)

@@ -23,19 +23,42 @@ MULTIPLE = 32
 
 
 def crop_box(mask: np.ndarray, reason: str | None, margin: float) -> FractionBox:
-    """The box around both lungs as fractions of the image's sides; the whole image where the (h, w) mask is not trusted,
-    that is, where there is a `reason`."""
+    """The box around both lungs; the whole image where the mask is rejected.
+
+    Args:
+        mask: (h, w) of 0 and 1.
+        reason: Why the mask is rejected; None where it is accepted.
+        margin: Fraction of the box's height and width added on each side.
+
+    Returns:
+        Fractions of the image's sides.
+    """
     return FULL_IMAGE if reason else lung_box(mask.astype(bool), margin).fractions(mask.shape)
 
 
 def crop_boxes(found: LungMasks, margin: float) -> list[FractionBox]:
-    """The `crop_box` of each image."""
+    """The `crop_box` of each image.
+
+    Args:
+        found: Masks of n images.
+        margin: Fraction of a box's height and width added on each side.
+
+    Returns:
+        (n) boxes.
+    """
     return [crop_box(mask, reason, margin) for mask, reason in zip(found.masks, found.reasons, strict=True)]
 
 
 def expand_to_aspect(box: FractionBox, aspect: float) -> FractionBox:
-    """`box` grown in one direction about its middle, and moved back inside the image, until its width is `aspect` times
-    its height or it spans the image. aspect: in units of the image's own sides."""
+    """A box grown in one direction about its middle, and moved back inside the image.
+
+    Args:
+        box: Fractions of the image's sides.
+        aspect: Width over height, in units of the image's own sides.
+
+    Returns:
+        A box of this aspect, or one that spans the image.
+    """
     top, left, bottom, right = box
     height, width = bottom - top, right - left
     if width < aspect * height:
@@ -51,11 +74,19 @@ def _grown(low: float, high: float, length: float) -> tuple[float, float]:
 
 
 def crop_input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size) -> Size:
-    """The one (height, width) in pixels to which every crop of an arm is brought.
+    """The one size to which every crop of an arm is brought.
 
-    `crop_size` decides when given. Else, with `keep_lung_scale`, the median box as large as it was in the whole
-    image at `image_size`, rounded down to a multiple of 32; without it, `image_size`.
-    boxes: those of the training set's trusted images.
+    `crop_size` decides when given. Else, with `keep_lung_scale`, the median box as large as it was in the whole image at
+    `image_size`,
+    rounded down to a multiple of 32; without it, `image_size`.
+
+    Args:
+        lungs: The recipe's section.
+        boxes: Of the training images whose masks are accepted.
+        image_size: (height, width) in pixels of whole images.
+
+    Returns:
+        (height, width) in pixels.
     """
     if lungs.mode not in ("crop", "crop_mask"):
         return image_size
@@ -78,10 +109,21 @@ def cached_lung_inputs(
     letterbox: bool = False,
     contrast: Contrast = "none",
 ) -> CachedArray:
-    """The cohort's inputs by the recipe's lung mode: (n, *size) uint8, or (n, 2, *size) with a thumbnail, from the cache or
-    made now. letterbox: whether whole images, thumbnails too, keep their aspect; contrast: how images are first enhanced.
+    """The cohort's inputs by the recipe's lung mode, from the cache or made now.
 
-    An image whose mask is not trusted keeps all its pixels in every mode.
+    An image whose mask is rejected keeps all its pixels in every mode.
+
+    Args:
+        cohort: n images.
+        found: Their masks.
+        lungs: The recipe's section.
+        size: (height, width) in pixels.
+        cache_dir: The cache.
+        letterbox: Whether whole images, those of the context channel too, keep their aspect.
+        contrast: How images are enhanced first.
+
+    Returns:
+        (n, *size) uint8, or (n, 2, *size) with a context channel.
     """
     view = LungCropTransform(found, lungs, size, letterbox, contrast)
 
@@ -99,8 +141,15 @@ def cached_lung_inputs(
 
 @dataclass(frozen=True)
 class LungCropTransform:
-    """How an arm with these `lungs` sees images whose lungs were `found`, at `size` (height, width), their contrast first
-    enhanced."""
+    """How an arm sees images whose lungs are known.
+
+    Attributes:
+        found: Masks of the images.
+        lungs: The recipe's section.
+        size: (height, width) in pixels.
+        letterbox: Whether whole images keep their aspect.
+        contrast: How images are enhanced first.
+    """
 
     found: LungMasks
     lungs: Lungs
@@ -110,14 +159,24 @@ class LungCropTransform:
 
     @cached_property
     def frame(self) -> "CropTransform":
+        """Of the crops."""
         return lung_crop_transform(self.found, self.lungs, self.size, self.letterbox)
 
     @cached_property
     def whole(self) -> "CropTransform":
+        """Of the whole images in the context channel."""
         return whole_image_transform(len(self.found.masks), self.size, self.letterbox)
 
     def picture(self, index: int, image: Image.Image) -> np.ndarray:
-        """What the network gets of a gray image: (h, w) uint8, or (2, h, w) with a thumbnail."""
+        """What the network gets of an image.
+
+        Args:
+            index: Of the image among `found`.
+            image: Mode L.
+
+        Returns:
+            (h, w) uint8, or (2, h, w) with a context channel.
+        """
         image = enhance_contrast(image, self.contrast)
         lungs, shown = self.lungs, self.frame.picture(index, image)
         if lungs.mode != "crop" and self.found.reasons[index] is None:
@@ -135,8 +194,19 @@ class LungCropTransform:
 def cached_lung_regions(
     cohort: Cohort, found: LungMasks, lungs: Lungs | None, size: Size, letterbox: bool, cache_dir: Path
 ) -> CachedArray:
-    """Where the lungs are in the inputs that `cached_lung_inputs`, or with None whole images, give: their shape, 1 inside the
-    lungs and 0 outside, from the cache or made now. An untrusted mask is drawn as it is."""
+    """Where the lungs are in an arm's inputs, from the cache or made now. A rejected mask is drawn as it is.
+
+    Args:
+        cohort: n images.
+        found: Their masks.
+        lungs: The recipe's section; None: whole images.
+        size: (height, width) in pixels.
+        letterbox: Whether whole images keep their aspect.
+        cache_dir: The cache.
+
+    Returns:
+        uint8 of the inputs' shape, 1 inside the lungs and 0 outside.
+    """
     whole = whole_image_transform(len(cohort), size, letterbox)
     frame = whole if lungs is None else lung_crop_transform(found, lungs, size, letterbox)
 
@@ -160,19 +230,44 @@ class CropTransform:
     policy: str
 
     def picture(self, index: int, image: Image.Image) -> np.ndarray:
-        """What is seen of a gray image: (h, w) uint8."""
+        """What is seen of an image.
+
+        Args:
+            index: Of the image.
+            image: Mode L.
+
+        Returns:
+            (h, w) uint8.
+        """
         return np.array(resize(image, self.size, self._box(index, image.size), self.policy != "squash"))
 
     def mask(self, index: int, mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-        """Where a mask of the whole image, (h, w) of 0 and 1, is in that picture: (h, w) bool. image_size: (width, height)."""
+        """Where a mask of the whole image lies in what is seen.
+
+        Args:
+            index: Of the image.
+            mask: (H, W) of 0 and 1.
+            image_size: (width, height) in pixels.
+
+        Returns:
+            (h, w) bool.
+        """
         drawn, keep_aspect = mask_to_image(mask), self.policy != "squash"
         if keep_aspect:
             drawn = drawn.resize(image_size, Image.Resampling.BILINEAR)
         return resize(drawn, self.size, self._box(index, image_size), keep_aspect) > 127
 
     def over_image(self, index: int, seen: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-        """The way back: a map of the picture, (h, w) float, laid over the image it was taken from, 0 where nothing of it was
-        seen: (height, width) float32. image_size: (width, height)."""
+        """The way back: a map of what is seen, laid over the image it was taken from.
+
+        Args:
+            index: Of the image.
+            seen: (h, w) float.
+            image_size: (width, height) in pixels.
+
+        Returns:
+            (height, width) float32, 0 where nothing of the image was seen.
+        """
         width, height = image_size
         top, left, bottom, right = self._box(index, image_size)
         rows, columns = (round(top * height), round(bottom * height)), (round(left * width), round(right * width))
@@ -195,14 +290,33 @@ class CropTransform:
 
 
 def lung_crop_transform(found: LungMasks, lungs: Lungs, size: Size, letterbox: bool) -> CropTransform:
-    """What an arm with these `lungs` sees of each image."""
+    """What an arm sees of each image.
+
+    Args:
+        found: Masks of the images.
+        lungs: The recipe's section.
+        size: (height, width) in pixels.
+        letterbox: Whether whole images keep their aspect.
+
+    Returns:
+        Crops, or whole images where the mode does not crop.
+    """
     if lungs.mode in ("crop", "crop_mask"):
         return CropTransform(crop_boxes(found, lungs.margin), size, lungs.resize)
     return whole_image_transform(len(found.masks), size, letterbox)
 
 
 def whole_image_transform(count: int, size: Size, letterbox: bool) -> CropTransform:
-    """Whole images, squashed or letterboxed."""
+    """Whole images, squashed or letterboxed.
+
+    Args:
+        count: How many.
+        size: (height, width) in pixels.
+        letterbox: Whether they keep their aspect.
+
+    Returns:
+        The transform.
+    """
     return CropTransform([FULL_IMAGE] * count, size, "letterbox" if letterbox else "squash")
 
 
@@ -220,7 +334,12 @@ def _stored(
 
 @dataclass(frozen=True)
 class LungRegions:
-    """areas: where the lungs are in the inputs, 1 inside, in the inputs' shape; trusted: (n,) bool."""
+    """Where the lungs are in an arm's inputs.
+
+    Attributes:
+        areas: uint8 of the inputs' shape, 1 inside the lungs.
+        trusted: (n,) bool, whether the mask is accepted.
+    """
 
     areas: StoredArray
     trusted: np.ndarray

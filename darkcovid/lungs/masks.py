@@ -23,8 +23,19 @@ LEVEL_WIDTH = 0.15  # of the range, how far from a level a pixel still belongs t
 
 
 def load_ground_truth_masks(cohort: Cohort, size: tuple[int, int], cache_dir: Path) -> CachedArray:
-    """Each row's `lung_mask`, squashed to `size`: (n, h, w) uint8 of 0 and 1. Raises DataError when one is missing, or is no
-    mask of lungs."""
+    """Each row's `lung_mask`, squashed to one size.
+
+    Args:
+        cohort: n images with a lung mask each.
+        size: (height, width) in pixels.
+        cache_dir: The cache.
+
+    Returns:
+        (n, h, w) uint8 of 0 and 1.
+
+    Raises:
+        DataError: A mask is missing, or is no mask of lungs.
+    """
     files = []
     for path in cohort.rows.lung_mask:
         file = cohort.manifest.locate(path)
@@ -44,7 +55,18 @@ def load_ground_truth_masks(cohort: Cohort, size: tuple[int, int], cache_dir: Pa
 
 
 def squashed_mask(file: Path, size: tuple[int, int]) -> np.ndarray:
-    """A mask file at `size` (height, width), bool. Raises DataError as `read_lung_mask`, or when nothing is left of it."""
+    """A mask file at another size.
+
+    Args:
+        file: As `read_lung_mask` takes it.
+        size: (height, width) in pixels.
+
+    Returns:
+        (h, w) bool.
+
+    Raises:
+        DataError: As `read_lung_mask` does, or nothing is left of the mask.
+    """
     mask = mask_to_image(read_lung_mask(file))
     squashed = np.asarray(mask.resize((size[1], size[0]), Image.Resampling.BILINEAR)) > 127
     if not squashed.any():
@@ -53,7 +75,15 @@ def squashed_mask(file: Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def unusable_masks(cohort: Cohort, size: tuple[int, int]) -> dict[int, str]:
-    """The rows whose `lung_mask` is missing, unreadable, no mask of lungs or empty at `size`, each with the reason."""
+    """The rows whose `lung_mask` cannot be used.
+
+    Args:
+        cohort: Images with a lung mask each.
+        size: (height, width) in pixels at which something must be left.
+
+    Returns:
+        The reason by row: missing, unreadable, no mask of lungs, or empty.
+    """
 
     def fault(row: int) -> str | None:
         path = cohort.rows.lung_mask[row]
@@ -71,10 +101,23 @@ def unusable_masks(cohort: Cohort, size: tuple[int, int]) -> dict[int, str]:
 
 
 def read_lung_mask(file: Path) -> np.ndarray:
-    """(H, W) bool of a mask file: every value but 0 is lung, in any channel, so label maps of 0 and 1, of left and right lung, in
-    palettes, colors and 16 bit are read alike. A picture of many values is taken as a mask with smooth or compressed edges where
-    nearly all of its pixels lie at two levels; between them the middle decides. Raises DataError: unreadable, empty, nothing
-    but lung, or a picture that is no mask."""
+    """The lungs in a mask file.
+
+    Every value but 0 is lung, in any channel, so label maps of 0 and 1, of left and right lung, in palettes, colors and 16
+    bit are read
+    alike. An image of many values is taken as a mask with smooth or compressed edges where nearly all of its pixels lie at
+    two levels;
+    between them the middle decides.
+
+    Args:
+        file: An image file.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        DataError: Unreadable, empty, nothing but lung, or an image that is no mask.
+    """
     values = _values(file)
     levels = np.unique(values)
     labeled = len(levels) <= MAX_LEVELS or levels[-1] <= MAX_LABEL

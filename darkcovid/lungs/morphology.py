@@ -10,9 +10,15 @@ from skimage.segmentation import clear_border
 
 
 def largest_components(mask: np.ndarray, count: int, min_ratio: float) -> np.ndarray:
-    """The `count` largest connected components, without those smaller than `min_ratio` times the largest.
+    """The largest connected components.
 
-    mask: (h, w) bool; min_ratio: 0..1; returns (h, w) bool.
+    Args:
+        mask: (h, w) bool.
+        count: At most so many.
+        min_ratio: Components smaller than this times the largest are left out, 0..1.
+
+    Returns:
+        (h, w) bool.
     """
     components = label(mask, connectivity=1)
     areas = np.bincount(components.ravel())[1:]  # regionprops would give them too, 50 times slower on a noisy mask
@@ -24,17 +30,27 @@ def largest_components(mask: np.ndarray, count: int, min_ratio: float) -> np.nda
 def fill_holes(mask: np.ndarray) -> np.ndarray:
     """The mask with its holes: components of the background that do not touch the image's border.
 
-    mask: (h, w) bool; returns (h, w) bool.
+    Args:
+        mask: (h, w) bool.
+
+    Returns:
+        (h, w) bool.
     """
     background = label(~mask, connectivity=1)
     return mask | (clear_border(background) > 0)
 
 
 def dilate(masks: np.ndarray, fraction: float) -> np.ndarray:
-    """Each mask grown by `fraction` of its height, and by at least one pixel: by so many steps up, down, left and right.
+    """Each mask grown by so many steps up, down, left and right.
 
-    masks: (..., h, w) bool, or 0 and 1; returns (..., h, w) bool. By scipy; scikit-image's dilation gives the same, but takes
-    5 to 10 times as long.
+    By scipy; scikit-image's dilation gives the same, but takes 5 to 10 times as long.
+
+    Args:
+        masks: (..., h, w) bool, or of 0 and 1.
+        fraction: Of the height by which they grow, at least one pixel.
+
+    Returns:
+        (..., h, w) bool.
     """
     cross = np.zeros((1,) * (masks.ndim - 2) + (3, 3), bool)
     cross[..., 1, :] = cross[..., :, 1] = True

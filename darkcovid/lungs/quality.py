@@ -22,16 +22,25 @@ DARK_LEVEL = 20  # gray level of the air around a body
 def postprocess_mask(mask: np.ndarray) -> np.ndarray:
     """The two largest connected parts with their holes filled; a second part below a tenth of the first is a speck.
 
-    mask: (h, w) bool; returns (h, w) bool.
+    Args:
+        mask: (h, w) bool.
+
+    Returns:
+        (h, w) bool.
     """
     return fill_holes(largest_components(mask, MAX_COMPONENTS, MIN_COMPONENT_RATIO))
 
 
 def rejection_reason(pixels: np.ndarray, mask: np.ndarray, agreement: float) -> str | None:
-    """None when a cleaned mask may be believed, else the reason in a few words.
+    """Quality control of a cleaned mask.
 
-    pixels: (h, w) uint8; mask: (h, w) bool; agreement: Dice, 0..1, of what the segmenter saw in the picture and in its
-    mirror image.
+    Args:
+        pixels: (h, w) uint8.
+        mask: (h, w) bool.
+        agreement: Dice, 0..1, of what the segmenter saw in the image and in its mirror image.
+
+    Returns:
+        Why the mask is rejected, in a few words; None where it is accepted.
     """
     if pixels.std() < MIN_CONTRAST:
         return "the picture has no contrast"
@@ -43,10 +52,17 @@ def rejection_reason(pixels: np.ndarray, mask: np.ndarray, agreement: float) -> 
 
 
 def shape_rejection_reason(mask: np.ndarray) -> str | None:
-    """None when a cleaned mask has the shape of the lungs of a frontal radiograph, else the reason in a few words.
+    """Whether a cleaned mask has the shape of the lungs of a frontal radiograph.
 
-    mask: (h, w) bool. Checked: area, height and width of the box, that both halves of the box hold lung, that the box
-    does not cling to one edge of the image, and that the lungs lie apart, which those of a lateral view do not.
+    Checked: area, height and width of the box, that both halves of the box hold lung, that the box does not cling to one edge
+    of the
+    image, and that the lungs lie apart, which those of a lateral view do not.
+
+    Args:
+        mask: (h, w) bool.
+
+    Returns:
+        Why the mask is rejected, in a few words; None where it is accepted.
     """
     height, width = mask.shape
     area = mask.mean()

@@ -29,8 +29,15 @@ class LungMask(NamedTuple):
 
 @dataclass(frozen=True)
 class LungMasks:
-    """masks: (n, 256, 256) uint8 of 0 and 1, each image squashed whole; reasons: (n) None where trusted, else why not.
-    seconds: decoding, segmenting and cleaning, whenever that was done; `fresh`: it was done just now."""
+    """The lungs of n images.
+
+    Attributes:
+        masks: (n, 256, 256) uint8 of 0 and 1, each image squashed whole.
+        reasons: (n) why a mask is rejected; None where it is accepted.
+        version: SHA-256 of the segmenter's weights.
+        seconds: Of decoding, segmenting and cleaning, whenever that was done.
+        fresh: Whether it was done just now.
+    """
 
     masks: StoredArray
     reasons: tuple[str | None, ...]
@@ -40,19 +47,29 @@ class LungMasks:
 
     @property
     def trusted(self) -> np.ndarray:
-        """(n,) bool."""
+        """(n,) bool, whether each mask is accepted."""
         return np.array([reason is None for reason in self.reasons])
 
     @cached_property
     def digests(self) -> list[str]:
-        """(n) hexadecimal digests of each mask and whether it is trusted: what every crop is made from."""
+        """(n) hexadecimal digests of each mask and whether it is accepted: what every crop is made from."""
         pairs = zip(self.masks, self.trusted.tolist(), strict=True)
         return [hashlib.blake2b(bytes([trusted]) + mask.tobytes(), digest_size=16).hexdigest() for mask, trusted in pairs]
 
 
 def segment_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> Iterator[LungMask]:
-    """The lungs in each of (n, 256, 256) uint8 pixels, in order, from the mean of what the network sees in the picture
-    and in its mirror image. How far the two agree tells whether to trust it."""
+    """The lungs in each image, from the mean of the segmenter's outputs for the image and for its mirror image.
+
+    How far the two agree is part of the quality control.
+
+    Args:
+        pixels: (n, 256, 256) uint8.
+        segmenter: The lung U-Net.
+        compute: Device and precision.
+
+    Yields:
+        A mask per image, in order.
+    """
     network, normalizer = segmenter.network, segmenter.normalizer
     views = zip(*(predict_batches(network, seen, normalizer, compute) for seen in (pixels, pixels[:, :, ::-1])), strict=True)
     images = iter(pixels)
@@ -65,7 +82,17 @@ def segment_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> 
 
 
 def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Device, cache_dir: Path) -> LungMasks:
-    """Find the lungs of every image of the cohort, or recall them from the cache."""
+    """The lungs of every image of the cohort, from the cache or segmented now.
+
+    Args:
+        cohort: n images.
+        segmenter: The lung U-Net.
+        compute: Device and precision.
+        cache_dir: The cache.
+
+    Returns:
+        Their masks.
+    """
 
     def fill(masks: np.ndarray, rows: range) -> list[str | None]:
         part, reasons = slice(rows.start, rows.stop), []

@@ -19,8 +19,13 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.safetensors"
 
 @dataclass(frozen=True)
 class Segmenter:
-    """`network`: (b, 1, 256, 256) pixels, normalized by `normalizer`, to (b, 1, 256, 256) logits. `version`: SHA-256 of the
-    weights file."""
+    """A lung U-Net.
+
+    Attributes:
+        network: (b, 1, 256, 256) normalized pixels to (b, 1, 256, 256) logits.
+        normalizer: Of its inputs.
+        version: SHA-256 of the weights file.
+    """
 
     network: nn.Module
     normalizer: Normalize
@@ -51,14 +56,30 @@ def build_unet() -> nn.Module:
 
 
 def save_segmenter(network: nn.Module, normalizer: Normalize, path: Path) -> None:
-    """Write weights in half precision (about 4 MB) with the standardization they were trained on."""
+    """Write weights in half precision (about 4 MB) with the standardization they were trained on.
+
+    Args:
+        network: The U-Net.
+        normalizer: Of its inputs.
+        path: The safetensors file.
+    """
     scale = {"mean": float(normalizer.mean), "std": float(normalizer.std)}
     weights = network.state_dict()
     write_safetensors(path, {name: one.half() if one.is_floating_point() else one for name, one in weights.items()}, scale)
 
 
 def load_segmenter(path: str | Path | None = None) -> Segmenter:
-    """The segmenter in `path`, or the shipped one. Raises DataError: absent, damaged, or of another network."""
+    """The segmenter in a file, or the shipped one.
+
+    Args:
+        path: A safetensors file; None: the shipped weights.
+
+    Returns:
+        The segmenter.
+
+    Raises:
+        DataError: The file is absent, damaged, or of another network.
+    """
     path = Path(path) if path is not None else SHIPPED_WEIGHTS
     try:
         version = sha256_file(path)
@@ -76,7 +97,15 @@ def load_segmenter(path: str | Path | None = None) -> Segmenter:
 
 
 def dice_bce_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """Mean over images of (1 - soft Dice) plus binary cross entropy. logits: (b, 1, h, w); masks: (b, h, w) of 0 and 1."""
+    """Mean over images of (1 - soft Dice) plus binary cross entropy.
+
+    Args:
+        logits: (b, 1, h, w) float.
+        masks: (b, h, w) of 0 and 1.
+
+    Returns:
+        A number.
+    """
     logits, masks = logits[:, 0].float(), masks.float()
     probabilities = logits.sigmoid()
     overlap = (probabilities * masks).sum((1, 2))

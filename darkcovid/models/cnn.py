@@ -41,13 +41,30 @@ class RGBInput(nn.Sequential):
 
 
 def conv_relu_pool(ni: int, nf: int, batch_norm: bool = False) -> list[nn.Module]:
-    """3x3 convolution without padding, ReLU, pooling by 2; with `batch_norm` no bias, and `BatchNormNoScale` before the ReLU."""
+    """3x3 convolution without padding, ReLU, pooling by 2.
+
+    Args:
+        ni: Channels in.
+        nf: Channels out.
+        batch_norm: Whether the convolution has no bias, and `BatchNormNoScale` comes before the ReLU.
+
+    Returns:
+        The layers.
+    """
     between = [BatchNormNoScale(nf)] if batch_norm else []
     return [nn.Conv2d(ni, nf, 3, bias=not batch_norm), *between, nn.ReLU(), nn.MaxPool2d(2)]
 
 
 def conv_output_size(side: int, convolutions: int) -> int:
-    """Side of the map after so many of `conv_relu_pool`."""
+    """Side of the map after some `conv_relu_pool`.
+
+    Args:
+        side: Of the input in pixels.
+        convolutions: How many.
+
+    Returns:
+        Pixels.
+    """
     for _ in range(convolutions):
         side = (side - 2) // 2
     return side
@@ -58,8 +75,17 @@ def _flat(channels: int, size: Size, convolutions: int) -> int:
 
 
 def basic_cnn(dropout: float, batch_norm: bool) -> Callable[[Model, int, Size], nn.Module]:
-    """System C, experiments 1 to 3: convolutions 32, 32, 32, 64, 64, dense 128, 64, output. With `batch_norm`, the last three
-    convolutions and the first dense layer are without bias, then BatchNorm with offset but no scale."""
+    """System C, experiments 1 to 3: convolutions 32, 32, 32, 64, 64, dense 128, 64, output.
+
+    Args:
+        dropout: Where the recipe says nothing.
+        batch_norm: Whether the last three convolutions and the first dense layer are without bias, then BatchNorm with offset
+            but no
+            scale.
+
+    Returns:
+        What builds the network for a recipe's model, a number of outputs and a size.
+    """
 
     def build(model: Model, outputs: int, size: Size) -> nn.Module:
         share = dropout if model.dropout is None else model.dropout
@@ -86,7 +112,16 @@ def basic_cnn(dropout: float, batch_norm: bool) -> Callable[[Model, int, Size], 
 
 
 def three_layer_cnn(model: Model, outputs: int, size: Size) -> nn.Module:
-    """System D: convolutions 32, 32, 64, dense 64, dropout 0.5, output."""
+    """System D: convolutions 32, 32, 64, dense 64, dropout 0.5, output.
+
+    Args:
+        model: The recipe's section.
+        outputs: Logits per image.
+        size: (height, width) of the input in pixels.
+
+    Returns:
+        The network, for (b, 1 to 3, h, w).
+    """
     return RGBInput(
         *conv_relu_pool(3, 32),
         *conv_relu_pool(32, 32),
@@ -102,8 +137,17 @@ def three_layer_cnn(model: Model, outputs: int, size: Size) -> nn.Module:
 def cnn13(model: Model, outputs: int, size: Size) -> nn.Module:
     """System B: 13 convolutions, each followed by LeakyReLU, with pooling, dropout and a dense output.
 
-    The report says pooling after each; thirteen of them would exhaust 224 px, so it is read as five blocks of 2, 2, 3, 3
-    and 3 convolutions, each closed by one pooling and dropout. Widths are not reported: 16, 32, 64, 128, 128 here.
+    The report says pooling after each; thirteen of them would exhaust 224 px, so it is read as five blocks of 2, 2, 3, 3 and
+    3
+    convolutions, each closed by one pooling and dropout. Widths are not reported: 16, 32, 64, 128, 128 here.
+
+    Args:
+        model: The recipe's section.
+        outputs: Logits per image.
+        size: (height, width) of the input in pixels.
+
+    Returns:
+        The network, for (b, 1 to 3, h, w).
     """
     share = 0.25 if model.dropout is None else model.dropout
     layers, ni = [], 1

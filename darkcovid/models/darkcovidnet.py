@@ -11,8 +11,17 @@ from darkcovid.models.registry import Architecture, Size, register_model
 
 
 def conv_block(ni: int, nf: int, k: int = 3, pool: bool = False) -> nn.Sequential:
-    """Convolution without bias, padding 1 whatever `k` is, BatchNorm, LeakyReLU(0.1); `pool` halves the map before the
-    LeakyReLU, which keeps order, so that the result is the same as after it."""
+    """Convolution without bias, padding 1 whatever the kernel, BatchNorm, LeakyReLU(0.1).
+
+    Args:
+        ni: Channels in.
+        nf: Channels out.
+        k: Side of the kernel.
+        pool: Whether the map is halved before the LeakyReLU, which keeps order, so that the result is the same as after it.
+
+    Returns:
+        The block.
+    """
     pooling = [nn.MaxPool2d(2)] if pool else []
     return nn.Sequential(
         nn.Conv2d(ni, nf, k, padding=1, bias=False), nn.BatchNorm2d(nf), *pooling, nn.LeakyReLU(0.1, inplace=True)
@@ -20,7 +29,16 @@ def conv_block(ni: int, nf: int, k: int = 3, pool: bool = False) -> nn.Sequentia
 
 
 def triple_conv(ni: int, nf: int, pool: bool = False) -> nn.Sequential:
-    """3x3 to `nf`, 1x1 back to `ni` (whose padding grows the map by 2), 3x3 to `nf`."""
+    """3x3 to `nf`, 1x1 back to `ni` (whose padding grows the map by 2), 3x3 to `nf`.
+
+    Args:
+        ni: Channels in.
+        nf: Channels out.
+        pool: Whether the last block halves the map.
+
+    Returns:
+        The three blocks.
+    """
     return nn.Sequential(conv_block(ni, nf), conv_block(nf, ni, k=1), conv_block(ni, nf, pool=pool))
 
 
@@ -36,8 +54,12 @@ def final_feature_size(side: int) -> int:
 class DarkCovidNet(nn.Sequential):
     """(b, 1 to 3, h, w) standardized pixels to (b, classes) logits.
 
-    head `flatten` flattens the last map into a Linear layer whose width follows from `size`; `gap` averages the
-    map first and so accepts any size.
+    Args:
+        classes: How many.
+        size: (height, width) of the input in pixels.
+        head: `flatten` flattens the last map into a Linear layer whose width follows from `size`; `gap` averages the map
+            first and
+            so accepts any size.
     """
 
     def __init__(self, classes: int, size: Size, head: str = "flatten"):
@@ -52,7 +74,16 @@ class DarkCovidNet(nn.Sequential):
 
 
 def classifier_head(classes: int, size: Size, head: str) -> list[nn.Module]:
-    """The layers after the last pooling: (b, 128, h, w) to (b, classes) logits."""
+    """The layers after the last pooling.
+
+    Args:
+        classes: How many.
+        size: (height, width) of the input in pixels.
+        head: `flatten` or `gap`.
+
+    Returns:
+        Layers for (b, 128, h, w), to (b, classes) logits.
+    """
     last = nn.Conv2d(256, classes, 3, padding=1, bias=False)
     nn.init.kaiming_normal_(last.weight)
     if head == "gap":
@@ -65,7 +96,16 @@ def classifier_head(classes: int, size: Size, head: str) -> list[nn.Module]:
 
 
 def darkcovidnet_reference(classes: int, size: Size, head: str = "flatten") -> nn.Sequential:
-    """The same network for (b, 3, h, w), every layer where its authors put it: what `DarkCovidNet` is timed against."""
+    """The same network for (b, 3, h, w), every layer where its authors put it: what `DarkCovidNet` is timed against.
+
+    Args:
+        classes: How many.
+        size: (height, width) of the input in pixels.
+        head: `flatten` or `gap`.
+
+    Returns:
+        The network.
+    """
     pool = nn.MaxPool2d(2, 2)
     layers = [
         conv_block(3, 8),

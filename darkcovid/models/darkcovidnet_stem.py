@@ -20,6 +20,15 @@ class FirstMaxPool2d(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        """The gradient of (b, c, h, w) to the (b, 4, c, h, w) inputs.
+
+        Args:
+            ctx: autograd's.
+            gradient: (b, c, h, w).
+
+        Returns:
+            (b, 4, c, h, w).
+        """
         phases, upper, lower = ctx.saved_tensors
         result, whole = torch.empty_like(phases), INTEGERS[phases.dtype]
         parts, arriving = result.view(whole), gradient.contiguous().view(whole)

@@ -6,8 +6,18 @@ from darkcovid.core.errors import UsageError
 
 
 def to_channels(x: torch.Tensor, channels: int) -> torch.Tensor:
-    """(b, c, h, w) to (b, wanted, h, w): one gray channel is repeated, the second of two is repeated, three become their
-    mean. Raises UsageError for two channels where one is wanted."""
+    """An input with another number of channels.
+
+    Args:
+        x: (b, c, h, w), c of 1 to 3.
+        channels: 1 or 3.
+
+    Returns:
+        (b, channels, h, w): one gray channel is repeated, the second of two is repeated, three become their mean.
+
+    Raises:
+        UsageError: Two channels where one is asked for.
+    """
     given = x.shape[1]
     if given == channels:
         return x

@@ -18,9 +18,19 @@ TIMM = "timm/"
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """`build(model, outputs, size)` gives the network for (b, 1 to 3, *size) normalized pixels and (b, outputs) logits,
-    with fresh weights; `heads`: the endings it knows, the first by default. `published`, where given, builds it for three
-    channels as its authors wrote it: the same function, not sped up. `pretrained`: it knows ImageNet weights."""
+    """One row of the registry.
+
+    Attributes:
+        name: As `model.arch` names it.
+        source: Paper.
+        default_size: Side of the input in pixels.
+        heads: The endings it knows, the first by default.
+        build: `build(model, outputs, size)` gives the network for (b, 1 to 3, *size) normalized pixels and (b, outputs)
+            logits,
+            randomly initialized.
+        published: Builds it for three channels as its authors wrote it: the same function, not sped up. None: as `build`.
+        pretrained: Whether it knows ImageNet weights.
+    """
 
     name: str
     source: str
@@ -36,20 +46,31 @@ _FAMILIES: dict[str, Callable[[str], Architecture]] = {}
 
 
 def register_model(architecture: Architecture) -> None:
+    """Add an architecture to the registry."""
     _TABLE[architecture.name] = architecture
 
 
 def register_prefix(prefix: str, find: Callable[[str], Architecture]) -> None:
-    """`find` makes the architecture of any name that begins with `prefix`, or raises UsageError."""
+    """Add a family of architectures to the registry.
+
+    Args:
+        prefix: How the names of the family begin.
+        find: Makes the architecture of a name, or raises UsageError.
+    """
     _FAMILIES[prefix] = find
 
 
 def list_models() -> list[str]:
+    """Names of the registry, sorted; families are not in it."""
     return sorted(_TABLE)
 
 
 def get_architecture(name: str) -> Architecture:
-    """Raises UsageError, with the nearest name, when no architecture is called so."""
+    """The architecture of a name.
+
+    Raises:
+        UsageError: No architecture is called so; the nearest name is given.
+    """
     for prefix, find in _FAMILIES.items():
         if name.startswith(prefix):
             return find(name)
@@ -61,11 +82,20 @@ def get_architecture(name: str) -> Architecture:
 
 
 def create_model(model: Model, outputs: int, size: Size, channels: int = 1) -> nn.Module:
-    """The network of a recipe's `model` with `outputs` logits for inputs of `size` (height, width) and 1 to 3
-    `channels`, weights loaded.
+    """The network of a recipe, weights loaded.
 
-    Raises UsageError: unknown name, a head it does not have, an input too small for it, weights it does not know;
-    DataError: weights that are not there or are another network's.
+    Args:
+        model: The recipe's section.
+        outputs: Logits per image.
+        size: (height, width) of the input in pixels.
+        channels: Of the input, 1 to 3.
+
+    Returns:
+        The network.
+
+    Raises:
+        UsageError: Unknown name, a head it does not have, an input too small for it, or weights it does not know.
+        DataError: Weights that are missing or are another network's.
     """
     architecture = validate_model_config(model)
     try:
@@ -83,7 +113,11 @@ def create_model(model: Model, outputs: int, size: Size, channels: int = 1) -> n
 
 
 def validate_model_config(model: Model) -> Architecture:
-    """The architecture of a recipe's `model`. Raises UsageError: unknown name, or a head it does not have."""
+    """The architecture of a recipe's `model`.
+
+    Raises:
+        UsageError: Unknown name, or a head it does not have.
+    """
     architecture = get_architecture(model.arch)
     if model.head is not None and model.head not in architecture.heads:
         raise UsageError(f"model.head: {model.arch} has no head {model.head!r}; it has: {', '.join(architecture.heads)}")

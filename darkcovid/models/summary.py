@@ -16,10 +16,21 @@ def model_table(classes: int = 3) -> list[dict[str, Any]]:
 
 
 def summarize_model(name: str, classes: int, size: int | None, head: str | None) -> dict[str, Any]:
-    """name, parameters, trainable_parameters, multiply_adds, and layers: name, kind, output shape without the batch,
-    parameters.
+    """The layers and the size of a network.
 
-    size: input side in pixels, the network's default when None. Raises UsageError for an unknown name or head.
+    Args:
+        name: Of the architecture.
+        classes: How many.
+        size: Side of the input in pixels; None: the network's default.
+        head: None: the default.
+
+    Returns:
+        `name`, `parameters`, `trainable_parameters`, `multiply_adds`, and `layers`: name, kind, output shape without the
+        batch,
+        parameters.
+
+    Raises:
+        UsageError: Unknown name or head.
     """
     side = size or models.get_architecture(name).default_size
     network = models.create_model(Model(arch=name, head=head), classes, (side, side)).eval()
@@ -49,7 +60,15 @@ def summarize_model(name: str, classes: int, size: int | None, head: str | None)
 
 
 def count_multiply_adds(network: nn.Module, side: int) -> int:
-    """Multiplications with an addition in one forward pass of a gray image of side x side pixels, torch's count."""
+    """Multiplications with an addition in one forward pass of a gray image, by torch's count.
+
+    Args:
+        network: For one channel.
+        side: Of the image in pixels.
+
+    Returns:
+        The count.
+    """
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(1, 1, side, side))
     return counter.get_total_flops() // 2

@@ -26,7 +26,13 @@ DEFAULT_HEAD = "concat-pool"
 
 
 class TransferClassifier(nn.Module):
-    """`body` then `head`: (b, 1 to 3, h, w) normalized pixels to (b, outputs) logits."""
+    """A backbone and a head: (b, 1 to 3, h, w) normalized pixels to (b, outputs) logits.
+
+    Args:
+        body: The backbone.
+        head: Takes its feature map.
+        imagenet: Gives ImageNet weights under the library's own names.
+    """
 
     def __init__(self, body: "Backbone", head: nn.Module, imagenet: Callable[[], dict[str, torch.Tensor]]):
         super().__init__()
@@ -37,17 +43,35 @@ class TransferClassifier(nn.Module):
         return self.head(self.body(x))
 
     def load_imagenet(self) -> None:
-        """Raises DataError when the weights are neither in the library's cache nor to be fetched."""
+        """Load the backbone's ImageNet weights.
+
+        Raises:
+            DataError: They are neither in the library's cache nor to be fetched.
+        """
         self.load_body(self._imagenet(), "imagenet")
 
     def load_body(self, tensors: dict[str, torch.Tensor], where: str) -> None:
-        """Weights under the library's own names; its classifier's are left out. Raises DataError: another network's."""
+        """Load the backbone's weights.
+
+        Args:
+            tensors: Under the library's own names; its classifier's are left out.
+            where: They come from, for messages.
+
+        Raises:
+            DataError: They are another network's.
+        """
         self.body.load(tensors, where)
 
 
 class Backbone(nn.Module):
-    """The part of a library's network that ends in a feature map, and how that library names its weights. A gray image is
-    repeated in three channels unless `channels` is 1. `classifier`: how the names of the part left out begin."""
+    """The part of a library's network that ends in a feature map, and how that library names its weights.
+
+    Args:
+        network: The library's.
+        cut: Takes the part that is used.
+        channels: Of its input; a gray image is repeated in three unless this is 1.
+        classifier: How the names of the part left out begin.
+    """
 
     def __init__(self, network: nn.Module, cut: FeatureExtractor, channels: int, classifier: tuple[str, ...]):
         super().__init__()
@@ -60,7 +84,15 @@ class Backbone(nn.Module):
         return self.layers(to_channels(x, self.channels))
 
     def load(self, tensors: dict[str, torch.Tensor], where: str) -> None:
-        """Weights under the library's names, three input channels summed where this takes one. Raises DataError."""
+        """Load weights under the library's names, three input channels summed where this takes one.
+
+        Args:
+            tensors: By name.
+            where: They come from, for messages.
+
+        Raises:
+            DataError: They are another network's.
+        """
         backbone_tensors = {name: value for name, value in tensors.items() if not name.startswith(self._classifier)}
         first, own = next((item for item in self.layers.state_dict().items() if item[1].dim() == 4), ("", None))
         theirs = self._names.get(first)
@@ -71,8 +103,14 @@ class Backbone(nn.Module):
 
 @dataclass(frozen=True)
 class BackboneSource:
-    """A library's network: how to make it with fresh weights, where its feature map ends, how the names of what follows
-    begin, and where its ImageNet weights come from."""
+    """A library's network.
+
+    Attributes:
+        make: Makes it, randomly initialized, for a size.
+        cut: Takes the part that ends in the feature map.
+        classifier: How the names of what follows begin.
+        imagenet: Gives its ImageNet weights for a size.
+    """
 
     make: Callable[[Size], nn.Module]
     cut: FeatureExtractor
@@ -80,6 +118,16 @@ class BackboneSource:
     imagenet: Callable[[Size], dict[str, torch.Tensor]]
 
     def build(self, model: Model, outputs: int, size: Size) -> TransferClassifier:
+        """A transfer learner on this backbone.
+
+        Args:
+            model: The recipe's section.
+            outputs: Logits per image.
+            size: (height, width) of the input in pixels.
+
+        Returns:
+            The network, randomly initialized.
+        """
         network = self.make(size)
         channels = 1 if model.grayscale else 3
         if model.grayscale:
@@ -90,7 +138,15 @@ class BackboneSource:
 
 
 def feature_shape(body: Backbone, size: Size) -> tuple[int, Size]:
-    """(channels, (height, width)) of what a body gives for inputs of `size`."""
+    """The shape of a backbone's feature map.
+
+    Args:
+        body: The backbone.
+        size: (height, width) of the input in pixels.
+
+    Returns:
+        Channels, and (height, width).
+    """
     device = next(body.parameters()).device
     training = body.training
     with torch.inference_mode():
@@ -118,6 +174,7 @@ def to_grayscale_input(network: nn.Module) -> None:
 
 
 def features(network: nn.Module) -> nn.Module:
+    """The part of a torchvision network that is called `features`."""
     return network.get_submodule("features")
 
 
@@ -127,6 +184,7 @@ def drop_last_children(count: int) -> FeatureExtractor:
 
 
 def densenet_features(network: nn.Module) -> nn.Module:
+    """DenseNet's `features`, and the ReLU that its forward pass adds."""
     return nn.Sequential(features(network), nn.ReLU())
 
 
@@ -148,6 +206,19 @@ def vgg16(size: Size) -> nn.Module:
 def torchvision_source(
     name: str, cut: FeatureExtractor, classifier: tuple[str, ...], make: Callable | None = None, **options
 ) -> BackboneSource:
+    """One of torchvision's networks.
+
+    Args:
+        name: As torchvision registers it.
+        cut: Takes the part that ends in the feature map.
+        classifier: How the names of what follows begin.
+        make: Makes it for a size; None: as torchvision does.
+        **options: Of torchvision's constructor.
+
+    Returns:
+        The source.
+    """
+
     def fresh(size: Size) -> nn.Module:
         from torchvision.models import get_model
 
@@ -171,7 +242,11 @@ TORCHVISION: dict[str, tuple[BackboneSource, int, str]] = {
 
 
 def timm_architecture(name: str) -> Architecture:
-    """The architecture `timm/<name>`. Raises UsageError, with the nearest names, when timm has no such network."""
+    """The architecture `timm/<name>`.
+
+    Raises:
+        UsageError: timm has no such network; the nearest names are given.
+    """
     import timm
 
     short = name.removeprefix(TIMM)

@@ -19,8 +19,14 @@ SHOWN = 3
 def load_weights(network: nn.Module, model: Model, pretrained: bool) -> None:
     """Put the weights that `model.weights` names into a network.
 
-    Raises UsageError: ImageNet weights of a network that has none; DataError: a file that is not there, not readable or
-    of another network, or ImageNet weights that cannot be fetched.
+    Args:
+        network: Changed in place.
+        model: The recipe's section.
+        pretrained: Whether the architecture knows ImageNet weights.
+
+    Raises:
+        UsageError: ImageNet weights of a network that has none.
+        DataError: A file that is missing, not readable or of another network, or ImageNet weights that cannot be fetched.
     """
     if model.weights == "none":
         return
@@ -41,7 +47,11 @@ def load_weights(network: nn.Module, model: Model, pretrained: bool) -> None:
 
 
 def load_state_dict_file(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .safetensors or .pth file, by name. Raises DataError: absent, damaged, or not a mapping of them."""
+    """The tensors of a .safetensors or .pth file, by name.
+
+    Raises:
+        DataError: Absent, damaged, or not a mapping of tensors (a ValueError inside).
+    """
     try:
         if path.suffix == ".safetensors":
             return read_safetensors(path)[0]
@@ -61,9 +71,16 @@ def load_state_dict_file(path: Path) -> dict[str, torch.Tensor]:
 def load_state_dict_strict(
     network: nn.Module, tensors: dict[str, torch.Tensor], where: str, names: dict[str, str] | None = None
 ) -> None:
-    """Load `tensors`, all of them and nothing less. names: how each of the network's own is called in `tensors`.
+    """Load tensors into a network, all of them and nothing less.
 
-    Raises DataError that tells what is missing, unknown or misshapen.
+    Args:
+        network: Changed in place.
+        tensors: By name.
+        where: They come from, for messages.
+        names: How each of the network's own is called in `tensors`; None: alike.
+
+    Raises:
+        DataError: Some are missing, unknown or of another shape; which is said.
     """
     state = network.state_dict()
     names = names or {name: name for name in state}

@@ -36,7 +36,7 @@ class FusedAdam(Optimizer):
                     self._step(chosen, hyper, hyper["wd"] if decays else 0.0)
 
     def load_state_dict(self, saved: dict) -> None:
-        """fastai's; each state gets its parameter's strides, since the kernel walks through both in the order in which they lie."""
+        """fastai's; each state gets its parameter's strides, since the kernel walks through both in memory's order."""
         super().load_state_dict(saved)
         for param, state in self.state.items():
             for key in ("grad_avg", "sqr_avg"):
