@@ -43,17 +43,32 @@ def image_statistics(pixels: np.ndarray) -> pd.DataFrame:
 
 
 def statistic_ranges(pixels: StoredArray, rows: np.ndarray) -> dict[str, tuple[float, float]]:
-    """The lowest and highest value of each statistic among the `rows` of (n, h, w) or (n, c, h, w) uint8 pixels."""
+    """The lowest and highest value of each image statistic.
+
+    Args:
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        rows: (m,) int, which of them.
+
+    Returns:
+        (lowest, highest) by statistic.
+    """
     chosen = pixels[rows] if pixels.ndim == 3 else pixels[rows][:, 0]
     statistics = image_statistics(chosen)
     return {name: (float(values.min()), float(values.max())) for name, values in statistics.items()}
 
 
 def source_predictability(rows: pd.DataFrame, pixels: np.ndarray, patients: Names) -> dict[str, Any] | None:
-    """How well a forest tells the images' sources apart by 16 pixels per side and `image_statistics`, cross-validated by patient:
-    variable (which column names the source), accuracy, balanced_accuracy, interval, chance. None where there is but one source.
+    """How well a forest tells the images' sources apart by 16 pixels per side and `image_statistics`, cross-validated by
+    patient.
 
-    pixels: (n, h, w) uint8, h and w multiples of 16.
+    Args:
+        rows: (n) rows of a manifest.
+        pixels: (n, h, w) uint8, h and w multiples of 16.
+        patients: (n,) names.
+
+    Returns:
+        variable (which column names the source), accuracy, balanced_accuracy, interval, chance; None where there is one
+        source.
     """
     known = varying(metadata(rows))
     variable = next((name for name in SOURCES if name in known), None)
@@ -82,8 +97,16 @@ class Baseline(NamedTuple):
 
 
 def cross_validated_forest_accuracy(table: pd.DataFrame, labels: Names, patients: Names) -> Baseline:
-    """A forest on all columns together, cross-validated by patient; what the majority class gives where a class is one
-    patient's."""
+    """A forest on all columns together, cross-validated by patient.
+
+    Args:
+        table: (n) rows.
+        labels: (n,) classes.
+        patients: (n,) names.
+
+    Returns:
+        Its accuracy; the majority class's where a class is one patient's.
+    """
     forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0, n_jobs=-1)
     return _cross_validated(forest, _coded(table), np.asarray(labels), np.asarray(patients))
 

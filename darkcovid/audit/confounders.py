@@ -29,10 +29,19 @@ BELOW_ALL = -1.0
 
 @dataclass(frozen=True, slots=True)
 class Confounder:
-    """How well one variable alone tells classes apart. accuracy and balanced_accuracy: cross-validated by patient; chance:
-    of always guessing the largest class; cramers_v: strength of association, 0..1 (numbers cut into quarters); p: that as
-    much shared information comes by chance (permutations of the patients' classes), p_holm: corrected for all variables and class
-    sets; missing: share of images that lack it."""
+    """How well one variable alone tells classes apart.
+
+    Attributes:
+        variable: A column of the manifest.
+        classes: That are told apart.
+        accuracy: Cross-validated by patient.
+        balanced_accuracy: Likewise.
+        chance: Accuracy of the majority class.
+        cramers_v: Strength of association, 0..1 (numbers cut into quarters).
+        p: That as much shared information comes by chance (permutations of the patients' classes).
+        p_holm: Corrected for all variables and class sets.
+        missing: Share of images that lack it.
+    """
 
     variable: str
     classes: tuple[str, ...]
@@ -46,9 +55,13 @@ class Confounder:
 
 
 def confounders(counts: pd.DataFrame) -> list[Confounder]:
-    """Every variable alone, for all classes and, where there are more than two, for each pair of them; the most telling first.
+    """Every variable alone, for all classes and, where there are more than two, for each pair of them.
 
-    counts: as `Facts.counts` gives them.
+    Args:
+        counts: As `MetadataCounts.counts` gives them.
+
+    Returns:
+        The most telling first.
     """
     names = sorted(set(counts.label))
     tasks = [tuple(names), *(combinations(names, 2) if len(names) > 2 else ())]
@@ -64,7 +77,15 @@ def confounders(counts: pd.DataFrame) -> list[Confounder]:
 
 
 def missing_rate(counts: pd.DataFrame, variable: str) -> dict[str, float]:
-    """Share of each class's images that lack a value."""
+    """Share of each class's images that lack a value.
+
+    Args:
+        counts: As `MetadataCounts.counts` gives them.
+        variable: A column of the manifest.
+
+    Returns:
+        0..1 by class.
+    """
     of_one = counts[counts.variable == variable]
     lacking = of_one[of_one.value.isin(["", UNKNOWN])].groupby("label").images.sum()
     return {name: float(lacking.get(name, 0) / total) for name, total in of_one.groupby("label").images.sum().items()}

@@ -33,9 +33,19 @@ def audit_cohort(
     leaks: LeakageReport | None = None,
     counted: Callable[[pd.DataFrame], MetadataCounts] = PandasMetadata,
 ) -> dict[str, Any]:
-    """Everything about a recipe's cohort: `Leaks.as_dict`, `confounding`, how well the class is told by metadata alone and by
-    plain statistics of the pixels alone, and how well the source is told by the pixels (of 5,000 images where there are
-    more); remembered in the cache. counted: who counts."""
+    """Everything about a recipe's cohort, remembered in the cache.
+
+    Args:
+        cohort: The images.
+        cache_dir: The cache.
+        leaks: As found before; None: looked for now.
+        counted: Who counts the metadata.
+
+    Returns:
+        `LeakageReport.as_dict`, `confounding`, how well the class is told by metadata alone and by simple statistics of the
+        pixels
+        alone, and how well the source is told by the pixels (of 5,000 images where there are more).
+    """
     found = find_cohort_leaks(cohort, cache_dir) if leaks is None else leaks
     key = content_key(
         kind="audit",
@@ -62,9 +72,10 @@ def _contents(cohort: Cohort, cache_dir: Path, counted: Callable[[pd.DataFrame],
 
 
 def audit_manifest(manifest: Manifest) -> dict[str, Any]:
-    """The same of a manifest's labeled rows, without any image: no split, no near copies, no pixels.
+    """The audit of a manifest's labeled rows, without any image: no split, no near copies, no pixels.
 
-    Raises UsageError: fewer than two labels.
+    Raises:
+        UsageError: Fewer than two labels.
     """
     labeled = manifest.rows[manifest.rows.label != ""]
     return audit_facts(PandasMetadata(metadata_table(labeled, labeled.label.tolist(), "all")))
@@ -97,7 +108,17 @@ def _confounding(facts: MetadataCounts) -> dict[str, Any]:
 
 
 def normalizer_facts(kind: str, normalizer: nn.Module, pixels: StoredArray, train: np.ndarray) -> NormalizerFacts:
-    """kind: as `data.normalize` says; pixels: (n, ...) uint8; train: (n,) bool, which of them are of the training set."""
+    """Whether a normalizer fits the training images.
+
+    Args:
+        kind: As `data.normalize` says.
+        normalizer: Of the network's inputs.
+        pixels: (n, ...) uint8.
+        train: (n,) bool, which of them are of the training set.
+
+    Returns:
+        Mean grays, where the kind goes by one.
+    """
     if kind not in ("training", "zca"):
         return NormalizerFacts(kind)
     scale: Any = getattr(normalizer, "scale", normalizer)

@@ -22,8 +22,16 @@ class PatientFindings:
 
 @dataclass(frozen=True, slots=True)
 class DuplicateFindings:
-    """Duplicate pairs: identical and nearly identical ones, those of which the images are in different sets, and those with
-    other labels; looked_for: which near copies, a sentence, empty where none were."""
+    """Duplicate pairs.
+
+    Attributes:
+        exact: Identical images.
+        near: Near copies.
+        exact_across_sides: Identical images in different sets.
+        near_across_sides: Near copies in different sets.
+        with_other_labels: Pairs whose labels differ.
+        looked_for: Which near copies, a sentence; empty where none were looked for.
+    """
 
     exact: int
     near: int
@@ -43,8 +51,17 @@ class BaselineFindings:
 
 @dataclass(frozen=True, slots=True)
 class ConfounderFindings:
-    """How well one variable alone tells classes apart; p_holm: after Holm's correction, None where an earlier version made
-    none."""
+    """How well one variable alone tells classes apart.
+
+    Attributes:
+        variable: A column of the manifest.
+        classes: That are told apart.
+        accuracy: Cross-validated by patient.
+        cramers_v: Strength of association, 0..1.
+        p: By permutation.
+        chance: Accuracy of the majority class.
+        p_holm: After Holm's correction; None where an earlier version made none.
+    """
 
     variable: str
     classes: list[str]
@@ -56,6 +73,7 @@ class ConfounderFindings:
 
     @property
     def corrected_p(self) -> float:
+        """p after Holm's correction where there is one."""
         return self.p if self.p_holm is None else self.p_holm
 
 
@@ -88,9 +106,23 @@ class ChecksumFindings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataAudit:
-    """images: of the cohort; unknown_patients: images without a patient; leaks: whether something is in two sets; chance:
-    accuracy of the majority class; confounding: the most telling variable first; missing: share of each class's images that lack
-    a value, by column; source_from_pixels: None where there is but one source. What needs pixels is None of a manifest alone."""
+    """The audit of a cohort or manifest; what needs pixels is None of a manifest alone.
+
+    Attributes:
+        images: Of the cohort.
+        patients: Their counts.
+        unknown_patients: Images without a patient.
+        duplicates: Pairs.
+        leaks: Whether something is in two sets.
+        chance: Accuracy of the majority class.
+        confounding: The most telling variable first.
+        metadata_alone: How well metadata tell the class.
+        ages: By class.
+        missing: Share of each class's images that lack a value, by column.
+        image_statistics_alone: How well simple statistics of the pixels tell the class.
+        source_from_pixels: How well pixels tell the source; None where there is one source.
+        checksums: Of the files.
+    """
 
     images: int
     patients: PatientFindings
@@ -116,7 +148,11 @@ class DataAudit:
 
 
 def parse_data_audit(json: Mapping[str, Any]) -> DataAudit:
-    """Of an `audit.json`, or of what `darkcovid data audit --json` prints. Raises ValueError that names what is wrong."""
+    """A data audit out of an `audit.json`, or of what `darkcovid data audit --json` prints.
+
+    Raises:
+        ValueError: It names what is wrong.
+    """
     return _AUDIT.validate_python(json)
 
 

@@ -28,8 +28,14 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class GradCamResult:
-    """maps: (m, h, w) float32, not negative, of the images `rows` of the cohort for the predicted class; table: image, label,
-    predicted, confidence, inside_lungs (share of the map, nan where the lungs are not trusted); summary: by class."""
+    """Grad-CAM of some images.
+
+    Attributes:
+        rows: (m,) int, which of the cohort.
+        maps: (m, h, w) float32, not negative, for the predicted class.
+        table: image, label, predicted, confidence, inside_lungs (share of the heatmap, nan where the lung mask is rejected).
+        summary: By class.
+    """
 
     rows: np.ndarray
     maps: np.ndarray
@@ -46,9 +52,19 @@ def gradcam_lung_overlap(
     cohort: Cohort,
     compute: Device,
 ) -> GradCamResult:
-    """Grad-CAM of every validation image, of 1,000 of them where there are more.
+    """Grad-CAM of every validation image, of 1,000 of them where there are more, and how much of it lies inside the lungs.
 
-    pixels: (n, h, w) or (n, c, h, w) uint8; probabilities: (n, classes).
+    Args:
+        network: The classifier.
+        normalizer: Of its inputs.
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        probabilities: (n, classes) float.
+        lungs: Where the lungs are in the pixels.
+        cohort: n images.
+        compute: Device.
+
+    Returns:
+        Heatmaps and shares.
     """
     rows = evenly_spaced(np.flatnonzero(cohort.valid), MAX_OCCLUSION_IMAGES)
     predicted = probabilities[rows].argmax(1)
@@ -81,8 +97,18 @@ def gradcam_lung_overlap(
 
 
 def grad_cam(network: nn.Module, normalizer: nn.Module, pixels: np.ndarray, targets: np.ndarray, compute: Device) -> np.ndarray:
-    """(m, h, w) float32: what speaks for each picture's target class at the last convolution of many channels, enlarged to
-    the picture. targets: (m,) int; of a network with one logit, class 1 is its opposite."""
+    """Grad-CAM (Selvaraju et al. 2017) at the last convolution of many channels, enlarged to the image.
+
+    Args:
+        network: The classifier.
+        normalizer: Of its inputs.
+        pixels: (m, h, w) or (m, c, h, w) uint8.
+        targets: (m,) int classes; of a network with one logit, class 1 is its opposite.
+        compute: Device.
+
+    Returns:
+        (m, h, w) float32.
+    """
     network.eval().to(compute.device)
     normalizer.to(compute.device)
     explainer, size = LayerGradCam(network, last_conv_layer(network)), pixels.shape[-2:]

@@ -27,14 +27,25 @@ class DuplicatePair:
 
     @property
     def paths(self) -> tuple[str, str]:
+        """Of both images."""
         return self.first, self.other
 
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """What was found in a cohort. patients: total, repeated (several images), on_both_sides, with_several_labels; exact,
-    near: pairs of images that are the same picture; exact_across, near_across: those in two sets; relabeled: those whose
-    labels differ; unknown_patients: images without one; looked_for: which near copies, a sentence, empty where none were."""
+    """Leaks of a cohort.
+
+    Attributes:
+        patients: total, repeated (several images), on_both_sides, with_several_labels.
+        exact: Pairs of identical images.
+        near: Pairs of near copies.
+        exact_across: Identical images in two sets.
+        near_across: Near copies in two sets.
+        relabeled: Pairs whose labels differ.
+        straddling: Patients in two sets.
+        unknown_patients: Images without one.
+        looked_for: Which near copies, a sentence; empty where none were looked for.
+    """
 
     patients: dict[str, int]
     exact: list[tuple[str, str]]
@@ -48,7 +59,7 @@ class LeakageReport:
 
     @property
     def across(self) -> int:
-        """How many patients and pairs of images are on two sides."""
+        """How many patients and pairs of images are in two sets."""
         return len(self.straddling) + len(self.exact_across) + len(self.near_across)
 
     @property
@@ -75,7 +86,15 @@ class LeakageReport:
 
 
 def find_leaks(facts: MetadataCounts, near: Sequence[DuplicatePair] | None = None) -> LeakageReport:
-    """Look for leaks among images. near: those that are near copies, None where none were looked for."""
+    """Look for leaks among images.
+
+    Args:
+        facts: Their metadata, counted.
+        near: Those that are near copies; None where none were looked for.
+
+    Returns:
+        The leaks.
+    """
     sentence, near = "" if near is None else describe_alterations(), near or ()
     patients, exact = facts.patients(), exact_duplicates(facts.copies())
     return LeakageReport(
@@ -106,31 +125,71 @@ def exact_duplicates(copies: pd.DataFrame) -> list[DuplicatePair]:
 
 
 def near_duplicate_pairs(cohort: Cohort, pairs: Sequence[Pair]) -> list[DuplicatePair]:
-    """Pairs of a cohort's rows, as `cached_near_duplicates` finds them."""
+    """Near copies with their paths, sets and labels.
+
+    Args:
+        cohort: n images.
+        pairs: Of rows, as `cached_near_duplicates` finds them.
+
+    Returns:
+        One entry per pair.
+    """
     paths, sides, labels = cohort.rows.path.tolist(), cohort.side_names, cohort.labels
     return [DuplicatePair(paths[a], paths[b], bool(sides[a] != sides[b]), bool(labels[a] != labels[b])) for a, b in pairs]
 
 
 def cohort_facts(cohort: Cohort, of: Callable = metadata_table) -> pd.DataFrame:
-    """`metadata_table`, or only the `identities` of, a cohort's images, with the checksums of the files themselves."""
+    """The metadata of a cohort's images, with the checksums of the files themselves.
+
+    Args:
+        cohort: n images.
+        of: `metadata_table`, or `identities` alone.
+
+    Returns:
+        (n) rows.
+    """
     rows = cohort.rows.assign(sha256=list(cohort.sha256))
     return of(rows, [cohort.classes[label] for label in cohort.labels], cohort.side_names)
 
 
 def find_cohort_leaks(cohort: Cohort, cache_dir: Path) -> LeakageReport:
-    """The leaks of a recipe's cohort, near copies included. cache_dir: where small copies of the pictures go."""
+    """The leaks of a recipe's cohort, near copies included.
+
+    Args:
+        cohort: The images.
+        cache_dir: Where reduced images and pairs are kept.
+
+    Returns:
+        The leaks.
+    """
     return find_leaks_of_splits([cohort], cache_dir)[0]
 
 
 def find_leaks_of_splits(cohorts: Sequence[Cohort], cache_dir: Path) -> list[LeakageReport]:
-    """The leaks of each of several splits of the same images, whose near copies are looked for once."""
+    """The leaks of each of several splits of the same images, whose near copies are looked for once.
+
+    Args:
+        cohorts: One per split.
+        cache_dir: Where reduced images and pairs are kept.
+
+    Returns:
+        One report per split.
+    """
     first = cohorts[0]
     near, who = cached_near_duplicates(first.files, first.sha256, cache_dir), cohort_facts(first, identities)
     return [find_leaks(PandasMetadata(who.assign(side=split.side_names)), near_duplicate_pairs(split, near)) for split in cohorts]
 
 
 def check_no_leaks(found: LeakageReport, allowed: bool) -> None:
-    """Raises UsageError when something leaks across the split and the recipe does not allow it."""
+    """Refuse a split that leaks.
+
+    Args:
+        found: Its leaks.
+        allowed: Whether the recipe allows them.
+
+    Raises:
+        UsageError: Something leaks, and the recipe does not allow it.
+    """
     if allowed or not found.leaks:
         return
     faults = []

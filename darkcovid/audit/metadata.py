@@ -25,8 +25,15 @@ UNKNOWN = "nan"
 
 @dataclass(frozen=True, slots=True)
 class PatientCounts:
-    """total: patients, an image of unknown patient being one of its own; repeated: those of several images; straddling: those on
-    several sides; with_several_labels: those; unknown: images whose patient is not known."""
+    """Patients of a cohort, an image of unknown patient being one of its own.
+
+    Attributes:
+        total: All.
+        repeated: Those of several images.
+        straddling: Those in several sets.
+        with_several_labels: Those.
+        unknown: Images whose patient is not known.
+    """
 
     total: int
     repeated: int
@@ -38,7 +45,9 @@ class PatientCounts:
 class MetadataCounts(Protocol):
     """n images' facts, wherever they are."""
 
-    def patients(self) -> PatientCounts: ...
+    def patients(self) -> PatientCounts:
+        """Their counts."""
+        ...
 
     def copies(self) -> pd.DataFrame:
         """Columns sha256, path, label, side, in that order sorted: every image whose file is also another's."""
@@ -52,15 +61,32 @@ class MetadataCounts(Protocol):
 
 
 def metadata_table(rows: pd.DataFrame, labels: Sequence[str], sides: Sequence[str] | str) -> pd.DataFrame:
-    """One row per image: `identities`, fold (of its patient), CATEGORIES as text ('' unknown), NUMBERS as float (nan unknown).
-    rows: of a manifest."""
+    """What is counted of each image.
+
+    Args:
+        rows: (n) rows of a manifest.
+        labels: (n) classes.
+        sides: (n) sets, or one for all.
+
+    Returns:
+        (n) rows: `identities`, fold (of its patient), CATEGORIES as text ('' unknown), NUMBERS as float (nan unknown).
+    """
     table = identities(rows, labels, sides)
     table["fold"] = [zlib.crc32(patient.encode()) % FOLDS for patient in table.patient]
     return table.join(metadata(rows).reset_index(drop=True))
 
 
 def identities(rows: pd.DataFrame, labels: Sequence[str], sides: Sequence[str] | str) -> pd.DataFrame:
-    """Which image is whose, all that leaks are looked for by: path, patient, known (bool), label, side, sha256."""
+    """Which image is whose: all that leaks are looked for by.
+
+    Args:
+        rows: (n) rows of a manifest.
+        labels: (n) classes.
+        sides: (n) sets, or one for all.
+
+    Returns:
+        (n) rows: path, patient, known (bool), label, side (the set), sha256.
+    """
     table = pd.DataFrame({"path": rows.path.to_numpy(), "patient": patient_groups(rows).to_numpy()})
     table["known"] = (rows.patient_id != "").to_numpy()
     table["label"], table["side"], table["sha256"] = list(labels), sides, rows.sha256.to_numpy()
@@ -89,9 +115,19 @@ def varying(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def count_values(facts: pd.DataFrame, categories: Sequence[str] = CATEGORIES) -> pd.DataFrame:
-    """How many images have each value of each variable, by label and fold: columns variable, value, label, fold, images, and
-    patients, of whom each counts once, by the image that `stands_for_patient` (a column of `facts` where they are but a part
-    of all). Values are text; numbers are rounded to three significant digits, so that they can be counted."""
+    """How many images have each value of each variable, by label and fold.
+
+    Values are text; numbers are rounded to three significant digits, so that they can be counted. A patient counts once, by
+    the image
+    that `stands_for_patient` (a column of `facts` where they are but a part of all).
+
+    Args:
+        facts: As `metadata_table` gives them.
+        categories: Which of CATEGORIES.
+
+    Returns:
+        Columns variable, value, label, fold, images, patients.
+    """
     standing = facts["stands_for_patient"] if "stands_for_patient" in facts else stands_for_patient(facts)
     parts = []
     for variable in (*categories, *NUMBERS):
@@ -129,6 +165,7 @@ class PandasMetadata:
         self.table = table
 
     def patients(self) -> PatientCounts:
+        """Their counts."""
         by_patient = self.table.groupby("patient")
         sides, labels = by_patient.side.nunique(), by_patient.label.nunique()
         return PatientCounts(
@@ -140,13 +177,16 @@ class PandasMetadata:
         )
 
     def copies(self) -> pd.DataFrame:
+        """Images of one checksum: sha256, path, label, side (the set), sorted."""
         known = self.table[self.table.sha256 != ""]
         copied = known[known.duplicated("sha256", keep=False)]
         return copied[["sha256", "path", "label", "side"]].sort_values(["sha256", "path"]).reset_index(drop=True)
 
     def counts(self) -> pd.DataFrame:
+        """`count_values` of all, without categories of more than 20 values."""
         return count_values(self.table, [name for name in CATEGORIES if self.table[name].nunique() <= MAX_CATEGORIES])
 
     def some(self, most: int) -> pd.DataFrame:
+        """At most so many images, drawn by their paths."""
         order = self.table.assign(order=draw_order(self.table.path)).sort_values(["order", "path"]).head(most)
         return order.drop(columns="order").reset_index(drop=True)

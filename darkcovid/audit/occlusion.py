@@ -29,10 +29,16 @@ PredictFn = Callable[[StoredArray], np.ndarray]
 
 
 def occlusion_audit(judge: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> OcclusionAudit | None:
-    """Metrics of each of `VIEWS` of the validation images whose lungs are trusted, 1,000 of them where there are more; None
-    where there are none.
+    """Metrics of each of `VIEWS` of the validation images whose lung masks are accepted, 1,000 of them where there are more.
 
-    judge: (m, ..., h, w) uint8 pixels to (m, classes) probabilities; pixels: (n, h, w) or (n, c, h, w) uint8.
+    Args:
+        judge: (m, ..., h, w) uint8 pixels to (m, classes) float probabilities.
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        lungs: Where the lungs are in the pixels.
+        cohort: n images.
+
+    Returns:
+        None where no mask is accepted.
     """
     rows = evenly_spaced(np.flatnonzero(cohort.valid & lungs.trusted), MAX_OCCLUSION_IMAGES)
     if not len(rows):
@@ -51,8 +57,16 @@ def occlusion_audit(judge: PredictFn, pixels: StoredArray, lungs: LungRegions, c
 
 
 def aggregate_occlusion(each: Sequence[OcclusionAudit | None]) -> OcclusionAudit | None:
-    """What `occlusion_audit` found of several fits as one: means, weighted by the fits' images; so are the bounds of intervals,
-    which are then those of one fit on average."""
+    """What `occlusion_audit` found of several fits as one: means, weighted by the fits' images.
+
+    The bounds of intervals are means too, which are then those of one fit on average.
+
+    Args:
+        each: One per fit; None where there was none.
+
+    Returns:
+        None where no fit has one.
+    """
     audits = [audit for audit in each if audit is not None]
     if not audits:
         return None

@@ -33,12 +33,19 @@ EXTERNAL = "external:"
 
 
 def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
-    """The metrics of the validation set, of the test set where there is one, and of each external set, with the performance drop
-    to it from the test set, or from the validation set where there is no test set.
+    """The metrics of every set of a classifier's images.
 
-    predictions: a row per image, or per image and fit, with patient, side, label, sex, view, age and `probability_<class>`, and
-    `fit` where there are several; the side of external images is `external:<name>`. The temperature and the thresholds are
-    fitted to the validation set; what they do there is judged by cross-fitting over patients.
+    The temperature and the thresholds are fitted to the validation set; what they do there is judged by cross-fitting over
+    patients.
+    The performance drop to an external set is from the test set, or from the validation set where there is no test set.
+
+    Args:
+        predictions: A row per image, or per image and fit, with patient, side (the set), label, sex, view, age and
+            `probability_<class>`, and `fit` where there are several; the set of external images is `external:<name>`.
+        classes: Their names.
+
+    Returns:
+        Metrics of the validation set, of the test set where there is one, and of each external set.
     """
     codes = {name: code for code, name in enumerate(classes)}
     tables = {str(side): table for side, table in predictions.groupby("side") if side != "train"}
@@ -80,10 +87,14 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
 
 
 def averaged_views(cohort: Cohort, averaged: np.ndarray | None) -> dict[str, AveragedMetrics]:
-    """Of the validation set, and of the test set where there is one, by the mean over augmented views, which is what
-    `training.tta_views` asks for and nothing else shows; nothing without.
+    """Metrics by the mean over augmented views, which is what `training.tta_views` asks for and nothing else shows.
 
-    averaged: (n, classes) probabilities of the cohort's images.
+    Args:
+        cohort: n images.
+        averaged: (n, classes) float; None: none.
+
+    Returns:
+        Of the validation set, and of the test set where there is one.
     """
     if averaged is None:
         return {}

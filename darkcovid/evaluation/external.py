@@ -11,7 +11,14 @@ from darkcovid.metrics.intervals import Names, estimates
 
 
 class ScoredSet(NamedTuple):
-    """labels: (n,) int; probabilities: (n, classes); patients: (n,); fits: (n,) which fit said it, None for one."""
+    """Predictions of one set of images.
+
+    Attributes:
+        labels: (n,) int.
+        probabilities: (n, classes) float.
+        patients: (n,) names.
+        fits: (n,) which fit predicted; None: one.
+    """
 
     labels: np.ndarray
     probabilities: np.ndarray
@@ -20,13 +27,23 @@ class ScoredSet(NamedTuple):
 
     @property
     def right(self) -> np.ndarray:
-        """(n,) bool."""
+        """(n,) bool, whether each prediction is right."""
         return self.probabilities.argmax(1) == self.labels
 
 
 def performance_drop(inside: ScoredSet, outside: ScoredSet, classes: Sequence[str]) -> PerformanceDrop:
-    """Of accuracy, balanced_accuracy, and each class's recall and roc_auc, the patients of both sets being others. Only images of
-    classes that both sets have count; any class may be answered. A metric that a set lacks is left out."""
+    """The drop from an internal to an external set, whose patients are others.
+
+    Only images of classes that both sets have count; any class may be predicted. A metric that a set lacks is left out.
+
+    Args:
+        inside: The internal set.
+        outside: The external set.
+        classes: Their names.
+
+    Returns:
+        Of accuracy, balanced_accuracy, and each class's recall and roc_auc.
+    """
     shared = [code for code in range(len(classes)) if (inside.labels == code).any() and (outside.labels == code).any()]
     first, second = (
         estimates(one.labels, one.probabilities, classes, *one[2:]) for one in _restrict_to_classes(inside, outside, shared)

@@ -17,9 +17,18 @@ KEPT = 0.95
 
 @dataclass(frozen=True, slots=True)
 class LungScore:
-    """One image, every share in 0..1. dice, iou: predicted against true mask; lung_kept: true lung inside the crop;
-    crop_area: crop over image; box_iou: boxes around predicted and true lungs, without a margin. An untrusted mask
-    (`untrusted` says why) crops nothing, so its box is the whole image."""
+    """The mask of one image against the true one, every share in 0..1.
+
+    A rejected mask crops nothing, so its box is the whole image.
+
+    Attributes:
+        dice: Of the predicted and the true mask.
+        iou: The same.
+        lung_kept: True lung inside the crop.
+        crop_area: Crop over image.
+        box_iou: Of the boxes around predicted and true lungs, without a margin.
+        untrusted: Why the mask is rejected; None where it is accepted.
+    """
 
     dice: float
     iou: float
@@ -30,8 +39,17 @@ class LungScore:
 
 
 def score_lungs(predicted: np.ndarray, reasons: Sequence[str | None], truth: np.ndarray, margin: float) -> list[LungScore]:
-    """predicted: cleaned masks, truth: masks by hand, both (n, h, w) bool; reasons: why a predicted mask is not trusted,
-    None where it is; margin: of the crop, a share of the box."""
+    """Scores of predicted masks.
+
+    Args:
+        predicted: (n, h, w) bool, cleaned.
+        reasons: (n) why a predicted mask is rejected; None where it is accepted.
+        truth: (n, h, w) bool, by hand.
+        margin: Of the crop, a fraction of the box's sides.
+
+    Returns:
+        (n) scores.
+    """
     dice = mask_dice(predicted, truth)
     scores = []
     for mask, reason, true, agreement in zip(predicted, reasons, truth, dice, strict=True):
@@ -51,7 +69,15 @@ def score_lungs(predicted: np.ndarray, reasons: Sequence[str | None], truth: np.
 
 
 def score_table(cohort: Cohort, scores: Sequence[LungScore]) -> pd.DataFrame:
-    """One row per image of the cohort: image, patient, and every figure of its `LungScore` ('' for a trusted mask)."""
+    """One row per image of the cohort.
+
+    Args:
+        cohort: n images.
+        scores: (n) scores.
+
+    Returns:
+        image, patient, and every number of its `LungScore` ('' for an accepted mask).
+    """
     images = pd.DataFrame({"image": cohort.rows.path, "patient": cohort.patients})
     return images.assign(**pd.DataFrame([asdict(score) for score in scores]).fillna({"untrusted": ""}))
 

@@ -34,8 +34,16 @@ class ClassCount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """The reliability diagram, and the temperature with the calibration error (0..1) and log loss (nats) after it. fitted_on: the
-    set that it was fitted to; judged_by: on which images the two were measured."""
+    """Calibration before and after a temperature.
+
+    Attributes:
+        bins: The reliability diagram.
+        temperature: By which logits are divided.
+        fitted_on: The set that it was fitted to.
+        judged_by: On which images the next two were measured.
+        ece_after: Expected calibration error after it, 0..1.
+        log_loss_after: Nats after it.
+    """
 
     bins: list[ReliabilityBin]
     temperature: float
@@ -47,8 +55,16 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Subgroup:
-    """Images and patients of one group, each counted once however many fits predicted it, the accuracy on them and its 95 %
-    interval; None below ten patients."""
+    """One group of patients.
+
+    Attributes:
+        variable: sex, view or age band.
+        value: Of the variable.
+        images: Each counted once however many fits predicted it.
+        patients: Likewise.
+        accuracy: On the images; None below ten patients.
+        interval: Its 95 % interval; None below ten patients.
+    """
 
     variable: str
     value: str
@@ -69,8 +85,16 @@ class SubgroupTest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetMetrics(MetricsWithIntervals):
-    """All metrics of one set of images: validation, test, or an external one. predictions_per_image: of how many fits;
-    operating_points: by class."""
+    """All metrics of one set of images: validation, test, or an external one.
+
+    Attributes:
+        images_per_class: Counts by class.
+        predictions_per_image: Of how many fits.
+        calibration: Of the probabilities.
+        operating_points: By class.
+        subgroups: By sex, view and age band.
+        subgroup_tests: Of differences among subgroups.
+    """
 
     images_per_class: dict[str, ClassCount] = field(default_factory=dict)
     predictions_per_image: float = 1.0
@@ -80,13 +104,20 @@ class SetMetrics(MetricsWithIntervals):
     subgroup_tests: list[SubgroupTest] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
+        """As in `metrics.json`."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class MetricDrop:
-    """One metric on the internal set (`inside`) and the external one (`outside`); fall: inside less outside, and its 95 %
-    interval."""
+    """One metric on two sets.
+
+    Attributes:
+        inside: On the internal set.
+        outside: On the external set.
+        fall: Inside less outside.
+        interval: Of that, 95 %.
+    """
 
     inside: float
     outside: float
@@ -96,20 +127,34 @@ class MetricDrop:
 
 @dataclass(frozen=True, slots=True)
 class PerformanceDrop:
-    """classes: those that both sets have, whose images alone count; metrics: accuracy, balanced_accuracy, `<class>.recall` and
-    `<class>.roc_auc`, those that both sets have."""
+    """The drop to an external set.
+
+    Attributes:
+        classes: Those that both sets have, whose images alone count.
+        metrics: accuracy, balanced_accuracy, `<class>.recall` and `<class>.roc_auc`, those that both sets have.
+    """
 
     classes: list[str]
     metrics: dict[str, MetricDrop]
 
     def as_dict(self) -> dict[str, Any]:
+        """As in `metrics.json`."""
         return {"classes": self.classes} | {name: asdict(drop) for name, drop in self.metrics.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExternalMetrics(SetMetrics):
-    """The metrics of an external set. images, patients: each counted once; fall: the performance drop to it; labels: the set's
-    own to the classes here; left_out: images that are not scored, by reason; untrusted_lungs: None without lungs."""
+    """The metrics of an external set.
+
+    Attributes:
+        images: Each counted once.
+        patients: Each counted once.
+        fall: The performance drop to it.
+        labels: The set's own to the classes here.
+        left_out: Images that are not scored, by reason.
+        bad_images: Unreadable ones.
+        untrusted_lungs: Rejected lung masks; None without lungs.
+    """
 
     images: int
     patients: int
@@ -120,6 +165,7 @@ class ExternalMetrics(SetMetrics):
     untrusted_lungs: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
+        """As in `metrics.json`."""
         return asdict(self) | {"fall": self.fall.as_dict()}
 
 
@@ -134,8 +180,13 @@ class AveragedMetrics:
 
 @dataclass(frozen=True, slots=True)
 class NormalizerFacts:
-    """kind, as `data.normalize` says; mean: the mean gray that the normalizer goes by, and training_mean: that of the training
-    images, both in 0..1, None where the kind goes by none."""
+    """Whether a normalizer fits the training images.
+
+    Attributes:
+        kind: As `data.normalize` says.
+        mean: Mean gray that the normalizer goes by, 0..1; None where the kind goes by none.
+        training_mean: Mean gray of the training images, 0..1; None likewise.
+    """
 
     kind: str
     mean: float | None = None
@@ -147,13 +198,19 @@ class NormalizerFacts:
         return 0.0 if self.mean is None or self.training_mean is None else abs(self.mean - self.training_mean)
 
     def as_dict(self) -> dict[str, Any]:
+        """As in `metrics.json`."""
         return _without_none(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
 class LungAttention:
-    """Of one class's images the mean share of the Grad-CAM map inside the lungs, that of a randomly initialized network, and the
-    lungs' share of the image; None where there is no map."""
+    """Grad-CAM of one class's images, None where there is no heatmap.
+
+    Attributes:
+        inside_lungs: Mean share of the heatmap inside the lungs.
+        inside_lungs_of_fresh_weights: The same of a randomly initialized network.
+        lungs_of_picture: Share of the image that is lung.
+    """
 
     inside_lungs: float | None
     inside_lungs_of_fresh_weights: float | None
@@ -167,8 +224,13 @@ class LungAttention:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OcclusionAudit:
-    """images: those whose lungs are trusted; chance: accuracy of the majority class; views: by the names of `VIEWS`;
-    skill_without_lungs: the share of the accuracy above chance that is left without lungs, None where there was none."""
+    """What a classifier predicts with parts of the images hidden.
+
+    Attributes:
+        images: Those whose lung masks are accepted.
+        chance: Accuracy of the majority class.
+        views: By the names of `VIEWS`.
+    """
 
     images: int
     chance: float
@@ -176,14 +238,17 @@ class OcclusionAudit:
 
     @property
     def plain(self) -> ViewMetrics:
+        """Metrics of the plain images."""
         return self.views["plain"]
 
     @property
     def skill_without_lungs(self) -> float | None:
+        """The share of the accuracy above chance that is left without lungs; None where there was none."""
         above, left = self.plain.accuracy - self.chance, self.views["lungs_erased"].accuracy - self.chance
         return max(0.0, left / above) if above > 0 else None
 
     def as_dict(self) -> dict[str, Any]:
+        """As in `metrics.json`."""
         views = {name: asdict(view) for name, view in self.views.items()}
         return {"images": self.images, "chance": self.chance, **views, "skill_without_lungs": self.skill_without_lungs}
 
@@ -193,9 +258,20 @@ NO_OCCLUSION = {"images": 0}  # what stands in the JSON of an audit that found n
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmMetrics:
-    """All metrics of a classifier. scored_on: the set that the headline comes from; test: None where there is none; tta: by set,
-    of `training.tta_views`; shortcuts and attention: of the audit, None where there was none; `shortcuts.images` is 0 where no
-    image had trusted lungs."""
+    """All metrics of a classifier.
+
+    Attributes:
+        valid: Of the validation set.
+        scored_on: The set that the headline comes from.
+        test: None where there is no test set.
+        external: By set.
+        tta: By set, of `training.tta_views`.
+        normalizer: Whether it fits the training images.
+        untrusted_lungs: Rejected lung masks.
+        audited: Whether shortcuts were audited.
+        shortcuts: Of the audit; None where there was none; its `images` is 0 where no lung mask was accepted.
+        attention: Of the audit, by class.
+    """
 
     valid: SetMetrics
     scored_on: str = ""
@@ -263,6 +339,7 @@ class MaskMetrics:
     untrusted: int
 
     def as_dict(self) -> dict[str, Any]:
+        """As in `metrics.json`."""
         return asdict(self)
 
 
@@ -287,6 +364,7 @@ class FitSummary:
     bad: list[BadImage] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
+        """As in `metrics.json`."""
         return asdict(self)
 
 
@@ -298,6 +376,7 @@ class ClassifierFit:
     metrics: ArmMetrics
 
     def as_dict(self) -> dict[str, Any]:
+        """As in `metrics.json`."""
         return self.summary.as_dict() | self.metrics.as_dict()
 
 
@@ -309,13 +388,29 @@ class SegmenterFit:
     metrics: MaskMetrics
 
     def as_dict(self) -> dict[str, Any]:
+        """As in `metrics.json`."""
         return self.summary.as_dict() | self.metrics.as_dict()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmCost:
-    """An arm's `timing.json`: seconds over all epochs, images per second of training, peaks in bytes, energy in joules, None
-    where it is not measured; of several fits together. image_size: (height, width); epochs: of one fit; fits: how many."""
+    """An arm's `timing.json`, of several fits together.
+
+    Attributes:
+        image_size: (height, width) in pixels.
+        epochs: Of one fit.
+        train_seconds: Over all epochs.
+        epoch_seconds: Of the median epoch.
+        train_images_per_second: Of training steps.
+        peak_host_bytes: Of host memory.
+        peak_device_bytes: Of device memory.
+        host_joules: None where it is not measured.
+        device_joules: None where it is not measured.
+        device: Its kind.
+        prepare_seconds: Of decoding and cropping.
+        segment_seconds: Of segmenting the lungs.
+        fits: How many.
+    """
 
     image_size: tuple[int, int]
     epochs: int

@@ -23,9 +23,14 @@ ROUNDING = 1e-12
 
 
 def subgroup_metrics(table: pd.DataFrame, right: np.ndarray) -> list[Subgroup]:
-    """Of every value of sex, view and age band that the table's images have, unknown ones as a group of their own.
+    """Accuracy of every value of sex, view and age band that the images have, unknown ones as a group of their own.
 
-    table: (n) rows with image, patient, sex, view, age as text; right: (n,) bool.
+    Args:
+        table: (n) rows with image, patient, sex, view, age as text.
+        right: (n,) bool.
+
+    Returns:
+        One entry per group.
     """
     groups_of = []
     for variable in VARIABLES:
@@ -38,9 +43,17 @@ def subgroup_metrics(table: pd.DataFrame, right: np.ndarray) -> list[Subgroup]:
 
 
 def subgroup_tests(table: pd.DataFrame, right: np.ndarray) -> list[SubgroupTest]:
-    """For each variable with two known groups of ten patients or more, p: how often dealing the patients to the groups at random
-    sets their accuracies as far apart. Of a patient with several values the first counts,
-    with the images that have it. table, right: as `subgroup_metrics` takes them."""
+    """Permutation tests of differences among subgroups, for each variable with two known groups of ten patients or more.
+
+    Of a patient with several values the first counts, with the images that have it.
+
+    Args:
+        table: (n) rows, as `subgroup_metrics` takes them.
+        right: (n,) bool.
+
+    Returns:
+        p by variable: how often dealing the patients to the groups at random sets their accuracies as far apart.
+    """
     tests = []
     for variable in VARIABLES:
         values = _values(table, variable)

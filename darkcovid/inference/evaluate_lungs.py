@@ -25,10 +25,24 @@ WORST = 5
 def evaluate_lungs(
     data: Data, segmenter: Segmenter, compute: Device, margin: float, cache_dir: Path, folder: Path
 ) -> dict[str, Any]:
-    """Score every image of a manifest that has a lung mask. Writes `lungs.csv`, `summary.json` and `worst/` (overlays:
-    true outline, predicted outline, crop) into `folder`; returns the summary and the worst images' names.
+    """Score every image of a manifest that has a lung mask.
 
-    Raises UsageError: no row has a mask; DataError: too many images or every mask unusable.
+    Writes `lungs.csv`, `summary.json` and `worst/` (overlays: true outline, predicted outline, crop).
+
+    Args:
+        data: A recipe's section.
+        segmenter: The lung U-Net.
+        compute: Device and precision.
+        margin: Of the crop, a fraction of the box's sides.
+        cache_dir: The cache.
+        folder: Where the files go.
+
+    Returns:
+        The summary, and the worst images' names.
+
+    Raises:
+        UsageError: No row has a mask.
+        DataError: Too many images, or every mask, cannot be used.
     """
     cohort = load_mask_evaluation_cohort(data, cache_dir)
     faults = unusable_masks(cohort, INPUT_SIZE)

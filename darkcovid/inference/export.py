@@ -54,10 +54,20 @@ class LungNetwork(nn.Module):
 
 
 def export_model(model: FittedModel, segmenter: Segmenter, form: str, folder: Path) -> dict[str, Any]:
-    """Write the classifier, the lung U-Net and a JSON that says how to use them; returns what the JSON holds.
+    """Write the classifier, the lung U-Net and a JSON that says how to use them.
 
-    form: `onnx` or `torch`. Raises DarkCovidError: an exporter that fails or is not installed, or a file that does not say
-    what the network says, within 1e-4; nothing is left behind then.
+    Args:
+        model: A fitted classifier.
+        segmenter: The lung U-Net.
+        form: `onnx` or `torch`.
+        folder: Where the files go.
+
+    Returns:
+        What the JSON holds.
+
+    Raises:
+        DarkCovidError: An exporter that fails or is not installed, or a file whose outputs are not the network's within 1e-4;
+            nothing is left behind then.
     """
     channels = model.recipe.channels
     stem = model.recipe.name if model.fit == model.recipe.name else f"{model.recipe.name}-{model.fit.replace('/', '-')}"

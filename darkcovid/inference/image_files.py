@@ -22,10 +22,19 @@ class ImageRef:
 
 
 def find_images(target: Path, data_root: str | None = None) -> list[ImageRef]:
-    """The images that `target` names: one PNG, JPEG or DICOM, every one in a folder and below, or a manifest's rows. In a
-    folder a file of another suffix, or of none, counts when its content is an image; what is left out is logged.
+    """The images that a path names.
 
-    Raises UsageError: no such path, or no image in it.
+    In a folder a file of another suffix, or of none, counts when its content is an image; what is left out is logged.
+
+    Args:
+        target: A PNG, JPEG or DICOM file, a folder, or a manifest.
+        data_root: Where a manifest's images are looked for besides.
+
+    Returns:
+        Names and files.
+
+    Raises:
+        UsageError: No such path, or no image in it.
     """
     left_out = ""
     if target.is_dir():

@@ -21,9 +21,20 @@ NORMALIZER = "normaliser."
 
 @dataclass(frozen=True)
 class FittedModel:
-    """`network`: (n, c, h, w) pixels in 0..1 that went through `normalizer`, to (n, outputs) logits, which `temperature`
-    divides; `size`: (h, w); `usual`: lowest and highest value of each image statistic on the training set; `fit`: the folder
-    below the run's that the weights came from; `scores`: its `metrics.json`."""
+    """A classifier of a finished run.
+
+    Attributes:
+        run: The run's folder.
+        fit: The folder below it that the weights came from.
+        recipe: Of the arm.
+        classes: In the order of the probabilities.
+        size: (height, width) of the input in pixels.
+        network: (n, c, h, w) normalized pixels to (n, outputs) logits.
+        normalizer: Of pixels in 0..1.
+        temperature: By which logits are divided.
+        usual: Lowest and highest value of each image statistic on the training set.
+        scores: Its `metrics.json`.
+    """
 
     run: Path
     fit: str
@@ -38,10 +49,20 @@ class FittedModel:
 
 
 def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
-    """The classifier of a run: `folder` is the run's, an arm's or a fit's. Of several arms the one with the best balanced
-    accuracy on its validation set, audits left out; of several fits the first.
+    """The classifier of a run.
 
-    Raises UsageError: not a run, no such arm, or not a classifier; DataError: its weights are missing or damaged.
+    Args:
+        folder: The run's, an arm's or a fit's.
+        arm: Its name; None: of several arms the one with the best balanced accuracy on its validation set, audits left out.
+            Of
+            several fits the first is taken.
+
+    Returns:
+        The classifier.
+
+    Raises:
+        UsageError: Not a run, no such arm, or not a classifier.
+        DataError: Its weights are missing or damaged.
     """
     run = next((path for path in (folder, *folder.absolute().parents) if (path / "recipe.yaml").is_file()), None)
     if run is None:

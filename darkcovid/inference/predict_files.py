@@ -24,8 +24,19 @@ def predict_images(
     explain: Path | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, Any]]:
-    """An answer an image, in order: image, label, probabilities, lungs_trusted, warnings; the label of one that cannot be read
-    is None, and its warning says why. explain: the folder for overlays, one PNG an image."""
+    """Predictions of files.
+
+    Args:
+        predictor: Of a run's arm.
+        images: Names and files.
+        explain: Folder of Grad-CAM overlays, one PNG per image; None: none.
+        on_batch: Called with the number of images done.
+
+    Returns:
+        Per image, in order: image, label, probabilities, lungs_trusted, warnings; the label of one that cannot be read is
+            None, and
+        its warning says why.
+    """
     answers: list[dict[str, Any]] = []
     overlays = dict(zip(images, png_names([image.name for image in images]), strict=True))
     for start in range(0, len(images), BATCH):
@@ -42,13 +53,26 @@ def predict_images(
 
 
 def overlay_heatmap(image: Image.Image, heat: np.ndarray) -> Image.Image:
-    """The image, at most 1024 px on its long side, under its heat map."""
+    """An image, at most 1024 px on its long side, under its heatmap.
+
+    Args:
+        image: Mode L.
+        heat: (height, width) float, not negative.
+
+    Returns:
+        RGB.
+    """
     small, heat = downscale(image, heat, LONG_SIDE)
     return heatmap_overlay(np.asarray(small), heat)
 
 
 def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
-    """A column a class, `probability_<class>`; warnings joined by semicolons."""
+    """Write predictions as a table with a column per class, `probability_<class>`; warnings are joined by semicolons.
+
+    Args:
+        answers: As `predict_images` gives them.
+        path: The CSV.
+    """
     table = pd.DataFrame(answers).drop(columns="probabilities")
     table["warnings"] = table.warnings.map("; ".join)
     probabilities = pd.DataFrame([one["probabilities"] for one in answers]).add_prefix("probability_")

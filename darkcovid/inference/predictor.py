@@ -26,9 +26,16 @@ WORDS = {"mean": "brightness", "std": "contrast", "border": "brightness of the b
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of one image: the most probable class, every class's calibrated probability, whether the lungs could be trusted, what
-    makes the image unlike those the network was trained on; its lungs, (256, 256) bool over the whole image; and, where asked
-    for, what spoke for the class: (height, width) float32, not negative, over the image."""
+    """Of one image.
+
+    Attributes:
+        label: The most probable class.
+        probabilities: Calibrated, by class.
+        lungs_trusted: Whether the lung mask is accepted.
+        warnings: What makes the image unlike those that the network was trained on.
+        lungs: (256, 256) bool over the whole image.
+        heat: Grad-CAM for the class, (height, width) float32 over the image, not negative; None where not asked for.
+    """
 
     label: str
     probabilities: dict[str, float]
@@ -115,7 +122,19 @@ class Predictor:
 
 
 def load_predictor(run: Path, arm: str | None = None, device: str = "auto") -> Predictor:
-    """The predictor of a run's arm, in the precision it was trained in. Raises as `load_fitted` and `load_segmenter` do."""
+    """The predictor of a run's arm, in the precision it was trained in.
+
+    Args:
+        run: The run's folder.
+        arm: As `load_fitted` takes it.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Returns:
+        The predictor.
+
+    Raises:
+        UsageError, DataError: As `load_fitted` and `load_segmenter` do.
+    """
     model = load_fitted(run, arm)
     compute = get_device(device, model.recipe.training.precision)
     weights = model.recipe.lungs.weights if model.recipe.lungs else None

@@ -23,8 +23,20 @@ BATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class SegmentedImage:
-    """One row of `lungs.csv`. top, left, bottom, right: half-open crop box in pixels of the image (the whole image where
-    the mask is not trusted); lung_area: mask over image, 0..1; reason: why untrusted or unreadable, '' otherwise."""
+    """One row of `lungs.csv`.
+
+    Attributes:
+        image: Its name.
+        width: In pixels.
+        height: In pixels.
+        top: Of the half-open crop box in pixels, the whole image where the mask is rejected.
+        left: Likewise.
+        bottom: Likewise.
+        right: Likewise.
+        lung_area: Mask over image, 0..1.
+        trusted: Whether the mask is accepted.
+        reason: Why it is rejected, or the image unreadable; '' otherwise.
+    """
 
     image: str
     width: int
@@ -46,9 +58,18 @@ def segment_images(
     folder: Path,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> list[SegmentedImage]:
-    """Write `masks/`, `crops/` and `overlays/` of every image and `lungs.csv` into `folder`, a batch at a time.
+    """Write `masks/`, `crops/` and `overlays/` of every image and `lungs.csv`, a batch at a time.
 
-    An image that cannot be read is a row with the reason, and no files.
+    Args:
+        images: Names and files.
+        segmenter: The lung U-Net.
+        compute: Device and precision.
+        margin: Of the crop, a fraction of the box's sides.
+        folder: Where the files go.
+        on_batch: Called with the number of images done.
+
+    Returns:
+        A row per image; one that cannot be read has the reason, and no files.
     """
     rows, results = [], png_names([image.name for image in images])
     for start in range(0, len(images), BATCH):

@@ -26,7 +26,16 @@ class ReliabilityBin:
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> list[ReliabilityBin]:
-    """The bins of a reliability diagram, empty ones left out. labels: (n,) int; probabilities: (n, classes)."""
+    """The bins of a reliability diagram, empty ones left out.
+
+    Args:
+        labels: (n,) int.
+        probabilities: (n, classes) float, rows sum to 1.
+        bins: Of equal width.
+
+    Returns:
+        One entry per bin that has images.
+    """
     confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     masks = [place == index for index in range(bins)]
@@ -34,22 +43,45 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS)
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error of the largest probability, equal-width bins, 0..1."""
+    """Expected calibration error of the largest probability, with bins of equal width.
+
+    Args:
+        labels: (n,) int.
+        probabilities: (n, classes) float, rows sum to 1.
+        bins: How many.
+
+    Returns:
+        0..1, lower is better.
+    """
     return sum(part.images * abs(part.confidence - part.accuracy) for part in reliability(labels, probabilities, bins)) / len(
         labels
     )
 
 
 def negative_log_likelihood(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of -log of the true class's probability, in nats; a probability below the smallest step of a float32 is taken for
-    that, as scikit-learn does. labels: (n,) int; probabilities: (n, classes)."""
+    """Mean of -log of the true class's probability.
+
+    Args:
+        labels: (n,) int.
+        probabilities: (n, classes) float; one below the smallest step of a float32 is taken for that, as scikit-learn does.
+
+    Returns:
+        Nats, lower is better.
+    """
     return float(-np.log(np.clip(probabilities[np.arange(len(labels)), labels], MIN_PROBABILITY, 1)).mean())
 
 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """The temperature by which logits are divided for the lowest cross entropy: above 1 where the network is too sure.
+    """The temperature by which logits are divided for the lowest cross entropy (Guo et al. 2017).
 
     The fewer images there are, or the less they say, the nearer it stays to 1, which is that of none.
+
+    Args:
+        labels: (n,) int.
+        probabilities: (n, classes) float, rows sum to 1.
+
+    Returns:
+        Above 1 where the network is overconfident.
     """
     if not len(labels):
         return 1.0
@@ -62,8 +94,16 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def cross_fitted(labels: np.ndarray, probabilities: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """The probabilities with a temperature that their own part had no say in: (n, classes). parts: (n,) int, all images of a
-    patient in one; one part alone gets the temperature 1."""
+    """Probabilities with a temperature that was fitted to the other parts.
+
+    Args:
+        labels: (n,) int.
+        probabilities: (n, classes) float, rows sum to 1.
+        parts: (n,) int, all images of a patient in one; one part alone gets the temperature 1.
+
+    Returns:
+        (n, classes) float, rows sum to 1.
+    """
     cooled = np.empty(probabilities.shape)
     for part in np.unique(parts):
         held = parts == part
@@ -72,7 +112,15 @@ def cross_fitted(labels: np.ndarray, probabilities: np.ndarray, parts: np.ndarra
 
 
 def apply_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """(n, classes) probabilities as they were with all logits divided by `temperature`."""
+    """Probabilities as they would be with all logits divided by a temperature.
+
+    Args:
+        probabilities: (n, classes) float, rows sum to 1.
+        temperature: Above 0.
+
+    Returns:
+        (n, classes) float, rows sum to 1.
+    """
     logits = np.log(np.clip(probabilities, 1e-12, 1)) / temperature
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)

@@ -12,8 +12,17 @@ from darkcovid.metrics.calibration import expected_calibration_error, negative_l
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:
-    """One class against the rest, all in 0..1: precision, recall (sensitivity), specificity, F1, area under the ROC curve
-    and average precision (area under the precision-recall curve), None where a side is empty; support: its images."""
+    """One class against the rest, all in 0..1.
+
+    Attributes:
+        precision: 0 where the class is never predicted.
+        recall: Sensitivity.
+        specificity: Recall of the rest.
+        f1: Of precision and recall.
+        roc_auc: Area under the ROC curve; None where the class, or the rest, has no images.
+        average_precision: Area under the precision-recall curve; None as `roc_auc`.
+        support: Images of the class.
+    """
 
     precision: float
     recall: float
@@ -26,9 +35,20 @@ class ClassMetrics:
 
 @dataclass(frozen=True, slots=True)
 class ClassificationMetrics:
-    """accuracy and balanced_accuracy (mean recall) in 0..1; macro: plain means over classes; kappa (Cohen) and mcc (Matthews)
-    in -1..1; brier: mean squared distance of the probabilities from the truth, 0..2, and log_loss, lower is better; ece:
-    calibration error, 0..1; confusion_matrix[true][predicted] counts images."""
+    """Metrics of a classifier.
+
+    Attributes:
+        accuracy: 0..1.
+        balanced_accuracy: Mean recall, 0..1.
+        macro: Plain means over classes.
+        kappa: Cohen's, -1..1.
+        mcc: Matthews', -1..1.
+        brier: Mean squared distance of the probabilities from the truth, 0..2, lower is better.
+        log_loss: Nats, lower is better.
+        ece: Expected calibration error, 0..1, lower is better.
+        per_class: Each class against the rest.
+        confusion_matrix: Images, [true][predicted].
+    """
 
     accuracy: float
     balanced_accuracy: float
@@ -42,16 +62,25 @@ class ClassificationMetrics:
     confusion_matrix: list[list[int]]
 
     def as_dict(self) -> dict:
+        """The attributes by name, nested."""
         return asdict(self)
 
 
 def classification_metrics(
     labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...], fits: Sequence[str] | np.ndarray | None = None
 ) -> ClassificationMetrics:
-    """labels: (n,) int index into `classes`; probabilities: (n, len(classes)), the largest is the prediction; fits: (n,) which
-    fit said it, None for one. Areas under curves are the mean of the fits' own, whose probabilities need not be on one scale.
+    """Metrics of predictions.
 
-    A class that is never predicted has precision 0.
+    Args:
+        labels: (n,) int, index into `classes`.
+        probabilities: (n, classes) float; the largest is the prediction.
+        classes: Their names.
+        fits: (n,) which fit predicted; None: one. Areas under curves are the mean of the fits' own, whose probabilities need
+            not be
+            on one scale.
+
+    Returns:
+        The metrics; a class that is never predicted has precision 0.
     """
     of_fit = np.zeros(len(labels), int) if fits is None else np.asarray(fits)
     predicted, codes = probabilities.argmax(1), list(range(len(classes)))
@@ -74,8 +103,15 @@ def classification_metrics(
 
 
 def get_metric(scores: ClassificationMetrics, name: str) -> float | None:
-    """One of `ClassificationMetrics`' numbers by its name, or by that of a mean over classes: `f1`, `roc_auc`; None where there
-    are no images for it."""
+    """One of `ClassificationMetrics`' numbers.
+
+    Args:
+        scores: The metrics.
+        name: Of an attribute, or of a mean over classes such as `f1` or `roc_auc`.
+
+    Returns:
+        None where there are no images for it.
+    """
     return scores.macro[name] if name in scores.macro else getattr(scores, name)
 
 

@@ -8,8 +8,16 @@ PARTS = 5
 
 
 def patient_parts(labels: np.ndarray, patients: Names, parts: int = PARTS) -> np.ndarray:
-    """(n,) int: which of at most so many parts a patient's images are in, each class's patients dealt out evenly; as many parts
-    as the rarest class has patients where those are fewer, at least 2."""
+    """Parts of images for cross-fitting, each class's patients dealt out evenly.
+
+    Args:
+        labels: (n,) int; a patient of several classes counts for the first.
+        patients: (n,) names.
+        parts: At most so many; as many as the rarest class has patients where those are fewer, at least 2.
+
+    Returns:
+        (n,) int, all images of a patient in one part.
+    """
     names, codes = np.unique(np.asarray(patients), return_inverse=True)
     of = np.full(len(names), -1)
     of[codes[::-1]] = labels[::-1]  # a patient of several classes counts for the first

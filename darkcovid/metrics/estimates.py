@@ -26,8 +26,14 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """value: 0..1; influence: (patients,) how far each one moves it, summing to 0; patients: the effective number that it is
-    of, were all images of a patient alike; interval: of 95 %."""
+    """A metric, and how much it depends on each patient.
+
+    Attributes:
+        value: 0..1.
+        influence: (patients,) float, how far each one moves it, summing to 0.
+        patients: The effective number that it is of, were all images of a patient alike.
+        interval: Of 95 %.
+    """
 
     value: float
     influence: np.ndarray
@@ -36,9 +42,15 @@ class Estimate:
 
 
 def proportion(hits: np.ndarray, counted: np.ndarray, patients: np.ndarray) -> Estimate | None:
-    """The share of the counted images that are hits; None where none is counted.
+    """The share of the counted images that are hits.
 
-    hits, counted: (n,) bool; patients: (n,) int from 0 without gaps.
+    Args:
+        hits: (n,) bool.
+        counted: (n,) bool.
+        patients: (n,) int from 0 without gaps.
+
+    Returns:
+        None where no image is counted.
     """
     size = int(patients.max(initial=-1)) + 1
     of = np.bincount(patients, counted, size)
@@ -53,7 +65,18 @@ def proportion(hits: np.ndarray, counted: np.ndarray, patients: np.ndarray) -> E
 
 
 def accuracy(right: np.ndarray, patients: np.ndarray) -> Estimate:
-    """The share of all images that are right. right: (n,) bool, of at least one image; patients: (n,) int from 0 without gaps."""
+    """The share of all images that are right.
+
+    Args:
+        right: (n,) bool.
+        patients: (n,) int from 0 without gaps.
+
+    Returns:
+        The estimate.
+
+    Raises:
+        ValueError: There is no image.
+    """
     estimate = proportion(right, np.ones(len(right), bool), patients)
     if estimate is None:
         raise ValueError("no image to be right or wrong about")
@@ -61,10 +84,16 @@ def accuracy(right: np.ndarray, patients: np.ndarray) -> Estimate:
 
 
 def roc_auc(truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, fits: np.ndarray) -> Estimate | None:
-    """The chance that a true image scores above another, ties counted half; of several fits the mean of each one's, whose scores
-    need not be on one scale. None where no fit has images of both kinds.
+    """The chance that a true image scores above another, ties counted half.
 
-    truth: (n,) bool; scores: (n,); patients, fits: (n,) int from 0 without gaps.
+    Args:
+        truth: (n,) bool.
+        scores: (n,) float.
+        patients: (n,) int from 0 without gaps.
+        fits: (n,) int from 0 without gaps; of several the mean of each one's, whose scores need not be on one scale.
+
+    Returns:
+        None where no fit has images of both kinds.
     """
     size = int(patients.max(initial=-1)) + 1
     values, influence = [], np.zeros(size)
@@ -90,7 +119,15 @@ def roc_auc(truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, fits: n
 
 def placements(truth: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
     """Of each image the share of the images of the other kind that it stands on the right side of, ties half (DeLong et al.
-    1988): (n,) in 0..1. None where a kind is missing."""
+    1988).
+
+    Args:
+        truth: (n,) bool.
+        scores: (n,) float.
+
+    Returns:
+        (n,) float in 0..1; None where a kind is missing.
+    """
     if not 0 < truth.sum() < len(truth):
         return None
     placed = np.empty(len(truth))
@@ -102,8 +139,16 @@ def placements(truth: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
 
 
 def f1(true: np.ndarray, called: np.ndarray, patients: np.ndarray) -> Estimate | None:
-    """F1 of a class: 2j / (1 + j), where j is the share that is both among the images that are the class or are called so, and
-    therefore a proportion. None where there is no such image."""
+    """F1 of a class: 2j / (1 + j), where j is the share that is both among the images that are the class or are predicted as it.
+
+    Args:
+        true: (n,) bool.
+        called: (n,) bool, whether the class is predicted.
+        patients: (n,) int from 0 without gaps.
+
+    Returns:
+        None where there is no such image.
+    """
     share = proportion(true & called, true | called, patients)
     if share is None:
         return None
@@ -113,8 +158,17 @@ def f1(true: np.ndarray, called: np.ndarray, patients: np.ndarray) -> Estimate |
 
 
 def mean(parts: Sequence[Estimate], together: bool = False) -> Estimate:
-    """The plain mean of metrics of the same patients. together: whether a mistake that was not seen yet would be one in all
-    parts, as it is for the F1 of the class that is missed and of the one that is called."""
+    """The plain mean of metrics of the same patients.
+
+    Args:
+        parts: The metrics.
+        together: Whether a mistake that was not seen yet would be one in all parts, as it is for the F1 of the class that is
+            missed
+            and of the one that is predicted.
+
+    Returns:
+        The estimate.
+    """
     correlation = np.eye(len(parts))
     for row, first in enumerate(parts):
         for column in range(row):
@@ -130,7 +184,16 @@ def mean(parts: Sequence[Estimate], together: bool = False) -> Estimate:
 
 
 def difference(first: Estimate, second: Estimate, paired: bool) -> Interval:
-    """The 95 % interval of `first` less `second`. paired: whether both are of the same patients, in the same order."""
+    """The 95 % interval of a difference.
+
+    Args:
+        first: From which the other is subtracted.
+        second: The other.
+        paired: Whether both are of the same patients, in the same order.
+
+    Returns:
+        (low, high).
+    """
     correlation = _correlation(first, second, together=False) if paired else 0.0
     (low, high), (other_low, other_high) = first.interval, second.interval
     apart = first.value - second.value

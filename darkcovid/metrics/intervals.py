@@ -16,13 +16,22 @@ Names = Sequence[Any] | np.ndarray  # (n,)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsWithIntervals(ClassificationMetrics):
-    """intervals: 95 % over patients, of accuracy, balanced_accuracy, macro.f1 and `<class>.<metric>`; None where the images for
-    it are missing."""
+    """Metrics of a classifier with their intervals.
+
+    Attributes:
+        intervals: 95 % over patients, of accuracy, balanced_accuracy, macro.f1 and `<class>.<metric>`; None where the images
+            for it
+            are missing.
+    """
 
     intervals: Intervals
 
     def interval(self, name: str) -> Interval:
-        """One that is there whenever there are images, such as that of the accuracy."""
+        """One that exists whenever there are images, such as that of the accuracy.
+
+        Raises:
+            ValueError: No image was scored.
+        """
         span = self.intervals[name]
         if span is None:
             raise ValueError(f"no interval of {name}: no image was scored")
@@ -30,7 +39,15 @@ class MetricsWithIntervals(ClassificationMetrics):
 
 
 def codes_of(names: Names | None, count: int) -> np.ndarray:
-    """(count,) names to int from 0 without gaps; None: all are one."""
+    """Names as numbers.
+
+    Args:
+        names: (count,); None: all are one.
+        count: How many.
+
+    Returns:
+        (count,) int from 0 without gaps.
+    """
     return np.zeros(count, int) if names is None else np.unique(np.asarray(names), return_inverse=True)[1]
 
 
@@ -41,10 +58,19 @@ def estimates(
     patients: Names,
     fits: Names | None = None,
 ) -> Estimates:
-    """accuracy, balanced_accuracy, macro.f1, and each class's precision, recall, specificity, f1 and roc_auc by names such as
-    `covid.recall`; None where the images for it are missing. Means over classes are of those that have images.
+    """Every metric that has an interval.
 
-    labels: (n,) int; probabilities: (n, classes); patients: (n,); fits: (n,) which fit said it, None for one.
+    Args:
+        labels: (n,) int, index into `classes`.
+        probabilities: (n, classes) float.
+        classes: Their names.
+        patients: (n,) names.
+        fits: (n,) which fit predicted; None: one.
+
+    Returns:
+        accuracy, balanced_accuracy, macro.f1, and each class's precision, recall, specificity, f1 and roc_auc by names such
+        as
+        `covid.recall`; None where the images for it are missing. Means over classes are of those that have images.
     """
     groups, of_fit = codes_of(patients, len(labels)), codes_of(fits, len(labels))
     predicted = probabilities.argmax(1)
@@ -79,7 +105,18 @@ def intervals(
     patients: Names,
     fits: Names | None = None,
 ) -> Intervals:
-    """The interval of every one of `estimates`."""
+    """The interval of every one of `estimates`.
+
+    Args:
+        labels: (n,) int, index into `classes`.
+        probabilities: (n, classes) float.
+        classes: Their names.
+        patients: (n,) names.
+        fits: (n,) which fit predicted; None: one.
+
+    Returns:
+        (low, high) by the estimate's name.
+    """
     each = estimates(labels, probabilities, classes, patients, fits)
     return {name: None if estimate is None else estimate.interval for name, estimate in each.items()}
 
@@ -91,7 +128,18 @@ def metrics_with_intervals(
     patients: Names,
     fits: Names | None = None,
 ) -> MetricsWithIntervals:
-    """`classification_metrics` with the `intervals` of what has one."""
+    """`classification_metrics` with the `intervals` of what has one.
+
+    Args:
+        labels: (n,) int, index into `classes`.
+        probabilities: (n, classes) float.
+        classes: Their names.
+        patients: (n,) names.
+        fits: (n,) which fit predicted; None: one.
+
+    Returns:
+        The metrics.
+    """
     metrics = classification_metrics(labels, probabilities, tuple(classes), fits)
     return MetricsWithIntervals(**field_values(metrics), intervals=intervals(labels, probabilities, classes, patients, fits))
 

@@ -25,9 +25,18 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class PairedComparison:
-    """An arm against the reference. only_reference, only_arm: images that one alone got right; p: exact McNemar test on
-    patients, None where images were predicted several times; p_holm: after Holm's correction for all arms; differences: by the
-    names of `estimates`; sentence: what may be written."""
+    """An arm against the reference.
+
+    Attributes:
+        arm: Its name.
+        reference: The reference arm's.
+        only_reference: Images that the reference alone got right.
+        only_arm: Images that the arm alone got right.
+        p: Exact McNemar test on patients; None where images were predicted several times.
+        p_holm: After Holm's correction for all arms.
+        differences: By the names of `estimates`.
+        sentence: What may be written.
+    """
 
     arm: str
     reference: str
@@ -41,9 +50,16 @@ class PairedComparison:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What one arm said of images it had not learned from. images: (n,) names, with the fit's where there are several;
-    patients: (n,); labels: (n,) int; probabilities: (n, classes); several_fits: whether images were predicted several times;
-    fits: (n,) which fit said it, empty for one."""
+    """One arm's predictions of images that it was not trained on.
+
+    Attributes:
+        images: (n) names, with the fit's where there are several.
+        patients: (n) names.
+        labels: (n,) int.
+        probabilities: (n, classes) float.
+        several_fits: Whether images were predicted several times.
+        fits: (n) which fit predicted; empty: one.
+    """
 
     images: Sequence[str]
     patients: Sequence[str]
@@ -54,12 +70,21 @@ class Predictions:
 
     @property
     def right(self) -> np.ndarray:
-        """(n,) bool."""
+        """(n,) bool, whether each prediction is right."""
         return self.probabilities.argmax(1) == self.labels
 
 
 def compare_arms(reference: str, arms: dict[str, Predictions], classes: Sequence[str]) -> list[PairedComparison]:
-    """Every other arm against `reference`; all hold the same images in the same order."""
+    """Every other arm against the reference.
+
+    Args:
+        reference: Its name.
+        arms: Predictions of the same images in the same order.
+        classes: Their names.
+
+    Returns:
+        One comparison per other arm.
+    """
     base = arms[reference]
     others = {name: arm for name, arm in arms.items() if name != reference}
     each = {name: estimates(arm.labels, arm.probabilities, classes, arm.patients, arm.fits or None) for name, arm in arms.items()}
@@ -81,15 +106,30 @@ def compare_arms(reference: str, arms: dict[str, Predictions], classes: Sequence
 
 
 def patients_for(first: Predictions, second: Predictions) -> tuple[int, int]:
-    """How many patients have more images right by the first than by the second, and how many the other way around."""
+    """For how many patients one of two arms was the better.
+
+    Args:
+        first: Predictions.
+        second: Predictions of the same images in the same order.
+
+    Returns:
+        Patients with more images right by the first, and by the second.
+    """
     codes = codes_of(first.patients, len(first.labels))
     net = np.bincount(codes, first.right.astype(int) - second.right.astype(int))
     return int((net > 0).sum()), int((net < 0).sum())
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided McNemar test (McNemar 1947) on the patients for whom one of two classifiers was the better: a sign test,
-    with one image per patient the test on images."""
+    """Exact two-sided McNemar test (McNemar 1947): a sign test; with one image per patient the test on images.
+
+    Args:
+        only_first: Patients for whom the first classifier was the better.
+        only_second: Patients for whom the second was.
+
+    Returns:
+        p.
+    """
     discordant = only_first + only_second
     return 1.0 if discordant == 0 else float(binomtest(only_first, discordant, 0.5).pvalue)
 
@@ -106,7 +146,17 @@ def holm(ps: Mapping[Key, float | None]) -> dict[Key, float | None]:
 
 
 def conclusion_sentence(arm: str, reference: str, accuracy: Difference, p: float | None) -> str:
-    """The sentence that the evidence allows, on accuracy."""
+    """The sentence that the evidence allows, on accuracy.
+
+    Args:
+        arm: Its name.
+        reference: The reference arm's.
+        accuracy: The arm's less the reference's.
+        p: After Holm's correction; None where there was no test.
+
+    Returns:
+        One sentence.
+    """
     span = f"{accuracy.difference:+.3f} (95 % interval {accuracy.low:+.3f} to {accuracy.high:+.3f})"
     tested = "" if p is None else f", McNemar p {p:.3g} after Holm's correction"
     agree = accuracy.low > 0 or accuracy.high < 0

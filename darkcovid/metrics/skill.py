@@ -18,9 +18,17 @@ MEASURES = ("recall", "specificity", "roc_auc")
 
 @dataclass(frozen=True, slots=True)
 class ViewMetrics:
-    """What a classifier did with one view of the images. recall, specificity, roc_auc: by class, None where there are no images
-    for it; intervals: of these (`<class>.<measure>`) and of the accuracy, 95 % over patients, empty where an earlier version
-    kept none."""
+    """What a classifier did with one view of the images.
+
+    Attributes:
+        accuracy: 0..1.
+        balanced_accuracy: 0..1.
+        recall: By class; None where there are no images for it.
+        specificity: By class, as `recall`.
+        roc_auc: By class, as `recall`.
+        intervals: Of these (`<class>.<metric>`) and of the accuracy, 95 % over patients; empty where an earlier version kept
+            none.
+    """
 
     accuracy: float
     balanced_accuracy: float | None = None
@@ -44,8 +52,17 @@ def view_metrics(metrics: MetricsWithIntervals) -> ViewMetrics:
 
 
 def skills_left(plain: ViewMetrics, hidden: ViewMetrics) -> dict[str, float]:
-    """Of each class with skill, the share of it that is left when something is hidden, 0..1: of Youden's index or of Somers' D,
-    of which more is left. 0 where the interval of what is left reaches chance. {} where one of them has no intervals."""
+    """Of each class with skill, the share of it that is left when something is hidden.
+
+    Args:
+        plain: Of the plain images.
+        hidden: Of the images with something hidden.
+
+    Returns:
+        0..1 by class: of Youden's index or of Somers' D, of which more is left; 0 where the interval of what is left reaches
+        chance.
+        Empty where one of them has no intervals.
+    """
     shares = {}
     for name in plain.recall if plain.intervals and hidden.intervals else ():
         pairs = zip(_skills(plain, name), _skills(hidden, name), strict=True)

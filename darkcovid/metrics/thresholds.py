@@ -17,8 +17,16 @@ PREVALENCES = (0.01, 0.05, 0.2)
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """A threshold on one class's probability; sensitivity and specificity there, 0..1; ppv, npv: predictive values by
-    prevalence, None where nothing would be called so."""
+    """A threshold on one class's probability.
+
+    Attributes:
+        wanted_sensitivity: That it was chosen for.
+        threshold: Probabilities at or above it are called positive.
+        sensitivity: There, 0..1.
+        specificity: There, 0..1.
+        ppv: Positive predictive value by prevalence; None where nothing would be called so.
+        npv: Negative predictive value, as `ppv`.
+    """
 
     wanted_sensitivity: float
     threshold: float
@@ -29,8 +37,15 @@ class OperatingPoint:
 
 
 def operating_points(truth: np.ndarray, scores: np.ndarray) -> list[OperatingPoint]:
-    """The highest threshold that reaches each of SENSITIVITIES. truth: (n,) bool; scores: (n,). None of them when all
-    images are of one kind."""
+    """The highest threshold that reaches each of SENSITIVITIES.
+
+    Args:
+        truth: (n,) bool.
+        scores: (n,) float.
+
+    Returns:
+        None of them where all images are of one kind.
+    """
     if not 0 < truth.sum() < len(truth):
         return []
     _, sensitivities, thresholds = roc_curve(truth, scores, drop_intermediate=False)
@@ -40,8 +55,16 @@ def operating_points(truth: np.ndarray, scores: np.ndarray) -> list[OperatingPoi
 
 
 def cross_fitted_points(truth: np.ndarray, scores: np.ndarray, parts: np.ndarray) -> list[OperatingPoint]:
-    """The thresholds of `operating_points`, and what those that the other parts ask for do to each part. parts: (n,) int, all
-    images of a patient in one. None of them where the others of some part have images of one kind only."""
+    """The thresholds of `operating_points`, judged by what those chosen on the other parts do to each part.
+
+    Args:
+        truth: (n,) bool.
+        scores: (n,) float.
+        parts: (n,) int, all images of a patient in one.
+
+    Returns:
+        None of them where the others of some part have images of one kind only.
+    """
     points = operating_points(truth, scores)
     others = {part: operating_points(truth[parts != part], scores[parts != part]) for part in np.unique(parts)}
     if not all(others.values()):
@@ -54,7 +77,17 @@ def cross_fitted_points(truth: np.ndarray, scores: np.ndarray, parts: np.ndarray
 
 
 def operating_point(truth: np.ndarray, scores: np.ndarray, threshold: float, target_sensitivity: float) -> OperatingPoint:
-    """What a threshold does: scores at or above it are called positive."""
+    """What a threshold does: scores at or above it are called positive.
+
+    Args:
+        truth: (n,) bool.
+        scores: (n,) float.
+        threshold: On the scores.
+        target_sensitivity: That it was chosen for.
+
+    Returns:
+        The operating point.
+    """
     return _point(truth, scores >= threshold, threshold, target_sensitivity)
 
 
@@ -66,7 +99,16 @@ def _point(truth: np.ndarray, called: np.ndarray, threshold: float, target_sensi
 
 
 def predictive_values(sensitivity: float, specificity: float, prevalence: float) -> tuple[float | None, float | None]:
-    """(positive, negative) predictive value by Bayes's rule."""
+    """Predictive values by Bayes's rule.
+
+    Args:
+        sensitivity: 0..1.
+        specificity: 0..1.
+        prevalence: 0..1.
+
+    Returns:
+        Positive and negative predictive value; None where nothing would be called so.
+    """
     true_positive, false_positive = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
     true_negative, false_negative = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
     positive, negative = true_positive + false_positive, true_negative + false_negative

@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
 
 def audit_cohort_on_spark(session: "SparkSession", cohort: Cohort, cache_dir: Path) -> dict[str, Any]:
-    """Near copies, patients, copies and giveaways, found and counted by Spark. Raises as `audit_cohort` does."""
+    """`audit_cohort` with near copies, patients, copies and confounders found and counted by Spark.
+
+    Args:
+        session: Spark's.
+        cohort: The images.
+        cache_dir: The cache.
+
+    Returns:
+        As `audit_cohort` does.
+
+    Raises:
+        UsageError, DataError: As `audit_cohort` does.
+    """
     near = cached_near_duplicates(cohort.files, cohort.sha256, cache_dir, partial(near_pairs_on_spark, session))
     facts = SparkFacts.of_table(session, cohort_facts(cohort))
     return audit_cohort(cohort, cache_dir, find_leaks(facts, near_duplicate_pairs(cohort, near)), lambda table: facts)

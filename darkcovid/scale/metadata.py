@@ -33,12 +33,32 @@ class SparkFacts:
 
     @classmethod
     def of_table(cls, session: "SparkSession", table: pd.DataFrame) -> "SparkFacts":
-        """Those of a table in memory, as `metadata_table` makes it."""
+        """Those of a table in memory.
+
+        Args:
+            session: Spark's.
+            table: As `metadata_table` makes it.
+
+        Returns:
+            The counts.
+        """
         return cls(session.createDataFrame(_with_order(table), SCHEMA))
 
     @classmethod
     def of_manifest(cls, session: "SparkSession", path: Path, dataset: str | None) -> "SparkFacts":
-        """Those of a manifest's labeled rows, read by Spark itself. Raises as `read_manifest` does."""
+        """Those of a manifest's labeled rows, read by Spark itself.
+
+        Args:
+            session: Spark's.
+            path: The manifest.
+            dataset: Whose rows; None: all.
+
+        Returns:
+            The counts.
+
+        Raises:
+            UsageError: The dataset has no row; and as `read_manifest` does.
+        """
         rows = manifest_table(session, path)
         if dataset is not None:
             rows = rows.where(rows.dataset == dataset)
@@ -47,6 +67,7 @@ class SparkFacts:
         return cls(rows.where(rows.label != "").mapInPandas(_facts, SCHEMA))
 
     def patients(self) -> PatientCounts:
+        """As `PandasMetadata.patients`."""
         from pyspark.sql import functions as f
 
         by_patient = self.table.groupBy("patient").agg(
@@ -61,12 +82,14 @@ class SparkFacts:
         return PatientCounts(total, repeated or 0, tuple(sorted(straddling)), relabeled or 0, unknown)
 
     def copies(self) -> pd.DataFrame:
+        """As `PandasMetadata.copies`."""
         known = self.table.where("sha256 != ''").select("sha256", "path", "label", "side")
         copied = known.groupBy("sha256").count().where("count > 1").select("sha256")
         copies = known.join(copied, "sha256").select("sha256", "path", "label", "side").toPandas()
         return copies.sort_values(["sha256", "path"]).reset_index(drop=True)
 
     def counts(self) -> pd.DataFrame:
+        """As `PandasMetadata.counts`."""
         from pyspark.sql import Window
         from pyspark.sql import functions as f
 
@@ -86,11 +109,23 @@ class SparkFacts:
         return counts.sort_values(["order", "value", "label", "fold"]).drop(columns="order").reset_index(drop=True)
 
     def some(self, most: int) -> pd.DataFrame:
+        """As `PandasMetadata.some`."""
         return self.table.orderBy("order", "path").limit(most).drop("order").toPandas()
 
 
 def manifest_table(session: "SparkSession", path: Path) -> "DataFrame":
-    """A manifest's rows as Spark reads them: text, every column there, checked, one spelling of each patient."""
+    """A manifest's rows as Spark reads them: text, every column there, checked, one spelling of each patient.
+
+    Args:
+        session: Spark's.
+        path: The manifest, or a folder of Parquet.
+
+    Returns:
+        Spark's table.
+
+    Raises:
+        UsageError: No such file, a path listed twice, or a row that cannot be used.
+    """
     if not path.is_file() and not (is_parquet(path) and path.is_dir()):
         raise UsageError(f"{path}: no such file")
     with _java_in_one_line(path):

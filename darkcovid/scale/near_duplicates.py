@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 def near_pairs_on_spark(
     session: "SparkSession", pixels: np.ndarray | ShardedArray, rows: Sequence[int] | None = None
 ) -> list[Pair]:
-    """What `find_near_duplicates` finds. pixels: (n, 128, 128) uint8 from the cache, which every worker can read."""
+    """What `find_near_duplicates` finds.
+
+    Args:
+        session: Spark's.
+        pixels: (n, 128, 128) uint8 from the cache, which every worker can read.
+        rows: Those that are compared; None: all.
+
+    Returns:
+        Pairs (first, later) of rows, sorted.
+    """
     shards = pixels.shards if isinstance(pixels, ShardedArray) else [pixels]
     files = [str(shard.filename) for shard in shards if isinstance(shard, np.memmap)]
     starts = np.cumsum([0, *map(len, shards)])

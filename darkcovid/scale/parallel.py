@@ -20,8 +20,22 @@ from darkcovid.report.progress import Progress
 def run_in_parallel(
     recipe: Recipe, folders: RunPaths, progress: Progress, arms: list[str], jobs: int, resume: bool
 ) -> dict[str, Any]:
-    """What `runner.run` does, `jobs` fits at a time. Raises as it does, and DarkCovidError when a fit failed: the others are
-    finished first, and the run can be resumed."""
+    """What `runner.run` does, several fits at a time.
+
+    Args:
+        recipe: What to run.
+        folders: Where runs and caches go.
+        progress: Shown to a person.
+        arms: Names of those to run; none means all.
+        jobs: Fits at a time.
+        resume: Whether to continue the newest unfinished run of this recipe.
+
+    Returns:
+        The comparison that is also in the run folder's `comparison.json`.
+
+    Raises:
+        DarkCovidError: A fit failed; the others are finished first, and the run can be resumed. And as `runner.run` does.
+    """
     names = select_arms(recipe, arms)
     prepared = prepare(recipe, names, folders, progress)
     directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)

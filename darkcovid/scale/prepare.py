@@ -22,11 +22,27 @@ class Engine(Protocol):
     """Who does the work."""
 
     def do(self, job: ShardJob, blocks: Sequence[Shard]) -> Iterable[ShardResult]:
-        """Every block's work, each as soon as it is done."""
+        """Every block's work, each as soon as it is done.
+
+        Args:
+            job: What every block needs to know.
+            blocks: Of images.
+
+        Returns:
+            Results, in any order.
+        """
         ...
 
     def near_pairs(self, pixels: np.ndarray | ShardedArray, rows: Sequence[int]) -> list[Pair]:
-        """The pairs of some rows of (n, 128, 128) uint8 pixels that are near copies."""
+        """The pairs of some rows that are near copies.
+
+        Args:
+            pixels: (n, 128, 128) uint8.
+            rows: Those that are compared.
+
+        Returns:
+            Pairs (first, later) of rows.
+        """
         ...
 
 
@@ -34,17 +50,45 @@ class LocalEngine:
     """This process, block after block."""
 
     def do(self, job: ShardJob, blocks: Sequence[Shard]) -> Iterable[ShardResult]:
+        """Every block's work in this process.
+
+        Args:
+            job: What every block needs to know.
+            blocks: Of images.
+
+        Returns:
+            Results, in order.
+        """
         return (process_shard(job, block) for block in blocks)
 
     def near_pairs(self, pixels: np.ndarray | ShardedArray, rows: Sequence[int]) -> list[Pair]:
+        """The pairs of some rows that are near copies.
+
+        Args:
+            pixels: (n, 128, 128) uint8.
+            rows: Those that are compared.
+
+        Returns:
+            Pairs (first, later) of rows.
+        """
         return find_near_duplicates(pixels, rows)
 
 
 def prepare_recipe(recipe: Recipe, cache_dir: Path, engine: Engine) -> dict[str, Any]:
-    """Fill the cache with what a recipe's arms need. Returns images, bad_images, image_size, seconds, and of each stage
-    blocks, how many of them had shards to make (None where none are kept), and seconds.
+    """Fill the cache with what a recipe's arms need.
 
-    Raises UsageError: not a recipe of classifiers; and as `load_classification_cohort` does, once all images were looked at.
+    Args:
+        recipe: Of a run.
+        cache_dir: The cache.
+        engine: This process, or Spark.
+
+    Returns:
+        images, bad_images, image_size, seconds, and of each stage blocks, how many of them had shards to make (None where
+        none are
+        kept), and seconds.
+
+    Raises:
+        UsageError: Not a recipe of classifiers; and as `load_classification_cohort` does, once all images were looked at.
     """
     if recipe.task != "classification":
         raise UsageError(f"task: {recipe.task} has nothing to prepare; it reads its masks at once")

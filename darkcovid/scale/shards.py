@@ -30,7 +30,15 @@ Stage = Literal["intake", "lungs", "pixels"]
 
 @dataclass(frozen=True)
 class ShardJob:
-    """What every block of a stage needs to know. sizes: (height, width) of each arm's input, for `pixels`."""
+    """What every block of a stage needs to know.
+
+    Attributes:
+        stage: Its name.
+        recipe: Of the run.
+        cache_dir: The cache.
+        roots: Folders of images.
+        sizes: (height, width) of each arm's input, for the stage `pixels`.
+    """
 
     stage: Stage
     recipe: Recipe
@@ -41,8 +49,14 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class Shard:
-    """Consecutive images. names: of `intake`, the manifest's paths, else the files; sha256: their checksums, '' where none is
-    known; sizes: width and height of each in pixels, none before intake."""
+    """Consecutive images.
+
+    Attributes:
+        number: Of the block.
+        names: For the stage `intake` the manifest's paths, else the files.
+        sha256: Their checksums, '' where none is known.
+        sizes: Width and height of each in pixels; none before intake.
+    """
 
     number: int
     names: tuple[str, ...]
@@ -63,7 +77,16 @@ class ShardResult:
 def iter_shards(
     names: Sequence[str | Path], sha256: Sequence[str], sizes: Sequence[Sequence[int]] | np.ndarray = ()
 ) -> Iterator[Shard]:
-    """The blocks of n images."""
+    """The blocks of n images.
+
+    Args:
+        names: (n) paths.
+        sha256: (n) their checksums.
+        sizes: (n, 2) width and height in pixels; empty: not known.
+
+    Yields:
+        Blocks.
+    """
     for number, shard in enumerate(shard_ranges(len(names))):
         rows = slice(shard.start, shard.stop)
         pixels = tuple((int(width), int(height)) for width, height in sizes[rows])
@@ -71,7 +94,15 @@ def iter_shards(
 
 
 def process_shard(job: ShardJob, block: Shard) -> ShardResult:
-    """Do one block's work: verify and decode its files, find its lungs, or write its inputs of every arm."""
+    """Do one block's work: verify and decode its files, find its lungs, or write its inputs of every arm.
+
+    Args:
+        job: What every block needs to know.
+        block: Of images.
+
+    Returns:
+        What was done.
+    """
     started = perf_counter()
     if job.stage == "intake":
         rows = pd.DataFrame({"path": block.names, "sha256": block.sha256})

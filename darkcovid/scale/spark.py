@@ -34,6 +34,18 @@ class SparkEngine:
     session: "SparkSession"
 
     def do(self, job: ShardJob, blocks: Sequence[Shard]) -> Iterable[ShardResult]:
+        """Every block's work on Spark's workers.
+
+        Args:
+            job: What every block needs to know.
+            blocks: Of images.
+
+        Returns:
+            Results, in order.
+
+        Raises:
+            DarkCovidError: A block failed; what is done is kept.
+        """
         if not blocks:
             return []
         rows = [(block.number, list(block.names), list(block.sha256), list(map(list, block.sizes))) for block in blocks]
@@ -46,6 +58,18 @@ class SparkEngine:
         return sorted((ShardResult(**row.asDict()) for row in done), key=lambda result: result.number)
 
     def near_pairs(self, pixels: np.ndarray | ShardedArray, rows: Sequence[int]) -> list[Pair]:
+        """The pairs of some rows that are near copies.
+
+        Args:
+            pixels: (n, 128, 128) uint8.
+            rows: Those that are compared.
+
+        Returns:
+            Pairs (first, later) of rows.
+
+        Raises:
+            DarkCovidError: Spark failed.
+        """
         try:
             return near_pairs_on_spark(self.session, pixels, rows)
         except Exception as error:  # noqa: BLE001
@@ -53,9 +77,17 @@ class SparkEngine:
 
 
 def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSession":
-    """A session: the one that spark-submit set up, or one of `master`, by default all cores of this machine.
+    """A session: the one that spark-submit set up, or a new one.
 
-    Raises DarkCovidError: pyspark is not installed, or Spark does not start.
+    Args:
+        master: Spark's; None: all cores of this machine.
+        settings: Of Spark.
+
+    Returns:
+        The session.
+
+    Raises:
+        DarkCovidError: pyspark is not installed, or Spark does not start.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     try:
@@ -84,7 +116,11 @@ def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSessio
 
 
 def parse_conf(words: Sequence[str]) -> dict[str, str]:
-    """KEY=VALUE words as a mapping. Raises UsageError."""
+    """KEY=VALUE as a mapping.
+
+    Raises:
+        UsageError: One has no `=`.
+    """
     for word in words:
         if "=" not in word:
             raise UsageError(f"--spark-conf {word}: give KEY=VALUE, such as spark.executor.memory=8g")

@@ -103,6 +103,18 @@ def run_checks(evidence: RunEvidence) -> list[CheckResult]:
 
 
 def check(number: int, group: str, name: str, declares: bool = False):
+    """A decorator that adds a check to the registry.
+
+    Args:
+        number: Of the check.
+        group: Of checks.
+        name: For a person.
+        declares: Whether it only declares something and is not counted.
+
+    Returns:
+        The decorator, of a function of a run's evidence.
+    """
+
     def register(answer: Callable[[RunEvidence], CheckOutcome]):
         _TABLE.append((number, group, name, declares, answer))
         return answer

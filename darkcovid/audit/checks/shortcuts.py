@@ -26,8 +26,13 @@ MUCH, SOME = 0.5, 0.2  # shares of the skill that are left without lungs
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What an arm can still do with something hidden. whole: the share of its accuracy above the majority class's, None where it
-    has none; by_class: of each class with skill, `skills_left`; words: what was measured."""
+    """What an arm can still do with something hidden.
+
+    Attributes:
+        whole: The share of its accuracy above the majority class's; None where it has none.
+        by_class: Of each class with skill, `skills_left`.
+        words: What was measured.
+    """
 
     whole: float | None
     by_class: dict[str, float]
@@ -35,6 +40,7 @@ class Left:
 
     @property
     def worst(self) -> float:
+        """The largest of the shares."""
         return max([self.whole or 0.0, *self.by_class.values()])
 
 
