@@ -65,15 +65,15 @@ def confounders(counts: pd.DataFrame) -> list[Confounder]:
     """
     names = sorted(set(counts.label))
     tasks = [tuple(names), *(combinations(names, 2) if len(names) > 2 else ())]
-    found = []
+    results = []
     for classes in tasks:
         chosen = counts[counts.label.isin(classes)]
         for variable, of_one in chosen.groupby("variable", sort=False):
             if of_one.value.nunique() > 1:
-                found.append(_confounder(variable, of_one, classes))
-    corrected = holm({(one.variable, one.classes): one.p for one in found})
-    found = [replace(one, p_holm=corrected[one.variable, one.classes]) for one in found]
-    return sorted(found, key=lambda one: (one.chance - one.accuracy, one.variable))
+                results.append(_confounder(variable, of_one, classes))
+    corrected = holm({(confounder.variable, confounder.classes): confounder.p for confounder in results})
+    results = [replace(confounder, p_holm=corrected[confounder.variable, confounder.classes]) for confounder in results]
+    return sorted(results, key=lambda confounder: (confounder.chance - confounder.accuracy, confounder.variable))
 
 
 def missing_rate(counts: pd.DataFrame, variable: str) -> dict[str, float]:
@@ -93,8 +93,8 @@ def missing_rate(counts: pd.DataFrame, variable: str) -> dict[str, float]:
 
 def class_sizes(counts: pd.DataFrame) -> dict[str, int]:
     """Images of each class; every image has a value, or none, of every variable."""
-    one = counts[counts.variable == NUMBERS[0]]
-    return {name: int(total) for name, total in one.groupby("label").images.sum().items()}
+    of_variable = counts[counts.variable == NUMBERS[0]]
+    return {name: int(total) for name, total in of_variable.groupby("label").images.sum().items()}
 
 
 def _confounder(variable: str, counts: pd.DataFrame, classes: tuple[str, ...]) -> Confounder:

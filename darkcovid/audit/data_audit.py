@@ -46,7 +46,7 @@ def audit_cohort(
         pixels
         alone, and how well the source is told by the pixels (of 5,000 images where there are more).
     """
-    found = find_cohort_leaks(cohort, cache_dir) if leaks is None else leaks
+    report = find_cohort_leaks(cohort, cache_dir) if leaks is None else leaks
     key = content_key(
         kind="audit",
         rows=cohort.rows.to_csv(index=False),
@@ -54,7 +54,7 @@ def audit_cohort(
         labels=[cohort.classes[label] for label in cohort.labels],
         rules=RULES,
     )
-    return found.as_dict() | cached_json(cache_dir / "findings", key, lambda: _contents(cohort, cache_dir, counted))
+    return report.as_dict() | cached_json(cache_dir / "findings", key, lambda: _contents(cohort, cache_dir, counted))
 
 
 def _contents(cohort: Cohort, cache_dir: Path, counted: Callable[[pd.DataFrame], MetadataCounts]) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _confounding(facts: MetadataCounts) -> dict[str, Any]:
     return {
         "images": images,
         "chance": chance,
-        "confounding": [asdict(one) for one in confounders(counts)],
+        "confounding": [asdict(confounder) for confounder in confounders(counts)],
         "metadata_alone": _baseline(together),
         "ages": _ages(counts),
         "missing": {column: missing_rate(counts, column) for column in ("view", "sex", "age")},
@@ -130,16 +130,16 @@ def normalizer_facts(kind: str, normalizer: nn.Module, pixels: StoredArray, trai
 def _ages(counts: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:
     """Of each class: images whose age is known, their mean age, and how many are children."""
     ages = counts[counts.variable == "age"].assign(age=lambda table: pd.to_numeric(table.value, errors="coerce"))
-    found = {}
+    ages_of = {}
     for name, group in ages.groupby("label"):
         known = group.dropna(subset="age")
         images = int(known.images.sum())
-        found[name] = {
+        ages_of[name] = {
             "known": images,
             "mean": float((known.age * known.images).sum() / images) if images else None,
             "children": int(known.images[known.age < ADULT].sum()),
         }
-    return found
+    return ages_of
 
 
 def _baseline(scores: Baseline) -> dict[str, Any]:

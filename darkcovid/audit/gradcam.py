@@ -69,10 +69,11 @@ def gradcam_lung_overlap(
     rows = evenly_spaced(np.flatnonzero(cohort.valid), MAX_OCCLUSION_IMAGES)
     predicted = probabilities[rows].argmax(1)
     maps = grad_cam(network, normalizer, pixels[rows], predicted, compute)
-    fresh = grad_cam(reinitialized(network), normalizer, pixels[rows], predicted, compute)
+    untrained_maps = grad_cam(reinitialized(network), normalizer, pixels[rows], predicted, compute)
     areas = lungs.areas[rows] if lungs.areas.ndim == 3 else lungs.areas[rows][:, 0]
     shares = {
-        name: _fraction_inside_lungs(found, areas, lungs.trusted[rows]) for name, found in (("trained", maps), ("fresh", fresh))
+        name: _fraction_inside_lungs(heatmaps, areas, lungs.trusted[rows])
+        for name, heatmaps in (("trained", maps), ("fresh", untrained_maps))
     }
     labels = np.array(cohort.classes)[cohort.labels[rows]]
     table = pd.DataFrame(
@@ -115,33 +116,33 @@ def grad_cam(network: nn.Module, normalizer: nn.Module, pixels: np.ndarray, targ
     maps = []
     for start in range(0, len(pixels), BATCH):
         block = add_channel_dim(torch.from_numpy(np.array(pixels[start : start + BATCH]))).to(compute.device)
-        wanted = torch.from_numpy(targets[start : start + BATCH]).to(compute.device)
+        classes = torch.from_numpy(targets[start : start + BATCH]).to(compute.device)
         inputs = normalizer(block.float() / 255).requires_grad_()
-        maps.append(_gradcam_batch(explainer, inputs, wanted, size))
+        maps.append(_gradcam_batch(explainer, inputs, classes, size))
     return np.concatenate(maps)
 
 
 def last_conv_layer(network: nn.Module) -> nn.Module:
     """The last convolution that gives at least 16 channels: one that gives a channel a class is part of the head."""
-    found = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels >= MIN_CHANNELS]
-    return found[-1]
+    candidates = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels >= MIN_CHANNELS]
+    return candidates[-1]
 
 
 def reinitialized(network: nn.Module) -> nn.Module:
     """A copy whose layers have fresh weights."""
-    fresh = copy.deepcopy(network)
-    for layer in fresh.modules():
+    untrained = copy.deepcopy(network)
+    for layer in untrained.modules():
         reset = getattr(layer, "reset_parameters", None)
         if callable(reset):
             reset()
-    return fresh
+    return untrained
 
 
-def _gradcam_batch(explainer: LayerGradCam, inputs: torch.Tensor, wanted: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+def _gradcam_batch(explainer: LayerGradCam, inputs: torch.Tensor, classes: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
     outputs = explainer.forward_func(inputs[:1].detach()).shape[1]
-    signed = explainer.attribute(inputs, target=wanted if outputs > 1 else 0)
+    signed = explainer.attribute(inputs, target=classes if outputs > 1 else 0)
     if outputs == 1:
-        signed = signed * torch.where(wanted == 0, 1.0, -1.0).view(-1, 1, 1, 1)
+        signed = signed * torch.where(classes == 0, 1.0, -1.0).view(-1, 1, 1, 1)
     large = LayerAttribution.interpolate(signed.relu(), size, interpolate_mode="bilinear")
     return large[:, 0].detach().float().cpu().numpy()
 

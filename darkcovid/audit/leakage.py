@@ -117,11 +117,11 @@ def find_leaks(facts: MetadataCounts, near: Sequence[DuplicatePair] | None = Non
 
 def exact_duplicates(copies: pd.DataFrame) -> list[DuplicatePair]:
     """The first image of each checksum with every other one of it. copies: as `Facts.copies` gives them."""
-    found = []
+    pairs = []
     for _, same in copies.groupby("sha256", sort=False):
         first, *others = same.itertuples(index=False)
-        found += [DuplicatePair(first.path, one.path, first.side != one.side, first.label != one.label) for one in others]
-    return sorted(found, key=lambda pair: pair.paths)
+        pairs += [DuplicatePair(first.path, other.path, first.side != other.side, first.label != other.label) for other in others]
+    return sorted(pairs, key=lambda pair: pair.paths)
 
 
 def near_duplicate_pairs(cohort: Cohort, pairs: Sequence[Pair]) -> list[DuplicatePair]:
@@ -180,23 +180,23 @@ def find_leaks_of_splits(cohorts: Sequence[Cohort], cache_dir: Path) -> list[Lea
     return [find_leaks(PandasMetadata(who.assign(side=split.side_names)), near_duplicate_pairs(split, near)) for split in cohorts]
 
 
-def check_no_leaks(found: LeakageReport, allowed: bool) -> None:
+def check_no_leaks(leaks: LeakageReport, allowed: bool) -> None:
     """Refuse a split that leaks.
 
     Args:
-        found: Its leaks.
+        leaks: Its leaks.
         allowed: Whether the recipe allows them.
 
     Raises:
         UsageError: Something leaks, and the recipe does not allow it.
     """
-    if allowed or not found.leaks:
+    if allowed or not leaks.leaks:
         return
     faults = []
-    if found.straddling:
-        names = ", ".join([*found.straddling[:SHOWN], *(["..."] if len(found.straddling) > SHOWN else [])])
-        faults.append(f"{len(found.straddling)} patients are in several sets ({names})")
-    for kind, pairs in (("identical", found.exact_across), ("almost identical", found.near_across)):
+    if leaks.straddling:
+        names = ", ".join([*leaks.straddling[:SHOWN], *(["..."] if len(leaks.straddling) > SHOWN else [])])
+        faults.append(f"{len(leaks.straddling)} patients are in several sets ({names})")
+    for kind, pairs in (("identical", leaks.exact_across), ("almost identical", leaks.near_across)):
         if pairs:
             faults.append(f"{len(pairs)} pairs of {kind} images are in different sets (the first is {' and '.join(pairs[0])})")
     raise UsageError(

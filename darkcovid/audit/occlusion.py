@@ -28,11 +28,11 @@ MAX_OCCLUSION_IMAGES = 1000  # images that are audited
 PredictFn = Callable[[StoredArray], np.ndarray]
 
 
-def occlusion_audit(judge: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> OcclusionAudit | None:
+def occlusion_audit(predict: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> OcclusionAudit | None:
     """Metrics of each of `VIEWS` of the validation images whose lung masks are accepted, 1,000 of them where there are more.
 
     Args:
-        judge: (m, ..., h, w) uint8 pixels to (m, classes) float probabilities.
+        predict: (m, ..., h, w) uint8 pixels to (m, classes) float probabilities.
         pixels: (n, h, w) or (n, c, h, w) uint8.
         lungs: Where the lungs are in the pixels.
         cohort: n images.
@@ -52,7 +52,7 @@ def occlusion_audit(judge: PredictFn, pixels: StoredArray, lungs: LungRegions, c
     views = {}
     for name in VIEWS:
         view = np.where(shown[name], plain, gray).astype(np.uint8) if name in shown else _coarse(plain)
-        views[name] = view_metrics(metrics_with_intervals(labels, judge(view), cohort.classes, patients))
+        views[name] = view_metrics(metrics_with_intervals(labels, predict(view), cohort.classes, patients))
     return OcclusionAudit(images=len(rows), chance=majority_baseline(labels), views=views)
 
 

@@ -178,8 +178,8 @@ def _demographics(e: RunEvidence) -> str:
     if e.audit is None:
         return ""
     return "; ".join(
-        f"{name}: mean age {one.mean:.0f} of {one.known} known" if one.known else f"{name}: no age known"
-        for name, one in e.audit.ages.items()
+        f"{name}: mean age {ages.mean:.0f} of {ages.known} known" if ages.known else f"{name}: no age known"
+        for name, ages in e.audit.ages.items()
     )
 
 

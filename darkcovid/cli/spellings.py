@@ -19,10 +19,10 @@ GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
 DATA = "--data"
 
 
-def current_spelling(words: list[str]) -> list[str]:
+def current_spelling(given: list[str]) -> list[str]:
     """The words after `darkcovid` as today's command line: old names replaced, `--data phantom` as `--phantom`, and global
     options before the command, wherever they stood."""
-    before, after = (words[: words.index("--")], words[words.index("--") :]) if "--" in words else (words, [])
+    before, after = (given[: given.index("--")], given[given.index("--") :]) if "--" in given else (given, [])
     hoisted = [word for word in before if word in GLOBAL]
     rest = [word for word in before if word not in GLOBAL]
     start = next((index for index, word in enumerate(rest) if not word.startswith("-")), len(rest))
@@ -31,16 +31,16 @@ def current_spelling(words: list[str]) -> list[str]:
     return [*hoisted, *rest[:start], *command, *_phantom_flag(renamed), *after]
 
 
-def _command(words: list[str]) -> tuple[tuple[str, ...], list[str]]:
+def _command(arguments: list[str]) -> tuple[tuple[str, ...], list[str]]:
     """The command's words under their current name, and what follows them."""
-    if words[:2] == ["models", "--json"] and words[2:3] == ["show"]:
-        return ("models", "show"), [*words[3:], "--json"]
-    if words[:1] == ["models"] and not [word for word in words[1:] if not word.startswith("--json")]:
-        return ("models", "list"), words[1:]
-    if tuple(words[:1]) in COMMANDS:
-        return COMMANDS[tuple(words[:1])], words[1:]
-    length = 2 if tuple(words[:2]) in OPTIONS else 1
-    return tuple(words[:length]), words[length:]
+    if arguments[:2] == ["models", "--json"] and arguments[2:3] == ["show"]:
+        return ("models", "show"), [*arguments[3:], "--json"]
+    if arguments[:1] == ["models"] and not [word for word in arguments[1:] if not word.startswith("--json")]:
+        return ("models", "list"), arguments[1:]
+    if tuple(arguments[:1]) in COMMANDS:
+        return COMMANDS[tuple(arguments[:1])], arguments[1:]
+    length = 2 if tuple(arguments[:2]) in OPTIONS else 1
+    return tuple(arguments[:length]), arguments[length:]
 
 
 def _option(argument: str, renamed: dict[str, str]) -> str:

@@ -255,5 +255,5 @@ def _show_plan(plan: dict[str, Any], recipe) -> None:
 def _resume_command() -> str:
     import shlex
 
-    words = [word for word in sys.argv[1:] if word != "--resume"]
-    return shlex.join(["darkcovid", *words, "--resume"])
+    arguments = [word for word in sys.argv[1:] if word != "--resume"]
+    return shlex.join(["darkcovid", *arguments, "--resume"])

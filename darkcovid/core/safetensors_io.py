@@ -49,6 +49,6 @@ def write_safetensors(path: Path, tensors: Mapping[str, torch.Tensor], about: An
         try:
             save_file(owned, temporary, metadata={"darkcovid": json.dumps(about)})
         except SafetensorError as error:
-            if any(words in str(error) for words in FULL):
+            if any(message in str(error) for message in FULL):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
             raise

@@ -101,8 +101,8 @@ def _copies(cohort: Cohort, candidates: Cohort, cache_dir: Path) -> np.ndarray:
 
 
 def _nothing_left(reasons: dict[str, int]) -> UsageError:
-    words = ", ".join(f"{count} images: {reason}" for reason, count in reasons.items() if count)
+    text = ", ".join(f"{count} images: {reason}" for reason, count in reasons.items() if count)
     return UsageError(
-        f"no image is left to score ({words}); "
+        f"no image is left to score ({text}); "
         "map its labels with `classes`, or say `shared_patient_ids: false` if its ids are of other people"
     )

@@ -46,7 +46,8 @@ def performance_drop(inside: ScoredSet, outside: ScoredSet, classes: Sequence[st
     """
     shared = [code for code in range(len(classes)) if (inside.labels == code).any() and (outside.labels == code).any()]
     first, second = (
-        estimates(one.labels, one.probabilities, classes, *one[2:]) for one in _restrict_to_classes(inside, outside, shared)
+        estimates(scored.labels, scored.probabilities, classes, *scored[2:])
+        for scored in _restrict_to_classes(inside, outside, shared)
     )
     names = ["accuracy", "balanced_accuracy", *(f"{classes[code]}.{kind}" for code in shared for kind in ("recall", "roc_auc"))]
     drops = {name: _drop(first[name], second[name]) for name in names}
@@ -61,8 +62,8 @@ def _drop(inside: Estimate | None, outside: Estimate | None) -> MetricDrop | Non
 
 def _restrict_to_classes(inside: ScoredSet, outside: ScoredSet, shared: Sequence[int]) -> list[ScoredSet]:
     kept = []
-    for one in (inside, outside):
-        rows = np.isin(one.labels, shared)
-        fits = None if one.fits is None else np.asarray(one.fits)[rows]
-        kept.append(ScoredSet(one.labels[rows], one.probabilities[rows], np.asarray(one.patients)[rows], fits))
+    for scored in (inside, outside):
+        rows = np.isin(scored.labels, shared)
+        fits = None if scored.fits is None else np.asarray(scored.fits)[rows]
+        kept.append(ScoredSet(scored.labels[rows], scored.probabilities[rows], np.asarray(scored.patients)[rows], fits))
     return kept

@@ -111,14 +111,14 @@ def device() -> Finding:
     compute = get_device()
     kind = compute.device.type
     name = torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
-    words = f"{kind} ({name}), precision {compute.precision}"
+    text = f"{kind} ({name}), precision {compute.precision}"
     if kind == "cpu" and torch.version.cuda and shutil.which("nvidia-smi"):
         return Finding(
-            "device", "warn", f"{words}; there is an NVIDIA driver, but torch sees no GPU", "check the driver's version"
+            "device", "warn", f"{text}; there is an NVIDIA driver, but torch sees no GPU", "check the driver's version"
         )
     if compute.precision == "fp32":
-        return Finding("device", "ok", words, "without bf16 instructions training is slower")
-    return Finding("device", "ok", words)
+        return Finding("device", "ok", text, "without bf16 instructions training is slower")
+    return Finding("device", "ok", text)
 
 
 def disk(about: str, folder: Path) -> Finding:
@@ -138,10 +138,10 @@ def disk(about: str, folder: Path) -> Finding:
     except OSError as error:
         advice = "use --cache-dir, --runs-dir, or another folder"
         return Finding(about, "fail", f"{there}: cannot be written ({error.strerror})", advice)
-    words = f"{folder}: {free / 1e9:.0f} GB free"
+    text = f"{folder}: {free / 1e9:.0f} GB free"
     if free < ENOUGH_DISK_BYTES:
-        return Finding(about, "warn", words, "make room; runs and caches need gigabytes")
-    return Finding(about, "ok", words)
+        return Finding(about, "warn", text, "make room; runs and caches need gigabytes")
+    return Finding(about, "ok", text)
 
 
 def check_cache(cache: Path) -> Finding:
@@ -150,11 +150,11 @@ def check_cache(cache: Path) -> Finding:
     files = [path for folder in kept for path in sorted(folder.glob("*.npy"))]
     size = sum(path.stat().st_size for path in files)
     bad = [path for path in files if is_corrupt(path)]
-    words = f"{len(files)} arrays, {size / 1e9:.1f} GB"
+    text = f"{len(files)} arrays, {size / 1e9:.1f} GB"
     if bad:
         advice = "nothing needs doing: they are made again when they are needed"
-        return Finding("cache", "warn", f"{words}; {len(bad)} damaged, the first is {bad[0].name}", advice)
-    return Finding("cache", "ok", words)
+        return Finding("cache", "warn", f"{text}; {len(bad)} damaged, the first is {bad[0].name}", advice)
+    return Finding("cache", "ok", text)
 
 
 def data(manifest: Path, data_root: str | None) -> Finding:
@@ -172,10 +172,10 @@ def data(manifest: Path, data_root: str | None) -> Finding:
     except DarkCovidError as error:
         return Finding("data", "fail", str(error), "name a manifest with --manifest PATH")
     present = sum(listed.locate(path) is not None for path in listed.rows.path)
-    words = f"{manifest}: {present} of {len(listed.rows)} images found"
+    text = f"{manifest}: {present} of {len(listed.rows)} images found"
     if present < len(listed.rows):
-        return Finding("data", "warn", words, f"darkcovid data fetch {manifest}, or --data-root DIR")
-    return Finding("data", "ok", words)
+        return Finding("data", "warn", text, f"darkcovid data fetch {manifest}, or --data-root DIR")
+    return Finding("data", "ok", text)
 
 
 def _load_segmenter() -> str:

@@ -51,10 +51,10 @@ def evaluate_lungs(
     bad = [{"image": bad.path, "reason": bad.reason} for bad in cohort.bad]
     bad += [{"image": cohort.rows.path[row], "reason": reason} for row, reason in faults.items()]
     cohort = cohort.take(np.array([row for row in range(len(cohort)) if row not in faults]))
-    found = segment_cohort(cohort, segmenter, compute, cache_dir)
+    lungs = segment_cohort(cohort, segmenter, compute, cache_dir)
     truth = np.asarray(load_ground_truth_masks(cohort, INPUT_SIZE, cache_dir).array, bool)
-    predicted = np.asarray(found.masks, bool)
-    scores = score_lungs(predicted, found.reasons, truth, margin)
+    predicted = np.asarray(lungs.masks, bool)
+    scores = score_lungs(predicted, lungs.reasons, truth, margin)
     worst = np.argsort([score.dice for score in scores], kind="stable")[:WORST].tolist()
     worst_images = [cohort.rows.path[row] for row in worst]
     summary = {"images": len(scores)} | summarize_masks(scores).as_dict()

@@ -135,7 +135,7 @@ def _save_torch(program: torch.export.ExportedProgram, path: Path, outputs: list
 
     def ask(pixels: np.ndarray) -> list[np.ndarray]:
         answer = loaded(torch.from_numpy(pixels))
-        return [one.numpy() for one in (answer if isinstance(answer, tuple) else (answer,))]
+        return [output.numpy() for output in (answer if isinstance(answer, tuple) else (answer,))]
 
     return ask
 
@@ -145,9 +145,9 @@ def _difference(network: nn.Module, ask: Ask, pixels: np.ndarray) -> float:
     worst = 0.0
     for asked in (pixels, pixels[:1]):
         with torch.inference_mode():
-            wanted = network(torch.from_numpy(asked))
-        wanted = wanted if isinstance(wanted, tuple) else (wanted,)
-        worst = max(worst, *(float(np.abs(a - b.numpy()).max()) for a, b in zip(ask(asked), wanted, strict=True)))
+            expected = network(torch.from_numpy(asked))
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        worst = max(worst, *(float(np.abs(a - b.numpy()).max()) for a, b in zip(ask(asked), expected, strict=True)))
     return worst
 
 

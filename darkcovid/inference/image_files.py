@@ -55,14 +55,14 @@ def find_images(target: Path, data_root: str | None = None) -> list[ImageRef]:
     return images
 
 
-def open_image(found: ImageRef) -> tuple[Image.Image | None, str | None]:
+def open_image(image_ref: ImageRef) -> tuple[Image.Image | None, str | None]:
     """The gray image, or None and why it cannot be read."""
-    if found.file is None:
+    if image_ref.file is None:
         return None, "missing"
     try:
-        return load_grayscale(found.file), None
+        return load_grayscale(image_ref.file), None
     except DataError as error:
-        return None, str(error).removeprefix(f"{found.file}: ")
+        return None, str(error).removeprefix(f"{image_ref.file}: ")
 
 
 def png_name(name: str) -> str:

@@ -99,8 +99,8 @@ def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
         scores = parse_classifier_fit(json.loads((folder / "metrics.json").read_text()))
         tensors, about = read_safetensors(path)
         classes, size = tuple(about["classes"]), (int(about["image_size"][0]), int(about["image_size"][1]))
-        fresh = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
-        network = build_model(fresh, len(classes), size)
+        without_weights = recipe.model_copy(update={"model": recipe.model.model_copy(update={"weights": "none"})})
+        network = build_model(without_weights, len(classes), size)
         load_state_dict_strict(
             network, {name: value for name, value in tensors.items() if not name.startswith(NORMALIZER)}, str(path)
         )

@@ -18,7 +18,7 @@ def model_card(model: FittedModel) -> dict[str, Any]:
     """JSON-able; figures as in the run folder."""
     data, summary, metrics = model.recipe.data, model.scores.summary, model.scores.metrics
     audit = model.run / "audit.json"
-    found = json.loads(audit.read_text()) if audit.is_file() else {}
+    data_audit = json.loads(audit.read_text()) if audit.is_file() else {}
     return {
         "name": model.recipe.name,
         "fit": model.fit,
@@ -32,7 +32,7 @@ def model_card(model: FittedModel) -> dict[str, Any]:
         "lungs": model.recipe.lungs.mode if model.recipe.lungs else "whole image",
         "trained_on": {"manifest": data.manifest, "dataset": data.dataset, "images": summary.images},
         "patients_kept_apart": data.split.method == "stratified_group",
-        "leaks_found": found.get("leaks"),
+        "leaks_found": data_audit.get("leaks"),
         "accuracy": metrics.valid.accuracy,
         "accuracy_interval": metrics.valid.intervals.get("accuracy"),
         "per_class": {name: asdict(scores) for name, scores in metrics.valid.per_class.items()},

@@ -75,7 +75,7 @@ def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
     """
     table = pd.DataFrame(answers).drop(columns="probabilities")
     table["warnings"] = table.warnings.map("; ".join)
-    probabilities = pd.DataFrame([one["probabilities"] for one in answers]).add_prefix("probability_")
+    probabilities = pd.DataFrame([answer["probabilities"] for answer in answers]).add_prefix("probability_")
     write_text(path, table.join(probabilities).to_csv(index=False, float_format="%.6f"))
 
 

@@ -57,20 +57,20 @@ class Predictor:
         if not images:
             return []
         model = self.model
-        found = self._lungs(images)
-        pixels, frame = self._seen(images, found)
+        masks = self._lungs(images)
+        pixels, frame = self._seen(images, masks)
         logits = torch.cat(list(predict_batches(model.network, pixels, model.normalizer, self.compute)))
         probabilities = class_probabilities(logits, model.temperature).numpy()
         best = probabilities.argmax(1)
         heats = self._heats(images, pixels, best, frame) if explain else [None] * len(images)
-        warnings = self._warnings(pixels, found)
+        warnings = self._warnings(pixels, masks)
         return [
             Prediction(
                 model.classes[best[row]],
                 {name: float(value) for name, value in zip(model.classes, probabilities[row], strict=True)},
-                found[row].reason is None,
+                masks[row].reason is None,
                 warnings[row],
-                found[row].mask,
+                masks[row].mask,
                 heats[row],
             )
             for row in range(len(images))
@@ -80,7 +80,7 @@ class Predictor:
         small = np.stack(map_in_threads(lambda image: resize(image, INPUT_SIZE), images))
         return list(segment_lungs(small, self.segmenter, self.compute))
 
-    def _seen(self, images: Sequence[Image.Image], found: Sequence[LungMask]) -> tuple[np.ndarray, CropTransform]:
+    def _seen(self, images: Sequence[Image.Image], masks: Sequence[LungMask]) -> tuple[np.ndarray, CropTransform]:
         """The network's input, made as in training (`cached_lung_inputs`, `cached_whole_images`), and its crop transform."""
         recipe, size = self.model.recipe, self.model.size
         if recipe.lungs is None:
@@ -88,12 +88,12 @@ class Predictor:
             altered = data.letterbox, data.downsample_to, data.border_only, data.contrast
             pictures = map_in_threads(lambda image: resize_whole(image, size, *altered), images)
             return np.stack(pictures), whole_image_transform(len(images), size, data.letterbox)
-        view = self._view(found, recipe.lungs)
+        view = self._view(masks, recipe.lungs)
         return np.stack(map_in_threads(lambda pair: view.picture(*pair), enumerate(images))), view.frame
 
-    def _view(self, found: Sequence[LungMask], lungs: Lungs) -> LungCropTransform:
-        masks = np.stack([one.mask for one in found]).astype(np.uint8)
-        known = LungMasks(masks, tuple(one.reason for one in found), self.segmenter.version, seconds=0.0, fresh=True)
+    def _view(self, lung_masks: Sequence[LungMask], lungs: Lungs) -> LungCropTransform:
+        masks = np.stack([mask.mask for mask in lung_masks]).astype(np.uint8)
+        known = LungMasks(masks, tuple(mask.reason for mask in lung_masks), self.segmenter.version, seconds=0.0, fresh=True)
         data = self.model.recipe.data
         return LungCropTransform(known, lungs, self.model.size, data.letterbox, data.contrast)
 
@@ -103,21 +103,21 @@ class Predictor:
         maps = grad_cam(self.model.network, self.model.normalizer, pixels, classes, self.compute)
         return [frame.over_image(row, maps[row], image.size) for row, image in enumerate(images)]
 
-    def _warnings(self, pixels: np.ndarray, found: Sequence[LungMask]) -> list[tuple[str, ...]]:
+    def _warnings(self, pixels: np.ndarray, masks: Sequence[LungMask]) -> list[tuple[str, ...]]:
         statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
         return [
-            tuple([f"lungs not trusted: {one.reason}"] * (one.reason is not None) + self._unusual(statistics.iloc[row]))
-            for row, one in enumerate(found)
+            tuple([f"lungs not trusted: {mask.reason}"] * (mask.reason is not None) + self._unusual(statistics.iloc[row]))
+            for row, mask in enumerate(masks)
         ]
 
     def _unusual(self, of_image) -> list[str]:
         said = []
-        for name, words in WORDS.items():
+        for name, text in WORDS.items():
             if name in self.model.usual:
                 low, high = self.model.usual[name]
                 leeway = LEEWAY * (high - low)
                 if not low - leeway <= of_image[name] <= high + leeway:
-                    said.append(f"{words} {of_image[name]:.2f} is unlike the training images' {low:.2f} to {high:.2f}")
+                    said.append(f"{text} {of_image[name]:.2f} is unlike the training images' {low:.2f} to {high:.2f}")
         return said
 
 

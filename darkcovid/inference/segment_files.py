@@ -92,10 +92,10 @@ def _segment_batch(
     ]
 
     def finish(item) -> SegmentedImage:
-        named, result, image, fault, found = item
+        named, result, image, fault, mask = item
         if fault:
             return SegmentedImage(named.name, 0, 0, 0, 0, 0, 0, 0.0, False, fault)
-        return _write(named.name, result, image, found, margin, folder)
+        return _write(named.name, result, image, mask, margin, folder)
 
     return map_in_threads(finish, work)
 
@@ -107,8 +107,8 @@ def _lungs(images: Sequence[Image.Image], segmenter: Segmenter, compute: Device)
     yield from segment_lungs(pixels, segmenter, compute)
 
 
-def _write(name: str, result: str, image: Image.Image, found: LungMask, margin: float, folder: Path) -> SegmentedImage:
-    mask, reason = found
+def _write(name: str, result: str, image: Image.Image, lung_mask: LungMask, margin: float, folder: Path) -> SegmentedImage:
+    mask, reason = lung_mask
     crop = crop_box(mask, reason, margin)
     height, width = image.height, image.width
     top, left, bottom, right = (round(share * side) for share, side in zip(crop, (height, width) * 2, strict=True))

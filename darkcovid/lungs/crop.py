@@ -36,17 +36,17 @@ def crop_box(mask: np.ndarray, reason: str | None, margin: float) -> FractionBox
     return FULL_IMAGE if reason else lung_box(mask.astype(bool), margin).fractions(mask.shape)
 
 
-def crop_boxes(found: LungMasks, margin: float) -> list[FractionBox]:
+def crop_boxes(lung_masks: LungMasks, margin: float) -> list[FractionBox]:
     """The `crop_box` of each image.
 
     Args:
-        found: Masks of n images.
+        lung_masks: Masks of n images.
         margin: Fraction of a box's height and width added on each side.
 
     Returns:
         (n) boxes.
     """
-    return [crop_box(mask, reason, margin) for mask, reason in zip(found.masks, found.reasons, strict=True)]
+    return [crop_box(mask, reason, margin) for mask, reason in zip(lung_masks.masks, lung_masks.reasons, strict=True)]
 
 
 def expand_to_aspect(box: FractionBox, aspect: float) -> FractionBox:
@@ -102,7 +102,7 @@ def crop_input_size(lungs: Lungs, boxes: Sequence[FractionBox], image_size: Size
 
 def cached_lung_inputs(
     cohort: Cohort,
-    found: LungMasks,
+    masks: LungMasks,
     lungs: Lungs,
     size: Size,
     cache_dir: Path,
@@ -115,7 +115,7 @@ def cached_lung_inputs(
 
     Args:
         cohort: n images.
-        found: Their masks.
+        masks: Their masks.
         lungs: The recipe's section.
         size: (height, width) in pixels.
         cache_dir: The cache.
@@ -125,7 +125,7 @@ def cached_lung_inputs(
     Returns:
         (n, *size) uint8, or (n, 2, *size) with a context channel.
     """
-    view = LungCropTransform(found, lungs, size, letterbox, contrast)
+    view = LungCropTransform(masks, lungs, size, letterbox, contrast)
 
     def draw(picture: np.ndarray, index: int) -> None:
         picture[:] = view.picture(index, load_grayscale(cohort.files[index]))
@@ -136,7 +136,7 @@ def cached_lung_inputs(
     }
     if contrast != "none":
         policy["contrast"] = contrast
-    return _stored("lungs", cohort, found, size, lungs, policy, draw, cache_dir)
+    return _stored("lungs", cohort, masks, size, lungs, policy, draw, cache_dir)
 
 
 @dataclass(frozen=True)
@@ -192,13 +192,13 @@ class LungCropTransform:
 
 
 def cached_lung_regions(
-    cohort: Cohort, found: LungMasks, lungs: Lungs | None, size: Size, letterbox: bool, cache_dir: Path
+    cohort: Cohort, masks: LungMasks, lungs: Lungs | None, size: Size, letterbox: bool, cache_dir: Path
 ) -> CachedArray:
     """Where the lungs are in an arm's inputs, from the cache or made now. A rejected mask is drawn as it is.
 
     Args:
         cohort: n images.
-        found: Their masks.
+        masks: Their masks.
         lungs: The recipe's section; None: whole images.
         size: (height, width) in pixels.
         letterbox: Whether whole images keep their aspect.
@@ -208,17 +208,17 @@ def cached_lung_regions(
         uint8 of the inputs' shape, 1 inside the lungs and 0 outside.
     """
     whole = whole_image_transform(len(cohort), size, letterbox)
-    frame = whole if lungs is None else lung_crop_transform(found, lungs, size, letterbox)
+    frame = whole if lungs is None else lung_crop_transform(masks, lungs, size, letterbox)
 
     def draw(picture: np.ndarray, index: int) -> None:
-        mask, image_size = found.masks[index], tuple(cohort.sizes[index])
+        mask, image_size = masks.masks[index], tuple(cohort.sizes[index])
         if lungs is not None and lungs.context_channel:
             picture[1] = whole.mask(index, mask, image_size)
             picture = picture[0]
         picture[:] = frame.mask(index, mask, image_size)
 
     policy = {"letterbox": letterbox, "lungs": lungs and lungs.model_dump(mode="json", exclude={"weights"})}
-    return _stored("lung areas", cohort, found, size, lungs, policy, draw, cache_dir)
+    return _stored("lung areas", cohort, masks, size, lungs, policy, draw, cache_dir)
 
 
 @dataclass(frozen=True)
@@ -289,11 +289,11 @@ class CropTransform:
         return box
 
 
-def lung_crop_transform(found: LungMasks, lungs: Lungs, size: Size, letterbox: bool) -> CropTransform:
+def lung_crop_transform(masks: LungMasks, lungs: Lungs, size: Size, letterbox: bool) -> CropTransform:
     """What an arm sees of each image.
 
     Args:
-        found: Masks of the images.
+        masks: Masks of the images.
         lungs: The recipe's section.
         size: (height, width) in pixels.
         letterbox: Whether whole images keep their aspect.
@@ -302,8 +302,8 @@ def lung_crop_transform(found: LungMasks, lungs: Lungs, size: Size, letterbox: b
         Crops, or whole images where the mode does not crop.
     """
     if lungs.mode in ("crop", "crop_mask"):
-        return CropTransform(crop_boxes(found, lungs.margin), size, lungs.resize)
-    return whole_image_transform(len(found.masks), size, letterbox)
+        return CropTransform(crop_boxes(masks, lungs.margin), size, lungs.resize)
+    return whole_image_transform(len(masks.masks), size, letterbox)
 
 
 def whole_image_transform(count: int, size: Size, letterbox: bool) -> CropTransform:
@@ -321,10 +321,10 @@ def whole_image_transform(count: int, size: Size, letterbox: bool) -> CropTransf
 
 
 def _stored(
-    kind: str, cohort: Cohort, found: LungMasks, size: Size, lungs: Lungs | None, policy: dict, draw: Callable, cache_dir: Path
+    kind: str, cohort: Cohort, masks: LungMasks, size: Size, lungs: Lungs | None, policy: dict, draw: Callable, cache_dir: Path
 ) -> CachedArray:
     shape = (2, *size) if lungs is not None and lungs.context_channel else size
-    made_from = [f"{sha256} {digest}" for sha256, digest in zip(cohort.sha256, found.digests, strict=True)]
+    made_from = [f"{sha256} {digest}" for sha256, digest in zip(cohort.sha256, masks.digests, strict=True)]
 
     def fill(array: np.ndarray, rows: range) -> None:
         map_in_threads(lambda index: draw(array[index - rows.start], index), rows)

@@ -97,9 +97,9 @@ def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Device, cache_
     def fill(masks: np.ndarray, rows: range) -> list[str | None]:
         part, reasons = slice(rows.start, rows.stop), []
         pixels = cached_whole_images(cohort.files[part], cohort.sha256[part], INPUT_SIZE, cache_dir).array
-        for index, found in enumerate(segment_lungs(np.asarray(pixels), segmenter, compute)):
-            masks[index] = found.mask
-            reasons.append(found.reason)
+        for index, lung_mask in enumerate(segment_lungs(np.asarray(pixels), segmenter, compute)):
+            masks[index] = lung_mask.mask
+            reasons.append(lung_mask.reason)
         return reasons
 
     about = {"kind": "lungs", "segmenter": segmenter.version, "precision": compute.precision, "rules": RULES}

@@ -65,7 +65,9 @@ def save_segmenter(network: nn.Module, normalizer: Normalize, path: Path) -> Non
     """
     scale = {"mean": float(normalizer.mean), "std": float(normalizer.std)}
     weights = network.state_dict()
-    write_safetensors(path, {name: one.half() if one.is_floating_point() else one for name, one in weights.items()}, scale)
+    write_safetensors(
+        path, {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}, scale
+    )
 
 
 def load_segmenter(path: str | Path | None = None) -> Segmenter:

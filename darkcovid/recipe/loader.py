@@ -115,7 +115,9 @@ def _merged(base: dict, change: dict) -> dict:
 
 
 def _with_resolved_paths(data: Data, folder: Path) -> Data:
-    external = tuple(one.model_copy(update={"manifest": _resolved_path(one.manifest, folder)}) for one in data.external_sets)
+    external = tuple(
+        source.model_copy(update={"manifest": _resolved_path(source.manifest, folder)}) for source in data.external_sets
+    )
     return data.model_copy(update={"manifest": _resolved_path(data.manifest, folder), "external": external})
 
 

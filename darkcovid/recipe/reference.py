@@ -110,9 +110,9 @@ def _default(field: FieldInfo) -> str:
 
 
 def _values(field: FieldInfo) -> str:
-    words = _type(field.annotation)
-    plain = words.removesuffix(OR_NULL)
-    return f"{plain}{_limits(field.metadata)}{words.removeprefix(plain)}"
+    text = _type(field.annotation)
+    plain = text.removesuffix(OR_NULL)
+    return f"{plain}{_limits(field.metadata)}{text.removeprefix(plain)}"
 
 
 OR_NULL = " or null"

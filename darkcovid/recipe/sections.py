@@ -159,7 +159,7 @@ class Data(StrictModel):
     @property
     def external_sets(self) -> tuple[External, ...]:
         """`external` as mappings."""
-        return tuple(one for one in self.external if isinstance(one, External))
+        return tuple(external_set for external_set in self.external if isinstance(external_set, External))
 
     @model_validator(mode="after")
     def _external_sets_that_can_be_told_apart(self) -> "Data":

@@ -17,10 +17,10 @@ SHOWN = 20
 
 def fetch_lines(fetched: Sequence[DownloadResult]) -> list[str]:
     """Of `darkcovid data fetch`: how many files came, and why others did not, the commonest reason first."""
-    came = [one for one in fetched if not one.fault]
-    lines = [f"{len(came)} of {len(fetched)} missing files fetched, {sum(one.length for one in came):,} bytes"]
-    for fault, count in Counter(one.fault for one in fetched if one.fault).most_common():
-        first = next(one.path for one in fetched if one.fault == fault)
+    came = [file for file in fetched if not file.fault]
+    lines = [f"{len(came)} of {len(fetched)} missing files fetched, {sum(file.length for file in came):,} bytes"]
+    for fault, count in Counter(file.fault for file in fetched if file.fault).most_common():
+        first = next(file.path for file in fetched if file.fault == fault)
         lines.append(f"{count} not: {fault} (the first: {first})")
     return lines
 
@@ -47,61 +47,63 @@ def description_lines(counts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def verification_lines(found: VerificationResult) -> list[str]:
+def verification_lines(result: VerificationResult) -> list[str]:
     """Of `darkcovid data verify`."""
-    sound = found.images - len(found.faults)
-    lines = [f"{found.images} images: {sound} sound ({found.verified} by checksum), {len(found.faults)} not"]
-    lines += [f"unverified: {path} (no checksum recorded)" for path in found.unverified[:SHOWN]]
-    lines += [f"fault: {path}: {fault}" for path, fault in found.faults[:SHOWN]]
-    if len(found.faults) > SHOWN:
-        lines.append(f"and {len(found.faults) - SHOWN} more; --json lists all")
+    sound = result.images - len(result.faults)
+    lines = [f"{result.images} images: {sound} sound ({result.verified} by checksum), {len(result.faults)} not"]
+    lines += [f"unverified: {path} (no checksum recorded)" for path in result.unverified[:SHOWN]]
+    lines += [f"fault: {path}: {fault}" for path, fault in result.faults[:SHOWN]]
+    if len(result.faults) > SHOWN:
+        lines.append(f"and {len(result.faults) - SHOWN} more; --json lists all")
     return lines
 
 
-def audit_lines(found: DataAudit) -> list[str]:
+def audit_lines(audit: DataAudit) -> list[str]:
     """Of `darkcovid data audit`."""
-    patients, copies = found.patients, found.duplicates
+    patients, copies = audit.patients, audit.duplicates
     lines = [
-        f"{found.images} images of {patients.total} patients; {patients.repeated} have several images, "
-        f"{patients.with_several_labels} several labels; {found.unknown_patients} images without a patient",
-        _sets_line(found),
-        f"copies: {copies.exact} identical pairs, {_near_words(found)}, {copies.with_other_labels} with other labels",
+        f"{audit.images} images of {patients.total} patients; {patients.repeated} have several images, "
+        f"{patients.with_several_labels} several labels; {audit.unknown_patients} images without a patient",
+        _sets_line(audit),
+        f"copies: {copies.exact} identical pairs, {_near_words(audit)}, {copies.with_other_labels} with other labels",
         *filter(None, [copies.looked_for]),
         "",
-        f"told apart without lungs (always guessing the largest class: {found.chance:.3f}):",
-        _baseline_line("all metadata together, no pixels", found.metadata_alone.accuracy),
+        f"told apart without lungs (always guessing the largest class: {audit.chance:.3f}):",
+        _baseline_line("all metadata together, no pixels", audit.metadata_alone.accuracy),
     ]
-    if found.image_statistics_alone is not None:
-        lines.append(_baseline_line("pixels' mean, spread, border and corners", found.image_statistics_alone.accuracy))
-    for one in found.most_telling:
-        p = "p < 0.001" if one.p < 0.001 else f"p {one.p:.3f}"
-        strength = f"chance {one.chance:.3f}  Cramer's V {one.cramers_v:.2f}  {p}"
-        lines.append(f"{_baseline_line(one.variable + ': ' + ' / '.join(one.classes), one.accuracy)}  {strength}")
+    if audit.image_statistics_alone is not None:
+        lines.append(_baseline_line("pixels' mean, spread, border and corners", audit.image_statistics_alone.accuracy))
+    for confounder in audit.most_telling:
+        p = "p < 0.001" if confounder.p < 0.001 else f"p {confounder.p:.3f}"
+        strength = f"chance {confounder.chance:.3f}  Cramer's V {confounder.cramers_v:.2f}  {p}"
+        lines.append(
+            f"{_baseline_line(confounder.variable + ': ' + ' / '.join(confounder.classes), confounder.accuracy)}  {strength}"
+        )
     return lines
 
 
-def _sets_line(found: DataAudit) -> str:
-    if found.leaks:
-        return f"LEAKS: {_leaks_line(found)}"
-    if not found.duplicates.looked_for:
+def _sets_line(audit: DataAudit) -> str:
+    if audit.leaks:
+        return f"LEAKS: {_leaks_line(audit)}"
+    if not audit.duplicates.looked_for:
         return "no split here: for patients and copies in two sets use `darkcovid data audit RECIPE --manifest PATH`"
     return "no patient and no copy in two sets"
 
 
-def _near_words(found: DataAudit) -> str:
-    if not found.duplicates.looked_for:
+def _near_words(audit: DataAudit) -> str:
+    if not audit.duplicates.looked_for:
         return "near copies not looked for (that needs the images)"
-    return f"{found.duplicates.near} almost identical"
+    return f"{audit.duplicates.near} almost identical"
 
 
 def _baseline_line(what: str, accuracy: float) -> str:
     return f"  {what:52}{accuracy:.3f}"
 
 
-def _leaks_line(found: DataAudit) -> str:
+def _leaks_line(audit: DataAudit) -> str:
     return (
-        f"{found.patients.on_both_sides} patients, {found.duplicates.exact_across_sides} identical and "
-        f"{found.duplicates.near_across_sides} almost identical pairs of images are on two sides"
+        f"{audit.patients.on_both_sides} patients, {audit.duplicates.exact_across_sides} identical and "
+        f"{audit.duplicates.near_across_sides} almost identical pairs of images are on two sides"
     )
 
 

@@ -178,7 +178,7 @@ def _arm_context(folder: Path, name: str, arm: SetMetrics) -> dict[str, Any]:
     names = list(arm.per_class)
     numbered = [f"{short} is {label}" for label, short in zip(names, shown(names), strict=True) if short != label]
     legend = f" ({', '.join(numbered)})" if numbered else ""
-    plots = [_plot(folder / "plots" / f"{plot}.png", f"{name}: {words}{legend}") for plot, words in PLOTS.items()]
+    plots = [_plot(folder / "plots" / f"{plot}.png", f"{name}: {text}{legend}") for plot, text in PLOTS.items()]
     return {
         "name": name,
         "classes": classes,
@@ -234,14 +234,14 @@ def _giveaways(audit: DataAudit | None) -> list[list[str]]:
         if baseline is not None
     ] + [
         [
-            one.variable.replace("_", " "),
-            " / ".join(one.classes),
-            f"{one.accuracy:.3f}",
-            f"{one.chance:.3f}",
-            f"{one.cramers_v:.2f}",
-            f"{one.corrected_p:.3f}",
+            confounder.variable.replace("_", " "),
+            " / ".join(confounder.classes),
+            f"{confounder.accuracy:.3f}",
+            f"{confounder.chance:.3f}",
+            f"{confounder.cramers_v:.2f}",
+            f"{confounder.corrected_p:.3f}",
         ]
-        for one in audit.most_telling
+        for confounder in audit.most_telling
     ]
 
 
@@ -258,8 +258,8 @@ def _shortcuts(evidence: RunEvidence) -> list[list[str]]:
 
 
 def _galleries(run: Path, evidence: RunEvidence) -> list[dict[str, str]]:
-    wanted = [(name, plot, words) for plot, words in GALLERIES.items() for name in evidence.arms]
-    plots = [_plot(run / name / "plots" / f"{plot}.png", f"{name}: {words}") for name, plot, words in wanted]
+    galleries = [(name, plot, text) for plot, text in GALLERIES.items() for name in evidence.arms]
+    plots = [_plot(run / name / "plots" / f"{plot}.png", f"{name}: {text}") for name, plot, text in galleries]
     return [plot for plot in plots if plot]
 
 
@@ -284,11 +284,11 @@ def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
     return [(key.replace("_", " "), str(value)) for key, value in (plain | environment["libraries"]).items()]
 
 
-def _plot(path: Path, words: str) -> dict[str, str] | None:
+def _plot(path: Path, caption: str) -> dict[str, str] | None:
     if not path.is_file():
         return None
     data = base64.b64encode(path.read_bytes()).decode()
-    return {"data": f"data:image/png;base64,{data}", "alt": words, "caption": words}
+    return {"data": f"data:image/png;base64,{data}", "alt": caption, "caption": caption}
 
 
 def _with_ci(value: float | None, span: Interval | None) -> str:

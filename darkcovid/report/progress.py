@@ -55,10 +55,10 @@ class Progress:
 
     def external(self, sets: Sequence[ExternalSet]) -> None:
         """Print the images of each external set, and how many are left out."""
-        for one in sets:
-            classes = ", ".join(f"{count} {label}" for label, count in one.cohort.counts()["test"].items())
-            self.stage(f"external, {one.name}: {len(one.cohort)} images ({classes})")
-            for reason, count in one.left_out.items():
+        for external_set in sets:
+            classes = ", ".join(f"{count} {label}" for label, count in external_set.cohort.counts()["test"].items())
+            self.stage(f"external, {external_set.name}: {len(external_set.cohort)} images ({classes})")
+            for reason, count in external_set.left_out.items():
                 self.stage(f"  left out: {count}, {reason}")
 
     def run_folder(self, path: Path) -> None:

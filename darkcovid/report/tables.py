@@ -101,13 +101,13 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:
     """What a fitted model said of images, a row each: the class, every class's probability, and what to doubt."""
-    classes = next((list(one["probabilities"]) for one in answers if one["probabilities"]), [])
+    classes = next((list(answer["probabilities"]) for answer in answers if answer["probabilities"]), [])
     table = Table(box=None, pad_edge=False)
     for name, side in [("image", "left"), ("label", "left"), *[(name, "right") for name in classes], ("doubts", "left")]:
         table.add_column(name, justify=side)
-    for one in answers:
-        shares = [f"{one['probabilities'][name]:.3f}" if one["probabilities"] else "-" for name in classes]
-        table.add_row(*map(escape, [one["image"], one["label"] or "-", *shares, "; ".join(one["warnings"])]))
+    for answer in answers:
+        shares = [f"{answer['probabilities'][name]:.3f}" if answer["probabilities"] else "-" for name in classes]
+        table.add_row(*map(escape, [answer["image"], answer["label"] or "-", *shares, "; ".join(answer["warnings"])]))
     return table
 
 
@@ -119,8 +119,8 @@ def notice(comparison: Comparison) -> str:
     said: dict[str, list[str]] = {}
     for name, arm in comparison.arms.items():
         said.setdefault(scored_set(arm), []).append(name)
-    words = [f"{', '.join(names)}: {words}" for words, names in said.items()] if len(said) > 1 else list(said)
-    return f"{'; '.join(words)}. {RESEARCH_ONLY}"
+    texts = [f"{', '.join(names)}: {texts}" for texts, names in said.items()] if len(said) > 1 else list(said)
+    return f"{'; '.join(texts)}. {RESEARCH_ONLY}"
 
 
 def scored_set(arm: Arm) -> str:

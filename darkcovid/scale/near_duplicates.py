@@ -37,7 +37,7 @@ def near_pairs_on_spark(
     asked = np.arange(len(pixels)) if rows is None else np.asarray(rows)
     some = [asked[(asked >= start) & (asked < stop)] for start, stop in pairwise(starts)]
     work = _compare(files, starts.tolist(), some)
-    numbers = [(one, other) for one in range(len(shards)) for other in range(one, len(shards))]
+    numbers = [(first, other) for first in range(len(shards)) for other in range(first, len(shards))]
     tasks = session.createDataFrame(session.sparkContext.parallelize(numbers, len(numbers)), "one long, other long")
     pairs = tasks.mapInPandas(work, "first long, later long").collect()
     return sorted((int(row["first"]), int(row["later"])) for row in pairs)
@@ -51,9 +51,9 @@ def _compare(files: list[str], starts: list[int], rows: list[np.ndarray]) -> Any
 
     def work(tables: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for table in tables:
-            for one, other in table.itertuples(index=False):
-                first = descriptors(one)
-                pairs = pairs_between(first, first if other == one else descriptors(other))
-                yield pd.DataFrame(renumbered(pairs, rows[one], rows[other]), columns=["first", "later"], dtype=np.int64)
+            for here, other in table.itertuples(index=False):
+                first = descriptors(here)
+                pairs = pairs_between(first, first if other == here else descriptors(other))
+                yield pd.DataFrame(renumbered(pairs, rows[here], rows[other]), columns=["first", "later"], dtype=np.int64)
 
     return work

@@ -114,15 +114,15 @@ def process_shard(job: ShardJob, block: Shard) -> ShardResult:
 
 
 def _make_inputs(job: ShardJob, cohort: Cohort) -> bool:
-    recipe, fresh = job.recipe, []
+    recipe, arrays_made = job.recipe, []
     maker = InputBuilder(recipe, cohort, get_device(recipe.training.device), job.cache_dir, get_segmenter)
     for weights in lung_weights(recipe):
-        fresh.append(maker.lungs(Lungs(weights=weights)).fresh)
+        arrays_made.append(maker.lungs(Lungs(weights=weights)).fresh)
     for arm, size in job.sizes:
-        fresh += [stored.fresh for stored in maker.everything(arm, size)]
+        arrays_made += [stored.fresh for stored in maker.everything(arm, size)]
     if job.stage == "pixels" and recipe.audit != "none":
-        fresh.append(cached_whole_images(cohort.files, cohort.sha256, SIZE, job.cache_dir).fresh)
-    return any(fresh)
+        arrays_made.append(cached_whole_images(cohort.files, cohort.sha256, SIZE, job.cache_dir).fresh)
+    return any(arrays_made)
 
 
 def lung_weights(recipe: Recipe) -> list[str | None]:

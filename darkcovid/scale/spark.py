@@ -115,16 +115,16 @@ def start_spark(master: str | None, settings: Mapping[str, str]) -> "SparkSessio
     return session
 
 
-def parse_conf(words: Sequence[str]) -> dict[str, str]:
+def parse_conf(settings: Sequence[str]) -> dict[str, str]:
     """KEY=VALUE as a mapping.
 
     Raises:
         UsageError: One has no `=`.
     """
-    for word in words:
+    for word in settings:
         if "=" not in word:
             raise UsageError(f"--spark-conf {word}: give KEY=VALUE, such as spark.executor.memory=8g")
-    return dict(word.split("=", 1) for word in words)
+    return dict(word.split("=", 1) for word in settings)
 
 
 def _work_of(job: ShardJob) -> Any:
@@ -150,5 +150,5 @@ def _block(row: Any) -> Shard:
 def root_cause(error: Exception) -> str:
     """The line of Spark's message that tells the most."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if ("Error" in line or "Exception" in line) and not line.startswith("at ")]
-    return one_line((told or lines or [type(error).__name__])[-1])[:200]
+    errors = [line for line in lines if ("Error" in line or "Exception" in line) and not line.startswith("at ")]
+    return one_line((errors or lines or [type(error).__name__])[-1])[:200]

@@ -76,7 +76,7 @@ def explain_oom(compute: Device, batch_size: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error) for words in OOM_MESSAGES)
+        exhausted = isinstance(error, MemoryError | torch.OutOfMemoryError) or any(text in str(error) for text in OOM_MESSAGES)
         if not exhausted:
             raise
         smaller = max(2, batch_size // 2)

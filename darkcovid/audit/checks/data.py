@@ -64,10 +64,14 @@ def _two_labels(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
 @audited
 def _sources(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
     names = ("source", "patient_prefix", "license")
-    telling = [one for one in audit.confounding if one.variable in names and one.cramers_v >= STRONG and one.corrected_p < 0.05]
+    telling = [
+        confounder
+        for confounder in audit.confounding
+        if confounder.variable in names and confounder.cramers_v >= STRONG and confounder.corrected_p < 0.05
+    ]
     if not telling:
         return PASS, "no source goes with a class"
-    worst = max(telling, key=lambda one: one.cramers_v)
+    worst = max(telling, key=lambda confounder: confounder.cramers_v)
     name, classes = worst.variable.replace("_", " "), " / ".join(worst.classes)
     return FAIL, (
         f"{name} goes with the class ({classes}: Cramer's V {worst.cramers_v:.2f}, {worst.accuracy:.3f} right by it): "
@@ -92,14 +96,14 @@ def _statistics(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
 def _beside(e: RunEvidence, audit: DataAudit, baseline: BaselineFindings, what: str) -> CheckOutcome:
     """A baseline that beats the majority class by its interval, against the best arm, which must do so too."""
     alone, chance, (name, best) = baseline.accuracy, audit.chance, e.best
-    words = f"{what}: {alone:.3f}; the best arm {name} {best.accuracy:.3f}, majority class {chance:.3f}"
+    text = f"{what}: {alone:.3f}; the best arm {name} {best.accuracy:.3f}, majority class {chance:.3f}"
     if (baseline.interval or (alone, alone))[0] <= chance:
-        return PASS, f"{words}: no more than the majority class tells"
+        return PASS, f"{text}: no more than the majority class tells"
     if best.interval("accuracy")[0] <= majority(best):
-        return WARN, f"{words}: the arm itself does not beat the majority class"
+        return WARN, f"{text}: the arm itself does not beat the majority class"
     if alone >= best.accuracy - CLOSE:
-        return FAIL, words
-    return (WARN if alone > chance + CLOSE else PASS), words
+        return FAIL, text
+    return (WARN if alone > chance + CLOSE else PASS), text
 
 
 def majority(metrics: SetMetrics) -> float:
@@ -112,14 +116,14 @@ def majority(metrics: SetMetrics) -> float:
 @audited
 def _ages(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
     ages = audit.ages
-    known = {name: one for name, one in ages.items() if one.known}
+    known = {name: of_class for name, of_class in ages.items() if of_class.known}
     if len(known) < len(ages):
         return WARN, f"no age is known of: {', '.join(name for name in ages if name not in known)}"
-    means = [one.mean for one in known.values() if one.mean is not None]
+    means = [of_class.mean for of_class in known.values() if of_class.mean is not None]
     gap = max(means) - min(means)
-    children = any(one.children for one in known.values())
-    words = "; ".join(f"{name} {one.mean:.0f} years, {one.children} children" for name, one in known.items())
-    return (WARN if gap > 10 or children else PASS), words
+    children = any(of_class.children for of_class in known.values())
+    text = "; ".join(f"{name} {of_class.mean:.0f} years, {of_class.children} children" for name, of_class in known.items())
+    return (WARN if gap > 10 or children else PASS), text
 
 
 @check(10, "data", "missing metadata by class")
@@ -136,11 +140,11 @@ def _missing(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
 def _flow(e: RunEvidence) -> CheckOutcome:
     summary = next(iter(e.arms.values())).summary
     used = ", ".join(f"{count} {side}" for side, count in summary.images.items())
-    words = f"{sum(summary.images.values())} used ({used}), {summary.bad_images} unusable ones excluded"
+    text = f"{sum(summary.images.values())} used ({used}), {summary.bad_images} unusable ones excluded"
     if not summary.excluded_by_label:
-        return STATED, words
+        return STATED, text
     labels = ", ".join(f"{label or 'no label'} {count}" for label, count in summary.excluded_by_label.items())
-    return STATED, f"{words}; of other labels: {labels}"
+    return STATED, f"{text}; of other labels: {labels}"
 
 
 @check(12, "data", "where each label comes from", declares=True)

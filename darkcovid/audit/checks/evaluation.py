@@ -31,12 +31,12 @@ def _predictive(e: RunEvidence) -> CheckOutcome:
 
 @check(30, "evaluation", "calibration")
 def _calibration(e: RunEvidence) -> CheckOutcome:
-    words = ", ".join(
+    text = ", ".join(
         f"{name} {arm.ece:.3f} ({arm.calibration.ece_after:.3f} after temperature scaling, by {arm.calibration.judged_by})"
         for name, arm in e.scored.items()
     )
     off = any(arm.ece > UNCALIBRATED for arm in e.scored.values())
-    return (WARN if off else PASS), f"calibration error: {words}"
+    return (WARN if off else PASS), f"calibration error: {text}"
 
 
 @check(31, "evaluation", "subgroups")
@@ -46,13 +46,13 @@ def _subgroups(e: RunEvidence) -> CheckOutcome:
         return WARN, "no two groups by sex, view or age of ten patients each are known, so none could be compared"
     corrected = {test: p for test, p in holm(tests).items() if p is not None}
     (name, variable), p = min(corrected.items(), key=lambda item: item[1])
-    words = ", ".join(
+    text = ", ".join(
         f"{group.value} {group.accuracy:.2f} (n {group.patients} patients)"
         for group in e.scored[name].subgroups
         if group.variable == variable and group.accuracy is not None
     )
-    words = f"{name}, accuracy by {variable}: {words}; permutation of patients, p {p:.3g} after Holm's correction"
-    return (WARN if p < ALPHA else PASS), words
+    text = f"{name}, accuracy by {variable}: {text}; permutation of patients, p {p:.3g} after Holm's correction"
+    return (WARN if p < ALPHA else PASS), text
 
 
 @check(32, "evaluation", "an external set")
@@ -64,13 +64,13 @@ def _external(e: RunEvidence) -> CheckOutcome:
     ]
     if not drops:
         return AUTHOR, "none was scored; the field's best fall from above .95 to between .70 and .80 AUROC elsewhere"
-    words = "; ".join(
+    text = "; ".join(
         f"{name} on {place}: {drop.outside:.3f}, inside {drop.inside:.3f}, "
         f"a fall of {drop.fall:.3f} [{drop.interval[0]:.3f}, {drop.interval[1]:.3f}]"
         for name, place, drop in drops
     )
     shown = [drop for _, _, drop in drops if drop.interval[0] > 0]
-    return (FAIL if any(drop.fall > FAR for drop in shown) else WARN if shown else PASS), f"balanced accuracy of {words}"
+    return (FAIL if any(drop.fall > FAR for drop in shown) else WARN if shown else PASS), f"balanced accuracy of {text}"
 
 
 @check(33, "evaluation", "worst confident errors", declares=True)
@@ -84,6 +84,6 @@ def _smallest(e: RunEvidence) -> CheckOutcome:
     name = min(arm.per_class, key=lambda label: arm.per_class[label].support)
     images, counted = arm.per_class[name].support, arm.images_per_class.get(name)
     of = f" of {counted.patients} patients" if counted else ""
-    words = f"{name} has {images} images{of} among those scored: one image is {1 / max(images, 1):.1%} of its recall"
+    text = f"{name} has {images} images{of} among those scored: one image is {1 / max(images, 1):.1%} of its recall"
     fewest = min(images, counted.patients) if counted else images
-    return (WARN if fewest < MIN_CLASS_SUPPORT else PASS), words
+    return (WARN if fewest < MIN_CLASS_SUPPORT else PASS), text

@@ -16,14 +16,14 @@ def _split_first(e: RunEvidence) -> CheckOutcome:
         return NOT_RUN, "the run does not say which images its normalization was fitted to"
     fitted = {name: normalizer for name, normalizer in known.items() if normalizer.kind in FITTED}
     off = [name for name, normalizer in fitted.items() if normalizer.distance > ROUNDING]
-    words = "; ".join(
+    text = "; ".join(
         f"{name}: mean gray {normalizer.mean:.5f}, of the training images {normalizer.training_mean:.5f}"
         for name, normalizer in fitted.items()
     )
     if off:
-        return FAIL, f"the normalization of {', '.join(off)} was fitted to other images than the training set ({words})"
+        return FAIL, f"the normalization of {', '.join(off)} was fitted to other images than the training set ({text})"
     kinds = sorted({normalizer.kind for normalizer in known.values()})
-    return PASS, words or f"nothing is fitted to all images ({', '.join(kinds)})"
+    return PASS, text or f"nothing is fitted to all images ({', '.join(kinds)})"
 
 
 @check(14, "protocol", "the test set scored once", declares=True)
@@ -43,11 +43,11 @@ def _folds(e: RunEvidence) -> CheckOutcome:
 
 @check(16, "protocol", "which epoch is kept")
 def _epoch(e: RunEvidence) -> CheckOutcome:
-    words = e.each(lambda recipe: f"the {recipe['training']['checkpoint']} epoch, declared in the recipe")
+    text = e.each(lambda recipe: f"the {recipe['training']['checkpoint']} epoch, declared in the recipe")
     looking = {key for name, recipe in e.recipes.items() if not e.arms[name].metrics.test for key in _looking(recipe["training"])}
     if not looking:
-        return PASS, words
-    return WARN, f"{words}; {', '.join(sorted(looking))}: decided by the validation set that is also reported"
+        return PASS, text
+    return WARN, f"{text}; {', '.join(sorted(looking))}: decided by the validation set that is also reported"
 
 
 def _looking(training: dict[str, Any]) -> list[str]:
@@ -58,11 +58,11 @@ def _looking(training: dict[str, Any]) -> list[str]:
 
 @check(17, "protocol", "augmentations")
 def _augmentations(e: RunEvidence) -> CheckOutcome:
-    words = e.each(lambda recipe: _named(recipe["data"]["augment"]))
+    text = e.each(lambda recipe: _named(recipe["data"]["augment"]))
     mirrored = [name for name, recipe in e.recipes.items() if _mirrors(recipe["data"]["augment"])]
     if not mirrored:
-        return PASS, words
-    return WARN, f"{words}: mirrored images put the heart on the right side ({', '.join(mirrored)})"
+        return PASS, text
+    return WARN, f"{text}: mirrored images put the heart on the right side ({', '.join(mirrored)})"
 
 
 def _named(augment: str | dict[str, Any]) -> str:
@@ -79,5 +79,5 @@ def _mirrors(augment: str | dict[str, Any]) -> bool:
 @check(18, "protocol", "the same budget for every arm")
 def _budget(e: RunEvidence) -> CheckOutcome:
     epochs = {name: arm.cost.epochs for name, arm in e.arms.items()}
-    words = ", ".join(f"{name} {count}" for name, count in epochs.items())
-    return (PASS if len(set(epochs.values())) == 1 else WARN), f"epochs: {words}"
+    text = ", ".join(f"{name} {count}" for name, count in epochs.items())
+    return (PASS if len(set(epochs.values())) == 1 else WARN), f"epochs: {text}"

@@ -75,7 +75,7 @@ class RunEvidence:
         said: dict[str, list[str]] = {}
         for name, recipe in self.recipes.items():
             said.setdefault(answer(recipe), []).append(name)
-        return next(iter(said)) if len(said) == 1 else "; ".join(f"{', '.join(names)}: {words}" for words, names in said.items())
+        return next(iter(said)) if len(said) == 1 else "; ".join(f"{', '.join(names)}: {text}" for text, names in said.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def _erased(e: RunEvidence) -> CheckOutcome:
 @check(20, "shortcuts", "lungs only", declares=True)
 def _only(e: RunEvidence) -> CheckOutcome:
     left = _left(e, "lungs_only", "lungs_only", "nothing but the lungs")
-    return (STATED, "; ".join(one.words for one in left)) if left else (NOT_RUN, UNASKED)
+    return (STATED, "; ".join(skill.words for skill in left)) if left else (NOT_RUN, UNASKED)
 
 
 @check(21, "shortcuts", "border only")
@@ -67,22 +67,22 @@ def _thumbnail(e: RunEvidence) -> CheckOutcome:
     left = _left(e, "thumbnail", "thumbnail", "16 pixels per side, on which coarse signs of the lungs can still be seen")
     if not left:
         return NOT_RUN, UNASKED
-    status, words = _judged(left)
-    return (WARN if status == FAIL else status), words
+    status, text = _judged(left)
+    return (WARN if status == FAIL else status), text
 
 
 def _left(e: RunEvidence, retrained: str, view: str, how: str) -> list[Left]:
     """The first arm trained again where `audit: retrain` did that, else every arm as it is, asked without training again."""
     arm, chance = e.retrained(retrained), e.audit and e.audit.chance
     if arm is not None and chance is not None:
-        name, reference = next((name, view_metrics(one.metrics.valid)) for name, one in e.arms.items())
+        name, reference = next((name, view_metrics(first_arm.metrics.valid)) for name, first_arm in e.arms.items())
         hidden = view_metrics(arm.valid)
         again = "without lungs" if retrained == "no_lungs" else f"on {how}"
-        words = f"{name} trained again {again}: accuracy {hidden.accuracy:.3f}, as it was {reference.accuracy:.3f}"
+        text = f"{name} trained again {again}: accuracy {hidden.accuracy:.3f}, as it was {reference.accuracy:.3f}"
         kept = arm.untrusted_lungs if retrained == "no_lungs" else 0
-        words += f", majority class {chance:.3f}"
-        words += f" ({kept} images whose lung mask is not trusted keep their lungs)" if kept else ""
-        return [Left(_share(hidden, reference, chance), skills_left(reference, hidden), words)]
+        text += f", majority class {chance:.3f}"
+        text += f" ({kept} images whose lung mask is not trusted keep their lungs)" if kept else ""
+        return [Left(_share(hidden, reference, chance), skills_left(reference, hidden), text)]
     return [
         Left(
             _share(audit.views[view], audit.plain, audit.chance),
@@ -117,14 +117,14 @@ def _judged(left: list[Left]) -> CheckOutcome:
 @check(23, "shortcuts", "the source from the same pixels")
 @audited
 def _source_from_pixels(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
-    found = audit.source_from_pixels
-    if found is None:
+    source = audit.source_from_pixels
+    if source is None:
         return AUTHOR, "the manifest names one source, or none; say where the images come from"
-    words = (
-        f"{found.variable.replace('_', ' ')} told from 16 pixels per side: {found.accuracy:.3f} "
-        f"(balanced {found.balanced_accuracy:.3f}), guessing {found.chance:.3f}"
+    text = (
+        f"{source.variable.replace('_', ' ')} told from 16 pixels per side: {source.accuracy:.3f} "
+        f"(balanced {source.balanced_accuracy:.3f}), guessing {source.chance:.3f}"
     )
-    return (WARN if found.accuracy > found.chance + CLOSE else PASS), words
+    return (WARN if source.accuracy > source.chance + CLOSE else PASS), text
 
 
 @check(24, "shortcuts", "labels shuffled")
@@ -133,23 +133,23 @@ def _shuffled(e: RunEvidence) -> CheckOutcome:
     if arm is None or luck is None:
         return NOT_RUN, "`audit: retrain` does it"
     low, _ = arm.valid.interval("accuracy")
-    words = f"trained on shuffled labels: {arm.valid.accuracy:.3f}, guessing {luck:.3f}"
-    return (FAIL if low > luck else PASS), words
+    text = f"trained on shuffled labels: {arm.valid.accuracy:.3f}, guessing {luck:.3f}"
+    return (FAIL if low > luck else PASS), text
 
 
 @check(25, "shortcuts", "Grad-CAM inside the lungs")
 def _gradcam(e: RunEvidence) -> CheckOutcome:
     name, arm = next(iter(e.arms.items()))
-    found = {label: one for label, one in arm.metrics.attention.items() if one.inside_lungs is not None}
-    if not found:
+    overlaps = {label: overlap for label, overlap in arm.metrics.attention.items() if overlap.inside_lungs is not None}
+    if not overlaps:
         return NOT_RUN, "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
-    words = ", ".join(
-        f"{label} {_percent(one.inside_lungs)} (fresh weights {_percent(one.inside_lungs_of_fresh_weights)}, "
-        f"the lungs are {_percent(one.lungs_of_picture)} of the picture)"
-        for label, one in found.items()
+    text = ", ".join(
+        f"{label} {_percent(overlap.inside_lungs)} (fresh weights {_percent(overlap.inside_lungs_of_fresh_weights)}, "
+        f"the lungs are {_percent(overlap.lungs_of_picture)} of the picture)"
+        for label, overlap in overlaps.items()
     )
-    elsewhere = any(one.looks_elsewhere for one in found.values())
-    return (WARN if elsewhere else PASS), f"{name}, share of the map inside the lungs: {words}"
+    elsewhere = any(overlap.looks_elsewhere for overlap in overlaps.values())
+    return (WARN if elsewhere else PASS), f"{name}, share of the map inside the lungs: {text}"
 
 
 def _percent(share: float | None) -> str:

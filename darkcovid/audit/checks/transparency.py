@@ -19,9 +19,9 @@ def _environment(e: RunEvidence) -> CheckOutcome:
     unknown = [name for name, version in versions.items() if not version]
     unmeasured = [name for name, arm in e.arms.items() if not (arm.cost.train_seconds and arm.cost.peak_host_bytes)]
     tools = ", ".join(f"{name} {versions.get(name)}" for name in ("darkcovid", "torch", "fastai"))
-    words = f"{tools}, {e.environment['platform']}; time and memory in each arm's timing.json"
+    text = f"{tools}, {e.environment['platform']}; time and memory in each arm's timing.json"
     missing = [f"version of {name}" for name in unknown] + [f"time or memory of {name}" for name in unmeasured]
-    return (WARN, f"{words}; not known: {', '.join(missing)}") if missing else (PASS, words)
+    return (WARN, f"{text}; not known: {', '.join(missing)}") if missing else (PASS, text)
 
 
 @check(38, "reporting", "the command to run it again")

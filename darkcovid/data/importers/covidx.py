@@ -19,12 +19,12 @@ SPLITS = {"train": "train", "test": "test", "val": "valid"}
 
 def _lists(folder: Path) -> dict[str, list[Path]]:
     """The lists of each split, by name, the latest last."""
-    found: dict[str, list[Path]] = {}
+    by_split: dict[str, list[Path]] = {}
     for path in sorted([*folder.glob("*.txt"), *folder.glob("labels/*.txt")], key=lambda path: _version(path.name)):
         match = LISTS.fullmatch(path.name)
         if match:
-            found.setdefault(match[1].casefold(), []).append(path)
-    return found
+            by_split.setdefault(match[1].casefold(), []).append(path)
+    return by_split
 
 
 def _version(name: str) -> list[tuple[int, str]]:
@@ -45,13 +45,13 @@ def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedIm
                 yield _image(folder, split, line.split(), f"{chosen}: line {number}")
 
 
-def _image(folder: Path, split: str, words: list[str], where: str) -> ImportedImage:
-    if len(words) not in (3, 4):
-        raise DataError(f"{where}: {len(words)} words; COVIDx has patientid filename class, and perhaps source")
-    patient, name, label = words[:3]
+def _image(folder: Path, split: str, cells: list[str], where: str) -> ImportedImage:
+    if len(cells) not in (3, 4):
+        raise DataError(f"{where}: {len(cells)} words; COVIDx has patientid filename class, and perhaps source")
+    patient, name, label = cells[:3]
     places = [Path(split) / name, Path("data") / split / name, Path("images") / name, Path(name)]
     path = next((place for place in places if (folder / place).is_file()), places[0])
-    columns = {"split": SPLITS[split], "source": words[3] if len(words) == 4 else "", "etiology": etiology_of(label)}
+    columns = {"split": SPLITS[split], "source": cells[3] if len(cells) == 4 else "", "etiology": etiology_of(label)}
     return ImportedImage(path.as_posix(), label, patient, columns)
 
 

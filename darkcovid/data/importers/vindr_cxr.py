@@ -46,7 +46,7 @@ def _kaggle_findings(table: Path) -> dict[str, list[list[str]]]:
     readers: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for row in table_rows(table, KAGGLE_COLUMNS):
         readers[row["image_id"]][row["rad_id"]].append(row["class_name"])
-    return {image: [list(dict.fromkeys(names)) for names in found.values()] for image, found in readers.items()}
+    return {image: [list(dict.fromkeys(names)) for names in by_reader.values()] for image, by_reader in readers.items()}
 
 
 def _consensus(votes: list[list[str]]) -> str:

@@ -96,8 +96,8 @@ def _alike(first: Descriptors, other: Descriptors, chunk: slice) -> tuple[np.nda
     score = np.zeros((len(first.rows[chunk]), len(other.rows)), np.float32)
     product = np.empty_like(score)
     every = range(len(TRANSFORMS))
-    for one, two in [(number, STILL) for number in every] + [(STILL, number) for number in every]:
-        np.matmul(first.frequencies[one, chunk], other.frequencies[two].T, out=product)
+    for first_transform, other_transform in [(number, STILL) for number in every] + [(STILL, number) for number in every]:
+        np.matmul(first.frequencies[first_transform, chunk], other.frequencies[other_transform].T, out=product)
         np.maximum(score, np.abs(product, out=product), out=score)
     if first is other:
         score[first.rows[chunk, None] >= other.rows] = 0

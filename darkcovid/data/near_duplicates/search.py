@@ -94,9 +94,9 @@ def cached_copies_elsewhere(files: Sequence[Sequence[Path]], sha256: Sequence[Se
         logger.info(f"looking for near copies between {len(rows[0])} and {len(rows[1])} images")
         return find_near_duplicates_between(our_pixels, their_pixels, *rows)
 
-    key = content_key(kind="near copies elsewhere", images=[list(one) for one in sha256], rules=rules())
+    key = content_key(kind="near copies elsewhere", images=[list(checksums) for checksums in sha256], rules=rules())
     pairs = [(sha256[0][a], sha256[1][b]) for a, b in cached_json(cache_dir / "findings", key, find)]
-    every = (product(ours[one], theirs[other]) for one, other in [*pairs, *zip(known, known, strict=True)])
+    every = (product(ours[our_checksum], theirs[other]) for our_checksum, other in [*pairs, *zip(known, known, strict=True)])
     return sorted(pair for some in every for pair in some)
 
 
