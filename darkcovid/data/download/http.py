@@ -200,37 +200,44 @@ def _save_stream(
     answer: requests.Response, remote: RemoteFile, part: Path, policy: DownloadPolicy, on_bytes: Callable[[int], None]
 ) -> None:
     have = _size(part)
-    if answer.status_code in RETRY_STATUSES:
-        error = TransientDownloadError(f"the server answered {answer.status_code} {answer.reason}")
-        asked = answer.headers.get("retry-after", "")
-        error.wait = float(asked) if asked.isdecimal() else 0.0
-        raise error
-    if answer.status_code == requests.codes.requested_range_not_satisfiable and have:
+    _check_response(answer, have)
+    continues = answer.status_code == requests.codes.partial_content
+    if have and (not continues or answer.status_code == requests.codes.requested_range_not_satisfiable):
         on_bytes(-have)
         part.unlink()
-        raise TransientDownloadError("the server has less of it than was fetched before")
-    if answer.status_code not in (requests.codes.ok, requests.codes.partial_content):
-        raise DownloadError(f"the server answered {answer.status_code} {answer.reason}")
-    goes_on = answer.status_code == requests.codes.partial_content
-    if goes_on and not answer.headers.get("content-range", "").startswith(f"bytes {have}-"):
-        raise TransientDownloadError("the server sent another part of it than was asked for")
-    if have and not goes_on:
-        on_bytes(-have)
         have = 0
-    most = policy.most_bytes if remote.length is None else remote.length
-    with part.open("ab" if goes_on else "wb") as file:
+    if answer.status_code == requests.codes.requested_range_not_satisfiable:
+        raise TransientDownloadError("the server has less of it than was fetched before")
+    limit = policy.most_bytes if remote.length is None else remote.length
+    with part.open("ab") as file:
         for block in answer.iter_content(BLOCK_BYTES):
             have += len(block)
-            if have > most:
+            if have > limit:
                 file.close()
                 part.unlink()
-                raise DownloadError(f"it is longer than {most} bytes, {_host_of(remote)}")
+                raise DownloadError(f"it is longer than {limit} bytes, {_host_of(remote)}")
             file.write(block)
             on_bytes(len(block))
         file.flush()
         os.fsync(file.fileno())
     if remote.length is not None and have < remote.length:
         raise TransientDownloadError(f"interrupted after {have} of {remote.length} bytes")
+
+
+def _check_response(answer: requests.Response, have: int) -> None:
+    """Refuse an answer that is not the file, or not what follows the bytes that there are."""
+    status = f"the server answered {answer.status_code} {answer.reason}"
+    if answer.status_code in RETRY_STATUSES:
+        error = TransientDownloadError(status)
+        asked = answer.headers.get("retry-after", "")
+        error.wait = float(asked) if asked.isdecimal() else 0.0
+        raise error
+    beyond = answer.status_code == requests.codes.requested_range_not_satisfiable and have
+    if answer.status_code not in (requests.codes.ok, requests.codes.partial_content) and not beyond:
+        raise DownloadError(status)
+    starts = answer.headers.get("content-range", "").startswith(f"bytes {have}-")
+    if answer.status_code == requests.codes.partial_content and not starts:
+        raise TransientDownloadError("the server sent another part of it than was asked for")
 
 
 def _host_of(remote: RemoteFile) -> str:
