@@ -1,4 +1,4 @@
-"""Commands on images: data import, describe, verify, audit, prepare, preview, fetch."""
+"""Commands on images: data import, merge, describe, verify, audit, prepare, preview, fetch."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -99,6 +99,29 @@ def describe(manifest: ManifestPath, data_root: DataRoot = None, dataset: Datase
 
     counts = count(manifest_rows(manifest, data_root, dataset))
     print_result(counts, json_, lambda: typer.echo("\n".join(description_lines(counts))))
+
+
+@data_app.command()
+def merge(
+    manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...", help="Manifests (CSV or Parquet), two or more.")],
+    output: Annotated[Path, output_option("CSV", "The merged manifest; all images must lie in or below its folder.")],
+    merge_copies: Annotated[
+        bool, typer.Option("--merge-copies", help="Look for near copies between datasets, and give them one patient id.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
+    json_: Json = False,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Merge manifests of several datasets: patients are kept apart, and copies between datasets are counted."""
+    from darkcovid.data.merge import merge_manifests
+    from darkcovid.report.console import merge_lines
+
+    if len(manifests) < 2:
+        raise UsageError(f"{manifests[0]}: one manifest alone; name two or more")
+    if output.exists() and not force:
+        raise UsageError(f"{output}: it exists already; --force overwrites it, --output names another file")
+    summary = merge_manifests(manifests, output, cache_folder(cache_dir), merge_copies)
+    print_result(asdict(summary), json_, lambda: typer.echo("\n".join(merge_lines(summary))))
 
 
 @data_app.command()

@@ -10,6 +10,7 @@ from darkcovid.audit.findings import DataAudit
 from darkcovid.data.download.fetch import DownloadResult
 from darkcovid.data.import_folder import ImportSummary
 from darkcovid.data.importers import Importer
+from darkcovid.data.merge import MergeSummary
 from darkcovid.data.verify import VerificationResult
 
 SHOWN = 20
@@ -139,6 +140,19 @@ def label_lines(importer: Importer, rows: pd.DataFrame) -> list[str]:
     widest = max(len(finding) for finding, _ in counts.index)
     lines = [f"  {finding:{widest}} -> {label}: {count} images" for (finding, label), count in counts.items()]
     return [f"read as {importer.name}: {importer.source}", *lines]
+
+
+def merge_lines(summary: MergeSummary) -> list[str]:
+    """What a merge wrote, and the copies between its datasets."""
+    lines = [f"{summary.manifest}: {sum(summary.images.values())} images"]
+    lines += [f"  {name}: {count}" for name, count in summary.images.items()]
+    lines.append("classes: " + ", ".join(f"{count} {name}" for name, count in summary.classes.items()))
+    kind = "identical or nearly identical" if summary.merged_patients else "identical"
+    lines.append(f"copies between datasets: {summary.copies} pairs of {kind} images")
+    lines += [f"  {first} and {other}" for first, other in summary.examples]
+    if summary.merged_patients:
+        return [*lines, "images that are copies have one patient id"]
+    return [*lines, "near copies were not looked for; --merge-copies looks for them and gives copies one patient id"]
 
 
 def import_lines(summary: ImportSummary) -> list[str]:

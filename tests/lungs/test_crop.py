@@ -234,7 +234,7 @@ def test_areas_are_the_masks_in_the_arm_s_own_frame(cohort, found, tmp_path):
 
 def test_inputs_in_shards_are_those_of_one_array(cohort, found, tmp_path, monkeypatch):
     def both(folder):
-        about = {"cohort": cohort, "found": found, "size": (64, 64), "cache_dir": tmp_path / folder}
+        about = {"cohort": cohort, "masks": found, "size": (64, 64), "cache_dir": tmp_path / folder}
         crops = cached_lung_inputs(lungs=Lungs(mode="crop_mask"), letterbox=False, **about)
         return crops.array, cached_lung_regions(lungs=Lungs(context_channel=True), letterbox=True, **about).array
 
