@@ -10,15 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.files_by_name import FilesByName
-from darkcovid.data.importers.tables import table_rows
+from darkcovid.data.importers.tables import header_of, table_rows
 
 TABLE = "metadata.csv"
 FIGURE_1_IMAGE = re.compile(r"(COVID-\d+)[a-z]?")
-
-
-def _columns(folder: Path) -> set[str]:
-    table = folder / TABLE
-    return set(table.open(encoding="latin-1").readline().strip().split(",")) if table.is_file() else set()
 
 
 def _actualmed_images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
@@ -42,14 +37,14 @@ def _kept(row: dict[str, str]) -> dict[str, str]:
 ACTUALMED = Importer(
     "actualmed",
     "Actualmed COVID-19 Chest X-ray Dataset (Chung 2020)",
-    lambda folder: {"patientid", "finding", "imagename"} <= _columns(folder),
+    lambda folder: header_of(folder / TABLE, "latin-1") >= {"patientid", "finding", "imagename"},
     _actualmed_images,
     note="inconclusive images, whose finding is blank, are left out",
 )
 FIGURE_1 = Importer(
     "figure-1",
     "Figure 1 COVID-19 Chest X-ray Dataset (Chung 2020)",
-    lambda folder: {"patientid", "finding", "originalfile"} <= _columns(folder),
+    lambda folder: header_of(folder / TABLE, "latin-1") >= {"patientid", "finding", "originalfile"},
     _figure_1_images,
     note="images whose finding is blank are left out",
 )

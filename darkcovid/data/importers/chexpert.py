@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.findings import join_findings
-from darkcovid.data.importers.tables import table_rows
+from darkcovid.data.importers.tables import header_of, table_rows
 
 SPLITS = {"train": "train", "valid": "valid", "test": "test"}
 FIRST_FINDING = "No Finding"
@@ -18,8 +18,7 @@ PATIENT = re.compile(r"patient\d+")
 
 
 def _recognizes(folder: Path) -> bool:
-    table = folder / "train.csv"
-    return table.is_file() and all(name in table.open(encoding="utf-8", errors="replace").readline() for name in COLUMNS)
+    return header_of(folder / "train.csv") >= set(COLUMNS)
 
 
 def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:

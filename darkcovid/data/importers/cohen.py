@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
+from darkcovid.data.importers.tables import header_of
 
 COLUMNS = {"patientid", "finding", "view", "modality", "folder", "filename"}
 ETIOLOGY = {"Viral": "pneumonia_viral", "Bacterial": "pneumonia_bacterial"}
@@ -15,11 +16,7 @@ VIEWS = ("PA", "AP", "AP Supine", "L")
 
 
 def _recognizes(folder: Path) -> bool:
-    table = folder / "metadata.csv"
-    if not table.is_file():
-        return False
-    with table.open(newline="", encoding="utf-8", errors="replace") as file:
-        return set(next(csv.reader(file), [])) >= COLUMNS
+    return header_of(folder / "metadata.csv") >= COLUMNS
 
 
 def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:

@@ -5,14 +5,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
-from darkcovid.data.importers.tables import table_rows
+from darkcovid.data.importers.tables import header_of, table_rows
 
 COLUMNS = ("patient_id", "image_id", "admission_offset", "projection")
 
 
 def _recognizes(folder: Path) -> bool:
-    table = folder / "data.csv"
-    return table.is_file() and set(COLUMNS) <= set(table.open(encoding="utf-8", errors="replace").readline().strip().split(","))
+    return header_of(folder / "data.csv") >= set(COLUMNS)
 
 
 def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:

@@ -47,6 +47,23 @@ def _opened(path: Path, encoding: str | None) -> Iterator[dict[str, str]]:
         raise DataError(f"{path}: not a readable table ({one_line(error)})") from None
 
 
+def header_of(path: Path, encoding: str = "utf-8") -> set[str]:
+    """The names of a table's columns, to tell whose it is.
+
+    Args:
+        path: A CSV with commas.
+        encoding: Python's name of it; what is not of it is passed over.
+
+    Returns:
+        Names without blanks around them; empty where there is no such file, or it cannot be read.
+    """
+    try:
+        with path.open(encoding=encoding, errors="replace", newline="") as file:
+            return {name.strip() for name in next(csv.reader(file), [])}
+    except (OSError, csv.Error):
+        return set()
+
+
 def find_table(folder: Path, *patterns: str) -> Path | None:
     """The last table by name of the first pattern that has any in `folder`, plain or gzipped.
 

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.files_by_name import FilesByName
 from darkcovid.data.importers.findings import join_findings
-from darkcovid.data.importers.tables import find_table, table_rows
+from darkcovid.data.importers.tables import find_table, header_of, table_rows
 
 KAGGLE_COLUMNS = ("image_id", "class_name", "rad_id")
 MAJORITY = 2  # of three radiologists
@@ -23,9 +23,7 @@ def _table(folder: Path, split: str) -> Path | None:
 
 def _kaggle_table(folder: Path) -> Path | None:
     table = folder / "train.csv"
-    if table.is_file() and all(name in table.open(encoding="utf-8", errors="replace").readline() for name in KAGGLE_COLUMNS):
-        return table
-    return None
+    return table if header_of(table) >= set(KAGGLE_COLUMNS) else None
 
 
 def _recognizes(folder: Path) -> bool:
