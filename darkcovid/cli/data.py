@@ -64,6 +64,9 @@ def import_images(
     label_column: Annotated[str, typer.Option(help="With --table: the column of labels.")] = "label",
     patient_column: Annotated[str | None, typer.Option(help="With --table: the column of patients.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Keep the rows of an existing manifest, edits included; add new images.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """Write a manifest of a folder of images: labels, patients, splits and lung masks as far as the dataset records them."""
@@ -77,8 +80,11 @@ def import_images(
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; unpack the download and name its folder")
     manifest = output or folder / "manifest.csv"
-    if manifest.exists() and not force:
-        raise UsageError(f"{manifest}: it exists already; --force overwrites it, --output names another file")
+    if manifest.exists() and not (force or update):
+        raise UsageError(
+            f"{manifest}: it exists already; --update keeps its rows and adds new images, --force overwrites it, --output names "
+            "another file"
+        )
     if table is not None:
         importer = table_importer(table, path_column, label_column, patient_column)
     else:
@@ -87,7 +93,7 @@ def import_images(
     for line in label_lines(importer, rows):
         logger.info(line)
     with progress_bar("reading", len(rows)) as show:
-        summary = import_folder(folder, importer, rows, manifest, show)
+        summary = import_folder(folder, importer, rows, manifest, show, update)
     print_result(asdict(summary), json_, lambda: typer.echo("\n".join(import_lines(summary))))
 
 

@@ -13,11 +13,12 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.io import sha256_file, write_text
 from darkcovid.core.log import logger
 from darkcovid.core.threads import map_in_threads
+from darkcovid.data.cells import normalize_cells
 from darkcovid.data.dicom import is_dicom
 from darkcovid.data.image_folders import left_out_line, walk_images
 from darkcovid.data.importers import ImportedImage, Importer
 from darkcovid.data.importers.labels import known_class
-from darkcovid.data.manifest import OPTIONAL, REQUIRED
+from darkcovid.data.manifest import OPTIONAL, REQUIRED, read_manifest
 
 MEASURED = ("sha256", "bytes", "width", "height")
 AT_ONCE = 512  # files between two steps of the progress bar
@@ -187,6 +188,7 @@ def import_folder(
     listed: pd.DataFrame,
     output: Path,
     on_progress: Callable[[int], None] = lambda done: None,
+    update: bool = False,
 ) -> ImportSummary:
     """Write the manifest of a folder, whole or not at all: the same folder gives the same bytes.
 
@@ -196,6 +198,8 @@ def import_folder(
         listed: Its images, as `list_images` gives them.
         output: The manifest's path.
         on_progress: Called with the number of files done.
+        update: Whether rows of an existing manifest at `output` keep what is written in them, edits included, but for checksums
+            and sizes; images that are new are added, those that are gone leave.
 
     Returns:
         What was written.
@@ -211,12 +215,24 @@ def import_folder(
         )
     known = [*REQUIRED, *OPTIONAL]
     columns = known + sorted(set(complete.columns) - set(known))
-    table = complete.reindex(columns=columns, fill_value="").fillna("")
+    table = normalize_cells(complete.reindex(columns=columns, fill_value="").fillna(""))
     if output.resolve().parent != folder.resolve():
         table["path"] = [_relative(folder / path, output) for path in table.path]
         table["lung_mask"] = [mask and _relative(folder / mask, output) for mask in table.lung_mask]
+    if update and output.is_file():
+        table = _with_edits(table, read_manifest(output).rows)
     write_text(output, table.to_csv(index=False, lineterminator="\n"))
     return _summary(importer, table, left_out, output)
+
+
+def _with_edits(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """The table, its rows that an earlier manifest had as they stand there."""
+    earlier = before.drop_duplicates("path").set_index("path")
+    kept = table.path.isin(earlier.index)
+    for column in [name for name in earlier if name not in MEASURED]:
+        fresh = table.get(column, "")
+        table[column] = table.path.map(earlier[column]).where(kept, fresh)
+    return table
 
 
 def _relative(file: Path, output: Path) -> str:

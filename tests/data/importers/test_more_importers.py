@@ -1,5 +1,7 @@
 """What each of the larger public datasets records of its images, read from a miniature of its folder."""
 
+import json
+
 import pytest
 
 from darkcovid.core.errors import DataError
@@ -123,6 +125,26 @@ def test_siims_studies(tmp_path):
 )
 def test_the_class_of_several_findings(label, classes, name):
     assert known_class(label, classes) == name
+
+
+def test_an_update_keeps_what_was_edited_and_adds_what_is_new(darkcovid, tmp_path):
+    folder = miniatures.hannover(tmp_path / "set")
+    darkcovid("data", "import", folder)
+    first = (folder / "manifest.csv").read_bytes()
+    darkcovid("data", "import", folder, "--update")
+    assert (folder / "manifest.csv").read_bytes() == first
+    edited = first.decode().replace("png/5f619d7e.png,covid,0f2b9fbd", "png/5f619d7e.png,no_finding,me")
+    (folder / "manifest.csv").write_text(edited)
+    (folder / "png" / "b343e657.png").unlink()
+    miniatures.image(folder / "png" / "new00001.png", 99)
+    with (folder / "data.csv").open("a") as file:
+        file.write("77777777,new00001,f,,,,3,,,,DX,pa,\n")
+    summary = json.loads(darkcovid("data", "import", folder, "--update", "--json").stdout)
+    rows = read_manifest(folder / "manifest.csv").rows.set_index("path")
+    assert rows.index.tolist() == ["png/5f619d7e.png", "png/c9280a30.png", "png/new00001.png"] and summary["images"] == 3
+    assert rows.loc["png/5f619d7e.png", ["label", "patient_id"]].tolist() == ["no_finding", "me"]
+    assert rows.loc["png/new00001.png", ["label", "patient_id", "view"]].tolist() == ["covid", "77777777", "PA"]
+    assert "--update keeps its rows" in error_of(darkcovid("data", "import", folder, code=2))
 
 
 def test_a_table_of_another_dataset_is_refused(tmp_path):
