@@ -175,7 +175,7 @@ class NanGuard(PlainErrorsCallback):
             self.losses.append(self.loss.detach())
 
     def after_train(self):
-        losses = torch.stack(self.losses).float()
+        losses = torch.stack(self.losses).float() if self.losses else torch.zeros(0, device=self.compute.device)
         steps = torch.nonzero(~torch.isfinite(losses)).flatten()
         if int(self.compute.distributed.all_reduce(torch.tensor(len(steps), device=losses.device))):
             raise DarkCovidError(self._message(losses, int(steps[0]) if len(steps) else None))

@@ -37,14 +37,14 @@ def _kept(row: dict[str, str]) -> dict[str, str]:
 ACTUALMED = Importer(
     "actualmed",
     "Actualmed COVID-19 Chest X-ray Dataset (Chung 2020)",
-    lambda folder: header_of(folder / TABLE, "latin-1") >= {"patientid", "finding", "imagename"},
+    lambda folder: header_of(folder / TABLE) >= {"patientid", "finding", "imagename"},
     _actualmed_images,
     note="inconclusive images, whose finding is blank, are left out",
 )
 FIGURE_1 = Importer(
     "figure-1",
     "Figure 1 COVID-19 Chest X-ray Dataset (Chung 2020)",
-    lambda folder: header_of(folder / TABLE, "latin-1") >= {"patientid", "finding", "originalfile"},
+    lambda folder: header_of(folder / TABLE) >= {"patientid", "finding", "originalfile"},
     _figure_1_images,
     note="images whose finding is blank are left out",
 )

@@ -47,18 +47,17 @@ def _opened(path: Path, encoding: str | None) -> Iterator[dict[str, str]]:
         raise DataError(f"{path}: not a readable table ({one_line(error)})") from None
 
 
-def header_of(path: Path, encoding: str = "utf-8") -> set[str]:
+def header_of(path: Path) -> set[str]:
     """The names of a table's columns, to tell whose it is.
 
     Args:
-        path: A CSV with commas.
-        encoding: Python's name of it; what is not of it is passed over.
+        path: A CSV with commas; letters that are not UTF-8 are passed over.
 
     Returns:
         Names without blanks around them; empty where there is no such file, or it cannot be read.
     """
     try:
-        with path.open(encoding=encoding, errors="replace", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
             return {name.strip() for name in next(csv.reader(file), [])}
     except (OSError, csv.Error):
         return set()
