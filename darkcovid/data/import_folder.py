@@ -24,7 +24,7 @@ MEASURED = ("sha256", "bytes", "width", "height")
 AT_ONCE = 512  # files between two steps of the progress bar
 MISSING, UNREADABLE, OUTSIDE = "missing", "not an image", "outside the folder"
 UNLABELED, BAD_MASK = "without a label", "its lung mask is missing or outside the folder"
-UNDECIDED = "its class depends on an uncertain finding"
+UNDECIDED = "its class depends on an uncertain finding (see --uncertain)"
 
 Uncertain = Literal["exclude", "negative", "positive"]
 

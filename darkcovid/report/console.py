@@ -138,7 +138,7 @@ def label_lines(importer: Importer, rows: pd.DataFrame) -> list[str]:
     """
     counts = rows.groupby(["finding", "label"], sort=True).size()
     widest = max(len(finding) for finding, _ in counts.index)
-    lines = [f"  {finding:{widest}} -> {label}: {count} images" for (finding, label), count in counts.items()]
+    lines = [f"  {finding:{widest}} -> {label or 'left out'}: {count} images" for (finding, label), count in counts.items()]
     return [f"read as {importer.name}: {importer.source}", *lines]
 
 

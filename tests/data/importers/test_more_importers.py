@@ -26,7 +26,7 @@ def test_chexperts_uncertain_findings_count_as_is_said(tmp_path):
     folder = miniatures.chexpert(tmp_path / "CheXpert-v1.0")
     first, second = "train/patient00001/study1/view1_frontal.jpg", "train/patient00002/study1/view1_frontal.jpg"
     rows, summary = imported(folder)
-    assert summary.left_out == {"its class depends on an uncertain finding": [second]}
+    assert summary.left_out == {"its class depends on an uncertain finding (see --uncertain)": [second]}
     assert rows.loc[first, ["label", "finding", "patient_id", "sex", "age", "view", "split"]].tolist() == [
         *("no_finding", "No Finding|Support Devices", "patient00001", "F", "68", "AP", "train"),
     ]
@@ -160,6 +160,8 @@ def test_a_table_of_another_dataset_is_refused(tmp_path):
 
 def test_the_command_says_how_uncertain_findings_count(darkcovid, tmp_path):
     folder = miniatures.chexpert(tmp_path / "set")
+    assert "Lung Opacity|Fracture                   -> left out: 1 images" in darkcovid("data", "import", folder).stderr
+    (folder / "manifest.csv").unlink()
     done = darkcovid("data", "import", folder, "--uncertain", "positive")
     assert "Lung Opacity|Consolidation" not in done.stdout and "6 images" in done.stdout
     assert "exclude" in error_of(darkcovid("data", "import", folder, "--uncertain", "maybe", "--force", code=2))
