@@ -111,7 +111,7 @@ def _confounder(variable: str, counts: pd.DataFrame, classes: tuple[str, ...]) -
         balanced,
         chance=float(counts.groupby("label").images.sum().max() / total),
         cramers_v=float(association(table, method="cramer")) if min(table.shape) > 1 else 0.0,
-        p=_permutation_p_value(of_patients),
+        p=permutation_p_value(of_patients),
         p_holm=1.0,
         missing=float(lacking / total),
     )
@@ -138,9 +138,18 @@ def _table(groups: np.ndarray, labels: pd.Series, counts: pd.Series) -> np.ndarr
     return pd.crosstab(groups, labels.to_numpy(), values=counts.to_numpy(), aggfunc="sum").fillna(0).to_numpy(int)
 
 
-def _permutation_p_value(table: np.ndarray) -> float:
-    """How often classes dealt to patients at random share as much information with the groups. Class and group sizes stay as they
-    are, so the mutual information rises and falls with the sum of n log n over the table's cells."""
+def permutation_p_value(table: np.ndarray) -> float:
+    """How often classes dealt to patients at random share as much information with the groups as is seen.
+
+    Class and group sizes stay as they are, so the mutual information rises and falls with the sum of n log n over the table's
+    cells.
+
+    Args:
+        table: (groups, classes) numbers of patients.
+
+    Returns:
+        p, from 1 / (1 + PERMUTATIONS) to 1.
+    """
     dealt = random_table(table.sum(1), table.sum(0)).rvs(PERMUTATIONS, random_state=np.random.default_rng(0))
     by_chance, seen = xlogy(dealt, dealt).sum((1, 2)), xlogy(table, table).sum()
     return float((1 + (by_chance >= seen - ROUNDING).sum()) / (1 + PERMUTATIONS))

@@ -24,7 +24,7 @@ from darkcovid.evaluation.results import NormalizerFacts
 SMALL_SIZE = (128, 128)
 MAX_AUDIT_IMAGES = 5000  # images whose pixels are asked, and of whose metadata a forest is grown
 ADULT = 18
-RULES = 3  # counts changes of the audit, so that no older finding is recalled
+RULES = 4  # counts changes of the audit, so that no older finding is recalled
 
 
 def audit_cohort(

@@ -15,7 +15,7 @@ import pandas as pd
 from darkcovid.data.cells import parse_age
 from darkcovid.data.splits import patient_groups
 
-CATEGORIES = ("extension", "patient_prefix", "view", "sex", "license", "source")
+CATEGORIES = ("extension", "patient_prefix", "view", "sex", "manufacturer", "quality", "license", "source")
 NUMBERS = ("width", "height", "aspect", "bytes", "bytes_per_pixel", "age")
 FOLDS = 5
 DIGITS = 3
@@ -98,7 +98,7 @@ def metadata(rows: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame(index=rows.index)
     table["extension"] = [PurePosixPath(path).suffix.lower().replace("jpeg", "jpg") for path in rows.path]
     table["patient_prefix"] = rows.patient_id.str.split("-").str[0].where(rows.patient_id.str.contains("-"), "")
-    for name in ("view", "sex", "license", "source"):
+    for name in ("view", "sex", "manufacturer", "quality", "license", "source"):
         table[name] = rows[name]
     for name in ("width", "height", "bytes"):
         table[name] = pd.to_numeric(rows[name], errors="coerce").astype(float)

@@ -1,12 +1,13 @@
-"""Commands on images: data import, merge, describe, verify, audit, prepare, preview, fetch."""
+"""Commands on images: data describe, verify, audit, prepare, preview, fetch, and those of `import_data.py`."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, manifest_rows, print_result, run_heavy, spark_session
+from darkcovid.cli.import_data import import_images, merge
 from darkcovid.cli.options import (
     CacheDir,
     DataRoot,
@@ -23,78 +24,10 @@ from darkcovid.cli.options import (
     output_option,
 )
 from darkcovid.core.errors import DataError, UsageError
-from darkcovid.core.log import logger
 
 data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
-
-
-Form = Literal[
-    "radiography-database",
-    "chest-xray-pneumonia",
-    "covid-qu-ex",
-    "qata-cov19",
-    "covidx",
-    "cohen",
-    "actualmed",
-    "figure-1",
-    "hannover",
-    "nih-chestxray14",
-    "rsna-pneumonia",
-    "siim-covid19",
-    "chexpert",
-    "mimic-cxr-jpg",
-    "padchest",
-    "vindr-cxr",
-    "bimcv-covid19",
-    "covidgr",
-    "class-folders",
-]
-Uncertain = Literal["exclude", "negative", "positive"]
-
-
-@data_app.command("import")
-def import_images(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A downloaded dataset, or folders named after classes.")],
-    output: Annotated[Path | None, output_option("CSV", "The manifest; FOLDER/manifest.csv by default.")] = None,
-    form: Annotated[Form | None, typer.Option(help="The dataset's form; recognized by itself by default.")] = None,
-    classes: Annotated[str, typer.Option(metavar="LABEL=CLASS,...", help="The class of each label of the dataset.")] = "",
-    uncertain: Annotated[Uncertain, typer.Option(help="What uncertain findings of CheXpert and MIMIC-CXR count as.")] = "exclude",
-    table: Annotated[Path | None, typer.Option(metavar="CSV", help="A CSV of your own that lists the images.")] = None,
-    path_column: Annotated[str, typer.Option(help="With --table: the column of paths or file names.")] = "path",
-    label_column: Annotated[str, typer.Option(help="With --table: the column of labels.")] = "label",
-    patient_column: Annotated[str | None, typer.Option(help="With --table: the column of patients.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
-    update: Annotated[
-        bool, typer.Option("--update", help="Keep the rows of an existing manifest, edits included; add new images.")
-    ] = False,
-    json_: Json = False,
-) -> None:
-    """Write a manifest of a folder of images: labels, patients, splits and lung masks as far as the dataset records them."""
-    from darkcovid.core.log import progress_bar
-    from darkcovid.data.import_folder import import_folder, list_images
-    from darkcovid.data.importers import choose_importer
-    from darkcovid.data.importers.labels import parse_classes
-    from darkcovid.data.importers.table import table_importer
-    from darkcovid.report.console import import_lines, label_lines
-
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; unpack the download and name its folder")
-    manifest = output or folder / "manifest.csv"
-    if manifest.exists() and not (force or update):
-        raise UsageError(
-            f"{manifest}: it exists already; --update keeps its rows and adds new images, --force overwrites it, --output names "
-            "another file"
-        )
-    if table is not None:
-        importer = table_importer(table, path_column, label_column, patient_column)
-    else:
-        importer = choose_importer(folder, form)
-    rows = list_images(folder, importer, parse_classes(classes), uncertain)
-    for line in label_lines(importer, rows):
-        logger.info(line)
-    with progress_bar("reading", len(rows)) as show:
-        summary = import_folder(folder, importer, rows, manifest, show, update)
-    print_result(asdict(summary), json_, lambda: typer.echo("\n".join(import_lines(summary))))
+data_app.command("import")(import_images)
+data_app.command()(merge)
 
 
 @data_app.command()
@@ -105,29 +38,6 @@ def describe(manifest: ManifestPath, data_root: DataRoot = None, dataset: Datase
 
     counts = count(manifest_rows(manifest, data_root, dataset))
     print_result(counts, json_, lambda: typer.echo("\n".join(description_lines(counts))))
-
-
-@data_app.command()
-def merge(
-    manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...", help="Manifests (CSV or Parquet), two or more.")],
-    output: Annotated[Path, output_option("CSV", "The merged manifest; all images must lie in or below its folder.")],
-    merge_copies: Annotated[
-        bool, typer.Option("--merge-copies", help="Look for near copies between datasets, and give them one patient id.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
-    json_: Json = False,
-    cache_dir: CacheDir = None,
-) -> None:
-    """Merge manifests of several datasets: patients are kept apart, and copies between datasets are counted."""
-    from darkcovid.data.merge import merge_manifests
-    from darkcovid.report.console import merge_lines
-
-    if len(manifests) < 2:
-        raise UsageError(f"{manifests[0]}: one manifest alone; name two or more")
-    if output.exists() and not force:
-        raise UsageError(f"{output}: it exists already; --force overwrites it, --output names another file")
-    summary = merge_manifests(manifests, output, cache_folder(cache_dir), merge_copies)
-    print_result(asdict(summary), json_, lambda: typer.echo("\n".join(merge_lines(summary))))
 
 
 @data_app.command()

@@ -1,32 +1,48 @@
 """A downloaded folder becomes a manifest: its images by the folder's own form, labels mapped to classes, checksums and sizes."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, Protocol
 
 import pandas as pd
-from PIL import Image
 
 from darkcovid.core.errors import DataError, UsageError
-from darkcovid.core.io import sha256_file, write_text
+from darkcovid.core.io import write_text
 from darkcovid.core.log import logger
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.cells import normalize_cells
-from darkcovid.data.dicom import is_dicom
+from darkcovid.data.copies import near_copies, one_patient_per_copy
+from darkcovid.data.dicom_tags import PatientIds
+from darkcovid.data.file_facts import Facts, Journal, file_facts, remove_journal
 from darkcovid.data.image_folders import left_out_line, walk_images
 from darkcovid.data.importers import ImportedImage, Importer
 from darkcovid.data.importers.labels import known_class
 from darkcovid.data.manifest import OPTIONAL, REQUIRED, read_manifest
 
 MEASURED = ("sha256", "bytes", "width", "height")
-AT_ONCE = 512  # files between two steps of the progress bar
-MISSING, UNREADABLE, OUTSIDE = "missing", "not an image", "outside the folder"
+AT_ONCE = 512  # files between two steps of the progress bar, and two entries of the journal
+QUALITY_AT_ONCE = 64
+MISSING, OUTSIDE = "missing", "outside the folder"
 UNLABELED, BAD_MASK = "without a label", "its lung mask is missing or outside the folder"
+GOOD, DUPLICATE = "good", "duplicate"
 UNDECIDED = "its class depends on an uncertain finding (see --uncertain)"
 
 Uncertain = Literal["exclude", "negative", "positive"]
+OnProgress = Callable[[int], None]
+Progress = Callable[[str, int], AbstractContextManager[OnProgress]]
+
+
+class QualityMeasure(Protocol):
+    """Whatever measures image quality, see `lungs.image_quality`."""
+
+    version: str
+
+    def __call__(self, files: Sequence[Path], views: Sequence[str]) -> list[str]:
+        """(n) faults of each image joined by `|`, given its file and its view."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,7 @@ class ImportSummary:
         splits: Images of each set of the dataset's own split.
         masks: Images with a lung mask.
         left_out: Paths of images that are not in the manifest, by reason.
+        copies: Pairs of identical or near copies, whose patients became one; None where they were not looked for.
         manifest: Its path.
     """
 
@@ -57,6 +74,7 @@ class ImportSummary:
     splits: dict[str, int]
     masks: int
     left_out: dict[str, list[str]]
+    copies: int | None
     manifest: str
 
 
@@ -119,32 +137,96 @@ def _row(
 
 
 def add_file_facts(
-    folder: Path, rows: pd.DataFrame, on_progress: Callable[[int], None] = lambda done: None
+    folder: Path, rows: pd.DataFrame, ids: PatientIds, journal: Journal, on_progress: OnProgress = lambda done: None
 ) -> tuple[pd.DataFrame, dict[str, list[str]]]:
-    """Look at every file.
+    """Look at every file that the journal does not know.
 
     Args:
         folder: The download.
         rows: As `list_images` gives them.
+        ids: How patient ids of DICOM files are shown.
+        journal: Of an import that was interrupted; is added to.
         on_progress: Called with the number of files done.
 
     Returns:
-        The rows whose files are images, with `sha256`, `bytes`, `width` and `height`; and the paths of the others by reason.
+        The rows whose files are images, with `sha256`, `bytes`, `width` and `height`, and what DICOM tags say where the dataset
+        says nothing; and the paths of the others by reason.
+
+    Raises:
+        DataError: The salt of patient ids is damaged.
     """
-    facts: list[dict[str, str] | str] = []
+    left_out: dict[str, list[str]] = {}
+    known: list[dict[str, str]] = []
+    good: list[bool] = []
     for start in range(0, len(rows), AT_ONCE):
         block = rows.iloc[start : start + AT_ONCE]
-        facts += map_in_threads(
-            lambda row: _file_facts(folder, *row), zip(block.path, block.label, block.lung_mask, _undecided(block), strict=True)
-        )
-        on_progress(len(facts))
-    left_out: dict[str, list[str]] = {}
-    for path, fact in zip(rows.path, facts, strict=True):
-        if isinstance(fact, str):
-            left_out.setdefault(fact, []).append(path)
-    good = [isinstance(fact, dict) for fact in facts]
-    known = pd.DataFrame([fact for fact in facts if isinstance(fact, dict)], index=rows.index[good])
-    return pd.concat([rows[good], known], axis=1).reset_index(drop=True), left_out
+        reasons = [
+            _why_left_out(folder, *cells)
+            for cells in zip(block.path, block.label, block.lung_mask, _undecided(block), strict=True)
+        ]
+        files = {path: folder / path for path, reason in zip(block.path, reasons, strict=True) if reason is None}
+        facts = _facts_of(files, ids, journal)
+        for path, reason in zip(block.path, reasons, strict=True):
+            fact = reason or facts[path]
+            good.append(isinstance(fact, dict))
+            if isinstance(fact, dict):
+                known.append(fact)
+            else:
+                left_out.setdefault(fact, []).append(path)
+        on_progress(start + len(block))
+    table = rows[good].reset_index(drop=True)
+    for column, texts in pd.DataFrame(known).fillna("").items():
+        own = table.get(column, pd.Series("", table.index))
+        table[column] = texts.where(own == "", own)
+    return table, left_out
+
+
+def _facts_of(files: Mapping[str, Path], ids: PatientIds, journal: Journal) -> dict[str, Facts]:
+    """The facts of each file by path, from the journal or now."""
+    recalled = {path: journal.recall(path, file) for path, file in files.items()}
+    fresh = [path for path, facts in recalled.items() if facts is None or ("patient_id" in facts and not ids.lasting)]
+    made = dict(zip(fresh, map_in_threads(lambda path: file_facts(files[path], ids), fresh), strict=True))
+    if made:
+        journal.record({path: (files[path], facts) for path, facts in made.items()})
+    return {path: facts for path, facts in {**recalled, **made}.items() if facts is not None}
+
+
+def add_quality(
+    folder: Path, rows: pd.DataFrame, measure: QualityMeasure, journal: Journal, on_progress: OnProgress = lambda done: None
+) -> pd.DataFrame:
+    """Measure the quality of every image that the journal does not know.
+
+    Args:
+        folder: The download.
+        rows: As `add_file_facts` gives them.
+        measure: The measure.
+        journal: Of an import that was interrupted; is added to.
+        on_progress: Called with the number of images done.
+
+    Returns:
+        The rows with `quality`: faults joined by `|`, `duplicate` among them where an earlier image is the same file; `good`
+        where there are none.
+    """
+    faults: list[str] = []
+    views = rows.view if "view" in rows else pd.Series("", index=rows.index)
+    for start in range(0, len(rows), QUALITY_AT_ONCE):
+        block = slice(start, start + QUALITY_AT_ONCE)
+        files = {path: folder / path for path in rows.path[block]}
+        recalled = {path: journal.recall(path, file) for path, file in files.items()}
+        fresh = [path for path, known in recalled.items() if not isinstance(known, dict)]
+        measured = measure([files[path] for path in fresh], [views[row] for row in rows.index[block] if rows.path[row] in fresh])
+        made: dict[str, Facts] = {path: {"quality": text} for path, text in zip(fresh, measured, strict=True)}
+        if made:
+            journal.record({path: (files[path], facts) for path, facts in made.items()})
+        faults += [_quality_of(made.get(path) or recalled[path]) for path in files]
+        on_progress(start + len(files))
+    copies = rows.sha256.duplicated()
+    texts = ["|".join(filter(None, (text, DUPLICATE * copy))) for text, copy in zip(faults, copies, strict=True)]
+    return rows.assign(quality=[text or GOOD for text in texts])
+
+
+def _quality_of(facts: Facts | None) -> str:
+    return facts["quality"] if isinstance(facts, dict) else ""
 
 
 def _undecided(rows: pd.DataFrame) -> pd.Series:
@@ -152,7 +234,8 @@ def _undecided(rows: pd.DataFrame) -> pd.Series:
     return (rows.label == "") & (rows["uncertain_findings"] != "" if "uncertain_findings" in rows else False)
 
 
-def _file_facts(folder: Path, path: str, label: str, lung_mask: str, undecided: bool) -> dict[str, str] | str:
+def _why_left_out(folder: Path, path: str, label: str, lung_mask: str, undecided: bool) -> str | None:
+    """Why an image is left out before its file is looked at."""
     file = folder / path
     if not label:
         return UNDECIDED if undecided else UNLABELED
@@ -163,23 +246,7 @@ def _file_facts(folder: Path, path: str, label: str, lung_mask: str, undecided: 
     mask = folder / lung_mask
     if lung_mask and not (mask.is_file() and mask.resolve().is_relative_to(folder.resolve())):
         return BAD_MASK
-    try:
-        width, height = _size(file)
-        return {"sha256": sha256_file(file), "bytes": str(file.stat().st_size), "width": str(width), "height": str(height)}
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return UNREADABLE
-
-
-def _size(file: Path) -> tuple[int, int]:
-    """(width, height) from a file's header."""
-    with file.open("rb") as opened:
-        if is_dicom(opened):
-            import pydicom
-
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
-            return int(header.Columns), int(header.Rows)
-    with Image.open(file) as image:
-        return image.size
+    return None
 
 
 def import_folder(
@@ -187,49 +254,69 @@ def import_folder(
     importer: Importer,
     listed: pd.DataFrame,
     output: Path,
-    on_progress: Callable[[int], None] = lambda done: None,
     update: bool = False,
+    raw_patient_ids: bool = False,
+    quality: QualityMeasure | None = None,
+    copies_cache: Path | None = None,
+    progress: Progress = lambda what, total: nullcontext(lambda done: None),
 ) -> ImportSummary:
     """Write the manifest of a folder, whole or not at all: the same folder gives the same bytes.
+
+    What is known of each file is kept beside the manifest until it is written, so an interrupted import goes on where it stopped.
 
     Args:
         folder: The download.
         importer: Its form.
         listed: Its images, as `list_images` gives them.
         output: The manifest's path.
-        on_progress: Called with the number of files done.
         update: Whether rows of an existing manifest at `output` keep what is written in them, edits included, but for checksums
             and sizes; images that are new are added, those that are gone leave.
+        raw_patient_ids: Whether patient and study ids of DICOM files stay as they are; else they are hashed with the salt in
+            `OUTPUT.salt`, which is made when it is first needed.
+        quality: Measures the quality of each image; None: it is not measured.
+        copies_cache: The cache in which near copies are looked for, to give them one patient id; None: they are not.
+        progress: A context that shows how far a step is, given its name and number of files.
 
     Returns:
         What was written.
 
     Raises:
-        DataError: No file is an image that can be used.
+        DataError: No file is an image that can be used, or the salt is damaged.
         UsageError: The manifest would lie below or beside its images.
     """
-    complete, left_out = add_file_facts(folder, listed, on_progress)
+    ids = PatientIds(None if raw_patient_ids else output.with_name(f"{output.stem}.salt"))
+    with Journal(output, f"file, ids {ids.kind}") as journal, progress("reading", len(listed)) as show:
+        complete, left_out = add_file_facts(folder, listed, ids, journal, show)
     if complete.empty:
         raise DataError(
             f"{folder}: none of {len(listed)} listed images can be used; the first is {listed.path[0]} ({next(iter(left_out))})"
         )
+    if quality is not None:
+        with Journal(output, quality.version) as journal, progress("image quality", len(complete)) as show:
+            complete = add_quality(folder, complete, quality, journal, show)
     known = [*REQUIRED, *OPTIONAL]
     columns = known + sorted(set(complete.columns) - set(known))
     table = normalize_cells(complete.reindex(columns=columns, fill_value="").fillna(""))
+    copies = None
+    if copies_cache is not None:
+        copies = near_copies(table, folder, copies_cache)
+        table["patient_id"] = one_patient_per_copy(table, copies)
     if output.resolve().parent != folder.resolve():
         table["path"] = [_relative(folder / path, output) for path in table.path]
         table["lung_mask"] = [mask and _relative(folder / mask, output) for mask in table.lung_mask]
     if update and output.is_file():
-        table = _with_edits(table, read_manifest(output).rows)
+        measured = MEASURED if quality is None else (*MEASURED, "quality")
+        table = _with_edits(table, read_manifest(output).rows, measured)
     write_text(output, table.to_csv(index=False, lineterminator="\n"))
-    return _summary(importer, table, left_out, output)
+    remove_journal(output)
+    return _summary(importer, table, left_out, output, None if copies is None else len(copies))
 
 
-def _with_edits(table: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
-    """The table, its rows that an earlier manifest had as they stand there."""
+def _with_edits(table: pd.DataFrame, before: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
+    """The table, its rows that an earlier manifest had as they stand there, but for what was measured anew."""
     earlier = before.drop_duplicates("path").set_index("path")
     kept = table.path.isin(earlier.index)
-    for column in [name for name in earlier if name not in MEASURED]:
+    for column in [name for name in earlier if name not in measured]:
         fresh = table.get(column, "")
         table[column] = table.path.map(earlier[column]).where(kept, fresh)
     return table
@@ -243,7 +330,9 @@ def _relative(file: Path, output: Path) -> str:
         raise UsageError(f"--output {output}: paths are relative to the manifest; write it above the images") from None
 
 
-def _summary(importer: Importer, table: pd.DataFrame, left_out: dict[str, list[str]], output: Path) -> ImportSummary:
+def _summary(
+    importer: Importer, table: pd.DataFrame, left_out: dict[str, list[str]], output: Path, copies: int | None
+) -> ImportSummary:
     pairs = table.groupby(["finding", "label"], sort=True).size()
     classes = {finding: {"class": label, "images": int(count)} for (finding, label), count in pairs.items()}
     splits = table.split.value_counts(sort=False) if "split" in table else {}
@@ -258,5 +347,6 @@ def _summary(importer: Importer, table: pd.DataFrame, left_out: dict[str, list[s
         splits={name: int(splits[name]) for name in sorted(dict(splits)) if name},
         masks=int((table.lung_mask != "").sum()),
         left_out=left_out,
+        copies=copies,
         manifest=str(output),
     )

@@ -15,7 +15,7 @@ from darkcovid.data.cells import ROUNDED_BY_SPREADSHEET, normalize_cells, normal
 from darkcovid.data.csv_table import csv_form, read_csv
 
 REQUIRED = ("path", "label", "patient_id")
-OPTIONAL = ("dataset", "etiology", "view", "sex", "age", "finding", "lung_mask", "width", "height",
+OPTIONAL = ("dataset", "etiology", "view", "sex", "age", "manufacturer", "finding", "quality", "lung_mask", "width", "height",
             "bytes", "sha256", "url", "license", "source")  # fmt: skip
 KNOWN = (*REQUIRED, *OPTIONAL)
 COLUMNS_SHOWN, LETTERS_SHOWN = 8, 40

@@ -7,12 +7,10 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from darkcovid.core.errors import DataError, UsageError
+from darkcovid.core.errors import UsageError
 from darkcovid.core.io import write_text
+from darkcovid.data.copies import identical_files, near_copies, one_patient_per_copy
 from darkcovid.data.manifest import OPTIONAL, REQUIRED, Manifest, read_manifest
-from darkcovid.data.near_duplicates.search import Pair, cached_near_duplicates
-from darkcovid.data.splits import patient_groups
-from darkcovid.data.validate import validate_files
 
 EXAMPLES = 3
 
@@ -65,10 +63,10 @@ def merge_manifests(paths: Sequence[Path], output: Path, cache_dir: Path, merge_
     doubled = rows.path[rows.path.duplicated()]
     if len(doubled):
         raise UsageError(f"{doubled.iloc[0]!r} is in two of the manifests; leave one of its rows out")
-    pairs = _near_copies(rows, output, cache_dir) if merge_copies else _identical(rows)
+    pairs = near_copies(rows, output.resolve().parent, cache_dir) if merge_copies else identical_files(rows)
     across = [pair for pair in pairs if rows.dataset[pair[0]] != rows.dataset[pair[1]]]
     if merge_copies:
-        rows["patient_id"] = _one_patient_per_copy(rows, across)
+        rows["patient_id"] = one_patient_per_copy(rows, across)
     known = [*REQUIRED, *OPTIONAL]
     table = rows.reindex(columns=known + sorted(set(rows.columns) - set(known)), fill_value="").sort_values("path")
     write_text(output, table.to_csv(index=False, lineterminator="\n"))
@@ -99,40 +97,3 @@ def _relative(manifest: Manifest, name: str, path: Path, output: Path) -> str:
         return PurePosixPath(file.resolve().relative_to(output.resolve().parent)).as_posix()
     except ValueError:
         raise UsageError(f"--output {output}: {file} does not lie below its folder; write it above all images") from None
-
-
-def _identical(rows: pd.DataFrame) -> list[Pair]:
-    """Pairs of rows whose recorded checksums are the same."""
-    groups = rows[rows.sha256 != ""].groupby("sha256").groups.values()
-    return sorted((int(a), int(b)) for places in groups for i, a in enumerate(places) for b in places[i + 1 :])
-
-
-def _near_copies(rows: pd.DataFrame, output: Path, cache_dir: Path) -> list[Pair]:
-    """Pairs of rows that are identical or near copies, by their pixels."""
-    checks = validate_files(Manifest(rows, (output.resolve().parent,)), cache_dir)
-    usable = [row for row, check in enumerate(checks) if check.fault is None and check.file is not None]
-    if not usable:
-        raise DataError(f"--merge-copies: no image of {len(rows)} can be read; the first is {rows.path[0]} ({checks[0].fault})")
-    files = [file for row in usable if (file := checks[row].file) is not None]
-    sha256 = [checks[row].sha256 for row in usable]
-    near = [(usable[a], usable[b]) for a, b in cached_near_duplicates(files, sha256, cache_dir)]
-    return sorted({*near, *_identical(rows.assign(sha256=[check.sha256 for check in checks]))})
-
-
-def _one_patient_per_copy(rows: pd.DataFrame, pairs: Sequence[Pair]) -> pd.Series:
-    """Patient ids after all patients of copied images became one, the first by name; unknown patients that have no copy stay
-    unknown."""
-    patients = patient_groups(rows)
-    parent = {name: name for name in patients}
-
-    def root(name: str) -> str:
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
-    for first, other in pairs:
-        low, high = sorted((root(patients[first]), root(patients[other])))
-        parent[high] = low
-    sizes = Counter(root(name) for name in set(patients))
-    joined = patients.map(root)
-    return joined.where((rows.patient_id != "") | (joined.map(sizes) > 1), "")

@@ -16,6 +16,7 @@ WIDTH_RANGE = 0.30
 MIN_SEPARATED_ROWS = 0.55
 MIN_FLIP_DICE = 0.88
 MIN_CONTRAST = 4.0  # standard deviation, in gray levels of 0..255
+NOT_APART = "the lungs are not apart: is it a lateral view?"
 DARK_LEVEL = 20  # gray level of the air around a body
 
 
@@ -84,7 +85,7 @@ def shape_rejection_reason(mask: np.ndarray) -> str | None:
     if not 0.25 <= center <= 0.75:
         return "the lungs are not in the middle of the image"
     if _separated_row_fraction(mask) < MIN_SEPARATED_ROWS:
-        return "the lungs are not apart: is it a lateral view?"
+        return NOT_APART
     return None
 
 

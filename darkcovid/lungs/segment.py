@@ -1,4 +1,4 @@
-"""A cohort's lung masks, made once and remembered: each cleaned, each trusted or not, with the reason."""
+"""A cohort's lung masks, made once and remembered: each cleaned, each accepted or rejected, with the reason."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,10 +21,18 @@ RULES = 4  # counts changes of cleaning and trust, so that no older mask is reca
 
 
 class LungMask(NamedTuple):
-    """The cleaned mask of one picture, (256, 256) bool, and why it is not trusted, None where it is."""
+    """The cleaned mask of one image, (256, 256) bool, and why it is rejected, None where it is accepted."""
 
     mask: np.ndarray
     reason: str | None
+
+
+class FoundLungs(NamedTuple):
+    """A `LungMask`, and how far the mirror image's mask agrees with it before cleaning (Dice, 0..1)."""
+
+    mask: np.ndarray
+    reason: str | None
+    agreement: float
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,22 @@ def segment_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> 
         segmenter: The lung U-Net.
         compute: Device and precision.
 
-    Yields:
+    Returns:
         A mask per image, in order.
+    """
+    return (LungMask(found.mask, found.reason) for found in find_lungs(pixels, segmenter, compute))
+
+
+def find_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> Iterator[FoundLungs]:
+    """As `segment_lungs`, with the agreement.
+
+    Args:
+        pixels: (n, 256, 256) uint8.
+        segmenter: The lung U-Net.
+        compute: Device and precision.
+
+    Yields:
+        Lungs per image, in order.
     """
     network, normalizer = segmenter.network, segmenter.normalizer
     views = zip(*(predict_batches(network, seen, normalizer, compute) for seen in (pixels, pixels[:, :, ::-1])), strict=True)
@@ -78,7 +100,7 @@ def segment_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> 
         agreement = mask_dice((straight > 0).numpy(), (mirrored > 0).numpy())
         for raw, agreed in zip((straight + mirrored > 0).numpy(), agreement, strict=True):
             mask = postprocess_mask(raw)
-            yield LungMask(mask, rejection_reason(next(images), mask, float(agreed)))
+            yield FoundLungs(mask, rejection_reason(next(images), mask, float(agreed)), float(agreed))
 
 
 def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Device, cache_dir: Path) -> LungMasks:

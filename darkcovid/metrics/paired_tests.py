@@ -145,6 +145,13 @@ def holm(ps: Mapping[Key, float | None]) -> dict[Key, float | None]:
     return corrected
 
 
+def p_text(p: float) -> str:
+    """A p value as papers write it: `p < 0.001`, `p = 0.0123`, `p = 0.30`, `p = 1`."""
+    if p < 0.001:
+        return "p < 0.001"
+    return f"p = {p:.2f}" if 0.1 <= p < 1 else f"p = {p:.2g}"
+
+
 def conclusion_sentence(arm: str, reference: str, accuracy: Difference, p: float | None) -> str:
     """The sentence that the evidence allows, on accuracy.
 
@@ -158,7 +165,7 @@ def conclusion_sentence(arm: str, reference: str, accuracy: Difference, p: float
         One sentence.
     """
     span = f"{accuracy.difference:+.3f} (95 % interval {accuracy.low:+.3f} to {accuracy.high:+.3f})"
-    tested = "" if p is None else f", McNemar p {p:.3g} after Holm's correction"
+    tested = "" if p is None else f", McNemar {p_text(p)} after Holm's correction"
     agree = accuracy.low > 0 or accuracy.high < 0
     if not agree or (p is not None and p >= ALPHA):
         return f"No difference in accuracy between {arm} and {reference} could be shown: {span}{tested}."

@@ -1,5 +1,7 @@
 """What a manifest holds, whether its files are sound, and how well its lungs were found, as lines for a person."""
 
+import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -7,11 +9,14 @@ from typing import Any
 import pandas as pd
 
 from darkcovid.audit.findings import DataAudit
+from darkcovid.audit.image_quality import QualityRate
 from darkcovid.data.download.fetch import DownloadResult
 from darkcovid.data.import_folder import ImportSummary
 from darkcovid.data.importers import Importer
 from darkcovid.data.merge import MergeSummary
 from darkcovid.data.verify import VerificationResult
+from darkcovid.metrics.paired_tests import p_text
+from darkcovid.recipe.sections import Data
 
 SHOWN = 20
 
@@ -75,8 +80,7 @@ def audit_lines(audit: DataAudit) -> list[str]:
     if audit.image_statistics_alone is not None:
         lines.append(_baseline_line("pixels' mean, spread, border and corners", audit.image_statistics_alone.accuracy))
     for confounder in audit.most_telling:
-        p = "p < 0.001" if confounder.p < 0.001 else f"p {confounder.p:.3f}"
-        strength = f"chance {confounder.chance:.3f}  Cramer's V {confounder.cramers_v:.2f}  {p}"
+        strength = f"largest class {confounder.chance:.3f}  Cramer's V {confounder.cramers_v:.2f}  {p_text(confounder.p)}"
         lines.append(
             f"{_baseline_line(confounder.variable + ': ' + ' / '.join(confounder.classes), confounder.accuracy)}  {strength}"
         )
@@ -155,8 +159,16 @@ def merge_lines(summary: MergeSummary) -> list[str]:
     return [*lines, "near copies were not looked for; --merge-copies looks for them and gives copies one patient id"]
 
 
-def import_lines(summary: ImportSummary) -> list[str]:
-    """What an import wrote, what is not known, and the next command."""
+def import_lines(summary: ImportSummary, quality: Sequence[QualityRate] | None = None) -> list[str]:
+    """What an import wrote, what is not known, and the next command.
+
+    Args:
+        summary: Of the import.
+        quality: Faults of the images; None where they were not looked for.
+
+    Returns:
+        Lines of text.
+    """
     lines = [f"{summary.manifest}: {summary.images} images"]
     if summary.splits:
         lines.append("split: " + ", ".join(f"{count} {name}" for name, count in summary.splits.items()))
@@ -167,5 +179,32 @@ def import_lines(summary: ImportSummary) -> list[str]:
         lines.append("  such an image counts as a patient of its own; fill in patient_id if you know better")
     for reason, paths in summary.left_out.items():
         lines.append(f"left out, {reason}: {len(paths)}, the first is {paths[0]}")
+    if summary.copies is not None:
+        lines.append(f"copies: {summary.copies} pairs of identical or nearly identical images, whose patients are one now")
+    lines += _quality_lines(quality)
     lines += [f"note: {summary.note}"] * bool(summary.note)
-    return [*lines, f"next: darkcovid run recipes/segmented.yaml --manifest {summary.manifest}"]
+    return [
+        *lines,
+        f"next: darkcovid run recipes/segmented.yaml --manifest {shlex.quote(summary.manifest)}{_classes_option(summary)}",
+    ]
+
+
+def _quality_lines(rates: Sequence[QualityRate] | None) -> list[str]:
+    if rates is None:
+        return ["image quality: not looked at; --quality finds rotated, inverted, blurred and lateral images"]
+    if not rates:
+        return ["image quality: no fault found"]
+    lines = []
+    for rate in rates:
+        counts = ", ".join(f"{rate.images[name]} of {rate.of[name]} {name}" for name in rate.of)
+        warning = f"; the classes differ ({p_text(rate.p_holm)}), so it gives the class away" if rate.differs else ""
+        lines.append(f"image quality, {rate.flag.replace('_', ' ')}: {counts}{warning}")
+    return lines
+
+
+def _classes_option(summary: ImportSummary) -> str:
+    """What to add to a command where the classes are not those of the shipped recipes."""
+    classes = sorted({str(counts["class"]) for counts in summary.classes.values()})
+    if classes == sorted(Data().classes):
+        return ""
+    return " --set " + shlex.quote(f"data.classes={json.dumps(classes)}")

@@ -15,6 +15,7 @@ from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text
 from darkcovid.evaluation.results import VIEWS, SegmenterArm, SetMetrics, parse_comparison
 from darkcovid.metrics.estimates import Interval
+from darkcovid.metrics.paired_tests import p_text
 from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.report.plots import shown
 from darkcovid.report.tables import comparison_rows, notice, scored_set
@@ -239,7 +240,7 @@ def _giveaways(audit: DataAudit | None) -> list[list[str]]:
             f"{confounder.accuracy:.3f}",
             f"{confounder.chance:.3f}",
             f"{confounder.cramers_v:.2f}",
-            f"{confounder.corrected_p:.3f}",
+            p_text(confounder.corrected_p).removeprefix("p ").removeprefix("= "),
         ]
         for confounder in audit.most_telling
     ]

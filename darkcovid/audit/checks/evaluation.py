@@ -1,7 +1,7 @@
 """Checks 26 to 34: was it scored as it should be, on whom, and how sure is it?"""
 
 from darkcovid.audit.checks.registry import AUTHOR, FAIL, PASS, STATED, WARN, CheckOutcome, RunEvidence, check
-from darkcovid.metrics.paired_tests import ALPHA, holm
+from darkcovid.metrics.paired_tests import ALPHA, holm, p_text
 
 FAR = 0.1  # a shown fall of balanced accuracy on images from elsewhere that is too far
 MIN_CLASS_SUPPORT = 30  # images of a class, below which one of them moves its recall by much
@@ -51,7 +51,7 @@ def _subgroups(e: RunEvidence) -> CheckOutcome:
         for group in e.scored[name].subgroups
         if group.variable == variable and group.accuracy is not None
     )
-    text = f"{name}, accuracy by {variable}: {text}; permutation of patients, p {p:.3g} after Holm's correction"
+    text = f"{name}, accuracy by {variable}: {text}; permutation of patients, {p_text(p)} after Holm's correction"
     return (WARN if p < ALPHA else PASS), text
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from darkcovid.core.errors import UsageError
+from darkcovid.data.image_folders import APPLE_FOLDER
 from darkcovid.data.importers.actualmed import ACTUALMED, FIGURE_1
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.bimcv_covid19 import BIMCV_COVID19
@@ -14,6 +15,7 @@ from darkcovid.data.importers.covid_qu_ex import COVID_QU_EX
 from darkcovid.data.importers.covidgr import COVIDGR
 from darkcovid.data.importers.covidx import COVIDX
 from darkcovid.data.importers.hannover import HANNOVER
+from darkcovid.data.importers.medmnist import MEDMNIST
 from darkcovid.data.importers.mimic_cxr_jpg import MIMIC_CXR_JPG
 from darkcovid.data.importers.nih_chestxray14 import NIH_CHESTXRAY14
 from darkcovid.data.importers.padchest import PADCHEST
@@ -27,11 +29,34 @@ from darkcovid.data.importers.vindr_cxr import VINDR_CXR
 IMPORTERS = (
     *(RADIOGRAPHY_DATABASE, CHEST_XRAY_PNEUMONIA, COVID_QU_EX, QATA_COV19, COVIDX, COHEN, ACTUALMED, FIGURE_1, HANNOVER),
     *(NIH_CHESTXRAY14, RSNA_PNEUMONIA, SIIM_COVID19, CHEXPERT, MIMIC_CXR_JPG, PADCHEST, VINDR_CXR, BIMCV_COVID19),
-    *(COVIDGR, CLASS_FOLDERS),
+    *(MEDMNIST, COVIDGR, CLASS_FOLDERS),
 )
 SHOWN = 6
 
-__all__ = ["IMPORTERS", "ImportedImage", "Importer", "choose_importer"]
+__all__ = ["IMPORTERS", "ImportedImage", "Importer", "choose_importer", "dataset_folder"]
+
+
+def dataset_folder(folder: Path) -> Path:
+    """The dataset's own folder: `folder`, or where downloads pack a dataset into folders that hold nothing else, the one inside
+    whose form is known.
+
+    Args:
+        folder: What the user named.
+
+    Returns:
+        The folder to import.
+    """
+    inner = folder
+    while not _special_importer(inner):
+        entries = [path for path in inner.iterdir() if not path.name.startswith(".") and path.name != APPLE_FOLDER]
+        if len(entries) != 1 or not entries[0].is_dir() or entries[0].is_symlink():
+            return folder
+        inner = entries[0]
+    return inner
+
+
+def _special_importer(folder: Path) -> Importer | None:
+    return next((importer for importer in IMPORTERS if importer is not CLASS_FOLDERS and importer.recognizes(folder)), None)
 
 
 def choose_importer(folder: Path, form: str | None) -> Importer:
@@ -52,11 +77,12 @@ def choose_importer(folder: Path, form: str | None) -> Importer:
         if importer is not CLASS_FOLDERS and not importer.recognizes(folder):
             raise UsageError(f"--form {form}: {folder} does not have the files of {importer.source}")
         return importer
-    importer = next((importer for importer in IMPORTERS if importer.recognizes(folder)), None)
+    importer = _special_importer(folder) or (CLASS_FOLDERS if CLASS_FOLDERS.recognizes(folder) else None)
     if importer is None:
         names = [f"{path.name}{'/' * path.is_dir()}" for path in sorted(folder.iterdir())]
         seen = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "") if names else "nothing"
         raise UsageError(
-            f"{folder}: not a form of folder that is known (it holds {seen}); put images into folders named after classes"
+            f"{folder}: not a form of folder that is known (it holds {seen}); put images into folders named after "
+            "classes, or list them in a CSV and name it with --table"
         )
     return importer

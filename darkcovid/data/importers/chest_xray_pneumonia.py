@@ -19,7 +19,8 @@ PATIENT = (
     re.compile(r"(?P<patient>(?:NORMAL2-)?IM-\d+)-\d+", re.IGNORECASE),
     re.compile(r"(?P<patient>(?P<etiology>BACTERIA|VIRUS|NORMAL)-\d+)-\d+", re.IGNORECASE),
 )
-CLASSES, SPLIT_FOLDERS = ("NORMAL", "PNEUMONIA"), ("train", "val", "test", "chest_xray")
+COPY = "chest_xray"  # Kaggle's archive holds all of it twice
+CLASSES, SPLIT_FOLDERS = ("NORMAL", "PNEUMONIA"), ("train", "val", "test", COPY)
 
 
 def _recognizes(folder: Path) -> bool:
@@ -33,7 +34,10 @@ def _match(stem: str) -> re.Match | None:
 
 
 def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
+    known = set(files)
     for path in files:
+        if path.parts[0] == COPY and PurePosixPath(*path.parts[1:]) in known:
+            continue
         match = _match(path.stem)
         facts = match.groupdict() if match else {"patient": ""}
         columns = {"split": split_of(path.parts[:-1]), "etiology": etiology_of(facts.get("etiology") or ""), "age_group": "child"}

@@ -4,7 +4,10 @@ import csv
 import gzip
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+
+from darkcovid.data.unpack import unpack
 
 
 def image(path: Path, level: int = 100, size: tuple[int, int] = (40, 32), mode: str = "L") -> None:
@@ -391,4 +394,35 @@ def vindr_kaggle(folder: Path) -> Path:
     rows += ["051132a778e6,Mass,9,R10,1,2,3,4"]
     header = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max"
     (folder / "train.csv").write_text("\n".join([header, *rows]) + "\n")
+    return folder
+
+
+def pneumoniamnist_file(path: Path, **changed) -> Path:
+    """pneumoniamnist.npz: uint8 images of 28 pixels and a column of labels, 0 normal and 1 pneumonia, of each split."""
+    arrays = {}
+    for number, (split, labels) in enumerate({"train": [0, 1, 1, 0], "val": [1, 0], "test": [0, 1]}.items()):
+        levels = 40 * number + np.arange(len(labels), dtype=np.uint8)
+        arrays[f"{split}_images"] = np.broadcast_to(levels[:, None, None], (len(labels), 28, 28))
+        arrays[f"{split}_labels"] = np.array(labels, np.uint8)[:, None]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **(arrays | changed))
+    return path
+
+
+def pneumoniamnist(folder: Path) -> Path:
+    """Its file, unpacked."""
+    unpack(pneumoniamnist_file(folder.with_name("pneumoniamnist.npz")), folder)
+    return folder
+
+
+def chestmnist(folder: Path) -> Path:
+    """chestmnist_64.npz: fourteen columns of findings; number 6 is pneumonia."""
+    labels = np.zeros((3, 14), np.uint8)
+    labels[0, 6] = labels[2, [0, 2]] = 1
+    arrays = {f"{split}_labels": labels for split in ("train", "val", "test")}
+    arrays |= {f"{split}_images": np.full((3, 64, 64), 9, np.uint8) for split in ("train", "val", "test")}
+    path = folder.with_name("chestmnist_64.npz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **arrays)
+    unpack(path, folder)
     return folder

@@ -6,7 +6,7 @@ from typing import get_args
 import pandas as pd
 import pytest
 
-from darkcovid.cli.data import Form
+from darkcovid.cli.import_data import Form
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.import_folder import import_folder, list_images
 from darkcovid.data.importers import IMPORTERS, choose_importer
@@ -36,6 +36,7 @@ FORMS = {
     "figure-1": ["figure_1"],
     "covid-qu-ex": ["covid_qu_ex"],
     "qata-cov19": ["qata_cov19"],
+    "medmnist": ["pneumoniamnist", "chestmnist"],
     "class-folders": ["class_folders"],
 }
 
