@@ -86,11 +86,11 @@ def read_header(file: Path) -> Any:
 
 def why_no_radiograph(header: Any) -> str | None:
     """Why a file with this header is left out of a manifest; None where it may be a radiograph."""
-    modality = text_of(header, "Modality").upper()
+    modality = _text_of(header, "Modality").upper()
     if modality in NO_RADIOGRAPHS:
         return f"a DICOM of modality {modality}"
     try:
-        frames = int(text_of(header, "NumberOfFrames") or 1)
+        frames = int(_text_of(header, "NumberOfFrames") or 1)
     except ValueError:
         frames = 1
     return "a DICOM of several frames" if frames > 1 else None
@@ -98,7 +98,7 @@ def why_no_radiograph(header: Any) -> str | None:
 
 def image_size(header: Any) -> tuple[int, int]:
     """(width, height) in pixels. Raises ValueError where the header does not say."""
-    return int(text_of(header, "Columns")), int(text_of(header, "Rows"))
+    return int(_text_of(header, "Columns")), int(_text_of(header, "Rows"))
 
 
 def manifest_columns(header: Any, ids: PatientIds) -> dict[str, str]:
@@ -111,13 +111,13 @@ def manifest_columns(header: Any, ids: PatientIds) -> dict[str, str]:
     Returns:
         Text by column.
     """
-    columns = {column: text_of(header, keyword) for column, keyword in COLUMNS.items()}
-    columns["patient_id"] = ids.shown(text_of(header, "PatientID"))
-    columns["study"] = ids.shown(text_of(header, "StudyInstanceUID"))
+    columns = {column: _text_of(header, keyword) for column, keyword in COLUMNS.items()}
+    columns["patient_id"] = ids.shown(_text_of(header, "PatientID"))
+    columns["study"] = ids.shown(_text_of(header, "StudyInstanceUID"))
     return {column: text for column, text in columns.items() if text}
 
 
-def text_of(header: Any, keyword: str) -> str:
+def _text_of(header: Any, keyword: str) -> str:
     """A tag's value as text on one line; '' where it is absent, empty or damaged."""
     try:
         value = header.get(keyword)
