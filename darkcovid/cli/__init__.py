@@ -12,6 +12,7 @@ import typer
 from darkcovid import __version__
 from darkcovid.cli.data import data_app
 from darkcovid.cli.doctor import doctor
+from darkcovid.cli.init import init
 from darkcovid.cli.lungs import lungs_app
 from darkcovid.cli.models import models_app
 from darkcovid.cli.recipe import recipe_app
@@ -31,6 +32,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(init)
 app.command()(run)
 app.command()(aggregate)
 app.command()(compare)

@@ -35,26 +35,27 @@ def load_recipe_from_options(recipe: Path, sets: list[str], manifest: str | None
     if source is not None:
         overrides.append(f"data.manifest={json.dumps(source)}")
     if phantom:
-        overrides.append("data.dataset=null")
+        overrides += ["data.dataset=null", "data.datasets=null"]
     if data_root is not None:
         overrides.append(f"data.root={json.dumps(data_root)}")
     resolved = load_recipe(recipe, overrides)
-    dataset_given = any(override.startswith("data.dataset=") for override in sets)
+    dataset_given = any(override.startswith(("data.dataset=", "data.datasets=")) for override in sets)
     return resolved if manifest is None or dataset_given else _without_absent_dataset(resolved)
 
 
 def _without_absent_dataset(recipe):
-    """The recipe, without its own `data.dataset` when the manifest on the command line has no such dataset."""
+    """The recipe, without its own datasets when the manifest on the command line has none of them."""
     from darkcovid.data.manifest import read_manifest
     from darkcovid.recipe import PHANTOM
 
     data = recipe.data
-    if data.manifest == PHANTOM or data.dataset is None:
+    names = data.selected_datasets
+    if data.manifest == PHANTOM or not names:
         return recipe
-    if (read_manifest(data.manifest, data.root).rows.dataset == data.dataset).any():
+    if read_manifest(data.manifest, data.root).rows.dataset.isin(names).any():
         return recipe
-    logger.info(f"{data.manifest}: all of its rows are used (the recipe's own dataset, {data.dataset}, is not in it)")
-    return recipe.model_copy(update={"data": data.model_copy(update={"dataset": None})})
+    logger.info(f"{data.manifest}: all of its rows are used (the recipe's own dataset, {', '.join(names)}, is not in it)")
+    return recipe.model_copy(update={"data": data.model_copy(update={"dataset": None, "datasets": None})})
 
 
 def manifest_rows(path: Path, data_root: str | None, dataset: str | None):
@@ -71,7 +72,7 @@ def manifest_rows(path: Path, data_root: str | None, dataset: str | None):
     from darkcovid.data.manifest import read_manifest
 
     manifest = read_manifest(path, data_root)
-    return manifest if dataset is None else manifest.of_dataset(dataset, "--dataset")
+    return manifest if dataset is None else manifest.of_datasets([dataset], "--dataset")
 
 
 def cache_folder(cache_dir: Path | None) -> Path:

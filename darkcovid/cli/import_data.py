@@ -75,7 +75,7 @@ def import_images(
     from darkcovid.data.manifest import read_manifest
     from darkcovid.report.console import import_lines, label_lines
 
-    folder = _dataset_folder(source)
+    folder = dataset_of(source)
     manifest = output or folder / "manifest.csv"
     if manifest.exists() and not (force or update):
         raise UsageError(
@@ -105,8 +105,19 @@ def import_images(
     print_result(result, json_, lambda: typer.echo("\n".join(import_lines(summary, rates))))
 
 
-def _dataset_folder(source: Path) -> Path:
-    """The folder to import: of an archive, the one that it is unpacked into, beside it."""
+def dataset_of(source: Path) -> Path:
+    """The folder to import.
+
+    Args:
+        source: A folder, or an archive, which is unpacked beside it.
+
+    Returns:
+        The dataset's own folder.
+
+    Raises:
+        UsageError: Neither, or the archive's folder exists.
+        DataError: A damaged archive.
+    """
     from darkcovid.core.log import progress_bar
     from darkcovid.data.importers import dataset_folder
     from darkcovid.data.unpack import archive_suffix, unpack
@@ -122,6 +133,26 @@ def _dataset_folder(source: Path) -> Path:
         unpack(source, folder, lambda done, total: show(100 * done // max(total, 1)))
     logger.info(f"unpacked into {folder}")
     return dataset_folder(folder)
+
+
+def import_with_defaults(folder: Path, manifest: Path) -> None:
+    """Write a folder's manifest as `data import` does without options.
+
+    Args:
+        folder: The dataset's.
+        manifest: The manifest to write.
+    """
+    from darkcovid.core.log import progress_bar
+    from darkcovid.data.import_folder import import_folder, list_images
+    from darkcovid.data.importers import choose_importer
+    from darkcovid.report.console import import_lines, label_lines
+
+    importer = choose_importer(folder, None)
+    rows = list_images(folder, importer, {})
+    for line in label_lines(importer, rows):
+        logger.info(line)
+    for line in import_lines(import_folder(folder, importer, rows, manifest, progress=progress_bar))[:-1]:
+        logger.info(line)
 
 
 def _quality_measure():

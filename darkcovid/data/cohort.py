@@ -295,7 +295,8 @@ def select_dataset(data: Data, cache_dir: Path) -> Manifest:
         UsageError: The manifest has no such dataset.
     """
     manifest = open_manifest(data, cache_dir)
-    return manifest if data.dataset is None else manifest.of_dataset(data.dataset, "data.dataset")
+    names = data.selected_datasets
+    return manifest.of_datasets(names, "data.datasets" if data.datasets else "data.dataset") if names else manifest
 
 
 def build_cohort(
@@ -356,7 +357,7 @@ def _check_excluded_fraction(bad: tuple[ExcludedImage, ...], total: int, data: D
     if renamed:
         fix = f"{renamed.as_posix()} is there: capitals must be the same in the manifest"
     elif first.reason == "missing":
-        source = f" --dataset {data.dataset}" if data.dataset else ""
+        source = f" --dataset {data.selected_datasets[0]}" if len(data.selected_datasets) == 1 else ""
         fix = f"fetch them with `darkcovid data fetch {data.manifest}{source}`, or name their folder with --data-root"
     else:
         fix = "fix or remove those rows, or raise data.max_bad"

@@ -89,7 +89,8 @@ def _external_set(external: External, data: Data, cohort: Cohort, cache_dir: Pat
 def _as_data(external: External, data: Data) -> Data:
     """The recipe's `data` with an external set's images in place of the cohort's."""
     own = ("manifest", "dataset", "label_column", "where", "phantom")
-    return data.model_copy(update={key: getattr(external, key) for key in own} | {"root": external.root or data.root})
+    update = {key: getattr(external, key) for key in own} | {"root": external.root or data.root, "datasets": None}
+    return data.model_copy(update=update)
 
 
 def _copies(cohort: Cohort, candidates: Cohort, cache_dir: Path) -> np.ndarray:

@@ -66,24 +66,25 @@ class Manifest:
         present = set(rows.patient_id)
         return replace(self, rows=rows, merged_patients=tuple(ids for ids in self.merged_patients if ids[0] in present))
 
-    def of_dataset(self, name: str, asked_by: str) -> "Manifest":
-        """The rows of one dataset.
+    def of_datasets(self, names: Sequence[str], asked_by: str) -> "Manifest":
+        """The rows of some datasets.
 
         Args:
-            name: The dataset's.
-            asked_by: The key or option that names it, for the message.
+            names: Of the datasets.
+            asked_by: The key or option that names them, for the message.
 
         Returns:
             The rows.
 
         Raises:
-            UsageError: There are none.
+            UsageError: One of them has none.
         """
-        chosen = self.select(self.rows.dataset == name)
-        if chosen.rows.empty:
-            present = ", ".join(sorted(set(self.rows.dataset) - {""})) or "none"
-            raise UsageError(f"{asked_by}: no row belongs to {name!r}; datasets in the manifest: {present}")
-        return chosen
+        present = set(self.rows.dataset)
+        missing = [name for name in names if name not in present]
+        if missing:
+            there = ", ".join(sorted(present - {""})) or "none"
+            raise UsageError(f"{asked_by}: no row belongs to {missing[0]!r}; datasets in the manifest: {there}")
+        return self.select(self.rows.dataset.isin(names))
 
 
 def read_manifest(path: str | Path, data_root: str | Path | None = None) -> Manifest:

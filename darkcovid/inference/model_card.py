@@ -30,7 +30,7 @@ def model_card(model: FittedModel) -> dict[str, Any]:
         "classes": list(model.classes),
         "image_size": list(model.size),
         "lungs": model.recipe.lungs.mode if model.recipe.lungs else "whole image",
-        "trained_on": {"manifest": data.manifest, "dataset": data.dataset, "images": summary.images},
+        "trained_on": {"manifest": data.manifest, "dataset": ", ".join(data.selected_datasets) or None, "images": summary.images},
         "patients_kept_apart": data.split.method == "stratified_group",
         "leaks_found": data_audit.get("leaks"),
         "accuracy": metrics.valid.accuracy,

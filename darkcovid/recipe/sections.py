@@ -104,6 +104,8 @@ class Data(StrictModel):
     """Folder of the images, if not the manifest's."""
     dataset: str | None = None
     """Only rows of this dataset."""
+    datasets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Only rows of these datasets, such as `[ozturk, ieee8023]`; goes before `dataset`."""
     label_column: Literal["label", "etiology"] = "label"
     """Column of the labels."""
     classes: tuple[str, ...] = ("covid", "no_finding", "pneumonia")
@@ -187,6 +189,11 @@ class Data(StrictModel):
         if isinstance(augment, str) and augment not in ("none", *AUGMENTATIONS):
             raise ValueError(f"use a mapping of its ranges, or one of: none, {', '.join(AUGMENTATIONS)}")
         return augment
+
+    @property
+    def selected_datasets(self) -> tuple[str, ...]:
+        """The datasets whose rows are used; none stands for all."""
+        return self.datasets or ((self.dataset,) if self.dataset is not None else ())
 
     @property
     def augmentation(self) -> Augmentation | None:

@@ -122,7 +122,7 @@ def test_what_each_class_lacks():
 @pytest.mark.slow
 def test_the_file_extension_of_the_published_images_gives_covid_away():
     """103 of 125 covid files are JPEG and none of the others: 603 of 625 right, without any image on disk."""
-    found = audit_manifest(read_manifest(RECIPES.parent / "data_manifest.csv").of_dataset("ozturk", "--dataset"))
+    found = audit_manifest(read_manifest(RECIPES.parent / "data_manifest.csv").of_datasets(["ozturk"], "--dataset"))
     alone = {(one["variable"], tuple(one["classes"])): one["accuracy"] for one in found["confounding"]}
     assert alone["extension", ("covid", "no_finding")] == pytest.approx(603 / 625)
     assert alone["patient_prefix", ("covid", "no_finding")] == 1.0

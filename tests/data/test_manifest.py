@@ -122,8 +122,8 @@ def test_a_doubled_column_of_no_use_is_read_once(write):
 
 def test_merged_ids_are_those_of_the_chosen_rows(write):
     manifest = read_manifest(write(HEADER + "a,1.png,covid,p1\nb,2.png,covid,Q1\nb,3.png,covid,q1\n"))
-    assert manifest.of_dataset("a", "--dataset").merged_patients == ()
-    assert manifest.of_dataset("b", "--dataset").merged_patients == (("Q1", "q1"),)
+    assert manifest.of_datasets(["a"], "--dataset").merged_patients == ()
+    assert manifest.of_datasets(["b"], "--dataset").merged_patients == (("Q1", "q1"),)
 
 
 def test_many_spellings_take_no_time(write):

@@ -35,7 +35,7 @@ def manifest(tmp_path):
 
 @pytest.mark.parametrize("dataset", [None, "ozturk"])
 def test_a_manifest_has_the_same_audit(session, manifest, dataset):
-    here = read_manifest(manifest) if dataset is None else read_manifest(manifest).of_dataset(dataset, "--dataset")
+    here = read_manifest(manifest) if dataset is None else read_manifest(manifest).of_datasets([dataset], "--dataset")
     wanted = audit_manifest(here)
     assert wanted["duplicates"]["exact"] >= 6 and wanted["unknown_patients"] >= 11
     assert audit_facts(SparkFacts.of_manifest(session, manifest, dataset)) == wanted
@@ -45,7 +45,7 @@ def test_a_manifest_has_the_same_audit(session, manifest, dataset):
     typed.to_parquet(manifest.with_suffix(".parquet"))
     assert audit_facts(SparkFacts.of_manifest(session, manifest.with_suffix(".parquet"), dataset)) == wanted
     parquet = read_manifest(manifest.with_suffix(".parquet"))
-    assert audit_manifest(parquet.of_dataset(dataset, "--dataset")) == wanted
+    assert audit_manifest(parquet.of_datasets([dataset], "--dataset")) == wanted
 
 
 def test_a_cohort_has_the_same_audit(session, cohort, cache_dir, tmp_path):

@@ -1,0 +1,131 @@
+"""A recipe for images, classes and time of one's own: the main job, with as many epochs as fit."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from darkcovid.core.errors import UsageError
+from darkcovid.data.splits import patient_groups
+from darkcovid.experiment.dry_run import dry_run
+from darkcovid.recipe import PHANTOM
+from darkcovid.recipe.recipe import validate
+
+MIN_PATIENTS = 2  # of a class, one for each side of the split
+MIN_EPOCHS, MAX_EPOCHS = 3, 100
+SPARE = 0.8  # share of the time that training may take: the rest is for decoding, finding lungs and audits
+
+TEMPLATE = """\
+# Written by `darkcovid init`; run it with: darkcovid run {file}
+# Every key there is: darkcovid recipe reference
+name: {name}
+data:
+  manifest: {manifest}
+{more}  classes: {classes}
+  split:
+    method: stratified_group   # all images of a patient are in one set
+    valid: 0.2                 # share of the images in the validation set
+    seed: 41
+  image_size: 256              # pixels; whole images are squashed to a square
+  augment: fastai_default      # flips, rotation, zoom, lighting; `none` for none
+model:
+  arch: darkcovidnet           # all others: darkcovid models list
+lungs:
+  mode: crop                   # the lungs are found by the shipped U-Net, and images cropped to them
+  margin: 0.05                 # the box is widened by this share of its sides
+  crop_size: 128               # pixels; fewer pixels than the whole image cost less time
+  context_channel: true        # a second channel with the whole image, as small
+training:
+  epochs: {epochs}                   # chosen for about {minutes} minutes on this machine
+  batch_size: 32
+  lr: 3.0e-3                   # see also: darkcovid lr-find {file}
+  schedule: one_cycle
+  seed: 41
+arms:                          # each is this recipe with some keys replaced; all are compared on the same patients
+  unsegmented: {{lungs: null}}
+  segmented: {{data.letterbox: true}}
+"""
+
+
+@dataclass(frozen=True)
+class NewRecipe:
+    """A recipe that was written for some images.
+
+    Attributes:
+        text: YAML with comments.
+        epochs: Of each arm.
+        seconds: That training is estimated to take.
+    """
+
+    text: str
+    epochs: int
+    seconds: float
+
+
+def usable_classes(rows: pd.DataFrame) -> dict[str, int]:
+    """The classes of a manifest that can be told apart.
+
+    Args:
+        rows: Of a manifest.
+
+    Returns:
+        Images by class, of the classes with two patients or more, by name.
+    """
+    labeled = rows[rows.label != ""]
+    patients = patient_groups(labeled).groupby(labeled.label).nunique()
+    counts = labeled.label.value_counts().sort_index()
+    return {str(name): int(count) for name, count in counts.items() if patients[name] >= MIN_PATIENTS}
+
+
+def new_recipe(manifest: str, classes: list[str], minutes: float, file: Path, cache_dir: Path) -> NewRecipe:
+    """Write a recipe, after some real steps of each arm have shown what an epoch costs here.
+
+    Args:
+        manifest: Its path, or `phantom`.
+        classes: Two or more.
+        minutes: That a run may take.
+        file: Where it will be, for its comments.
+        cache_dir: Where decoded images are kept.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        UsageError: Fewer than two classes, or what a run would refuse before it trains.
+        DataError: Images that a run would refuse.
+    """
+    if len(classes) < 2:
+        raise UsageError(f"classes: {', '.join(classes) or 'none'}; name two or more")
+    one_epoch = validate(yaml.safe_load(_text(manifest, classes, 1, minutes, file)), where="")
+    arms = dry_run(one_epoch, cache_dir, [])["arms"].values()
+    per_epoch = sum(arm.train_seconds for arm in arms)
+    fitting = math.floor(SPARE * 60 * minutes / per_epoch)
+    epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, fitting))
+    return NewRecipe(_text(manifest, classes, epochs, minutes, file), epochs, epochs * per_epoch)
+
+
+def _text(manifest: str, classes: list[str], epochs: int, minutes: float, file: Path) -> str:
+    more = "  phantom: {patients: 150}     # drawn radiographs, not real ones\n" if manifest == PHANTOM else ""
+    return TEMPLATE.format(
+        name=_name(file),
+        manifest=_yaml(manifest),
+        more=more,
+        classes=_yaml(classes),
+        epochs=epochs,
+        minutes=f"{minutes:g}",
+        file=file,
+    )
+
+
+def _yaml(value: Any) -> str:
+    """A value on one line of YAML."""
+    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf")).removesuffix("\n...\n").strip()
+
+
+def _name(file: Path) -> str:
+    """A name that a recipe may have."""
+    plain = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_.-") else "_" for letter in file.stem)
+    return plain.lstrip("_.-")[:64] or "recipe"
