@@ -24,6 +24,7 @@ from darkcovid.cli.options import (
     output_option,
 )
 from darkcovid.core.errors import DataError, UsageError
+from darkcovid.core.log import logger
 
 data_app = typer.Typer(help="Look at the images that a manifest lists.", no_args_is_help=True)
 data_app.command("import")(import_images)
@@ -31,12 +32,26 @@ data_app.command()(merge)
 
 
 @data_app.command()
-def describe(manifest: ManifestPath, data_root: DataRoot = None, dataset: Dataset = None, json_: Json = False) -> None:
+def describe(
+    manifest: ManifestPath,
+    data_root: DataRoot = None,
+    dataset: Dataset = None,
+    croissant: Annotated[
+        Path | None, typer.Option(metavar="JSON", help="Also write a description in Croissant 1.1, for dataset catalogs.")
+    ] = None,
+    json_: Json = False,
+) -> None:
     """Count a manifest's images and patients by class, and what is known about them."""
     from darkcovid.data.describe import describe as count
     from darkcovid.report.console import description_lines
 
-    counts = count(manifest_rows(manifest, data_root, dataset))
+    rows = manifest_rows(manifest, data_root, dataset)
+    counts = count(rows)
+    if croissant is not None:
+        from darkcovid.data.croissant import write_croissant
+
+        for recommendation in write_croissant(rows, manifest, croissant):
+            logger.info(f"{croissant}: {recommendation}")
     print_result(counts, json_, lambda: typer.echo("\n".join(description_lines(counts))))
 
 

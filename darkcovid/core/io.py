@@ -13,6 +13,8 @@ from typing import Any
 import platformdirs
 from PIL import Image
 
+from darkcovid.core.errors import UsageError
+
 
 def user_cache_dir() -> Path:
     """The user's own darkcovid folder, or DARKCOVID_CACHE where that is set. Not created here."""
@@ -21,7 +23,13 @@ def user_cache_dir() -> Path:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary sibling of `path` to write to; fsynced and renamed to `path` on success, removed on failure."""
+    """A temporary sibling of `path` to write to; fsynced and renamed to `path` on success, removed on failure.
+
+    Raises:
+        UsageError: `path` is a folder.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)

@@ -112,6 +112,10 @@ def list_images(folder: Path, importer: Importer, classes: Mapping[str, str], un
     linked = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_symlink() and path.is_dir()]
     if linked:
         logger.warning(f"{folder}: folders that are links are not entered: {', '.join(linked)}")
+    folded = Counter(image.path.casefold() for image in images)
+    alike = sorted(image.path for image in images if folded[image.path.casefold()] > 1)
+    if alike:
+        logger.warning(f"{folder}: {alike[0]} and {alike[1]} differ in case alone: on Windows and macOS they are one file")
     left_out = left_out_line(others)
     if left_out:
         logger.info(f"{folder}: {left_out}")

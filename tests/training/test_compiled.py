@@ -1,14 +1,19 @@
 """A compiled fit sees and learns what an eager one does, and leaves an eager model."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
+import torch
 from fastai.callback.core import Callback
 from torch import nn
 
 from darkcovid.recipe import Optimizer
 from darkcovid.training import classifier as classify
 from darkcovid.training.classifier import fit_classifier
+from darkcovid.training.compiled import use_cache_of_this_processor
 from darkcovid.training.fit import FitOptions
 
 
@@ -56,3 +61,26 @@ def test_a_compiled_fit_learns_the_same(tiny_recipe, cohort, pixels, cpu, monkey
     assert compiled.losses == pytest.approx(eager.losses, abs=1e-5)
     assert [row["valid_loss"] for row in rows[True]] == pytest.approx([row["valid_loss"] for row in rows[False]], abs=1e-5)
     assert rows[True][1]["train_loss"] < rows[True][0]["train_loss"] - 1e-2, "nothing was learned"
+
+
+@pytest.mark.slow
+def test_each_instruction_set_has_its_own_cache(monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "/kept")
+    use_cache_of_this_processor()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/kept"
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    use_cache_of_this_processor()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"].endswith(torch.backends.cpu.get_cpu_capability().lower())
+    code = (
+        "import os; from darkcovid.training.compiled import use_cache_of_this_processor as use; use(); "
+        "print(os.environ['TORCHINDUCTOR_CACHE_DIR'])"
+    )
+    environment = {key: text for key, text in os.environ.items() if key != "TORCHINDUCTOR_CACHE_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | {"ATEN_CPU_CAPABILITY": "default"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip().endswith("-default")

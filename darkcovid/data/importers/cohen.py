@@ -3,12 +3,11 @@
 Only X-rays are taken (`modality`). Findings are paths from the general to the special: `Pneumonia/Viral/COVID-19`.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
-from darkcovid.data.importers.tables import header_of
+from darkcovid.data.importers.tables import header_of, table_rows
 
 COLUMNS = {"patientid", "finding", "view", "modality", "folder", "filename"}
 ETIOLOGY = {"Viral": "pneumonia_viral", "Bacterial": "pneumonia_bacterial"}
@@ -20,10 +19,9 @@ def _recognizes(folder: Path) -> bool:
 
 
 def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
-    with (folder / "metadata.csv").open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["modality"] == "X-ray":
-                yield _image(row)
+    for row in table_rows(folder / "metadata.csv", COLUMNS):
+        if row["modality"] == "X-ray":
+            yield _image(row)
 
 
 def _image(row: dict[str, str]) -> ImportedImage:

@@ -4,9 +4,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from darkcovid.data.csv_table import csv_form, rows_of_csv
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.files_by_name import FilesByName
+from darkcovid.data.importers.tables import table_rows
 
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
@@ -22,9 +22,7 @@ def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedIm
     splits = {
         name: split for file, split in LISTS.items() if (folder / file).is_file() for name in (folder / file).read_text().split()
     }
-    form = csv_form(table, COLUMNS)
-    for _, cells in rows_of_csv(table, form, len(COLUMNS)):
-        row = dict(zip(form.header, cells, strict=True))
+    for row in table_rows(table, COLUMNS):
         name = row["Image Index"]
         path = by_name.find(name)
         if path != name or (folder / name).is_file():  # most people download a part of the 112,120 images

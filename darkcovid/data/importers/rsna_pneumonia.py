@@ -7,8 +7,8 @@ Not Normal.
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from darkcovid.data.csv_table import csv_form, rows_of_csv
 from darkcovid.data.importers.base import ImportedImage, Importer
+from darkcovid.data.importers.tables import table_rows
 
 INFO = "*detailed_class_info.csv"
 IMAGES = "*train_images"
@@ -20,9 +20,8 @@ def _recognizes(folder: Path) -> bool:
 
 def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
     table, images = sorted(folder.glob(INFO))[-1], sorted(folder.glob(IMAGES))[-1]
-    form, seen = csv_form(table, ("patientId", "class")), set()
-    for _, cells in rows_of_csv(table, form, 2):
-        row = dict(zip(form.header, cells, strict=True))
+    seen = set()
+    for row in table_rows(table, ("patientId", "class")):
         if row["patientId"] not in seen:
             seen.add(row["patientId"])
             yield ImportedImage(f"{images.name}/{row['patientId']}.dcm", row["class"], row["patientId"])

@@ -7,6 +7,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.data.csv_table import csv_form, rows_of_csv
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.files_by_name import FilesByName
+from darkcovid.data.importers.tables import check_size
 from darkcovid.data.manifest import OPTIONAL
 
 KEPT = (*OPTIONAL, "split")
@@ -28,6 +29,7 @@ def table_importer(table: Path, path_column: str, label_column: str, patient_col
         UsageError: The table has no such column.
         DataError: It is not a readable CSV.
     """
+    check_size(table)
     form = csv_form(table, {path_column, label_column, patient_column or ""})
     columns = {"--path-column": path_column, "--label-column": label_column, "--patient-column": patient_column}
     for option, column in columns.items():

@@ -8,6 +8,8 @@ from pathlib import Path
 from darkcovid.core.errors import DataError, one_line
 from darkcovid.data.csv_table import csv_form, rows_of_csv
 
+MAX_BYTES = 1_000_000_000  # the largest of the published tables has about 60 MB
+
 
 def table_rows(path: Path, needed: Collection[str], encoding: str | None = None) -> Iterator[dict[str, str]]:
     """Each row of a table that a dataset's authors published.
@@ -23,12 +25,28 @@ def table_rows(path: Path, needed: Collection[str], encoding: str | None = None)
     Raises:
         DataError: The table cannot be read, or lacks a column.
     """
+    check_size(path)
     rows = _opened(path, encoding) if encoding or path.suffix == ".gz" else _plain(path, needed)
     for number, row in enumerate(rows):
         missing = [name for name in needed if name not in row]
         if number == 0 and missing:
             raise DataError(f"{path}: no column {missing[0]!r}; it has {', '.join(name for name in row if name)}")
         yield row
+
+
+def check_size(path: Path) -> None:
+    """Look whether a table may be a list of images.
+
+    Args:
+        path: The table.
+
+    Raises:
+        DataError: It is larger than any that was published.
+    """
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise DataError(
+            f"{path}: {path.stat().st_size / 1e9:.1f} GB is no list of images; at most {MAX_BYTES / 1e9:.0f} GB are read"
+        )
 
 
 def _plain(path: Path, needed: Collection[str]) -> Iterator[dict[str, str]]:
