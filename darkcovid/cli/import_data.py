@@ -172,6 +172,9 @@ def merge(
     merge_copies: Annotated[
         bool, typer.Option("--merge-copies", help="Look for near copies between datasets, and give them one patient id.")
     ] = False,
+    shared_patient_ids: Annotated[
+        bool, typer.Option("--shared-patient-ids", help="One id in two manifests is one patient; kept apart by default.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing manifest.")] = False,
     json_: Json = False,
     cache_dir: CacheDir = None,
@@ -184,5 +187,5 @@ def merge(
         raise UsageError(f"{manifests[0]}: one manifest alone; name two or more")
     if output.exists() and not force:
         raise UsageError(f"{output}: it exists already; --force overwrites it, --output names another file")
-    summary = merge_manifests(manifests, output, cache_folder(cache_dir), merge_copies)
+    summary = merge_manifests(manifests, output, cache_folder(cache_dir), merge_copies, shared_patient_ids)
     print_result(asdict(summary), json_, lambda: typer.echo("\n".join(merge_lines(summary))))

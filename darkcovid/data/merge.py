@@ -37,17 +37,20 @@ class MergeSummary:
     merged_patients: bool
 
 
-def merge_manifests(paths: Sequence[Path], output: Path, cache_dir: Path, merge_copies: bool = False) -> MergeSummary:
+def merge_manifests(
+    paths: Sequence[Path], output: Path, cache_dir: Path, merge_copies: bool = False, shared_patient_ids: bool = False
+) -> MergeSummary:
     """Write the rows of several manifests to one, whole or not at all.
 
-    A patient id gets its dataset in front, `ozturk:12`, since ids of different datasets mean different people. A row without a
-    dataset gets the name of its manifest's folder.
+    A patient id gets its dataset in front, `ozturk:12`, since ids of different datasets mean different people, unless
+    `shared_patient_ids` says otherwise. A row without a dataset gets the name of its manifest's folder.
 
     Args:
         paths: Manifests; their images must lie in or below the folder of `output`.
         output: The new manifest.
         cache_dir: Where reduced images are kept.
         merge_copies: Whether to look for near copies, and give images of different datasets that are copies one patient id.
+        shared_patient_ids: Whether one id in two manifests is one patient.
 
     Returns:
         What was written.
@@ -59,7 +62,7 @@ def merge_manifests(paths: Sequence[Path], output: Path, cache_dir: Path, merge_
     twice = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
     if twice:
         raise UsageError(f"{twice[0]}: named twice; name each manifest once")
-    rows = pd.concat([_rows_of(path, output) for path in paths], ignore_index=True).fillna("")
+    rows = pd.concat([_rows_of(path, output, shared_patient_ids) for path in paths], ignore_index=True).fillna("")
     doubled = rows.path[rows.path.duplicated()]
     if len(doubled):
         raise UsageError(f"{doubled.iloc[0]!r} is in two of the manifests; leave one of its rows out")
@@ -80,12 +83,13 @@ def merge_manifests(paths: Sequence[Path], output: Path, cache_dir: Path, merge_
     )
 
 
-def _rows_of(path: Path, output: Path) -> pd.DataFrame:
+def _rows_of(path: Path, output: Path, shared_patient_ids: bool) -> pd.DataFrame:
     """The rows of a manifest as the merged one writes them."""
     manifest = read_manifest(path)
     rows = manifest.rows.copy()
     rows["dataset"] = rows.dataset.where(rows.dataset != "", path.resolve().parent.name)
-    rows["patient_id"] = (rows.dataset + ":" + rows.patient_id).where(rows.patient_id != "", "")
+    if not shared_patient_ids:
+        rows["patient_id"] = (rows.dataset + ":" + rows.patient_id).where(rows.patient_id != "", "")
     for column in ("path", "lung_mask"):
         rows[column] = [name and _relative(manifest, name, path, output) for name in rows[column]]
     return rows

@@ -150,7 +150,7 @@ def merge_lines(summary: MergeSummary) -> list[str]:
     """What a merge wrote, and the copies between its datasets."""
     lines = [f"{summary.manifest}: {sum(summary.images.values())} images"]
     lines += [f"  {name}: {count}" for name, count in summary.images.items()]
-    lines.append("classes: " + ", ".join(f"{count} {name}" for name, count in summary.classes.items()))
+    lines.append("classes: " + ", ".join(f"{count} {name or 'without a label'}" for name, count in summary.classes.items()))
     kind = "identical or nearly identical" if summary.merged_patients else "identical"
     lines.append(f"copies between datasets: {summary.copies} pairs of {kind} images")
     lines += [f"  {first} and {other}" for first, other in summary.examples]

@@ -8,6 +8,7 @@ from darkcovid.data import import_folder as module
 from darkcovid.data.file_facts import Journal, file_facts
 from darkcovid.data.import_folder import import_folder, list_images
 from darkcovid.data.importers import CLASS_FOLDERS
+from darkcovid.data.manifest import read_manifest
 
 from .importers import miniatures
 
@@ -75,3 +76,49 @@ def test_a_journal_of_another_kind_is_not_read(tmp_path):
     assert Journal(tmp_path / "m.csv", "file, ids raw").recall("a.png", file) is None
     (tmp_path / "m.csv.partial").write_bytes(b'\xff\xfe\n[]\n3\n{"kind": "file, ids hashed"}\nnull\n')
     assert Journal(tmp_path / "m.csv", "file, ids hashed").recall("a.png", file) is None
+
+
+class Measure:
+    """Flags files by their number."""
+
+    version = "test 1"
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, files, views):
+        assert len(files) == len(views)
+        self.seen += [file.name for file in files]
+        return ["blurred" if file.name < "04" else "" for file in files]
+
+
+def test_quality_is_a_column_and_is_remembered(folder, monkeypatch):
+    monkeypatch.setattr(module, "QUALITY_AT_ONCE", 5)
+    (folder / "covid" / "21.png").write_bytes((folder / "normal" / "00.png").read_bytes())
+    measure = Measure()
+
+    @contextmanager
+    def interrupted(what, total):
+        def show(done):
+            if what == "image quality" and done == 10:
+                raise KeyboardInterrupt
+
+        yield show
+
+    with pytest.raises(KeyboardInterrupt):
+        imported(folder, quality=measure, progress=interrupted)
+    assert len(measure.seen) == 10
+    imported(folder, quality=measure)
+    assert len(measure.seen) == 21 == len(set(measure.seen))
+    rows = read_manifest(folder / "manifest.csv").rows.set_index("path")
+    assert rows.quality["covid/01.png"] == "blurred" and rows.quality["covid/05.png"] == "good"
+    assert rows.quality["normal/00.png"] == "blurred|duplicate" and rows.quality["covid/21.png"] == "good"
+    imported(folder, update=True)
+    assert read_manifest(folder / "manifest.csv").rows.set_index("path").quality.equals(rows.quality)
+
+
+@pytest.mark.slow
+def test_the_command_measures_quality(darkcovid, folder):
+    done = darkcovid("data", "import", folder, "--quality", "--merge-copies")
+    assert "image quality, too small: 10 of 10 covid, 10 of 10 no_finding" in done.stdout
+    assert "duplicate" not in done.stdout and "--quality finds" not in done.stdout

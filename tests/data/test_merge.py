@@ -107,3 +107,20 @@ def test_the_command(two_datasets, darkcovid):
     assert "it exists already" in error_of(darkcovid(*words, code=2))
     shown = darkcovid(*words, "--force", "--merge-copies", "--cache-dir", two_datasets / "cache").stdout
     assert "copies between datasets: 2 pairs of identical or nearly identical images" in shown
+
+
+def test_ids_that_two_datasets_share(two_datasets):
+    manifest, _ = merged(two_datasets, shared_patient_ids=True)
+    rows = manifest.rows.set_index("path")
+    assert rows.patient_id["a/images/0.png"] == rows.patient_id["b/images/0.png"] == "1"
+
+
+def test_an_import_gives_copies_one_patient(two_datasets, darkcovid):
+    for name in ("a", "b"):
+        (two_datasets / name / "manifest.csv").unlink()
+    summary = json.loads(darkcovid("data", "import", two_datasets, "--merge-copies", "--json", "--form", "class-folders").stdout)
+    rows = read_manifest(two_datasets / "manifest.csv").rows.set_index("path")
+    assert summary["copies"] == 2 and summary["quality"] is None
+    assert rows.patient_id["a/images/0.png"] == rows.patient_id["b/images/mirrored.png"] != ""
+    assert rows.patient_id["a/images/3.png"] == rows.patient_id["b/images/same.png"] != ""
+    assert rows.patient_id["a/images/1.png"] == ""
