@@ -18,7 +18,7 @@ from scipy.stats.contingency import association
 from sklearn.tree import DecisionTreeClassifier
 
 from darkcovid.audit.metadata import CATEGORIES, NUMBERS, UNKNOWN
-from darkcovid.metrics.paired_tests import holm
+from darkcovid.metrics.p_values import holm
 
 PERMUTATIONS = 4999
 ROUNDING = 1e-9

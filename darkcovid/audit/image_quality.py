@@ -7,7 +7,7 @@ import pandas as pd
 from darkcovid.audit.confounders import permutation_p_value
 from darkcovid.data.import_folder import GOOD
 from darkcovid.data.splits import patient_groups
-from darkcovid.metrics.paired_tests import holm
+from darkcovid.metrics.p_values import holm
 
 SIGNIFICANT = 0.05
 

@@ -66,7 +66,6 @@ def import_images(
     cache_dir: CacheDir = None,
 ) -> None:
     """Write a manifest of a folder of images: labels, patients, splits and lung masks as far as the dataset records them."""
-    from darkcovid.audit.image_quality import quality_rates
     from darkcovid.core.log import progress_bar
     from darkcovid.data.import_folder import import_folder, list_images
     from darkcovid.data.importers import choose_importer
@@ -100,7 +99,11 @@ def import_images(
         copies_cache=cache_folder(cache_dir).absolute() if merge_copies else None,
         progress=progress_bar,
     )
-    rates = quality_rates(read_manifest(manifest).rows) if quality else None
+    rates = None
+    if quality:
+        from darkcovid.audit.image_quality import quality_rates
+
+        rates = quality_rates(read_manifest(manifest).rows)
     result = asdict(summary) | {"quality": None if rates is None else [asdict(rate) for rate in rates]}
     print_result(result, json_, lambda: typer.echo("\n".join(import_lines(summary, rates))))
 

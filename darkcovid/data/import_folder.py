@@ -14,7 +14,6 @@ from darkcovid.core.io import write_text
 from darkcovid.core.log import logger
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.cells import normalize_cells
-from darkcovid.data.copies import near_copies, one_patient_per_copy
 from darkcovid.data.dicom_tags import PatientIds
 from darkcovid.data.file_facts import Facts, Journal, file_facts, remove_journal
 from darkcovid.data.image_folders import left_out_line, walk_images
@@ -303,6 +302,8 @@ def import_folder(
     table = normalize_cells(complete.reindex(columns=columns, fill_value="").fillna(""))
     copies = None
     if copies_cache is not None:
+        from darkcovid.data.copies import near_copies, one_patient_per_copy  # imports torch
+
         copies = near_copies(table, folder, copies_cache)
         table["patient_id"] = one_patient_per_copy(table, copies)
     if output.resolve().parent != folder.resolve():

@@ -1,17 +1,16 @@
 """Is one arm better than another on the same patients? Paired tests, corrected for how many are made, and what may be said."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from scipy.stats import binomtest
 
 from darkcovid.metrics.estimates import difference
 from darkcovid.metrics.intervals import codes_of, estimates
+from darkcovid.metrics.p_values import holm, p_text
 
 ALPHA = 0.05
-Key = TypeVar("Key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,24 +131,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     """
     discordant = only_first + only_second
     return 1.0 if discordant == 0 else float(binomtest(only_first, discordant, 0.5).pvalue)
-
-
-def holm(ps: Mapping[Key, float | None]) -> dict[Key, float | None]:
-    """Holm's step-down correction (Holm 1979) of those that are not None."""
-    ordered = sorted((p, name) for name, p in ps.items() if p is not None)
-    corrected: dict[Key, float | None] = dict.fromkeys(ps)
-    least = 0.0
-    for place, (p, name) in enumerate(ordered):
-        least = max(least, min(1.0, p * (len(ordered) - place)))
-        corrected[name] = least
-    return corrected
-
-
-def p_text(p: float) -> str:
-    """A p value as papers write it: `p < 0.001`, `p = 0.0123`, `p = 0.30`, `p = 1`."""
-    if p < 0.001:
-        return "p < 0.001"
-    return f"p = {p:.2f}" if 0.1 <= p < 1 else f"p = {p:.2g}"
 
 
 def conclusion_sentence(arm: str, reference: str, accuracy: Difference, p: float | None) -> str:

@@ -4,19 +4,21 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from darkcovid.audit.findings import DataAudit
-from darkcovid.audit.image_quality import QualityRate
 from darkcovid.data.download.fetch import DownloadResult
 from darkcovid.data.import_folder import ImportSummary
 from darkcovid.data.importers import Importer
-from darkcovid.data.merge import MergeSummary
 from darkcovid.data.verify import VerificationResult
-from darkcovid.metrics.paired_tests import p_text
+from darkcovid.metrics.p_values import p_text
 from darkcovid.recipe.sections import Data
+
+if TYPE_CHECKING:
+    from darkcovid.audit.image_quality import QualityRate
+    from darkcovid.data.merge import MergeSummary
 
 SHOWN = 20
 
@@ -146,7 +148,7 @@ def label_lines(importer: Importer, rows: pd.DataFrame) -> list[str]:
     return [f"read as {importer.name}: {importer.source}", *lines]
 
 
-def merge_lines(summary: MergeSummary) -> list[str]:
+def merge_lines(summary: "MergeSummary") -> list[str]:
     """What a merge wrote, and the copies between its datasets."""
     lines = [f"{summary.manifest}: {sum(summary.images.values())} images"]
     lines += [f"  {name}: {count}" for name, count in summary.images.items()]
@@ -159,7 +161,7 @@ def merge_lines(summary: MergeSummary) -> list[str]:
     return [*lines, "near copies were not looked for; --merge-copies looks for them and gives copies one patient id"]
 
 
-def import_lines(summary: ImportSummary, quality: Sequence[QualityRate] | None = None) -> list[str]:
+def import_lines(summary: ImportSummary, quality: "Sequence[QualityRate] | None" = None) -> list[str]:
     """What an import wrote, what is not known, and the next command.
 
     Args:
@@ -189,7 +191,7 @@ def import_lines(summary: ImportSummary, quality: Sequence[QualityRate] | None =
     ]
 
 
-def _quality_lines(rates: Sequence[QualityRate] | None) -> list[str]:
+def _quality_lines(rates: "Sequence[QualityRate] | None") -> list[str]:
     if rates is None:
         return ["image quality: not looked at; --quality finds rotated, inverted, blurred and lateral images"]
     if not rates:

@@ -15,7 +15,7 @@ from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text
 from darkcovid.evaluation.results import VIEWS, SegmenterArm, SetMetrics, parse_comparison
 from darkcovid.metrics.estimates import Interval
-from darkcovid.metrics.paired_tests import p_text
+from darkcovid.metrics.p_values import p_text
 from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.report.plots import shown
 from darkcovid.report.tables import comparison_rows, notice, scored_set

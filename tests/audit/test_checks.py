@@ -13,7 +13,7 @@ from darkcovid.audit.findings import parse_data_audit
 from darkcovid.evaluation.results import OcclusionAudit
 from darkcovid.evaluation.subgroups import subgroup_tests
 from darkcovid.metrics.intervals import metrics_with_intervals
-from darkcovid.metrics.paired_tests import holm
+from darkcovid.metrics.p_values import holm
 from darkcovid.metrics.skill import view_metrics
 from darkcovid.recipe import Recipe, load_recipe
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from darkcovid.metrics.paired_tests import Predictions, compare_arms, holm, mcnemar
+from darkcovid.metrics.p_values import holm
+from darkcovid.metrics.paired_tests import Predictions, compare_arms, mcnemar
 
 
 def test_mcnemar_by_hand():

@@ -1,7 +1,8 @@
 """Checks 26 to 34: was it scored as it should be, on whom, and how sure is it?"""
 
 from darkcovid.audit.checks.registry import AUTHOR, FAIL, PASS, STATED, WARN, CheckOutcome, RunEvidence, check
-from darkcovid.metrics.paired_tests import ALPHA, holm, p_text
+from darkcovid.metrics.p_values import holm, p_text
+from darkcovid.metrics.paired_tests import ALPHA
 
 FAR = 0.1  # a shown fall of balanced accuracy on images from elsewhere that is too far
 MIN_CLASS_SUPPORT = 30  # images of a class, below which one of them moves its recall by much

@@ -1,6 +1,8 @@
 """Every form of folder becomes its manifest: classes, patients, splits and masks as far as its authors recorded them."""
 
 import json
+import subprocess
+import sys
 from typing import get_args
 
 import pandas as pd
@@ -302,3 +304,13 @@ def test_a_link_within_the_folder_keeps_its_own_path(tmp_path):
 def test_a_form_that_the_folder_has_not_is_refused(tmp_path, form):
     with pytest.raises(UsageError, match=f"--form {form}: .* does not have the files of"):
         choose_importer(miniatures.class_folders(tmp_path / "set"), form)
+
+
+def test_an_import_needs_no_torch(tmp_path):
+    folder = miniatures.class_folders(tmp_path / "set")
+    code = (
+        "import sys; from pathlib import Path; from darkcovid.cli.import_data import import_images; "
+        f"import_images(Path({str(folder)!r})); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
