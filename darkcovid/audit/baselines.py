@@ -112,7 +112,7 @@ def cross_validated_forest_accuracy(table: pd.DataFrame, labels: Names, patients
 
 
 def majority_baseline(labels: Names) -> float:
-    """Accuracy of always guessing the largest class."""
+    """Accuracy of the majority class."""
     return float(pd.Series(labels).value_counts(normalize=True).iloc[0])
 
 

@@ -22,7 +22,7 @@ def segment(
     device: Device = "auto",
     json_: Json = False,
 ) -> None:
-    """Find lungs: masks, crops, overlays and a table with each box, the lung area, and whether it can be trusted."""
+    """Find lungs: masks, crops, overlays and a table with each box, the lung area, and whether the mask is accepted."""
 
     def work() -> list[Any]:
         from darkcovid.core.device import get_device
@@ -37,15 +37,15 @@ def segment(
             return segment_images(images, segmenter, compute, margin, output, show)
 
     rows = run_heavy(work)
-    doubtful = [row for row in rows if not row.trusted]
+    rejected = [row for row in rows if not row.trusted]
 
-    def show_doubtful() -> None:
-        typer.echo(f"{len(rows)} images, {len(rows) - len(doubtful)} with lungs that can be trusted")
-        for row in doubtful:
-            typer.echo(f"not trusted: {row.image}: {row.reason}")
+    def show() -> None:
+        typer.echo(f"{len(rows)} images, {len(rows) - len(rejected)} with an accepted lung mask")
+        for row in rejected:
+            typer.echo(f"rejected: {row.image}: {row.reason}")
         typer.echo(f"masks, crops, overlays and lungs.csv are in {output}")
 
-    print_result(rows, json_, show_doubtful)
+    print_result(rows, json_, show)
     if all(row.width == 0 for row in rows):
         raise DataError(f"{target}: no image could be read; the first is {rows[0].image} ({rows[0].reason})")
 

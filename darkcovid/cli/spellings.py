@@ -16,19 +16,22 @@ OPTIONS: dict[tuple[str, ...], dict[str, str]] = {
     ("data", "fetch"): {"--to": "--output"},
 }
 GLOBAL = ("--debug", "--quiet", "-q", "--verbose", "-v")
+COMMANDS_OWN = ("--json",)
 DATA = "--data"
 
 
 def current_spelling(given: list[str]) -> list[str]:
     """The words after `darkcovid` as today's command line: old names replaced, `--data phantom` as `--phantom`, and global
-    options before the command, wherever they stood."""
+    options before the command and `--json` behind it, wherever they stood."""
     before, after = (given[: given.index("--")], given[given.index("--") :]) if "--" in given else (given, [])
     hoisted = [word for word in before if word in GLOBAL]
     rest = [word for word in before if word not in GLOBAL]
     start = next((index for index, word in enumerate(rest) if not word.startswith("-")), len(rest))
-    command, arguments = _command(rest[start:])
+    late = [word for word in rest[:start] if word in COMMANDS_OWN]
+    command, arguments = _command([*rest[start:], *late])
     renamed = [_option(argument, OPTIONS.get(command, {})) for argument in arguments]
-    return [*hoisted, *rest[:start], *command, *_phantom_flag(renamed), *after]
+    early = [word for word in rest[:start] if word not in COMMANDS_OWN]
+    return [*hoisted, *early, *command, *_phantom_flag(renamed), *after]
 
 
 def _command(arguments: list[str]) -> tuple[tuple[str, ...], list[str]]:

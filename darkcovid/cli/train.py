@@ -60,7 +60,7 @@ def run(
     cache = cache_folder(cache_dir)
     if dry_run:
         plan = run_heavy(partial(_plan, resolved, cache, arm))
-        print_result(plan, json_, lambda: _show_plan(plan, resolved))
+        print_result(plan, json_, lambda: _show_plan(plan))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if run_dir is None:
@@ -240,16 +240,16 @@ def _show_bench(result: dict[str, Any], plot: Path) -> None:
     typer.echo(f"plot: {plot}")
 
 
-def _show_plan(plan: dict[str, Any], recipe) -> None:
+def _show_plan(plan: dict[str, Any]) -> None:
     from darkcovid.report.duration import duration
 
-    typer.echo(recipe.to_yaml())
     for side, counts in plan["images"].items():
         classes = ", ".join(f"{count} {name}" for name, count in counts.items())
         typer.echo(f"{side}: {sum(counts.values())} images of {plan['patients'][side]} patients ({classes})")
     for name, arm in plan["arms"].items():
         size, memory = f"{arm.image_size[0]}x{arm.image_size[1]}", arm.peak_host_bytes / 1e9
         typer.echo(f"{name}: {size} px, about {duration(arm.train_seconds)} for {arm.epochs} epochs, {memory:.1f} GB of memory")
+    typer.echo("the recipe with every key written out: --json")
 
 
 def _resume_command() -> str:

@@ -161,5 +161,5 @@ def gradcam_gallery(gradcam: GradCamResult, pixels: StoredArray, classes: Sequen
     for place in places:
         row, image = table.loc[place], pixels[gradcam.rows[place]]
         images.append(heatmap_overlay(image if image.ndim == 2 else image[0], gradcam.maps[place]))
-        captions.append(f"{row.label} called {row.predicted} ({row.confidence:.2f})")
+        captions.append(f"{row.label}, predicted {row.predicted} ({row.confidence:.2f})")
     return contact_sheet(images, captions)

@@ -1,4 +1,4 @@
-"""Pictures go in as they come, and what the network makes of them comes out: probabilities, doubts, and where it looked."""
+"""Pictures go in as they come, and what the network makes of them comes out: probabilities, warnings, and where it looked."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ class Predictor:
     def _warnings(self, pixels: np.ndarray, masks: Sequence[LungMask]) -> list[tuple[str, ...]]:
         statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
         return [
-            tuple([f"lungs not trusted: {mask.reason}"] * (mask.reason is not None) + self._unusual(statistics.iloc[row]))
+            tuple([f"lung mask rejected: {mask.reason}"] * (mask.reason is not None) + self._unusual(statistics.iloc[row]))
             for row, mask in enumerate(masks)
         ]
 

@@ -1,1 +1,1 @@
-"""Where are the lungs? Masks, boxes, crops, and a flag for each image that could not be trusted."""
+"""Where are the lungs? Masks, boxes, crops, and why a mask was rejected."""

@@ -76,13 +76,13 @@ def audit_lines(audit: DataAudit) -> list[str]:
         f"copies: {copies.exact} identical pairs, {_near_words(audit)}, {copies.with_other_labels} with other labels",
         *filter(None, [copies.looked_for]),
         "",
-        f"told apart without lungs (always guessing the largest class: {audit.chance:.3f}):",
+        f"told apart without lungs (majority class: {audit.chance:.3f}):",
         _baseline_line("all metadata together, no pixels", audit.metadata_alone.accuracy),
     ]
     if audit.image_statistics_alone is not None:
         lines.append(_baseline_line("pixels' mean, spread, border and corners", audit.image_statistics_alone.accuracy))
     for confounder in audit.most_telling:
-        strength = f"largest class {confounder.chance:.3f}  Cramer's V {confounder.cramers_v:.2f}  {p_text(confounder.p)}"
+        strength = f"majority class {confounder.chance:.3f}  Cramer's V {confounder.cramers_v:.2f}  {p_text(confounder.p)}"
         lines.append(
             f"{_baseline_line(confounder.variable + ': ' + ' / '.join(confounder.classes), confounder.accuracy)}  {strength}"
         )
@@ -116,7 +116,7 @@ def _leaks_line(audit: DataAudit) -> str:
 
 def lung_lines(summary: dict[str, Any]) -> list[str]:
     """Of `darkcovid lungs evaluate`, and of all folds of a segmenter's cross-validation together."""
-    lines = [f"{summary['images']} images with a lung mask, {summary['untrusted']} not trusted"]
+    lines = [f"{summary['images']} images with a lung mask, {summary['untrusted']} rejected"]
     for name in ("dice", "iou"):
         spread = summary[name]
         figures = f"mean {spread['mean']:.3f}  median {spread['median']:.3f}  5th percentile {spread['p5']:.3f}"

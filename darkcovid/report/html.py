@@ -32,7 +32,7 @@ PLOTS = {
 }
 GALLERIES = {
     "gradcam": "the surest right and wrong answers of each class, under what the network looked at (Grad-CAM)",
-    "untrusted_lungs": "images whose lung mask was not trusted",
+    "untrusted_lungs": "images whose lung mask was rejected",
 }
 
 
@@ -105,7 +105,7 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     )
     supports = [of_class.support for of_class in best.per_class.values()]
     majority = max(supports) / max(sum(supports), 1)
-    guess = f"No arm is more accurate than always guessing the largest class ({majority:.3f})."
+    guess = f"No arm is more accurate than the majority class ({majority:.3f})."
     return [first, score, *[guess] * (best.accuracy <= majority), *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
 
 

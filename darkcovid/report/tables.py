@@ -52,7 +52,7 @@ def comparison_rows(comparison: Comparison) -> Rows:
         rows.append(("energy (Wh)", ["-" if energy is None else f"{energy:.2f}" for energy in energies]))
     rows += _classifier_rows([arm.metrics if isinstance(arm, ClassifierArm) else None for arm in arms])
     rows += _segmenter_rows([arm.metrics if isinstance(arm, SegmenterArm) else None for arm in arms])
-    return [*rows, ("bad images", [str(summary.bad_images) for summary in summaries])]
+    return [*rows, ("unreadable images", [str(summary.bad_images) for summary in summaries])]
 
 
 def comparison_tables(comparison: Comparison, width: int) -> list[Table]:
@@ -100,10 +100,10 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:
-    """What a fitted model said of images, a row each: the class, every class's probability, and what to doubt."""
+    """What a fitted model said of images, a row each: the class, every class's probability, and warnings."""
     classes = next((list(answer["probabilities"]) for answer in answers if answer["probabilities"]), [])
     table = Table(box=None, pad_edge=False)
-    for name, side in [("image", "left"), ("label", "left"), *[(name, "right") for name in classes], ("doubts", "left")]:
+    for name, side in [("image", "left"), ("label", "left"), *[(name, "right") for name in classes], ("warnings", "left")]:
         table.add_column(name, justify=side)
     for answer in answers:
         shares = [f"{answer['probabilities'][name]:.3f}" if answer["probabilities"] else "-" for name in classes]
@@ -111,6 +111,12 @@ def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
+VIEW_NAMES = {
+    "lungs_erased": "lungs erased",
+    "lungs_only": "lungs only",
+    "border_only": "border only",
+    "thumbnail": "16 px per side",
+}
 RESEARCH_ONLY = "Research software, never a diagnosis."
 
 
@@ -145,9 +151,9 @@ def _classifier_rows(arms: Sequence[ArmMetrics | None]) -> Rows:
         rows.append(("  accuracy, mean of augmented views", [_fraction(views and views.accuracy) for views in averaged]))
     audits = [metrics and metrics.shortcuts for metrics in arms]
     if any(audits):
-        for name in ("lungs_erased", "lungs_only", "border_only", "thumbnail"):
+        for name in VIEW_NAMES:
             views = [audit.views.get(name) if audit else None for audit in audits]
-            rows.append((f"  {name.replace('_', ' ')}", [_fraction(view and view.accuracy) for view in views]))
+            rows.append((f"  {VIEW_NAMES[name]}", [_fraction(view and view.accuracy) for view in views]))
     if any(metrics.test for metrics in known):
         rows += _set_rows("test ", [metrics and metrics.test for metrics in arms], classes)
     for place in dict.fromkeys(place for metrics in known for place in metrics.external):
@@ -155,7 +161,7 @@ def _classifier_rows(arms: Sequence[ArmMetrics | None]) -> Rows:
         drops = [metrics.fall.metrics.get("balanced_accuracy") if metrics else None for metrics in sets]
         rows.append((f"{place}, balanced", [_fraction(drop and drop.outside) for drop in drops]))
         rows.append(("  inside, same classes", [_fraction(drop and drop.inside) for drop in drops]))
-    return [*rows, ("untrusted lungs", [str(metrics.untrusted_lungs) if metrics else "-" for metrics in arms])]
+    return [*rows, ("rejected lung masks", [str(metrics.untrusted_lungs) if metrics else "-" for metrics in arms])]
 
 
 def _set_rows(prefix: str, sets: Sequence[SetMetrics | None], classes: Sequence[str]) -> Rows:
@@ -184,7 +190,7 @@ def _segmenter_rows(arms: Sequence[MaskMetrics | None]) -> Rows:
         ("box IoU", [_fraction(metrics and metrics.box_iou_mean) for metrics in arms]),
         ("lung kept by the crop", [_fraction(metrics and metrics.lung_kept.mean) for metrics in arms]),
         ("crop area", [_fraction(metrics and metrics.crop_area_mean) for metrics in arms]),
-        ("untrusted lungs", [str(metrics.untrusted) if metrics else "-" for metrics in arms]),
+        ("rejected lung masks", [str(metrics.untrusted) if metrics else "-" for metrics in arms]),
     ]
 
 

@@ -243,7 +243,7 @@ def test_excluded_images_are_counted_by_label():
 
 
 def test_images_that_keep_their_lungs_are_said():
-    assert "6 images whose lung mask is not trusted keep their lungs" in statuses(audit_no_lungs=blind(untrusted_lungs=6))[19][1]
+    assert "6 images whose lung mask was rejected keep their lungs" in statuses(audit_no_lungs=blind(untrusted_lungs=6))[19][1]
 
 
 def test_arms_of_the_zoo_are_judged_each_by_its_own_keys():

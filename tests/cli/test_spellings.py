@@ -21,6 +21,8 @@ from ..conftest import RECIPES
         ("predict r i.png --csv c --explain d", "predict r i.png --output c --gradcam-dir d"),
         ("lr-find a.yaml --plot p", "lr-find a.yaml --output p"),
         ("collect r --json --quiet", "--quiet aggregate r --json"),
+        ("--json run a.yaml", "run a.yaml --json"),
+        ("-q --json data describe m.csv", "-q data describe m.csv --json"),
         ("models", "models list"),
         ("models --json", "models list --json"),
         ("models show vgg16", "models show vgg16"),

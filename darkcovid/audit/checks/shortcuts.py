@@ -81,14 +81,14 @@ def _left(e: RunEvidence, retrained: str, view: str, how: str) -> list[Left]:
         text = f"{name} trained again {again}: accuracy {hidden.accuracy:.3f}, as it was {reference.accuracy:.3f}"
         kept = arm.untrusted_lungs if retrained == "no_lungs" else 0
         text += f", majority class {chance:.3f}"
-        text += f" ({kept} images whose lung mask is not trusted keep their lungs)" if kept else ""
+        text += f" ({kept} images whose lung mask was rejected keep their lungs)" if kept else ""
         return [Left(_share(hidden, reference, chance), skills_left(reference, hidden), text)]
     return [
         Left(
             _share(audit.views[view], audit.plain, audit.chance),
             skills_left(audit.plain, audit.views[view]),
             f"{name} on {how}: accuracy {audit.views[view].accuracy:.3f}, as it was {audit.plain.accuracy:.3f}, majority "
-            f"class {audit.chance:.3f} (not trained again, {audit.images} images whose lung mask is trusted)",
+            f"class {audit.chance:.3f} (not trained again, {audit.images} images whose lung mask was accepted)",
         )
         for name, classifier in e.arms.items()
         if (audit := classifier.metrics.shortcuts) and view in audit.views
@@ -122,7 +122,7 @@ def _source_from_pixels(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
         return AUTHOR, "the manifest names one source, or none; say where the images come from"
     text = (
         f"{source.variable.replace('_', ' ')} told from 16 pixels per side: {source.accuracy:.3f} "
-        f"(balanced {source.balanced_accuracy:.3f}), guessing {source.chance:.3f}"
+        f"(balanced {source.balanced_accuracy:.3f}), majority class {source.chance:.3f}"
     )
     return (WARN if source.accuracy > source.chance + CLOSE else PASS), text
 
@@ -133,7 +133,7 @@ def _shuffled(e: RunEvidence) -> CheckOutcome:
     if arm is None or luck is None:
         return NOT_RUN, "`audit: retrain` does it"
     low, _ = arm.valid.interval("accuracy")
-    text = f"trained on shuffled labels: {arm.valid.accuracy:.3f}, guessing {luck:.3f}"
+    text = f"trained on shuffled labels: {arm.valid.accuracy:.3f}, majority class {luck:.3f}"
     return (FAIL if low > luck else PASS), text
 
 
