@@ -103,7 +103,7 @@ class ClassifierTask:
         gradcam = gradcam_lung_overlap(
             network, result.normalizer, inputs.pixels, result.probabilities, inputs.areas, cohort, compute
         )
-        write_text(job.folder / "attention.csv", gradcam.table.to_csv(index=False, float_format="%.6f"))
+        write_text(job.folder / "gradcam.csv", gradcam.table.to_csv(index=False, float_format="%.6f"))
         save_png(gradcam_gallery(gradcam, inputs.pixels, cohort.classes), job.folder / "plots" / "gradcam.png")
         audited = replace(metrics, audited=True, shortcuts=shortcuts, attention=gradcam.summary)
         return audited, {"audit_seconds": perf_counter() - started}

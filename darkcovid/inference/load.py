@@ -32,7 +32,7 @@ class FittedModel:
         network: (n, c, h, w) normalized pixels to (n, outputs) logits.
         normalizer: Of pixels in 0..1.
         temperature: By which logits are divided.
-        usual: Lowest and highest value of each image statistic on the training set.
+        statistic_ranges: Lowest and highest value of each image statistic on the training set.
         scores: Its `metrics.json`.
     """
 
@@ -44,7 +44,7 @@ class FittedModel:
     network: nn.Module
     normalizer: nn.Module
     temperature: float
-    usual: dict[str, tuple[float, float]]
+    statistic_ranges: dict[str, tuple[float, float]]
     scores: ClassifierFit
 
 
@@ -108,7 +108,7 @@ def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
         normalizer = load_normalizer(about["normaliser"]["kind"], own)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(f"{path}: not a fitted classifier's weights ({one_line(error)[:150]}); run its recipe again") from None
-    usual = {name: (float(low), float(high)) for name, (low, high) in about.get("usual", {}).items()}
+    ranges = {name: (float(low), float(high)) for name, (low, high) in about.get("usual", {}).items()}
     network.eval().requires_grad_(False)
     return FittedModel(
         run=run,
@@ -119,6 +119,6 @@ def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
         network=network,
         normalizer=normalizer,
         temperature=scores.metrics.valid.calibration.temperature,
-        usual=usual,
+        statistic_ranges=ranges,
         scores=scores,
     )

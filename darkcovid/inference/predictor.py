@@ -106,15 +106,15 @@ class Predictor:
     def _warnings(self, pixels: np.ndarray, masks: Sequence[LungMask]) -> list[tuple[str, ...]]:
         statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
         return [
-            tuple([f"lung mask rejected: {mask.reason}"] * (mask.reason is not None) + self._unusual(statistics.iloc[row]))
+            tuple([f"lung mask rejected: {mask.reason}"] * (mask.reason is not None) + self._out_of_range(statistics.iloc[row]))
             for row, mask in enumerate(masks)
         ]
 
-    def _unusual(self, of_image) -> list[str]:
+    def _out_of_range(self, of_image) -> list[str]:
         said = []
         for name, text in WORDS.items():
-            if name in self.model.usual:
-                low, high = self.model.usual[name]
+            if name in self.model.statistic_ranges:
+                low, high = self.model.statistic_ranges[name]
                 leeway = LEEWAY * (high - low)
                 if not low - leeway <= of_image[name] <= high + leeway:
                     said.append(f"{text} {of_image[name]:.2f} is unlike the training images' {low:.2f} to {high:.2f}")

@@ -87,7 +87,7 @@ def test_the_main_job_on_phantoms(folders):
         names = {path.name for path in folder.iterdir()}
         assert names == {
             "split.csv", "history.csv", "predictions.csv", "metrics.json", "timing.json", "weights.safetensors", "plots",
-            "attention.csv", "profile.txt", "trace.json.gz",
+            "gradcam.csv", "profile.txt", "trace.json.gz",
         }  # fmt: skip
         plots = {path.name for path in (folder / "plots").iterdir()}
         curves = {"loss.png", "accuracy.png", "learning_rate.png", "roc.png", "precision_recall.png", "reliability.png"}

@@ -102,7 +102,7 @@ def test_a_whole_run_on_shards_is_the_run_on_one_array(cache, tmp_path, monkeypa
     monkeypatch.setattr("darkcovid.core.array_cache.SHARD_ROWS", ROWS)
     run(recipe, RunPaths(tmp_path / "shards", cache), null_progress(), ["small", "segmented"])
     (whole,), (shards,) = (tmp_path / "whole").iterdir(), (tmp_path / "shards").iterdir()
-    for name in ("predictions.csv", "split.csv", "attention.csv"):
+    for name in ("predictions.csv", "split.csv", "gradcam.csv"):
         for arm in ("small", "segmented"):
             assert (shards / arm / name).read_text() == (whole / arm / name).read_text()
     audits = [json.loads((folder / "audit.json").read_text()) | {"seconds": 0} for folder in (whole, shards)]

@@ -4,7 +4,7 @@ from darkcovid.audit.checks.registry import AUTHOR, FAIL, PASS, STATED, WARN, Ch
 from darkcovid.metrics.p_values import holm, p_text
 from darkcovid.metrics.paired_tests import ALPHA
 
-FAR = 0.1  # a shown fall of balanced accuracy on images from elsewhere that is too far
+FAR = 0.1  # a shown drop of balanced accuracy on images from elsewhere that is too far
 MIN_CLASS_SUPPORT = 30  # images of a class, below which one of them moves its recall by much
 UNCALIBRATED = 0.1
 
@@ -64,10 +64,10 @@ def _external(e: RunEvidence) -> CheckOutcome:
         for place, metrics in arm.metrics.external.items()
     ]
     if not drops:
-        return AUTHOR, "none was scored; the field's best fall from above .95 to between .70 and .80 AUROC elsewhere"
+        return AUTHOR, "none was scored; the field's best drop from above .95 to between .70 and .80 AUROC elsewhere"
     text = "; ".join(
         f"{name} on {place}: {drop.outside:.3f}, inside {drop.inside:.3f}, "
-        f"a fall of {drop.fall:.3f} [{drop.interval[0]:.3f}, {drop.interval[1]:.3f}]"
+        f"a drop of {drop.fall:.3f} [{drop.interval[0]:.3f}, {drop.interval[1]:.3f}]"
         for name, place, drop in drops
     )
     shown = [drop for _, _, drop in drops if drop.interval[0] > 0]
