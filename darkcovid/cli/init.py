@@ -66,8 +66,8 @@ def _manifest_of(source: Path) -> Path:
 
 
 def _class_counts(manifest: str) -> dict[str, int]:
+    from darkcovid.data.describe import usable_classes
     from darkcovid.data.manifest import read_manifest
-    from darkcovid.experiment.new_recipe import usable_classes
     from darkcovid.recipe import Data
 
     if manifest == PHANTOM:

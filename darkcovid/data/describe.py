@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import pandas as pd
+
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.splits import patient_groups
 
+MIN_PATIENTS = 2  # of a class, one for each set of a split
 COLUMNS = ("label", "etiology", "view", "sex", "license")
 
 
@@ -35,3 +38,18 @@ def describe(manifest: Manifest) -> dict[str, Any]:
         "without_checksum": int((rows.sha256 == "").sum()),
         "values": {column: rows[column].value_counts().to_dict() for column in COLUMNS},
     }
+
+
+def usable_classes(rows: pd.DataFrame) -> dict[str, int]:
+    """The classes of a manifest that can be told apart.
+
+    Args:
+        rows: Of a manifest.
+
+    Returns:
+        Images by class, of the classes with two patients or more, by name.
+    """
+    labeled = rows[rows.label != ""]
+    patients = patient_groups(labeled).groupby(labeled.label).nunique()
+    counts = labeled.label.value_counts().sort_index()
+    return {str(name): int(count) for name, count in counts.items() if patients[name] >= MIN_PATIENTS}

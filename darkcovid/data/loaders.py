@@ -3,6 +3,7 @@
 One channel all the way: a grayscale image carries no more, and augmenting one channel costs a third of three.
 """
 
+import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -36,6 +37,9 @@ class NormalizeBatch(DisplayedTransform):
 
     def encodes(self, x: TensorImage):
         return TensorImage(self.normalizer(torch.Tensor(x)))
+
+    def decodes(self, x: TensorImage):
+        return TensorImageBW(torch.Tensor(x)[:, :1])
 
 
 class ArrayLoader(TfmdDL):
@@ -147,6 +151,21 @@ def array_loaders(
     augmenting = [] if augmentation is None else [Augment(augmentation)]
     transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normalizer, compute.device)]
     return _loaders(cohort, pixels, targets, transforms, batch_size, compute, oversample)
+
+
+def restart_loaders(dls: DataLoaders, normalizer: nn.Module, device: torch.device) -> None:
+    """Bring loaders into the state of new ones: their order of images is drawn from Python's generator as it stands now.
+
+    Args:
+        dls: As `array_loaders` makes them.
+        normalizer: Of their inputs, in place of the one they have.
+        device: The normalizer's.
+    """
+    for loader in dls.loaders:
+        loader.rng = random.Random(random.randint(0, 2**32 - 1))  # as fastai's DataLoader does when it is made
+        for transform in loader.after_batch.fs:
+            if isinstance(transform, NormalizeBatch):
+                transform.normalizer = normalizer.to(device)
 
 
 def feature_loaders(

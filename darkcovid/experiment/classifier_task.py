@@ -16,11 +16,11 @@ from darkcovid.data.resize import Size
 from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
 from darkcovid.evaluation.results import ArmMetrics
 from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
-from darkcovid.experiment.inputs import ArmInputs
 from darkcovid.experiment.train_arm import FitJob, ScoredFit
 from darkcovid.report.plots import plot_predictions
 from darkcovid.training.classifier import FittedClassifier, fit_classifier
 from darkcovid.training.fit import FitOptions
+from darkcovid.vision.inputs import ArmInputs
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ import numpy as np
 from darkcovid.core.device import Device, get_device
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.resize import Size
-from darkcovid.experiment.inputs import InputBuilder, select_arms
 from darkcovid.lungs.unet import INPUT_SIZE
 from darkcovid.recipe import Recipe
 from darkcovid.training.classifier import fit_classifier
 from darkcovid.training.fit import FitResult
 from darkcovid.training.schedule import total_epochs
 from darkcovid.training.segmenter import fit_segmenter
+from darkcovid.vision.inputs import InputBuilder, select_arms
 
 BATCHES = 3
 

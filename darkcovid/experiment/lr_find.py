@@ -7,11 +7,11 @@ from typing import Any
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import load_classification_cohort
-from darkcovid.experiment.inputs import InputBuilder, select_arms
 from darkcovid.recipe import Recipe
 from darkcovid.report.plots import plot_range_test
 from darkcovid.training.classifier import setup_classifier
 from darkcovid.training.lr_finder import lr_find
+from darkcovid.vision.inputs import InputBuilder, select_arms
 
 
 def find_learning_rate(

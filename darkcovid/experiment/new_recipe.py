@@ -5,16 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from darkcovid.core.errors import UsageError
-from darkcovid.data.splits import patient_groups
 from darkcovid.experiment.dry_run import dry_run
 from darkcovid.recipe import PHANTOM
 from darkcovid.recipe.recipe import validate
 
-MIN_PATIENTS = 2  # of a class, one for each side of the split
 MIN_EPOCHS, MAX_EPOCHS = 3, 100
 SPARE = 0.8  # share of the time that training may take: the rest is for decoding, finding lungs and audits
 
@@ -63,21 +60,6 @@ class NewRecipe:
     text: str
     epochs: int
     seconds: float
-
-
-def usable_classes(rows: pd.DataFrame) -> dict[str, int]:
-    """The classes of a manifest that can be told apart.
-
-    Args:
-        rows: Of a manifest.
-
-    Returns:
-        Images by class, of the classes with two patients or more, by name.
-    """
-    labeled = rows[rows.label != ""]
-    patients = patient_groups(labeled).groupby(labeled.label).nunique()
-    counts = labeled.label.value_counts().sort_index()
-    return {str(name): int(count) for name, count in counts.items() if patients[name] >= MIN_PATIENTS}
 
 
 def new_recipe(manifest: str, classes: list[str], minutes: float, file: Path, cache_dir: Path) -> NewRecipe:

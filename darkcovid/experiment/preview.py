@@ -12,10 +12,10 @@ from darkcovid.core.errors import UsageError
 from darkcovid.core.io import save_png
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import load_classification_cohort
-from darkcovid.experiment.inputs import InputBuilder, select_arms
 from darkcovid.recipe import Recipe
 from darkcovid.report.overlays import contact_sheet
 from darkcovid.training.fit import seed_everything
+from darkcovid.vision.inputs import InputBuilder, select_arms
 
 DRAWS = 5
 

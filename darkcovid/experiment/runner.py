@@ -28,7 +28,6 @@ from darkcovid.experiment.aggregate import aggregate_fits
 from darkcovid.experiment.classifier_task import ClassifierTask
 from darkcovid.experiment.compare import build_comparison, load_arm_metrics, pairs_of
 from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
-from darkcovid.experiment.inputs import ArmInputs, InputBuilder, build_inputs, select_arms
 from darkcovid.experiment.run_dir import ReadOnlyRunDir, RunDir
 from darkcovid.experiment.segmenter_task import SegmenterTask
 from darkcovid.experiment.train_arm import CHECKPOINT, ArmTask, FitJob, train_arm
@@ -39,6 +38,7 @@ from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
 from darkcovid.training.classifier import build_model
 from darkcovid.training.ddp import check_ranks_agree
+from darkcovid.vision.inputs import ArmInputs, InputBuilder, build_inputs, select_arms
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from darkcovid.audit.baselines import image_statistics
 from darkcovid.audit.gradcam import grad_cam
 from darkcovid.core.device import Device, get_device, predict_batches
 from darkcovid.core.threads import map_in_threads
-from darkcovid.data.resize import resize, resize_whole
+from darkcovid.data.resize import Size, resize, resize_whole
 from darkcovid.inference.load import FittedModel, load_fitted
 from darkcovid.lungs.crop import CropTransform, LungCropTransform, whole_image_transform
 from darkcovid.lungs.segment import LungMask, LungMasks, segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, Segmenter, load_segmenter
-from darkcovid.recipe import Lungs
+from darkcovid.recipe import Recipe
 from darkcovid.training.loss import class_probabilities
 
 LEEWAY = 0.25  # of the training set's range, on both sides
@@ -45,6 +45,32 @@ class Prediction:
     heat: np.ndarray | None = None
 
 
+def network_inputs(
+    images: Sequence[Image.Image], masks: Sequence[LungMask], recipe: Recipe, size: Size, version: str
+) -> tuple[np.ndarray, CropTransform]:
+    """What a network sees of images, made as in training (`cached_lung_inputs`, `cached_whole_images`).
+
+    Args:
+        images: (n) of mode L, any sizes.
+        masks: (n) their lungs; used where the recipe has `lungs`.
+        recipe: Of the arm.
+        size: (height, width) of its input in pixels.
+        version: Of the segmenter that made the masks.
+
+    Returns:
+        (n, h, w) or (n, 2, h, w) uint8, and its crop transform.
+    """
+    data = recipe.data
+    if recipe.lungs is None:
+        altered = data.letterbox, data.downsample_to, data.border_only, data.contrast
+        pictures = map_in_threads(lambda image: resize_whole(image, size, *altered), images)
+        return np.stack(pictures), whole_image_transform(len(images), size, data.letterbox)
+    drawn = np.stack([mask.mask for mask in masks]).astype(np.uint8)
+    known = LungMasks(drawn, tuple(mask.reason for mask in masks), version, seconds=0.0, fresh=True)
+    view = LungCropTransform(known, recipe.lungs, size, data.letterbox, data.contrast)
+    return np.stack(map_in_threads(lambda pair: view.picture(*pair), enumerate(images))), view.frame
+
+
 class Predictor:
     """A fitted model with what it needs to see as it saw in training."""
 
@@ -58,7 +84,7 @@ class Predictor:
             return []
         model = self.model
         masks = self._lungs(images)
-        pixels, frame = self._seen(images, masks)
+        pixels, frame = network_inputs(images, masks, model.recipe, model.size, self.segmenter.version)
         logits = torch.cat(list(predict_batches(model.network, pixels, model.normalizer, self.compute)))
         probabilities = class_probabilities(logits, model.temperature).numpy()
         best = probabilities.argmax(1)
@@ -79,23 +105,6 @@ class Predictor:
     def _lungs(self, images: Sequence[Image.Image]) -> list[LungMask]:
         small = np.stack(map_in_threads(lambda image: resize(image, INPUT_SIZE), images))
         return list(segment_lungs(small, self.segmenter, self.compute))
-
-    def _seen(self, images: Sequence[Image.Image], masks: Sequence[LungMask]) -> tuple[np.ndarray, CropTransform]:
-        """The network's input, made as in training (`cached_lung_inputs`, `cached_whole_images`), and its crop transform."""
-        recipe, size = self.model.recipe, self.model.size
-        if recipe.lungs is None:
-            data = recipe.data
-            altered = data.letterbox, data.downsample_to, data.border_only, data.contrast
-            pictures = map_in_threads(lambda image: resize_whole(image, size, *altered), images)
-            return np.stack(pictures), whole_image_transform(len(images), size, data.letterbox)
-        view = self._view(masks, recipe.lungs)
-        return np.stack(map_in_threads(lambda pair: view.picture(*pair), enumerate(images))), view.frame
-
-    def _view(self, lung_masks: Sequence[LungMask], lungs: Lungs) -> LungCropTransform:
-        masks = np.stack([mask.mask for mask in lung_masks]).astype(np.uint8)
-        known = LungMasks(masks, tuple(mask.reason for mask in lung_masks), self.segmenter.version, seconds=0.0, fresh=True)
-        data = self.model.recipe.data
-        return LungCropTransform(known, lungs, self.model.size, data.letterbox, data.contrast)
 
     def _heats(
         self, images: Sequence[Image.Image], pixels: np.ndarray, classes: np.ndarray, frame: CropTransform

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from darkcovid.core.errors import DarkCovidError
-from darkcovid.experiment.inputs import select_arms
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.experiment.runner import RunContext, RunPaths, aggregate_run, check_same_inputs, prepare, track_status
 from darkcovid.recipe import FitId, Recipe
 from darkcovid.report.progress import Progress
+from darkcovid.vision.inputs import select_arms
 
 
 def run_in_parallel(

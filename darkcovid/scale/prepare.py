@@ -13,9 +13,9 @@ from darkcovid.core.errors import UsageError
 from darkcovid.core.log import logger
 from darkcovid.data.cohort import load_classification_cohort, select_rows
 from darkcovid.data.near_duplicates.search import Pair, cached_near_duplicates, find_near_duplicates
-from darkcovid.experiment.inputs import InputBuilder
 from darkcovid.recipe import Recipe
 from darkcovid.scale.shards import Shard, ShardJob, ShardResult, Stage, get_segmenter, iter_shards, lung_weights, process_shard
+from darkcovid.vision.inputs import InputBuilder
 
 
 class Engine(Protocol):

@@ -21,9 +21,9 @@ from darkcovid.data.manifest import Manifest
 from darkcovid.data.near_duplicates.search import SIZE
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.data.validate import validate_files
-from darkcovid.experiment.inputs import InputBuilder
 from darkcovid.lungs.unet import Segmenter, load_segmenter
 from darkcovid.recipe import Lungs, Recipe
+from darkcovid.vision.inputs import InputBuilder
 
 Stage = Literal["intake", "lungs", "pixels"]
 

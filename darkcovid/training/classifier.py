@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner
 from torch import nn
 
@@ -14,7 +15,7 @@ from darkcovid.core.device import Device, predict_batches
 from darkcovid.core.errors import DataError
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.loaders import array_loaders, feature_loaders
+from darkcovid.data.loaders import array_loaders, feature_loaders, restart_loaders
 from darkcovid.data.normalize import fit_normalizer
 from darkcovid.metrics.classification import classification_metrics, get_metric
 from darkcovid.models.transfer import TransferClassifier
@@ -63,7 +64,9 @@ class FittedClassifier:
     averaged: np.ndarray | None = None
 
 
-def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> ClassifierSetup:
+def setup_classifier(
+    recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device, dls: DataLoaders | None = None
+) -> ClassifierSetup:
     """A fastai Learner for one arm, freshly seeded.
 
     Args:
@@ -71,6 +74,8 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: StoredArray, comput
         cohort: Its training and validation sets and labels.
         pixels: (n, h, w) or (n, c, h, w) uint8 in the cohort's order.
         compute: Device and precision.
+        dls: Loaders made by `array_loaders`, which are used, seeded anew and given the normalizer; None: loaders of their own, of
+            a frozen backbone's features where these can be cached.
 
     Returns:
         The learner and what belongs to it.
@@ -85,7 +90,9 @@ def setup_classifier(recipe: Recipe, cohort: Cohort, pixels: StoredArray, comput
     height, width = pixels.shape[-2:]
     network = build_model(recipe, len(cohort.classes), (height, width))
     fitted = network
-    if isinstance(network, TransferClassifier) and can_cache_features(recipe, network, len(cohort), (height, width), compute):
+    if dls is not None:
+        restart_loaders(dls, normalizer, compute.device)
+    elif isinstance(network, TransferClassifier) and can_cache_features(recipe, network, len(cohort), (height, width), compute):
         features, fitted = extract_features(network.body, pixels, normalizer, compute), network.head
         dls = feature_loaders(cohort, features, training.batch_size, compute, data.oversample)
     else:

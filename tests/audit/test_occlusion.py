@@ -6,11 +6,11 @@ import pytest
 from darkcovid.audit.occlusion import aggregate_occlusion, occlusion_audit
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.evaluation.results import OcclusionAudit
-from darkcovid.experiment.inputs import InputBuilder
 from darkcovid.lungs.crop import LungRegions
 from darkcovid.metrics.skill import ViewMetrics
 from darkcovid.recipe import Data, Lungs, Phantom, Recipe, Training
 from darkcovid.training.classifier import fit_classifier
+from darkcovid.vision.inputs import InputBuilder
 
 
 def audited(cache_dir, cpu, signal, shortcut):

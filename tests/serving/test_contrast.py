@@ -10,13 +10,13 @@ from torch import nn
 from darkcovid.core.device import predict_batches
 from darkcovid.data.decode import load_grayscale
 from darkcovid.data.normalize import Normalize
-from darkcovid.experiment.inputs import InputBuilder
 from darkcovid.inference.export import export_model
 from darkcovid.inference.load import FittedModel
 from darkcovid.inference.predictor import Predictor
 from darkcovid.lungs.unet import load_segmenter
 from darkcovid.recipe import Lungs, Recipe
 from darkcovid.training.loss import class_probabilities
+from darkcovid.vision.inputs import InputBuilder
 
 IMAGES = 6
 

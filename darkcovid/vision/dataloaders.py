@@ -1,0 +1,297 @@
+"""fastai DataLoaders of chest radiographs: patients kept apart, decoded once, augmented in batches on the device."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from fastai.data.core import DataLoaders
+from PIL import Image
+
+from darkcovid.core.array_cache import StoredArray
+from darkcovid.core.device import Device, get_device
+from darkcovid.core.errors import UsageError
+from darkcovid.core.io import user_cache_dir, write_text
+from darkcovid.data.cohort import Cohort, load_classification_cohort
+from darkcovid.data.decode import load_grayscale
+from darkcovid.data.describe import usable_classes
+from darkcovid.data.dicom_tags import PatientIds
+from darkcovid.data.file_facts import Journal
+from darkcovid.data.import_folder import add_file_facts, list_images
+from darkcovid.data.importers import choose_importer, dataset_folder
+from darkcovid.data.loaders import array_loaders
+from darkcovid.data.manifest import normalize_rows, read_manifest
+from darkcovid.data.normalize import fit_normalizer
+from darkcovid.data.resize import resize
+from darkcovid.inference.predictor import network_inputs
+from darkcovid.lungs.segment import segment_lungs
+from darkcovid.lungs.unet import INPUT_SIZE, load_segmenter
+from darkcovid.recipe import PHANTOM, Recipe, load_recipe
+from darkcovid.recipe.recipe import validate
+from darkcovid.vision.inputs import InputBuilder
+from darkcovid.vision.lung_crop import LungCrop
+
+COLUMNS_SHOWN = 3
+
+
+class CXRDataLoaders(DataLoaders):
+    """fastai's DataLoaders of a cohort's training and validation set; a recipe's arms are made of the same pieces.
+
+    Batches are (b, 1, h, w) float32, normalized, or (b, 2, h, w) with a context channel, and (b,) int64. Made by `from_manifest`,
+    `from_folder`, `from_df` or `from_recipe`.
+
+    Attributes:
+        cohort: The images, their patients, labels and sets.
+        pixels: (n, h, w) or (n, 2, h, w) uint8, the cohort's images as the network gets them, before augmentation.
+        recipe: What they were made by, as an arm of a recipe.
+        compute: Device and precision.
+    """
+
+    cohort: Cohort
+    pixels: StoredArray
+    recipe: Recipe
+    compute: Device
+
+    @classmethod
+    def from_recipe(
+        cls,
+        recipe: Recipe | str | Path,
+        arm: str | None = None,
+        overrides: Sequence[str] = (),
+        cache_dir: str | Path | None = None,
+    ) -> "CXRDataLoaders":
+        """The inputs of a recipe's arm.
+
+        Args:
+            recipe: A recipe, or its file.
+            arm: Its name; None: the first.
+            overrides: `key.path=value` each, as `--set` takes them.
+            cache_dir: Where decoded images and masks are kept; None: the user's cache.
+
+        Returns:
+            The loaders, of the recipe's first fold and seed.
+
+        Raises:
+            UsageError: No such file or arm, or a mistake in the recipe; and as `load_classification_cohort` does.
+            DataError: Too many unusable files.
+        """
+        whole = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+        arms = whole.arm_recipes()
+        chosen = next(iter(arms)) if arm is None else arm
+        if chosen not in arms:
+            raise UsageError(f"arm {chosen!r}: the recipe has no such arm; it has: {', '.join(arms)}")
+        if whole.task != "classification":
+            raise UsageError(f"{whole.name}: a recipe of lung segmenters; CXRDataLoaders are for classifiers")
+        cache = Path(cache_dir).absolute() if cache_dir is not None else user_cache_dir().absolute()
+        first = next(iter(arms[chosen].fits().values()))
+        compute = get_device(first.training.device, first.training.precision)
+        cohort = load_classification_cohort(first.data, cache)
+        builder = InputBuilder(whole, cohort, get_device(first.training.device), cache)
+        inputs = builder.make(chosen)
+        return cls._of(first, cohort, inputs.pixels, compute)
+
+    @classmethod
+    def from_manifest(
+        cls,
+        manifest: str | Path,
+        classes: Sequence[str] | None = None,
+        valid_pct: float = 0.2,
+        seed: int = 41,
+        size: int | tuple[int, int] = 256,
+        bs: int = 32,
+        lungs: LungCrop | None = None,
+        augment: str | dict = "fastai_default",
+        device: str = "auto",
+        precision: str = "auto",
+        cache_dir: str | Path | None = None,
+        **data: Any,
+    ) -> "CXRDataLoaders":
+        """The images of a manifest.
+
+        Args:
+            manifest: A CSV or Parquet file, or `phantom` for the synthetic cohort.
+            classes: Those to tell apart; None: all of two patients or more.
+            valid_pct: Share of the images in the validation set; all images of a patient are in one set.
+            seed: Of the split, and of what is drawn in training.
+            size: Pixels, or (height, width), of whole images.
+            bs: Batch size.
+            lungs: Crops to the lungs; None: whole images.
+            augment: A named augmentation, `none`, or ranges and probabilities as in a recipe.
+            device: `auto`, `cpu`, `cuda` or `mps`.
+            precision: `auto`, `fp32`, `bf16` or `fp16`.
+            cache_dir: Where decoded images and masks are kept; None: the user's cache.
+            **data: Further keys of a recipe's `data`, such as `where={"view": ["PA"]}` or `root`.
+
+        Returns:
+            The loaders.
+
+        Raises:
+            UsageError: A wrong argument; and as `load_classification_cohort` does.
+            DataError: Too many unusable files.
+        """
+        section = {"manifest": str(manifest), "image_size": size, "augment": augment, **data}
+        section["split"] = {"valid": valid_pct, "seed": seed, **data.get("split", {})}
+        if classes is not None:
+            section["classes"] = list(classes)
+        elif str(manifest) != PHANTOM:
+            section["classes"] = list(usable_classes(read_manifest(manifest, data.get("root")).rows))
+        recipe = {
+            "name": "notebook",
+            "data": section,
+            "lungs": None if lungs is None else lungs.section.model_dump(mode="json"),
+            "training": {"batch_size": bs, "seed": seed, "device": device, "precision": precision},
+        }
+        return cls.from_recipe(validate(recipe, where=""), cache_dir=cache_dir)
+
+    @classmethod
+    def from_df(
+        cls, df: pd.DataFrame, path: str | Path = ".", cache_dir: str | Path | None = None, **options: Any
+    ) -> "CXRDataLoaders":
+        """The images of a DataFrame with the columns `path`, `label` and `patient_id`, and any that a manifest may have.
+
+        Args:
+            df: One row per image.
+            path: The folder that `path` is relative to.
+            cache_dir: As in `from_manifest`; a copy of the table is kept there.
+            **options: As `from_manifest` takes them.
+
+        Returns:
+            The loaders.
+
+        Raises:
+            UsageError: A column is missing; and as `from_manifest` does.
+            DataError: Too many unusable files.
+        """
+        missing = [column for column in ("path", "label") if column not in df]
+        if missing:
+            raise UsageError(f"from_df: no column {missing[0]!r}; the table has {', '.join(map(str, df.columns))}")
+        rows = df.assign(patient_id=df.get("patient_id", "")).fillna("").astype(str)
+        text = normalize_rows(rows).to_csv(index=False, lineterminator="\n")
+        cache = Path(cache_dir) if cache_dir is not None else user_cache_dir()
+        manifest = cache / "manifests" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"
+        write_text(manifest, text)
+        return cls.from_manifest(manifest, root=str(Path(path).absolute()), cache_dir=cache_dir, **options)
+
+    @classmethod
+    def from_folder(cls, path: str | Path, cache_dir: str | Path | None = None, **options: Any) -> "CXRDataLoaders":
+        """The images of a downloaded dataset or of folders named after classes, as `darkcovid data import` reads them.
+
+        Args:
+            path: The folder.
+            cache_dir: As in `from_manifest`.
+            **options: As `from_manifest` takes them.
+
+        Returns:
+            The loaders.
+
+        Raises:
+            UsageError: Not a form of folder that is known; and as `from_manifest` does.
+            DataError: A damaged list, or too many unusable files.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder")
+        folder = dataset_folder(folder)
+        cache = Path(cache_dir) if cache_dir is not None else user_cache_dir()
+        cache.mkdir(parents=True, exist_ok=True)
+        listed = list_images(folder, choose_importer(folder, None), {})
+        place = cache / "imports" / hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with Journal(place, "file, ids hashed") as journal:
+            rows, _ = add_file_facts(folder, listed, PatientIds(place.with_suffix(".salt")), journal)
+        return cls.from_df(rows, folder, cache_dir, **options)
+
+    @classmethod
+    def _of(cls, recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> "CXRDataLoaders":
+        data, training = recipe.data, recipe.training
+        train = np.flatnonzero(cohort.train)
+        augmentation = data.augmentation
+        normalizer = fit_normalizer(data.normalize, pixels, train, augmentation, training.batch_size, recipe.model.grayscale)
+        loaders = array_loaders(
+            cohort,
+            pixels,
+            normalizer=normalizer,
+            augmentation=augmentation,
+            batch_size=training.batch_size,
+            compute=compute,
+            oversample=data.oversample,
+        )
+        dls = cls(*loaders.loaders, path=Path(), device=compute.device)
+        dls.cohort, dls.pixels, dls.recipe, dls.compute = cohort, pixels, recipe, compute
+        return dls
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.cohort.classes
+
+    def pixels_of(self, items: Sequence[Any]) -> np.ndarray:
+        """Other images as the network gets these.
+
+        Args:
+            items: Paths, PIL images or (h, w) uint8 arrays, of any size.
+
+        Returns:
+            (m, h, w) or (m, 2, h, w) uint8.
+
+        Raises:
+            DataError: A path is not a readable PNG, JPEG or DICOM.
+        """
+        images, recipe, masks = [_opened(item) for item in items], self.recipe, []
+        version = ""
+        if recipe.lungs is not None:
+            segmenter = load_segmenter(recipe.lungs.weights)
+            small = np.stack([resize(image, INPUT_SIZE) for image in images])
+            masks, version = list(segment_lungs(small, segmenter, self.compute)), segmenter.version
+        height, width = self.pixels.shape[-2:]
+        return network_inputs(images, masks, recipe, (height, width), version)[0]
+
+    def split_table(self) -> pd.DataFrame:
+        """Images and patients of each class (rows) in each set (columns)."""
+        cohort = self.cohort
+        table: dict[tuple[str, str], dict[str, int]] = {}
+        for name, rows in cohort.sides.items():
+            labels = np.array(cohort.classes)[cohort.labels[rows]]
+            patients = cohort.patients[rows].to_numpy()
+            if not len(labels):
+                continue
+            table[name, "images"] = {label: int((labels == label).sum()) for label in cohort.classes}
+            table[name, "patients"] = {label: len(set(patients[labels == label])) for label in cohort.classes}
+        return pd.DataFrame(table).reindex(list(cohort.classes))
+
+    def show_batch(
+        self, max_n: int = 9, train: bool = True, ncols: int = COLUMNS_SHOWN, figsize: tuple[float, float] | None = None
+    ) -> np.ndarray:
+        """Show images of a batch as the network gets them, augmented, each with its class.
+
+        Args:
+            max_n: Images.
+            train: Of the training set; else of the validation set.
+            ncols: Images side by side.
+            figsize: In inches.
+
+        Returns:
+            matplotlib's axes.
+        """
+        inputs, targets = (self.train if train else self.valid).one_batch()
+        shown = [image[0].float().cpu().numpy() for image in inputs[:max_n]]
+        names = [self.classes[int(target)] for target in targets[:max_n]]
+        rows = -(-len(shown) // ncols)
+        _, axes = plt.subplots(rows, ncols, figsize=figsize or (3 * ncols, 3 * rows), squeeze=False)
+        for axis in axes.flat:
+            axis.axis("off")
+        for axis, image, name in zip(axes.flat, shown, names, strict=False):
+            axis.imshow(image, cmap="gray")
+            axis.set_title(name)
+        return axes
+
+
+def _opened(item: Any) -> Image.Image:
+    """An image of mode L."""
+    if isinstance(item, (str, Path)):
+        return load_grayscale(item)
+    image = item if isinstance(item, Image.Image) else Image.fromarray(np.asarray(item))
+    return image if image.mode == "L" else image.convert("L")

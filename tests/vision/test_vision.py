@@ -1,0 +1,138 @@
+"""Notebooks and recipes are made of the same pieces, and fastai's own methods work on them."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import numpy as np
+import pandas as pd
+import pytest
+from fastai.callback.schedule import Learner  # noqa: F401 (adds fit_one_cycle and lr_find)
+from fastai.data.block import CategoryBlock, DataBlock
+from fastai.data.transforms import ColReader, RandomSplitter
+from fastai.interpret import ClassificationInterpretation
+from fastai.vision.core import PILImageBW
+from fastai.vision.data import ImageBlock
+from PIL import Image
+
+from darkcovid.core.errors import UsageError
+from darkcovid.experiment.runner import run
+from darkcovid.recipe import Training
+from darkcovid.vision import CXRDataLoaders, LungCrop, cxr_learner, darkcovid_learner
+
+
+@pytest.fixture
+def dls(tiny_recipe, cache_dir):
+    return CXRDataLoaders.from_recipe(tiny_recipe, cache_dir=cache_dir)
+
+
+@pytest.mark.slow
+def test_a_notebook_learns_what_a_recipe_learns_bit_for_bit(tiny_recipe, cache_dir, folders):
+    from darkcovid.report.progress import null_progress
+
+    recipe = tiny_recipe.model_copy(update={"audit": "none"})
+    comparison = run(recipe, folders, null_progress())
+    (history,) = folders.runs.glob("*/*/history.csv")
+    learn = darkcovid_learner(CXRDataLoaders.from_recipe(recipe, cache_dir=cache_dir))
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(recipe.training.epochs, recipe.training.lr, div_final=recipe.training.div_final,
+                            pct_start=recipe.training.warmup_fraction)  # fmt: skip
+    rows = pd.read_csv(history)
+    assert [float(values[1]) for values in learn.recorder.values] == pytest.approx(rows.valid_loss.tolist(), rel=1e-6)
+    probabilities = learn.split_predictions().filter(like="probability_").to_numpy()
+    saved = (
+        pd.read_csv(history.with_name("predictions.csv"))
+        .sort_values("image")[[f"probability_{name}" for name in learn.dls.classes]]
+        .to_numpy()
+    )
+    order = learn.split_predictions().image.argsort().to_numpy()
+    np.testing.assert_allclose(probabilities[order], saved, atol=1e-6)
+    assert comparison["arms"]
+
+
+def test_loaders_of_a_manifest_a_table_and_a_folder(cohort, cache_dir, tmp_path):
+    rows = cohort.rows.assign(path=[str(file.relative_to("/")) for file in cohort.files])
+    options = {"size": 64, "bs": 8, "device": "cpu", "precision": "fp32", "cache_dir": cache_dir}
+    of_table = CXRDataLoaders.from_df(rows, "/", **options)
+    table = of_table.split_table()
+    assert table.loc[:, (slice(None), "images")].to_numpy().sum() == len(cohort)
+    train, valid = (set(of_table.cohort.patients[chosen]) for chosen in (of_table.cohort.train, of_table.cohort.valid))
+    assert not train & valid
+    rows.to_csv(tmp_path / "manifest.csv", index=False)
+    of_manifest = CXRDataLoaders.from_manifest(tmp_path / "manifest.csv", root="/", **options)
+    assert of_manifest.split_table().equals(table)
+    for file, label in zip(cohort.files, cohort.labels, strict=True):
+        place = tmp_path / "folders" / cohort.classes[label] / f"{file.parent.name}_{file.name}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.read_bytes())
+    of_folder = CXRDataLoaders.from_folder(tmp_path / "folders", **options)
+    assert len(of_folder.cohort) == len(cohort) and of_folder.classes == tuple(sorted(cohort.classes))
+    assert not list((tmp_path / "folders").rglob("*.csv"))
+    with pytest.raises(UsageError, match="no column 'label'"):
+        CXRDataLoaders.from_df(rows[["path"]])
+    with pytest.raises(UsageError, match="no such arm"):
+        CXRDataLoaders.from_manifest("phantom", size=64).from_recipe(of_manifest.recipe, arm="none")
+
+
+@pytest.mark.slow
+def test_fastais_methods_work(dls, tmp_path):
+    axes = dls.show_batch(max_n=4, ncols=2)
+    assert axes.shape == (2, 2) and axes[0, 0].get_title() in dls.classes
+    learn = darkcovid_learner(dls, path=tmp_path)
+    with learn.no_bar(), learn.no_logging():
+        weights = {name: tensor.clone() for name, tensor in learn.model.state_dict().items()}
+        found = learn.lr_find(show_plot=False, num_it=6)
+        assert found.valley > 0
+        assert all(tensor.equal(weights[name]) for name, tensor in learn.model.state_dict().items())
+        assert not list(tmp_path.rglob("*.pth"))
+        learn.fit_one_cycle(1, 1e-3)
+        learn.fine_tune(1, 1e-3)
+        probabilities, targets = learn.get_preds()
+        assert probabilities.shape == (int(dls.cohort.valid.sum()), 3) and len(targets) == len(probabilities)
+        matrix = ClassificationInterpretation.from_learner(learn).confusion_matrix()
+        assert matrix.sum() == len(targets)
+    file = learn.save("mine")
+    assert file == tmp_path / "models" / "mine.safetensors"
+    before = learn.split_predictions()
+    other = darkcovid_learner(dls, path=tmp_path, training={"seed": 5}).load("mine")
+    pd.testing.assert_frame_equal(other.split_predictions(), before)
+    image = dls.cohort.files[3]
+    label, index, scores = learn.predict(image)
+    assert label == dls.classes[int(index)]
+    np.testing.assert_allclose(scores.numpy(), before.filter(like="probability_").to_numpy()[3], atol=1e-5)
+    with pytest.raises(UsageError, match="writes a pickle"):
+        learn.export()
+
+
+def test_a_transfer_learner_has_a_body_and_a_head(dls):
+    learn = cxr_learner(dls, "resnet18", training={"mixup_alpha": 0.2})
+    learn.create_opt()
+    assert len(learn.opt.param_groups) == 2 and any(callback.name == "mix_up" for callback in learn.cbs)
+    learn.freeze()
+    assert learn.opt.frozen_idx == 1
+    with pytest.raises(UsageError, match="arch"):
+        cxr_learner(dls, "resnet1")
+    assert Training().batch_size
+
+
+@pytest.mark.slow
+def test_lung_crops_in_these_loaders_and_in_any_data_block(cohort, cache_dir):
+    dls = CXRDataLoaders.from_manifest(
+        "phantom", size=64, bs=8, lungs=LungCrop(32, context=True), device="cpu", precision="fp32", cache_dir=cache_dir,
+        phantom={"patients": 12, "image_size": 64},
+    )  # fmt: skip
+    assert dls.one_batch()[0].shape[1:] == (2, 32, 32)
+    learn = darkcovid_learner(dls)
+    scores = learn.predict_proba([Image.open(dls.cohort.files[0]), np.asarray(Image.open(dls.cohort.files[1]))])
+    np.testing.assert_allclose(scores.numpy(), learn.split_predictions().filter(like="probability_").to_numpy()[:2], atol=1e-5)
+    block = DataBlock(
+        blocks=(ImageBlock(PILImageBW), CategoryBlock()),
+        get_x=ColReader("file"),
+        get_y=ColReader("label"),
+        splitter=RandomSplitter(seed=1),
+        item_tfms=LungCrop((48, 40)),
+    )
+    table = pd.DataFrame({"file": list(map(str, cohort.files[:12])), "label": cohort.rows.label[:12]})
+    assert block.dataloaders(table, bs=4, num_workers=0).one_batch()[0].shape == (4, 1, 48, 40)
+    with pytest.raises(UsageError, match=r"LungCrop\(128\)"):
+        LungCrop()(PILImageBW.create(cohort.files[0]))
