@@ -101,7 +101,7 @@ def _network(e: RunEvidence) -> str:
 
 
 def _software(e: RunEvidence) -> str:
-    return ", ".join(f"{name} {version}" for name, version in e.environment["libraries"].items())
+    return ", ".join(f"{name} {version}" for name, version in e.environment.libraries.items())
 
 
 def _initial(e: RunEvidence) -> str:

@@ -78,6 +78,7 @@ def audit(
     engine: EngineName = "local",
     master: Master = None,
     spark_conf: SparkConf = [],  # noqa: B006
+    fail_on_leaks: Annotated[bool, typer.Option("--fail-on-leaks", help="Exit with code 1 where there are leaks.")] = False,
     json_: Json = False,
     cache_dir: CacheDir = None,
 ) -> None:
@@ -108,6 +109,8 @@ def audit(
 
         findings = run_heavy(work)
     print_result(findings, json_, lambda: typer.echo("\n".join(audit_lines(parse_data_audit(findings)))))
+    if fail_on_leaks and findings["leaks"]:
+        raise typer.Exit(1)
 
 
 def _audit_manifest(path: Path, data_root: str | None, dataset: str | None, session) -> dict[str, Any]:

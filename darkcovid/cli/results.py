@@ -1,12 +1,15 @@
 """Commands on finished runs: compare, report, reproduce."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
 from darkcovid.cli.options import CacheDir, Json, RunsDir
+
+if TYPE_CHECKING:
+    from darkcovid.experiment.reproduce import Reproduction
 
 
 def compare(
@@ -52,7 +55,7 @@ def reproduce(
 ) -> None:
     """Run a finished run's recipe again and compare every number with the first one's. Exit code 1 if they differ."""
 
-    def work() -> dict[str, Any]:
+    def work() -> "Reproduction":
         from darkcovid.experiment.reproduce import reproduce as again
         from darkcovid.experiment.runner import RunPaths
         from darkcovid.report.progress import Progress
@@ -60,25 +63,31 @@ def reproduce(
         return again(run, RunPaths(runs_dir, cache_folder(cache_dir)), Progress())
 
     reproduction = run_heavy(work)
-    print_result(reproduction, json_, lambda: _show_reproduced(reproduction))
-    if not reproduction["same"]:
+    print_result(reproduction.as_dict(), json_, lambda: _show_reproduced(reproduction))
+    if not reproduction.same:
         raise typer.Exit(1)
 
 
-def _show_reproduced(reproduction: dict[str, Any]) -> None:
-    for what, (then, now) in reproduction["environment"].items():
+def _show_reproduced(reproduction: "Reproduction") -> None:
+    for what, (then, now) in reproduction.environment.items():
         typer.echo(f"{what}: {then} then, {now} now")
-    for name, fit in reproduction["fits"].items():
-        if fit["same"]:
+    for name, fit in reproduction.fits.items():
+        if fit.same:
             typer.echo(f"{name}: the same, to the last digit")
             continue
-        parts = []
-        for part in ("split", "history", "predictions"):
-            apart = fit.get(f"{part}_difference")
-            how = "the same" if fit[part] else "other rows" if apart is None else f"differs by at most {apart:.2g}"
-            parts.append(f"{part} {how}")
-        typer.echo(f"{name}: {', '.join(parts)}; metrics that differ: {', '.join(fit['metrics_differing']) or 'none'}")
-    typer.echo(f"run again in: {reproduction['again']}")
+        parts = [
+            f"split {'the same' if fit.split else 'other rows'}",
+            f"history {_how_far(fit.history_difference)}",
+            f"predictions {_how_far(fit.predictions_difference)}",
+        ]
+        typer.echo(f"{name}: {', '.join(parts)}; metrics that differ: {', '.join(fit.metrics_differing) or 'none'}")
+    typer.echo(f"run again in: {reproduction.again}")
+
+
+def _how_far(difference: float | None) -> str:
+    if difference is None:
+        return "other rows"
+    return f"differs by at most {difference:.2g}" if difference else "the same"
 
 
 def show_comparison(json: dict[str, Any]) -> None:

@@ -28,6 +28,8 @@ from darkcovid.cli.results import show_comparison
 from darkcovid.core.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
+    from darkcovid.evaluation.benchmark_result import BenchmarkResult
+    from darkcovid.experiment.dry_run import RunPlan
     from darkcovid.recipe import Recipe
 
 
@@ -75,7 +77,7 @@ def run(
     print_result({"run_dir": str(run_dir), "fits": fits}, json_, lambda: typer.echo(finished))
 
 
-def _plan(recipe: "Recipe", cache: Path, arms: list[str]) -> dict[str, Any]:
+def _plan(recipe: "Recipe", cache: Path, arms: list[str]) -> "RunPlan":
     from darkcovid.experiment.dry_run import dry_run
 
     return dry_run(recipe, cache, arms)
@@ -214,7 +216,7 @@ def bench(
     """Time epochs of stock fastai, whole images and crops in turn, and print the ratios."""
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
 
-    def work() -> dict[str, Any]:
+    def work() -> "BenchmarkResult":
         from darkcovid.experiment.benchmark import bench as measure
         from darkcovid.report.plots import plot_bench
 
@@ -223,30 +225,28 @@ def bench(
         return result
 
     result = run_heavy(work)
-    print_result(result, json_, lambda: _show_bench(result, output))
+    print_result(result.as_dict(), json_, lambda: _show_bench(result, output))
 
 
-def _show_bench(result: dict[str, Any], plot: Path) -> None:
+def _show_bench(result: "BenchmarkResult", plot: Path) -> None:
     typer.echo(f"{'':8}{'s/epoch':>9}{'images/s':>10}{'x stock':>9}{'peak GB':>9}{'GPU GB':>8}")
-    for label in ("stock", "whole", "crop"):
-        row, ratio = result[label], result.get(f"ratio_{label}", 1.0)
-        speed = f"{row['epoch_seconds']:9.2f}{row['images_per_second']:10.0f}{ratio:9.2f}"
-        typer.echo(f"{label:8}{speed}{row['peak_host_bytes'] / 1e9:9.2f}{row['peak_device_bytes'] / 1e9:8.2f}")
-    stages = list(result["stock"]["stages"])
+    for label, timing in result.contenders.items():
+        speed = f"{timing.epoch_seconds:9.2f}{timing.images_per_second:10.0f}{result.ratio(label):9.2f}"
+        typer.echo(f"{label:8}{speed}{timing.peak_host_bytes / 1e9:9.2f}{timing.peak_device_bytes / 1e9:8.2f}")
     typer.echo("\nseconds of one more epoch, by what they were spent on:")
-    typer.echo(" " * 8 + "".join(f"{stage:>12}" for stage in stages))
-    for label in ("stock", "whole", "crop"):
-        typer.echo(f"{label:8}" + "".join(f"{result[label]['stages'][stage]:12.2f}" for stage in stages))
+    typer.echo(" " * 8 + "".join(f"{stage:>12}" for stage in result.stock.stages))
+    for label, timing in result.contenders.items():
+        typer.echo(f"{label:8}" + "".join(f"{seconds:12.2f}" for seconds in timing.stages.values()))
     typer.echo(f"plot: {plot}")
 
 
-def _show_plan(plan: dict[str, Any]) -> None:
+def _show_plan(plan: "RunPlan") -> None:
     from darkcovid.report.duration import duration
 
-    for side, counts in plan["images"].items():
+    for side, counts in plan.images.items():
         classes = ", ".join(f"{count} {name}" for name, count in counts.items())
-        typer.echo(f"{side}: {sum(counts.values())} images of {plan['patients'][side]} patients ({classes})")
-    for name, arm in plan["arms"].items():
+        typer.echo(f"{side}: {sum(counts.values())} images of {plan.patients[side]} patients ({classes})")
+    for name, arm in plan.arms.items():
         size, memory = f"{arm.image_size[0]}x{arm.image_size[1]}", arm.peak_host_bytes / 1e9
         typer.echo(f"{name}: {size} px, about {duration(arm.train_seconds)} for {arm.epochs} epochs, {memory:.1f} GB of memory")
     typer.echo("the recipe with every key written out: --json")

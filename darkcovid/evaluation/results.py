@@ -399,7 +399,7 @@ class ArmCost:
     Attributes:
         image_size: (height, width) in pixels.
         epochs: Of one fit.
-        train_seconds: Over all epochs.
+        train_seconds: Over all epochs, training and validation.
         epoch_seconds: Of the median epoch.
         train_images_per_second: Of training steps.
         peak_host_bytes: Of host memory.
@@ -407,8 +407,14 @@ class ArmCost:
         host_joules: None where it is not measured.
         device_joules: None where it is not measured.
         device: Its kind.
-        prepare_seconds: Of decoding and cropping.
-        segment_seconds: Of segmenting the lungs.
+        precision: fp32, bf16 or fp16.
+        data_wait_seconds: Of waiting for data, over all epochs.
+        forward_backward_seconds: Of training steps, over all epochs.
+        validation_seconds: Over all epochs.
+        prepare_seconds: Of decoding and cropping; None for a lung segmenter.
+        segment_seconds: Of segmenting the lungs; likewise.
+        audit_seconds: Of the shortcut audit; None without one.
+        prepared_in_this_run: Whether inputs were made for this fit, not read from the cache; None for a lung segmenter.
         fits: How many.
     """
 
@@ -422,9 +428,20 @@ class ArmCost:
     host_joules: float | None = None
     device_joules: float | None = None
     device: str = ""
+    precision: str = ""
+    data_wait_seconds: float | None = None
+    forward_backward_seconds: float | None = None
+    validation_seconds: float | None = None
     prepare_seconds: float | None = None
     segment_seconds: float | None = None
+    audit_seconds: float | None = None
+    prepared_in_this_run: bool | None = None
     fits: int = 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in `timing.json`."""
+        height, width = self.image_size
+        return asdict(self) | {"pixels_per_image": height * width}
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,6 +495,11 @@ def parse_arm(json: Json) -> Arm:
     if is_segmenter(json):
         return SegmenterArm(_SUMMARY.validate_python(json), _MASKS.validate_python(json), cost, speedup)
     return ClassifierArm(_SUMMARY.validate_python(json), parse_metrics(json), cost, speedup)
+
+
+def parse_cost(json: Json) -> ArmCost:
+    """Of a `timing.json`."""
+    return _COST.validate_python(json)
 
 
 def parse_classifier_fit(json: Json) -> ClassifierFit:

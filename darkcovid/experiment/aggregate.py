@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from darkcovid.core.io import write_json, write_text
 from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.lung_masks import read_scores, summarize_masks
 from darkcovid.evaluation.results import (
+    ArmCost,
     ArmMetrics,
     AveragedMetrics,
     ClassifierFit,
@@ -23,16 +23,17 @@ from darkcovid.evaluation.results import (
     MaskMetrics,
     SegmenterFit,
     parse_classifier_fit,
+    parse_cost,
     parse_segmenter_fit,
 )
 from darkcovid.report.plots import plot_predictions
 
-SUM_KEYS = (
+SUMS = (
     *("train_seconds", "data_wait_seconds", "forward_backward_seconds", "validation_seconds", "audit_seconds"),
     *("host_joules", "device_joules"),
 )
-MAX_KEYS = ("peak_host_bytes", "peak_device_bytes")
-MEDIAN_KEYS = ("epoch_seconds", "train_images_per_second")
+PEAKS = ("peak_host_bytes", "peak_device_bytes")
+MEDIANS = ("epoch_seconds", "train_images_per_second")
 
 
 def aggregate_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
@@ -51,7 +52,8 @@ def aggregate_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
     predictions = _concat_fits(fits, "predictions.csv")
     write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
     jsons = {name: json.loads((path / "metrics.json").read_text()) for name, path in fits.items()}
-    write_json(folder / "timing.json", _pooled_timing([json.loads((path / "timing.json").read_text()) for path in fits.values()]))
+    costs = [parse_cost(json.loads((path / "timing.json").read_text())) for path in fits.values()]
+    write_json(folder / "timing.json", _pooled_cost(costs).as_dict())
     if task == "lung_segmentation":
         segmenters = {name: parse_segmenter_fit(fit) for name, fit in jsons.items()}
         summary = _pooled_summary(list(segmenters.values()), predictions)
@@ -162,14 +164,15 @@ def _lung_numbers(metrics: MaskMetrics) -> dict[str, float]:
     return {"dice": metrics.dice.mean, "dice_p5": metrics.dice.p5, "box_iou": metrics.box_iou_mean}
 
 
-def _pooled_timing(timings: list[dict[str, Any]]) -> dict[str, Any]:
-    pooled = dict(timings[0])
-    ways: list[tuple[Sequence[str], Callable[[list[float]], float]]] = [(SUM_KEYS, sum), (MAX_KEYS, max), (MEDIAN_KEYS, median)]
-    for keys, combine in ways:
-        for key in keys:
-            values = [timing[key] for timing in timings if timing.get(key) is not None]  # not everywhere: energy and audits
-            pooled[key] = float(combine(values)) if len(values) == len(timings) else None
-    return pooled | {key: int(pooled[key]) for key in MAX_KEYS} | {"fits": len(timings)}
+def _pooled_cost(costs: Sequence[ArmCost]) -> ArmCost:
+    """Sums over fits, greatest peaks, medians of rates; None where a fit has none."""
+    pooled: dict[str, float | int | None] = {}
+    ways: list[tuple[Sequence[str], Callable[[list[float]], float]]] = [(SUMS, sum), (PEAKS, max), (MEDIANS, median)]
+    for names, combine in ways:
+        for name in names:
+            values = [value for cost in costs if (value := getattr(cost, name)) is not None]  # energy and audits may be missing
+            pooled[name] = combine(values) if len(values) == len(costs) else None
+    return replace(costs[0], **pooled, fits=len(costs))
 
 
 def _count_scored(predictions: pd.DataFrame) -> int:

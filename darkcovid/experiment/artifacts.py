@@ -1,8 +1,7 @@
-"""What an arm leaves in its folder: the split, the predictions, the weights, images, and what it cost."""
+"""What an arm leaves in its folder: the split, the predictions, the weights and images."""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ from torch import nn
 from darkcovid.audit.baselines import statistic_ranges
 from darkcovid.audit.gradcam import GradCamResult
 from darkcovid.core.array_cache import StoredArray
-from darkcovid.core.device import Device
 from darkcovid.core.io import write_text
 from darkcovid.core.safetensors_io import write_safetensors
 from darkcovid.data.cohort import Cohort
@@ -23,7 +21,6 @@ from darkcovid.experiment.fingerprint import cohort_table
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.recipe import Recipe
 from darkcovid.report.overlays import UNTRUSTED, contact_sheet, heatmap_overlay, lung_overlay
-from darkcovid.training.fit import FitResult
 
 GALLERY_SIZE = 12
 EXAMPLES_PER_CLASS = 2  # of correct and of wrong predictions each
@@ -93,36 +90,6 @@ def save_weights(
     tensors = dict(network.state_dict())
     tensors |= {f"normaliser.{key}": value for key, value in normalizer.state_dict().items()}
     write_safetensors(path, tensors, about)
-
-
-def timing(fitted: FitResult, compute: Device, size: tuple[int, int]) -> dict[str, Any]:
-    """Where an arm's training time went, and what else it cost.
-
-    Args:
-        fitted: The fit.
-        compute: Device and precision.
-        size: (height, width) of the network's input in pixels.
-
-    Returns:
-        `timing.json`: seconds over all epochs (`train_seconds` counts training and validation), the median epoch's
-        `epoch_seconds`, training images per second, bytes of memory, and joules where they can be read.
-    """
-    history = fitted.history
-    training = history.total("data_seconds") + history.total("step_seconds")
-    return {
-        "image_size": list(size),
-        "pixels_per_image": size[0] * size[1],
-        "epochs": len(history.rows),
-        "train_seconds": history.total("seconds"),
-        "epoch_seconds": float(np.median([row["seconds"] for row in history.rows])),
-        "data_wait_seconds": history.total("data_seconds"),
-        "forward_backward_seconds": history.total("step_seconds"),
-        "validation_seconds": history.total("valid_seconds"),
-        "train_images_per_second": history.total("train_images") / training,
-        "device": compute.device.type,
-        "precision": compute.precision,
-        **fitted.cost.as_dict(),
-    }
 
 
 def rejected_mask_gallery(cohort: Cohort, lungs: LungMasks) -> Image.Image:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +22,7 @@ import psutil
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import logger
 from darkcovid.core.warnings import silence_known_warnings
+from darkcovid.evaluation.benchmark_result import BenchmarkResult, ContenderTiming
 from darkcovid.recipe import Recipe
 
 SAMPLE_SECONDS = 0.5
@@ -102,19 +104,20 @@ class BenchmarkProcess:
             if done.wait(SAMPLE_SECONDS):
                 return
 
-    def summary(self) -> dict[str, Any]:
+    def timing(self) -> ContenderTiming:
         """Medians over the counted epochs."""
-        middle = {key: statistics.median(row[key] for row in self.epochs) for key in self.epochs[0]}
         seconds = [row["epoch_seconds"] for row in self.epochs]
-        return middle | {
-            "all_epoch_seconds": seconds,
-            "peak_host_bytes": self.peak_host_bytes,
-            "peak_device_bytes": self.peak_device_bytes,
-            "stages": self.stages,
-        }
+        return ContenderTiming(
+            epoch_seconds=statistics.median(seconds),
+            images_per_second=statistics.median(row["images_per_second"] for row in self.epochs),
+            all_epoch_seconds=seconds,
+            peak_host_bytes=self.peak_host_bytes,
+            peak_device_bytes=self.peak_device_bytes,
+            stages=self.stages,
+        )
 
 
-def bench(recipe: Recipe, cache_dir: Path, repeats: int) -> dict[str, Any]:
+def bench(recipe: Recipe, cache_dir: Path, repeats: int) -> BenchmarkResult:
     """Time stock fastai, the whole-image arm and the crop arm in turn.
 
     An epoch is training and validation; images per second are its training images over its whole time.
@@ -125,8 +128,8 @@ def bench(recipe: Recipe, cache_dir: Path, repeats: int) -> dict[str, Any]:
         repeats: Counted epochs of each, after one warm-up that is not counted.
 
     Returns:
-        `stock`, `whole` and `crop`: medians over the epochs, peak bytes, and `stages`, the seconds of one further epoch spent on
-        data, forward, backward, optimizer, validation and other; `ratio_whole`, `ratio_crop`: stock's epoch over theirs.
+        Medians over the epochs, peak bytes, and the seconds of one further epoch spent on data, forward, backward, optimizer,
+        validation and other.
 
     Raises:
         UsageError: The recipe lacks one of the arms.
@@ -152,10 +155,7 @@ def bench(recipe: Recipe, cache_dir: Path, repeats: int) -> dict[str, Any]:
     finally:
         for contender in contenders.values():
             contender.process.kill()
-    result: dict[str, Any] = {label: contender.summary() for label, contender in contenders.items()}
-    for label in ("whole", "crop"):
-        result[f"ratio_{label}"] = result[STOCK]["epoch_seconds"] / result[label]["epoch_seconds"]
-    return result
+    return BenchmarkResult(**{label: contender.timing() for label, contender in contenders.items()})
 
 
 def process_tree_memory(pid: int) -> int:
@@ -189,10 +189,11 @@ def _worker_main(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir
         train = build_trainer(label, arm, resolved, cache_dir)
         pipe.send(("ready", None))
         train(epochs, _sync_callbacks(pipe, resolved.training.device))
-    except (EOFError, KeyboardInterrupt):
-        return
+    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        return  # the parent is gone
     except Exception as error:  # noqa: BLE001 (whatever it is, the parent must hear of it)
-        pipe.send(("error", f"{type(error).__name__}: {one_line(error)}"))
+        with suppress(OSError):
+            pipe.send(("error", f"{type(error).__name__}: {one_line(error)}"))
 
 
 def _sync_callbacks(pipe: Connection, device: str) -> list:

@@ -87,17 +87,23 @@ class ClassifierTask:
         save_weights(network, recipe, cohort, inputs.pixels, result.normalizer, folder / "weights.safetensors")
         write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
         plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
-        seconds = {"prepare_seconds": inputs.prepare_seconds, "segment_seconds": inputs.segment_seconds}
         metrics, audit_seconds = self._audit_shortcuts(job, compute, result, metrics)
-        return ScoredFit(result.fitted, metrics, seconds | audit_seconds, {"prepared_in_this_run": inputs.fresh})
+        return ScoredFit(
+            result.fitted,
+            metrics,
+            prepare_seconds=inputs.prepare_seconds,
+            segment_seconds=inputs.segment_seconds,
+            audit_seconds=audit_seconds,
+            prepared_in_this_run=inputs.fresh,
+        )
 
     def _audit_shortcuts(
         self, job: FitJob, compute: Device, result: FittedClassifier, metrics: ArmMetrics
-    ) -> tuple[ArmMetrics, dict[str, float]]:
+    ) -> tuple[ArmMetrics, float | None]:
         """`metrics` with those without lungs and with Grad-CAM's, and the seconds that took; unchanged without such an audit."""
         inputs, cohort = self.inputs, self.cohort
         if inputs.areas is None:
-            return metrics, {}
+            return metrics, None
         started, network = perf_counter(), result.fitted.learner.model
         shortcuts = occlusion_audit(result.predict, inputs.pixels, inputs.areas, cohort)
         gradcam = gradcam_lung_overlap(
@@ -106,7 +112,7 @@ class ClassifierTask:
         write_text(job.folder / "gradcam.csv", gradcam.table.to_csv(index=False, float_format="%.6f"))
         save_png(gradcam_gallery(gradcam, inputs.pixels, cohort.classes), job.folder / "plots" / "gradcam.png")
         audited = replace(metrics, audited=True, shortcuts=shortcuts, attention=gradcam.summary)
-        return audited, {"audit_seconds": perf_counter() - started}
+        return audited, perf_counter() - started
 
     def _predict_external(self, job: FitJob, predict: PredictFn) -> Iterator[pd.DataFrame]:
         """The predictions of each external set, under its name as the set. Each use of one is logged."""

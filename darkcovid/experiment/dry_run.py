@@ -42,7 +42,26 @@ class Estimate:
     peak_device_bytes: int
 
 
-def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run would do, and cost.
+
+    Attributes:
+        recipe: Resolved, as JSON.
+        images: Of each class, by set.
+        patients: By set.
+        bad_images: How many could not be read.
+        arms: The cost of each.
+    """
+
+    recipe: dict[str, Any]
+    images: dict[str, dict[str, int]]
+    patients: dict[str, int]
+    bad_images: int
+    arms: dict[str, Estimate]
+
+
+def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> RunPlan:
     """What a run would do, and cost.
 
     Args:
@@ -51,8 +70,7 @@ def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> dict[str, Any]:
         arms: Names of those to estimate; none means all.
 
     Returns:
-        `recipe` (resolved), `images` and `patients` of each set, `bad_images` that could not be read, and `arms`: an `Estimate`
-        of each.
+        The plan.
 
     Raises:
         UsageError, DataError: What a run would raise before training.
@@ -67,13 +85,13 @@ def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> dict[str, Any]:
         arm = builder.arms[name]
         size = INPUT_SIZE if segmentation else builder.size(name)
         estimates[name] = estimate(arm, cohort, size, cache_dir)
-    return {
-        "recipe": recipe.model_dump(mode="json"),
-        "images": cohort.counts(),
-        "patients": {name: int(cohort.patients[rows].nunique()) for name, rows in cohort.sides.items()},
-        "bad_images": len(cohort.bad),
-        "arms": estimates,
-    }
+    return RunPlan(
+        recipe=recipe.model_dump(mode="json"),
+        images=cohort.counts(),
+        patients={name: int(cohort.patients[rows].nunique()) for name, rows in cohort.sides.items()},
+        bad_images=len(cohort.bad),
+        arms=estimates,
+    )
 
 
 def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Estimate:

@@ -82,7 +82,7 @@ def new_recipe(manifest: str, classes: list[str], minutes: float, file: Path, ca
     if len(classes) < 2:
         raise UsageError(f"classes: {', '.join(classes) or 'none'}; name two or more")
     one_epoch = validate(yaml.safe_load(_text(manifest, classes, 1, minutes, file)), where="")
-    arms = dry_run(one_epoch, cache_dir, [])["arms"].values()
+    arms = dry_run(one_epoch, cache_dir, []).arms.values()
     per_epoch = sum(arm.train_seconds for arm in arms)
     fitting = math.floor(SPARE * 60 * minutes / per_epoch)
     epochs = min(MAX_EPOCHS, max(MIN_EPOCHS, fitting))

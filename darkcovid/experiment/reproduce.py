@@ -1,23 +1,87 @@
 """Is a run reproducible? Its resolved recipe is run again, and every number is compared with the first one's."""
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from darkcovid.core.environment import current_environment, parse_environment
 from darkcovid.core.errors import DataError, UsageError
-from darkcovid.experiment.run_dir import environment
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import Progress
 
 TIMES = ("seconds", "data_seconds", "step_seconds", "valid_seconds")
-ABOUT = ("darkcovid", "python", "platform", "processors", "torch_threads", "cuda_devices")
 
 
-def reproduce(first: Path, folders: RunPaths, progress: Progress) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitComparison:
+    """Two folders of one fit.
+
+    Attributes:
+        split: Whether the split is the same.
+        history_difference: The largest difference of a number, times left out; None where rows or columns differ.
+        predictions_difference: Likewise.
+        metrics_differing: Keys.
+    """
+
+    split: bool
+    history_difference: float | None
+    predictions_difference: float | None
+    metrics_differing: list[str]
+
+    @property
+    def history(self) -> bool:
+        """Whether losses, metrics and rates of all epochs are the same."""
+        return self.history_difference == 0
+
+    @property
+    def predictions(self) -> bool:
+        """Whether all probabilities are the same."""
+        return self.predictions_difference == 0
+
+    @property
+    def same(self) -> bool:
+        """Whether everything is."""
+        return self.split and self.history and self.predictions and not self.metrics_differing
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `darkcovid reproduce --json` prints it."""
+        same = {"history": self.history, "predictions": self.predictions, "metrics": not self.metrics_differing}
+        return asdict(self) | same | {"same": self.same}
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """A run and its repetition.
+
+    Attributes:
+        run: The first run's folder.
+        again: The second's.
+        environment: What differs: [then, now].
+        fits: By the fit's name.
+    """
+
+    run: str
+    again: str
+    environment: dict[str, list[Any]]
+    fits: dict[str, FitComparison]
+
+    @property
+    def same(self) -> bool:
+        """Whether every fit is."""
+        return all(comparison.same for comparison in self.fits.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `darkcovid reproduce --json` prints it."""
+        fits = {name: comparison.as_dict() for name, comparison in self.fits.items()}
+        return {"run": self.run, "again": self.again, "environment": self.environment, "fits": fits, "same": self.same}
+
+
+def reproduce(first: Path, folders: RunPaths, progress: Progress) -> Reproduction:
     """Run a finished run's recipe again and compare.
 
     Args:
@@ -26,8 +90,7 @@ def reproduce(first: Path, folders: RunPaths, progress: Progress) -> dict[str, A
         progress: Shown to a person.
 
     Returns:
-        `run` and `again` (folders), `environment` ({what: [then, now]} of what differs), `fits` ({fit: `compare_fits`}) and
-        `same`: whether splits, histories, predictions and metrics all are.
+        Both folders, what differs in the environment, and each fit compared.
 
     Raises:
         UsageError: Not a finished run's folder; and as `runner.run` does.
@@ -38,17 +101,15 @@ def reproduce(first: Path, folders: RunPaths, progress: Progress) -> dict[str, A
     arms = list(_read(first / "comparison.json")["arms"])
     again = Path(run(recipe, folders, progress, arms)["run_dir"])
     fits = {fit.name(arm): fit.folder(Path(arm)) for arm in arms for fit in recipe.arm_recipes()[arm].fits()}
-    comparisons = {name: compare_fits(first / folder, again / folder) for name, folder in fits.items()}
-    return {
-        "run": str(first),
-        "again": str(again),
-        "environment": diff_environment(_read(first / "environment.json"), environment()),
-        "fits": comparisons,
-        "same": all(comparison["same"] for comparison in comparisons.values()),
-    }
+    return Reproduction(
+        run=str(first),
+        again=str(again),
+        environment=parse_environment(_read(first / "environment.json")).differences(current_environment()),
+        fits={name: compare_fits(first / folder, again / folder) for name, folder in fits.items()},
+    )
 
 
-def compare_fits(first: Path, again: Path) -> dict[str, Any]:
+def compare_fits(first: Path, again: Path) -> FitComparison:
     """Compare two folders of one fit.
 
     Args:
@@ -56,25 +117,18 @@ def compare_fits(first: Path, again: Path) -> dict[str, Any]:
         again: The other.
 
     Returns:
-        Whether `split`, `history`, `predictions` and `metrics` are the same, and all of them (`same`); `history_difference` and
-        `predictions_difference`: the largest of a number, None where the rows differ; `metrics_differing`: keys.
+        What differs.
     """
-    split = _table(first / "split.csv").equals(_table(again / "split.csv"))
     timeless = [_table(folder / "history.csv").drop(columns=list(TIMES), errors="ignore") for folder in (first, again)]
-    history = max_abs_difference(*timeless)
-    predictions = max_abs_difference(_table(first / "predictions.csv"), _table(again / "predictions.csv"))
     metrics = [_read(folder / "metrics.json") for folder in (first, again)]
-    differing = sorted(key for key in metrics[0].keys() | metrics[1].keys() if metrics[0].get(key) != metrics[1].get(key))
-    return {
-        "split": split,
-        "history": history == 0,
-        "history_difference": history,
-        "predictions": predictions == 0,
-        "predictions_difference": predictions,
-        "metrics": not differing,
-        "metrics_differing": differing,
-        "same": split and history == 0 and predictions == 0 and not differing,
-    }
+    return FitComparison(
+        split=_table(first / "split.csv").equals(_table(again / "split.csv")),
+        history_difference=max_abs_difference(*timeless),
+        predictions_difference=max_abs_difference(_table(first / "predictions.csv"), _table(again / "predictions.csv")),
+        metrics_differing=sorted(
+            key for key in metrics[0].keys() | metrics[1].keys() if metrics[0].get(key) != metrics[1].get(key)
+        ),
+    )
 
 
 def max_abs_difference(first: pd.DataFrame, again: pd.DataFrame) -> float | None:
@@ -97,21 +151,6 @@ def max_abs_difference(first: pd.DataFrame, again: pd.DataFrame) -> float | None
     if (np.isnan(before) != np.isnan(after)).any():
         return None
     return float(np.nan_to_num(np.abs(before - after)).max(initial=0.0))
-
-
-def diff_environment(then: dict[str, Any], now: dict[str, Any]) -> dict[str, list[Any]]:
-    """What differs between two `environment.json`, the libraries' versions included.
-
-    Args:
-        then: The earlier one.
-        now: The later one.
-
-    Returns:
-        {what: [then, now]}.
-    """
-    before = {key: then.get(key) for key in ABOUT} | then.get("libraries", {})
-    after = {key: now.get(key) for key in ABOUT} | now["libraries"]
-    return {key: [before.get(key), after.get(key)] for key in before | after if before.get(key) != after.get(key)}
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -2,21 +2,16 @@
 
 import json
 import os
-import platform
-import sys
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from darkcovid import __version__
+from darkcovid.core.environment import current_environment
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import write_json, write_text
 from darkcovid.recipe import Recipe
-
-LIBRARIES = ("torch", "torchvision", "fastai", "segmentation-models-pytorch", "timm", "scikit-learn", "numpy", "pillow")
 
 
 class RunDir:
@@ -68,7 +63,7 @@ class RunDir:
             path.mkdir(parents=True, exist_ok=True)
             with filelock.FileLock(path / ".lock"):
                 if not resolved.is_file():
-                    write_json(path / "environment.json", environment())
+                    write_json(path / "environment.json", current_environment().as_dict())
                     run.set_state("running")
                     write_text(resolved, recipe.to_yaml())
                 elif resolved.read_text(encoding="utf-8") != recipe.to_yaml():
@@ -105,7 +100,7 @@ class RunDir:
         if not (self.path / "recipe.yaml").is_file():
             write_text(self.path / "recipe.yaml", recipe.to_yaml())
         if not (self.path / "environment.json").is_file():
-            write_json(self.path / "environment.json", environment())
+            write_json(self.path / "environment.json", current_environment().as_dict())
 
     def arm(self, name: str) -> Path:
         """The folder of an arm."""
@@ -189,30 +184,6 @@ def _parsed(line: str) -> dict[str, Any] | None:
     try:
         return json.loads(line)
     except ValueError:
-        return None
-
-
-def environment() -> dict[str, Any]:
-    """What the numbers depend on besides the recipe: versions, machine and the command that was given."""
-    import torch
-
-    cuda = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {
-        "darkcovid": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "cuda_devices": cuda,
-        "libraries": {name: _version(name) for name in LIBRARIES},
-        "command": ["darkcovid", *sys.argv[1:]],
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
         return None
 
 

@@ -62,4 +62,4 @@ class SegmenterTask:
         scores = score_lungs(result.predicted, result.reasons, result.truth, (job.recipe.lungs or Lungs()).margin)
         table = score_table(self.cohort.take(np.flatnonzero(self.cohort.valid)), scores)
         write_text(job.folder / "predictions.csv", table.to_csv(index=False, float_format="%.6f"))
-        return ScoredFit(result.fitted, summarize_masks(scores), {}, {})
+        return ScoredFit(result.fitted, summarize_masks(scores))

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
 from darkcovid.core.device import Device, get_device
 from darkcovid.core.io import write_json, write_text
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import Size
-from darkcovid.evaluation.results import ArmMetrics, BadImage, FitSummary, MaskMetrics
-from darkcovid.experiment.artifacts import timing
+from darkcovid.evaluation.results import ArmCost, ArmMetrics, BadImage, FitSummary, MaskMetrics
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.models.registry import parameter_counts
 from darkcovid.recipe import Recipe
@@ -52,14 +52,24 @@ class ScoredFit:
     Attributes:
         fitted: The learner, its history and its cost.
         metrics: Of its predictions.
-        seconds: What else took time, in seconds by name, such as `segment_seconds`.
-        notes: More entries of `timing.json`.
+        prepare_seconds: Of decoding and cropping.
+        segment_seconds: Of segmenting the lungs.
+        audit_seconds: Of the shortcut audit.
+        prepared_in_this_run: Whether inputs were made for this fit, not read from the cache.
     """
 
     fitted: FitResult
     metrics: ArmMetrics | MaskMetrics
-    seconds: dict[str, float]
-    notes: dict[str, Any]
+    prepare_seconds: float | None = None
+    segment_seconds: float | None = None
+    audit_seconds: float | None = None
+    prepared_in_this_run: bool | None = None
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds of what took time beside training, by stage."""
+        known = {"prepare": self.prepare_seconds, "segment": self.segment_seconds, "audit": self.audit_seconds}
+        return {name: seconds for name, seconds in known.items() if seconds is not None}
 
 
 class ArmTask(Protocol):
@@ -135,7 +145,7 @@ def train_arm(job: FitJob, task: ArmTask, progress: Progress, resume: bool) -> N
         return
     scored = task.score(job, compute, result)
     if profiler:
-        _write_profile(job, profiler, scored.seconds)
+        _write_profile(job, profiler, scored.stages)
     _write_results(job.folder, task, scored, compute)
 
 
@@ -155,8 +165,8 @@ def _epoch_logger(job: FitJob, show: Callable[[History], None]) -> Callable[[His
     return on_epoch
 
 
-def _write_profile(job: FitJob, profiler: FitProfiler, seconds: dict[str, float]) -> None:
-    write_text(job.folder / "profile.txt", profiler.page(f"{job.name}: where the time went", seconds))
+def _write_profile(job: FitJob, profiler: FitProfiler, stages: dict[str, float]) -> None:
+    write_text(job.folder / "profile.txt", profiler.page(f"{job.name}: where the time went", stages))
     if profiler.trace.operators:
         profiler.trace.write(job.folder / "trace.json.gz")
 
@@ -165,7 +175,7 @@ def _write_results(folder: Path, task: ArmTask, scored: ScoredFit, compute: Devi
     """Plots, `timing.json`, and last of all `metrics.json`, which marks the fit as finished."""
     cohort = task.cohort
     plot_history(scored.fitted.history, folder / "plots")
-    write_json(folder / "timing.json", scored.seconds | scored.notes | timing(scored.fitted, compute, task.size))
+    write_json(folder / "timing.json", cost_of(scored, compute, task.size).as_dict())
     summary = FitSummary(
         classes=list(cohort.classes),
         images={name: int(rows.sum()) for name, rows in cohort.sides.items()},
@@ -177,3 +187,38 @@ def _write_results(folder: Path, task: ArmTask, scored: ScoredFit, compute: Devi
     )
     write_json(folder / "metrics.json", summary.as_dict() | scored.metrics.as_dict())
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def cost_of(scored: ScoredFit, compute: Device, size: Size) -> ArmCost:
+    """What a fit cost.
+
+    Args:
+        scored: The fit.
+        compute: Device and precision.
+        size: (height, width) of the network's input in pixels.
+
+    Returns:
+        Its `timing.json`.
+    """
+    history, cost = scored.fitted.history, scored.fitted.cost
+    training = history.total("data_seconds") + history.total("step_seconds")
+    return ArmCost(
+        image_size=size,
+        epochs=len(history.rows),
+        train_seconds=history.total("seconds"),
+        epoch_seconds=float(np.median([row["seconds"] for row in history.rows])),
+        train_images_per_second=history.total("train_images") / training,
+        peak_host_bytes=cost.peak_host_bytes,
+        peak_device_bytes=cost.peak_device_bytes,
+        host_joules=cost.host_joules,
+        device_joules=cost.device_joules,
+        device=compute.device.type,
+        precision=compute.precision,
+        data_wait_seconds=history.total("data_seconds"),
+        forward_backward_seconds=history.total("step_seconds"),
+        validation_seconds=history.total("valid_seconds"),
+        prepare_seconds=scored.prepare_seconds,
+        segment_seconds=scored.segment_seconds,
+        audit_seconds=scored.audit_seconds,
+        prepared_in_this_run=scored.prepared_in_this_run,
+    )

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from darkcovid.audit.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckResult, RunEvidence, run_checks
 from darkcovid.audit.findings import DataAudit, parse_data_audit
 from darkcovid.audit.reporting_guideline import reporting_sheet
+from darkcovid.core.environment import parse_environment
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text
 from darkcovid.evaluation.results import VIEWS, SegmenterArm, SetMetrics, parse_comparison
@@ -70,7 +71,7 @@ def read_evidence(run: Path) -> RunEvidence:
         recipe = modernize(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")), deprecated)
         audit = run / "audit.json"
         comparison = parse_comparison(json.loads((run / "comparison.json").read_text()))
-        environment = json.loads((run / "environment.json").read_text())
+        environment = parse_environment(json.loads((run / "environment.json").read_text()))
         return RunEvidence(
             recipe, comparison, parse_data_audit(json.loads(audit.read_text())) if audit.is_file() else None, environment
         )
@@ -139,8 +140,8 @@ def _template_context(run: Path, evidence: RunEvidence, images: bool) -> dict[st
         "galleries": _galleries(run, evidence) if images else [],
         "sheet": reporting_sheet(evidence),
         "trained_on": _trained_on(evidence),
-        "command": " ".join(evidence.environment["command"]),
-        "environment": _environment(evidence.environment),
+        "command": " ".join(evidence.environment.command),
+        "environment": [(name.replace("_", " "), str(value)) for name, value in evidence.environment.facts().items()],
         "recipe": yaml.safe_dump(evidence.recipe, sort_keys=False, allow_unicode=True),
     }
 
@@ -278,11 +279,6 @@ def _trained_on(evidence: RunEvidence) -> str:
     arm, data = next(iter(evidence.arms.values())), evidence.recipe["data"]
     counted = ", ".join(f"{count} {side}" for side, count in arm.summary.images.items())
     return f"{data['dataset'] or data['manifest']}: {counted} images; classes {', '.join(data['classes'])}."
-
-
-def _environment(environment: dict[str, Any]) -> list[tuple[str, str]]:
-    plain = {key: value for key, value in environment.items() if key not in ("libraries", "command")}
-    return [(key.replace("_", " "), str(value)) for key, value in (plain | environment["libraries"]).items()]
 
 
 def _plot(path: Path, caption: str) -> dict[str, str] | None:

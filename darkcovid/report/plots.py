@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from darkcovid.core.io import atomic_path
+from darkcovid.evaluation.benchmark_result import BenchmarkResult
 from darkcovid.evaluation.results import Arm, ArmMetrics, ClassifierArm, Comparison
 from darkcovid.metrics.calibration import ReliabilityBin
 from darkcovid.training.history import History
@@ -180,7 +181,7 @@ def plot_range_test(lrs: Sequence[float], losses: Sequence[float], suggestions: 
     save(figure, path)
 
 
-def plot_bench(result: dict, path: Path) -> None:
+def plot_bench(result: BenchmarkResult, path: Path) -> None:
     """Seconds of a median epoch of each contender by stage, and how many times faster than stock fastai it is.
 
     Args:
@@ -189,16 +190,15 @@ def plot_bench(result: dict, path: Path) -> None:
     """
     figure = Figure(figsize=(8, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    labels = [name for name in result if not name.startswith("ratio_")]
+    labels, timings = list(result.contenders), list(result.contenders.values())
     left = np.zeros(len(labels))
-    scale = [result[label]["epoch_seconds"] / sum(result[label]["stages"].values()) for label in labels]
-    for stage, color in zip(result[labels[0]]["stages"], STAGE_COLORS, strict=False):
-        seconds = np.array([result[label]["stages"][stage] for label in labels]) * scale
+    scale = [timing.epoch_seconds / sum(timing.stages.values()) for timing in timings]
+    for stage, color in zip(timings[0].stages, STAGE_COLORS, strict=False):
+        seconds = np.array([timing.stages[stage] for timing in timings]) * scale
         axes.barh(labels, seconds, left=left, color=color, label=stage)
         left += seconds
     for row, label in enumerate(labels):
-        ratio = result.get(f"ratio_{label}", 1.0)
-        axes.text(left[row], row, f" {left[row]:.1f} s, {ratio:.1f}x", va="center")
+        axes.text(left[row], row, f" {left[row]:.1f} s, {result.ratio(label):.1f}x", va="center")
     axes.set(xlabel="seconds of one epoch", xlim=(0, 1.2 * left.max()))
     axes.invert_yaxis()
     axes.legend(ncols=len(STAGE_COLORS), fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)

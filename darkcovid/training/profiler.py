@@ -11,7 +11,7 @@ from darkcovid.core.device import Device
 from darkcovid.core.io import atomic_path
 from darkcovid.training.callbacks import PlainErrorsCallback
 
-STAGES = ("data", "forward", "backward", "optimiser", "validation", "other")
+STAGES = ("data", "forward", "backward", "optimizer", "validation", "other")
 FIRST_STEP, STEPS = 2, 5
 OPERATORS = 15
 WIDTH = 48
@@ -51,7 +51,7 @@ class StageTimer(PlainErrorsCallback):
         self._lap("backward")
 
     def after_batch(self):
-        self._lap("optimiser")
+        self._lap("optimizer")
 
     def before_validate(self):
         self._lap("other", always=True)

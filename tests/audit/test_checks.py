@@ -1,6 +1,7 @@
 """Checks on evidence written by hand: each of them with every status that it can have."""
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from darkcovid.audit import checks
 from darkcovid.audit.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, RunEvidence, run_checks
 from darkcovid.audit.findings import parse_data_audit
+from darkcovid.core.environment import Environment
 from darkcovid.evaluation.results import OcclusionAudit
 from darkcovid.evaluation.subgroups import subgroup_tests
 from darkcovid.metrics.intervals import metrics_with_intervals
@@ -39,7 +41,7 @@ AUDIT = {
 FINDINGS = parse_data_audit(AUDIT)
 CLASSES = ("covid", "none")
 WHOLE = Recipe(name="whole", training={"folds": 5}, data={"augment": "none", "classes": CLASSES}).model_dump(mode="json")
-ENVIRONMENT = {"darkcovid": "0.1", "platform": "x", "libraries": {"torch": "2", "fastai": "2"}}
+ENVIRONMENT = Environment(darkcovid="0.1", platform="x", libraries={"torch": "2", "fastai": "2"})
 
 
 def recipe(section, **keys):
@@ -49,7 +51,7 @@ def recipe(section, **keys):
 def statuses(arm=None, audit=None, recipe=None, environment=None, no_audit=False, **arms):
     evidence = None if no_audit else parse_data_audit(AUDIT | (audit or {}))
     comparison = comparison_of({"one": ARM | (arm or {})} | arms)
-    found = RunEvidence(WHOLE | (recipe or {}), comparison, evidence, ENVIRONMENT | (environment or {}))
+    found = RunEvidence(WHOLE | (recipe or {}), comparison, evidence, replace(ENVIRONMENT, **(environment or {})))
     return {row.number: (row.status, row.words) for row in run_checks(found)}
 
 

@@ -122,6 +122,13 @@ def test_a_preview_shows_each_class_plain_and_augmented(darkcovid, tmp_path):
     assert Image.open(tmp_path / "preview.png").size == (6 * 192, 6 * (192 + 36))
 
 
+def test_an_audit_can_fail_where_patients_leak(darkcovid):
+    words = ["data", "audit", RECIPES / "base.yaml", *SMALL, "--fail-on-leaks", "--json"]
+    assert json.loads(darkcovid(*words, "--set", "data.split.method=random", code=1).stdout)["leaks"] is True
+    assert json.loads(darkcovid(*words).stdout)["leaks"] is False
+
+
+@pytest.mark.slow
 def test_a_network_that_cannot_be_is_refused_before_anything_is_written(darkcovid, tmp_path):
     for sets, said in (
         (["model.arch=resnet81"], "did you mean 'resnet18'?"),

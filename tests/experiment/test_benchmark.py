@@ -27,8 +27,8 @@ def test_bench_gives_three_contenders_and_two_ratios(darkcovid, tmp_path):
         assert found["epoch_seconds"] * found["images_per_second"] == pytest.approx(
             result["stock"]["epoch_seconds"] * result["stock"]["images_per_second"]
         )
-        assert list(found["stages"]) == ["data", "forward", "backward", "optimiser", "validation", "other"]
-        assert min(found["stages"][stage] for stage in ("forward", "backward", "optimiser", "validation")) > 0
+        assert list(found["stages"]) == ["data", "forward", "backward", "optimizer", "validation", "other"]
+        assert min(found["stages"][stage] for stage in ("forward", "backward", "optimizer", "validation")) > 0
         assert found["peak_host_bytes"] > 1e8
     assert plot.stat().st_size > 1000
     assert result["ratio_whole"] == pytest.approx(result["stock"]["epoch_seconds"] / result["whole"]["epoch_seconds"])

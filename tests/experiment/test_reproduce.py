@@ -5,8 +5,9 @@ import json
 import pandas as pd
 import pytest
 
+from darkcovid.core.environment import parse_environment
 from darkcovid.core.errors import UsageError
-from darkcovid.experiment.reproduce import compare_fits, diff_environment, max_abs_difference, reproduce
+from darkcovid.experiment.reproduce import compare_fits, max_abs_difference, reproduce
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import null_progress
@@ -22,9 +23,9 @@ def test_a_run_comes_out_again_and_what_was_changed_in_it_is_found(tmp_path, cac
     run(recipe, folders, null_progress(), ["small"])
     (first,) = folders.runs.iterdir()
     found = reproduce(first, folders, null_progress())
-    assert found["same"] and found["environment"] == {}
-    assert list(found["fits"]) == ["small/fold1", "small/fold2"]
-    assert all(one["history_difference"] == one["predictions_difference"] == 0 for one in found["fits"].values())
+    assert found.same and found.environment == {}
+    assert list(found.fits) == ["small/fold1", "small/fold2"]
+    assert all(one.history_difference == one.predictions_difference == 0 for one in found.fits.values())
 
     table = pd.read_csv(first / "small" / "fold1" / "predictions.csv")
     table.loc[0, "probability_covid"] += 0.25
@@ -42,7 +43,7 @@ def test_a_run_comes_out_again_and_what_was_changed_in_it_is_found(tmp_path, cac
     )
     assert "small/fold2: split the same, history the same, predictions the same; metrics that differ: accuracy" in done.stdout
     again = done.stdout.splitlines()[-1].removeprefix("run again in: ")
-    assert compare_fits(first / "small" / "fold1", folders.runs / again.split("/")[-1] / "small" / "fold1")["same"] is False
+    assert compare_fits(first / "small" / "fold1", folders.runs / again.split("/")[-1] / "small" / "fold1").same is False
 
 
 def test_what_is_no_finished_run_is_refused(tmp_path):
@@ -65,4 +66,9 @@ def test_tables_of_other_rows_or_texts_have_no_difference():
 def test_what_changed_of_the_environment():
     then = {"python": "3.11", "platform": "a", "libraries": {"torch": "1", "old": "1"}, "command": ["x"]}
     now = {"python": "3.11", "platform": "b", "libraries": {"torch": "2", "new": "1"}, "command": ["y"]}
-    assert diff_environment(then, now) == {"platform": ["a", "b"], "torch": ["1", "2"], "old": ["1", None], "new": [None, "1"]}
+    assert parse_environment(then).differences(parse_environment(now)) == {
+        "platform": ["a", "b"],
+        "torch": ["1", "2"],
+        "old": ["1", None],
+        "new": [None, "1"],
+    }

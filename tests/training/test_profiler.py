@@ -56,7 +56,7 @@ def test_each_stage_ends_where_the_next_begins(cpu):
     stopwatch.training = False
     for event in ("before_validate", "before_batch", "after_loss", "after_batch", "after_validate", "after_fit"):
         getattr(stopwatch, event)()
-    assert stopwatch.seconds == {"data": 2, "forward": 3, "backward": 4, "optimiser": 5, "validation": 4, "other": 3}
+    assert stopwatch.seconds == {"data": 2, "forward": 3, "backward": 4, "optimizer": 5, "validation": 4, "other": 3}
 
 
 def test_the_slow_stage_is_seen(watched):

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from darkcovid.audit.findings import DataAudit
+from darkcovid.core.environment import Environment
 from darkcovid.core.errors import UsageError
 from darkcovid.evaluation.results import ArmMetrics, ClassifierArm, Comparison, SetMetrics
 from darkcovid.recipe import AUDIT
@@ -27,7 +28,7 @@ class RunEvidence:
     recipe: dict[str, Any]
     comparison: Comparison
     audit: DataAudit | None
-    environment: dict[str, Any]
+    environment: Environment
 
     @cached_property
     def classifiers(self) -> dict[str, ClassifierArm]:

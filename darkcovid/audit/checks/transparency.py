@@ -15,11 +15,11 @@ def _card(e: RunEvidence) -> CheckOutcome:
 
 @check(37, "reporting", "environment, hardware, time, memory")
 def _environment(e: RunEvidence) -> CheckOutcome:
-    versions = {"darkcovid": e.environment.get("darkcovid"), **e.environment["libraries"]}
+    versions = {"darkcovid": e.environment.darkcovid, **e.environment.libraries}
     unknown = [name for name, version in versions.items() if not version]
     unmeasured = [name for name, arm in e.arms.items() if not (arm.cost.train_seconds and arm.cost.peak_host_bytes)]
     tools = ", ".join(f"{name} {versions.get(name)}" for name in ("darkcovid", "torch", "fastai"))
-    text = f"{tools}, {e.environment['platform']}; time and memory in each arm's timing.json"
+    text = f"{tools}, {e.environment.platform}; time and memory in each arm's timing.json"
     missing = [f"version of {name}" for name in unknown] + [f"time or memory of {name}" for name in unmeasured]
     return (WARN, f"{text}; not known: {', '.join(missing)}") if missing else (PASS, text)
 
