@@ -254,17 +254,18 @@ def build_trainer(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Call
 
 def _darkcovid_trainer(cohort, inputs) -> Callable:
     from darkcovid.core.device import get_device
-    from darkcovid.training.classifier import setup_classifier
     from darkcovid.training.fit import FitOptions, fit
+    from darkcovid.vision.learner import classifier_learner
 
     training = inputs.recipe.training
     compute = get_device(training.device, training.precision)
-    prepared = setup_classifier(inputs.recipe, cohort, inputs.pixels, compute)
+    learner = classifier_learner(inputs.recipe, cohort, inputs.pixels, compute)
 
     def train(epochs: int, callbacks: list) -> None:
         several = training.model_copy(update={"epochs": epochs})
         options = FitOptions(callbacks=callbacks)
-        fit(prepared.learner, several, compute, metric="accuracy", score=prepared.objective.correct, options=options)
+        score = learner.objective.correct
+        fit(learner.trained_part(), several, compute, metric="accuracy", score=score, options=options)
 
     return train
 

@@ -18,9 +18,10 @@ from darkcovid.evaluation.results import ArmMetrics
 from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
 from darkcovid.experiment.train_arm import FitJob, ScoredFit
 from darkcovid.report.plots import plot_predictions
-from darkcovid.training.classifier import FittedClassifier, fit_classifier
+from darkcovid.training.classifier import FittedClassifier
 from darkcovid.training.fit import FitOptions
 from darkcovid.vision.inputs import ArmInputs
+from darkcovid.vision.learner import classifier_learner
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class ClassifierTask:
         """
         recipe, cohort = job.recipe, self.cohort
         labeled = cohort.with_shuffled_labels(recipe.training.seed) if recipe.data.shuffle_labels else cohort
-        return fit_classifier(recipe, labeled, self.inputs.pixels, compute, options)
+        return classifier_learner(recipe, labeled, self.inputs.pixels, compute).fit_recipe(options)
 
     def score(self, job: FitJob, compute: Device, result: FittedClassifier) -> ScoredFit:
         """Metrics of all sets, external ones included, and of the shortcut audit; writes predictions, weights and plots.

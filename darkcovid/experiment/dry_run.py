@@ -14,11 +14,11 @@ from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segme
 from darkcovid.data.resize import Size
 from darkcovid.lungs.unet import INPUT_SIZE
 from darkcovid.recipe import Recipe
-from darkcovid.training.classifier import fit_classifier
 from darkcovid.training.fit import FitResult
 from darkcovid.training.schedule import total_epochs
 from darkcovid.training.segmenter import fit_segmenter
 from darkcovid.vision.inputs import InputBuilder, select_arms
+from darkcovid.vision.learner import classifier_learner
 
 BATCHES = 3
 
@@ -137,4 +137,4 @@ def _fit(recipe: Recipe, cohort: Cohort, size: Size, compute: Device, cache_dir:
         return fit_segmenter(recipe, cohort, compute, cache_dir).fitted
     shape = (len(cohort), recipe.channels, *size) if recipe.channels > 1 else (len(cohort), *size)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return fit_classifier(recipe, cohort, noise, compute).fitted
+    return classifier_learner(recipe, cohort, noise, compute).fit_recipe().fitted

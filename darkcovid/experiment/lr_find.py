@@ -9,9 +9,9 @@ from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.recipe import Recipe
 from darkcovid.report.plots import plot_range_test
-from darkcovid.training.classifier import setup_classifier
 from darkcovid.training.lr_finder import lr_find
 from darkcovid.vision.inputs import InputBuilder, select_arms
+from darkcovid.vision.learner import classifier_learner
 
 
 def find_learning_rate(
@@ -42,7 +42,7 @@ def find_learning_rate(
     cohort = load_classification_cohort(recipe.data, cache_dir)
     inputs = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir).make(name)
     compute = get_device(recipe.training.device, recipe.training.precision)
-    learner = setup_classifier(inputs.recipe, cohort, inputs.pixels, compute).learner
-    test = lr_find(learner, start_lr, end_lr, steps)
+    learner = classifier_learner(inputs.recipe, cohort, inputs.pixels, compute)
+    test = lr_find(learner.trained_part(), start_lr, end_lr, steps)
     plot_range_test(test.lrs, test.losses, test.suggestions, plot)
     return {"arm": name, **asdict(test), "plot": str(plot)}

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ from darkcovid.training.optimizer import FusedAdam
 from darkcovid.training.progressive import ProgressiveResizing
 from darkcovid.training.resources import ResourceUsage, track_resources
 from darkcovid.training.weight_selection import BestWeights, ModelEma, WeightTracker
+
+LearnerT = TypeVar("LearnerT", bound=Learner)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,14 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def create_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute: Device, training: Training) -> Learner:
+def create_learner(
+    dls: DataLoaders,
+    network: nn.Module,
+    loss: Callable,
+    compute: Device,
+    training: Training,
+    kind: type[LearnerT] = Learner,
+) -> LearnerT:
     """A fastai Learner without fastai's recorder and bars, which read the device once per batch and flood logs.
 
     Args:
@@ -82,13 +92,14 @@ def create_learner(dls: DataLoaders, network: nn.Module, loss: Callable, compute
         loss: (outputs, targets) to a number.
         compute: Device and precision.
         training: The recipe's section.
+        kind: Learner, or a kind of it.
 
     Returns:
         The learner.
     """
     compute.prepare()
     to_channels_last(network, compute.device)
-    return Learner(
+    return kind(
         dls,
         network,
         loss_func=loss,

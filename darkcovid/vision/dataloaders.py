@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from fastai.data.core import DataLoaders
 from PIL import Image
+from torch import nn
 
 from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device, get_device
@@ -22,19 +24,21 @@ from darkcovid.data.dicom_tags import PatientIds
 from darkcovid.data.file_facts import Journal
 from darkcovid.data.import_folder import add_file_facts, list_images
 from darkcovid.data.importers import choose_importer, dataset_folder
-from darkcovid.data.loaders import array_loaders
+from darkcovid.data.loaders import array_loaders, restart_loaders
 from darkcovid.data.manifest import normalize_rows, read_manifest
-from darkcovid.data.normalize import fit_normalizer
-from darkcovid.data.resize import resize
+from darkcovid.data.normalize import Normalize, fit_normalizer
+from darkcovid.data.resize import Size, resize
 from darkcovid.inference.predictor import network_inputs
 from darkcovid.lungs.segment import segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, load_segmenter
 from darkcovid.recipe import PHANTOM, Recipe, load_recipe
 from darkcovid.recipe.recipe import validate
+from darkcovid.training.fit import seed_everything
 from darkcovid.vision.inputs import InputBuilder
 from darkcovid.vision.lung_crop import LungCrop
 
 COLUMNS_SHOWN = 3
+FITTED_TO_ALL = ("training", "zca")  # ways of normalizing that draw nothing at random, and look at every training image
 
 
 class CXRDataLoaders(DataLoaders):
@@ -91,7 +95,7 @@ class CXRDataLoaders(DataLoaders):
         cohort = load_classification_cohort(first.data, cache)
         builder = InputBuilder(whole, cohort, get_device(first.training.device), cache)
         inputs = builder.make(chosen)
-        return cls._of(first, cohort, inputs.pixels, compute)
+        return cls.from_pixels(first, cohort, inputs.pixels, compute)
 
     @classmethod
     def from_manifest(
@@ -205,23 +209,60 @@ class CXRDataLoaders(DataLoaders):
         return cls.from_df(rows, folder, cache_dir, **options)
 
     @classmethod
-    def _of(cls, recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> "CXRDataLoaders":
+    def from_pixels(cls, recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> "CXRDataLoaders":
+        """Of images that are in the network's form already.
+
+        Args:
+            recipe: Of one fit of an arm.
+            cohort: Its training and validation sets and labels.
+            pixels: (n, h, w) or (n, 2, h, w) uint8 in the cohort's order.
+            compute: Device and precision.
+
+        Returns:
+            The loaders.
+        """
         data, training = recipe.data, recipe.training
-        train = np.flatnonzero(cohort.train)
-        augmentation = data.augmentation
-        normalizer = fit_normalizer(data.normalize, pixels, train, augmentation, training.batch_size, recipe.model.grayscale)
         loaders = array_loaders(
             cohort,
             pixels,
-            normalizer=normalizer,
-            augmentation=augmentation,
+            normalizer=Normalize(),
+            augmentation=data.augmentation,
             batch_size=training.batch_size,
             compute=compute,
             oversample=data.oversample,
         )
         dls = cls(*loaders.loaders, path=Path(), device=compute.device)
         dls.cohort, dls.pixels, dls.recipe, dls.compute = cohort, pixels, recipe, compute
+        seed_everything(training.seed)
+        restart_loaders(dls, dls.fit_normalizer(recipe), compute.device)
         return dls
+
+    def fit_normalizer(self, recipe: Recipe) -> nn.Module:
+        """The normalizer of `data.normalize`, fitted to the training set.
+
+        Args:
+            recipe: Of one fit of an arm.
+
+        Returns:
+            A module for (b, c, h, w) float in 0..1.
+        """
+        return self._training_normalizer if self.recipe.data.normalize in FITTED_TO_ALL else self._new_normalizer(recipe)
+
+    @cached_property
+    def _training_normalizer(self) -> nn.Module:
+        return self._new_normalizer(self.recipe)
+
+    def _new_normalizer(self, recipe: Recipe) -> nn.Module:
+        data, train = recipe.data, np.flatnonzero(self.cohort.train)
+        return fit_normalizer(
+            data.normalize, self.pixels, train, data.augmentation, recipe.training.batch_size, recipe.model.grayscale
+        )
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the network's input in pixels."""
+        height, width = self.pixels.shape[-2:]
+        return height, width
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -246,8 +287,7 @@ class CXRDataLoaders(DataLoaders):
             segmenter = load_segmenter(recipe.lungs.weights)
             small = np.stack([resize(image, INPUT_SIZE) for image in images])
             masks, version = list(segment_lungs(small, segmenter, self.compute)), segmenter.version
-        height, width = self.pixels.shape[-2:]
-        return network_inputs(images, masks, recipe, (height, width), version)[0]
+        return network_inputs(images, masks, recipe, self.size, version)[0]
 
     def split_table(self) -> pd.DataFrame:
         """Images and patients of each class (rows) in each set (columns)."""

@@ -1,6 +1,8 @@
 """fastai learners of chest radiographs: networks, losses and optimizers as a recipe's arms have them."""
 
+import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,23 @@ from fastai.learner import Learner, Recorder
 from fastai.metrics import accuracy
 from torch import nn
 
-from darkcovid.core.device import predict_batches
+from darkcovid.core.array_cache import StoredArray
+from darkcovid.core.device import Device
 from darkcovid.core.errors import UsageError
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.loaders import feature_loaders, restart_loaders
+from darkcovid.models.transfer import TransferClassifier
 from darkcovid.models.weights import load_state_dict_strict
-from darkcovid.recipe import Recipe
+from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.recipe.recipe import deep_merge, validate
-from darkcovid.training.classifier import ClassifierSetup, setup_classifier
+from darkcovid.training.classifier import FittedClassifier, build_model, predict_proba, validation_metric
+from darkcovid.training.feature_cache import can_cache_features, extract_features
+from darkcovid.training.fit import FitOptions, create_learner, fit, seed_everything
+from darkcovid.training.loss import ClassificationTask, make_task
 from darkcovid.vision.dataloaders import CXRDataLoaders
 
+SHOWN = (Recorder, ProgressCallback)  # what a notebook shows, which reads the device once per batch
 LR_FINDER_FILE = "_tmp"  # fastai's LRFinder saves by this name, and restores what it finds as `_tmp.pth`
 
 
@@ -29,16 +39,76 @@ class CXRLearner(Learner):
 
     Attributes:
         recipe: What it was made by, as an arm of a recipe.
-        normalizer: Of the network's inputs.
+        normalizer: Of the network's inputs, (b, c, h, w) in 0..1.
+        objective: Loss, and how outputs become probabilities.
     """
 
     recipe: Recipe
-    _setup: ClassifierSetup
+    normalizer: nn.Module
+    objective: ClassificationTask
 
-    @property
-    def normalizer(self) -> nn.Module:
-        """Of the network's inputs, (b, c, h, w) in 0..1."""
-        return self._setup.normalizer
+    def fit_recipe(self, options: FitOptions = FitOptions()) -> FittedClassifier:
+        """Train as the recipe's `training` section says: this is what `darkcovid run` does for each fit of an arm.
+
+        `training.checkpoint` and `ema_decay` decide whose weights are kept.
+
+        Args:
+            options: Checkpoint, resuming and callbacks.
+
+        Returns:
+            The fit, and the probabilities of every image of the cohort.
+
+        Raises:
+            UsageError, DataError, DarkCovidError: As `training.fit.fit` does.
+        """
+        recipe, dls = self.recipe, self.dls
+        with self.removed_cbs([callback for callback in self.cbs if isinstance(callback, SHOWN)]):
+            fitted = fit(
+                self.trained_part(),
+                recipe.training,
+                dls.compute,
+                metric="accuracy",
+                score=self.objective.correct,
+                monitored=validation_metric(self.objective, dls.classes, recipe.training.monitor),
+                image_paths=dls.cohort.rows.path.tolist(),
+                options=options,
+            )
+        fitted = replace(fitted, learner=self)
+        if not dls.compute.distributed.is_main:
+            return FittedClassifier(fitted, self.normalizer, np.empty((0, len(dls.classes)), np.float32), self.probabilities)
+        plain, averaged = self.probabilities(dls.pixels), None
+        if recipe.training.tta_views:
+            views = [self.probabilities(dls.pixels, recipe.data.augmentation) for _ in range(recipe.training.tta_views)]
+            averaged = np.stack([plain, *views]).mean(0, dtype=np.float32)
+        return FittedClassifier(fitted, self.normalizer, plain, self.probabilities, averaged)
+
+    def trained_part(self) -> Learner:
+        """What has to be trained: the learner itself, or, where the backbone is frozen and sees the same pixels in every epoch,
+        a learner of the head on the backbone's features, which are computed once."""
+        recipe, network, dls = self.recipe, self.model, self.dls
+        if not isinstance(network, TransferClassifier) or not can_cache_features(
+            recipe, network, len(dls.cohort), dls.size, dls.compute
+        ):
+            return self
+        features = extract_features(network.body, dls.pixels, self.normalizer, dls.compute)
+        random.seed(recipe.training.seed)  # the order of images is that of loaders that were made first
+        loaders = feature_loaders(dls.cohort, features, recipe.training.batch_size, dls.compute, recipe.data.oversample)
+        return create_learner(loaders, network.head, self.objective.loss, dls.compute, recipe.training)
+
+    def probabilities(self, pixels: StoredArray, view: Augmentation | None = None) -> np.ndarray:
+        """Probabilities of images in the form of the learner's own.
+
+        Args:
+            pixels: (n, h, w) or (n, c, h, w) uint8, as `dls.pixels` and `dls.pixels_of` have them.
+            view: An augmentation that is drawn for each image first; None: the plain image.
+
+        Returns:
+            (n, classes) float32, rows sum to 1, not calibrated.
+        """
+        was_training = self.model.training
+        probabilities = predict_proba(self.model, pixels, self.normalizer, self.objective, self.dls.compute, view)
+        self.model.train(was_training)
+        return probabilities
 
     def predict(self, item: Any, **kwargs: Any) -> tuple[str, torch.Tensor, torch.Tensor]:
         """The class of an image.
@@ -53,11 +123,11 @@ class CXRLearner(Learner):
         Raises:
             DataError: Not a readable PNG, JPEG or DICOM.
         """
-        probabilities = self.predict_proba([item])[0]
+        probabilities = torch.from_numpy(self.predict_proba([item])[0])
         best = int(probabilities.argmax())
         return self.dls.classes[best], torch.tensor(best), probabilities
 
-    def predict_proba(self, items: Sequence[Any]) -> torch.Tensor:
+    def predict_proba(self, items: Sequence[Any]) -> np.ndarray:
         """Probabilities of images.
 
         Args:
@@ -69,11 +139,7 @@ class CXRLearner(Learner):
         Raises:
             DataError: One is not a readable PNG, JPEG or DICOM.
         """
-        pixels = self.dls.pixels_of(items)
-        was_training = self.model.training
-        logits = torch.cat(list(predict_batches(self.model, pixels, self.normalizer, self.dls.compute)))
-        self.model.train(was_training)
-        return self._setup.objective.probabilities(logits)
+        return self.probabilities(self.dls.pixels_of(items))
 
     def save(self, file: str | Path, **kwargs: Any) -> Path:
         """Write the weights as `models/FILE.safetensors` below `path`, whole or not at all.
@@ -130,8 +196,7 @@ class CXRLearner(Learner):
     def split_predictions(self) -> pd.DataFrame:
         """One row per image of the cohort: its path, patient, set and label, and the probability of each class."""
         cohort = self.dls.cohort
-        logits = torch.cat(list(predict_batches(self.model, self.dls.pixels, self.normalizer, self.dls.compute)))
-        probabilities = self._setup.objective.probabilities(logits).numpy()
+        probabilities = self.probabilities(self.dls.pixels)
         names = np.array(cohort.classes)
         sets = np.select([cohort.valid, cohort.test], ["valid", "test"], default="train")
         table = {"image": cohort.rows.path, "patient": cohort.patients.to_numpy(), "set": sets, "label": names[cohort.labels]}
@@ -173,16 +238,58 @@ def cxr_learner(
     if arch != dls.recipe.model.arch:
         own["model"] = {}
     recipe = validate(deep_merge(own, changes), where="")
-    recipe = recipe.model_copy(update={"data": dls.recipe.data})
-    setup = setup_classifier(recipe, dls.cohort, dls.pixels, dls.compute, dls)
-    learn = setup.learner
-    learn.__class__ = CXRLearner
-    learn.recipe, learn._setup = recipe, setup
+    learn = recipe_learner(dls, recipe.model_copy(update={"data": dls.recipe.data}))
     learn.add_cbs([Recorder(), ProgressCallback(), *cbs])
     learn.metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
     for name, value in learner.items():
         setattr(learn, name, Path(value) if name == "path" else value)
     return learn
+
+
+def recipe_learner(dls: CXRDataLoaders, recipe: Recipe | None = None) -> CXRLearner:
+    """The learner that a recipe's arm is fitted with, freshly seeded, without anything that is shown while it learns.
+
+    Args:
+        dls: The images; their order and augmentations are drawn anew.
+        recipe: Of one fit of the arm; None: the one by which the loaders were made.
+
+    Returns:
+        The learner.
+
+    Raises:
+        UsageError, DataError: As `build_model` does.
+    """
+    recipe = dls.recipe if recipe is None else recipe
+    cohort, compute, training = dls.cohort, dls.compute, recipe.training
+    seed_everything(training.seed)
+    normalizer = dls.fit_normalizer(recipe)
+    labels = cohort.labels[cohort.train]
+    objective = make_task(recipe.model.activation, training.loss, labels, len(cohort.classes), compute.device)
+    network = build_model(recipe, len(cohort.classes), dls.size)
+    restart_loaders(dls, normalizer, compute.device)
+    if not compute.distributed.is_main:
+        torch.manual_seed(training.seed + compute.distributed.rank)  # or every process would draw the same augmentations
+    learn = create_learner(dls, network, objective.loss, compute, training, CXRLearner)
+    learn.recipe, learn.normalizer, learn.objective = recipe, normalizer, objective
+    return learn
+
+
+def classifier_learner(recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> CXRLearner:
+    """The learner of one fit of an arm, from its images.
+
+    Args:
+        recipe: Of the fit.
+        cohort: Its training and validation sets and labels.
+        pixels: (n, h, w) or (n, c, h, w) uint8 in the cohort's order.
+        compute: Device and precision.
+
+    Returns:
+        The learner.
+
+    Raises:
+        UsageError, DataError: As `build_model` does.
+    """
+    return recipe_learner(CXRDataLoaders.from_pixels(recipe, cohort, pixels, compute))
 
 
 def darkcovid_learner(dls: CXRDataLoaders, **options: Any) -> CXRLearner:

@@ -9,8 +9,8 @@ from darkcovid.evaluation.results import OcclusionAudit
 from darkcovid.lungs.crop import LungRegions
 from darkcovid.metrics.skill import ViewMetrics
 from darkcovid.recipe import Data, Lungs, Phantom, Recipe, Training
-from darkcovid.training.classifier import fit_classifier
 from darkcovid.vision.inputs import InputBuilder
+from darkcovid.vision.learner import classifier_learner
 
 
 def audited(cache_dir, cpu, signal, shortcut):
@@ -19,7 +19,7 @@ def audited(cache_dir, cpu, signal, shortcut):
     recipe = Recipe(name="audit", data=data.model_copy(update={"augment": "none"}), training=training)
     cohort = load_classification_cohort(data, cache_dir)
     inputs = InputBuilder(recipe, cohort, cpu, cache_dir).make("audit")
-    result = fit_classifier(recipe, cohort, inputs.pixels, cpu)
+    result = classifier_learner(recipe, cohort, inputs.pixels, cpu).fit_recipe()
     return occlusion_audit(result.predict, inputs.pixels, inputs.areas, cohort)
 
 

@@ -7,10 +7,10 @@ import pytest
 from darkcovid import models
 from darkcovid.data.splits import assign_splits
 from darkcovid.recipe import load_recipe
-from darkcovid.training.classifier import setup_classifier
 from darkcovid.training.fit import backbone_head_splitter
 from darkcovid.training.loss import num_outputs
 from darkcovid.training.schedule import total_epochs
+from darkcovid.vision.learner import classifier_learner
 
 from ..conftest import RECIPES
 
@@ -91,7 +91,7 @@ def test_every_setting_of_fastai_v1_is_written_out():
 def test_weight_decay_reaches_every_parameter_where_v1_decayed_them_all(tiny_recipe, cohort, pixels, cpu):
     v1 = system("darkcovidnet_faithful").training.model_copy(update={"batch_size": 8, "device": "cpu"})
     for training, all_of_them in ((v1, True), (tiny_recipe.training, False)):
-        learner = setup_classifier(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, cpu).learner
+        learner = classifier_learner(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, cpu)
         learner.create_opt()
         spared = [state for state in learner.opt.state.values() if state.get("do_wd") is False]
         assert bool(spared) != all_of_them

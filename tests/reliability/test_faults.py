@@ -26,9 +26,9 @@ from darkcovid.data.validate import validate_files
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import null_progress
-from darkcovid.training.classifier import setup_classifier
 from darkcovid.training.fit import fit
 from darkcovid.training.interrupt import explain_oom
+from darkcovid.vision.learner import classifier_learner
 
 from ..commands import command
 from ..conftest import RECIPES
@@ -189,18 +189,18 @@ def test_a_clock_that_jumps_changes_no_duration(tmp_path, cache_dir, monkeypatch
 
 
 def test_a_loss_that_is_no_number_is_told_with_step_rate_and_images(tiny_recipe, cohort, pixels, cpu):
-    prepared = setup_classifier(tiny_recipe, cohort, pixels, cpu)
-    learner, batches = prepared.learner, len(prepared.learner.dls.train)
+    learner = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+    batches = len(learner.dls.train)
     calls = []
 
     def breaking(logits, labels):
         calls.append(learner.dls.train.batches[-1] if learner.training else None)
-        return prepared.objective.loss(logits, labels) * (float("nan") if len(calls) > 3 else 1.0)
+        return learner.objective.loss(logits, labels) * (float("nan") if len(calls) > 3 else 1.0)
 
     learner.loss_func = breaking
     names = cohort.rows.path.tolist()
     with pytest.raises(DarkCovidError) as caught:
-        fit(learner, tiny_recipe.training, cpu, metric="accuracy", score=prepared.objective.correct, image_paths=names)
+        fit(learner, tiny_recipe.training, cpu, metric="accuracy", score=learner.objective.correct, image_paths=names)
     said = str(caught.value)
     assert said.startswith(f"the training loss became nan in epoch 1, step 4 of {batches}, at the learning rate ")
     assert "lower training.lr" in said
@@ -215,10 +215,10 @@ def test_exhausted_memory_comes_with_a_batch_size_to_try(tiny_recipe, cohort, pi
     def exhausted(*_):
         raise error
 
-    prepared = setup_classifier(tiny_recipe, cohort, pixels, cpu)
-    prepared.learner.loss_func = exhausted
+    learner = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+    learner.loss_func = exhausted
     with pytest.raises(DarkCovidError, match=r"out of memory on cpu with batches of 8; try --set training\.batch_size=4$"):
-        fit(prepared.learner, tiny_recipe.training, cpu, metric="accuracy", score=prepared.objective.correct)
+        fit(learner, tiny_recipe.training, cpu, metric="accuracy", score=learner.objective.correct)
 
 
 def test_other_errors_stay_what_they_are(cpu):

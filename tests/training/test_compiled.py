@@ -12,9 +12,9 @@ from torch import nn
 
 from darkcovid.recipe import Optimizer
 from darkcovid.training import classifier as classify
-from darkcovid.training.classifier import fit_classifier
 from darkcovid.training.compiled import use_cache_of_this_processor
 from darkcovid.training.fit import FitOptions
+from darkcovid.vision.learner import classifier_learner
 
 
 class Steps(Callback):
@@ -51,7 +51,7 @@ def test_a_compiled_fit_learns_the_same(tiny_recipe, cohort, pixels, cpu, monkey
     for compiled in (False, True):
         recipe = tiny_recipe.model_copy(update={"training": training.model_copy(update={"compile": compiled})})
         steps[compiled] = Steps()
-        fitted = fit_classifier(recipe, cohort, pixels, cpu, FitOptions(callbacks=[steps[compiled]])).fitted
+        fitted = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe(FitOptions(callbacks=[steps[compiled]])).fitted
         rows[compiled], layers[compiled] = fitted.history.rows, list(fitted.learner.model.state_dict())
         assert fitted.learner.model._compiled_call_impl is None
     eager, compiled = steps[False], steps[True]

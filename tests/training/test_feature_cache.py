@@ -6,9 +6,10 @@ import torch
 
 from darkcovid.models.registry import parameter_counts
 from darkcovid.recipe import Model
-from darkcovid.training import classifier as classify
 from darkcovid.training import feature_cache as features
-from darkcovid.training.classifier import build_model, fit_classifier
+from darkcovid.training.classifier import build_model
+from darkcovid.vision import learner as learners
+from darkcovid.vision.learner import classifier_learner
 
 from .test_schedule import RESNET, changed
 
@@ -19,9 +20,9 @@ def frozen(tiny_recipe):
 
 
 def test_the_numbers_are_those_of_the_plain_path(frozen, cohort, pixels, cpu, monkeypatch):
-    quick = fit_classifier(frozen, cohort, pixels, cpu)
-    monkeypatch.setattr(classify, "can_cache_features", lambda *anything: False)
-    plain = fit_classifier(frozen, cohort, pixels, cpu)
+    quick = classifier_learner(frozen, cohort, pixels, cpu).fit_recipe()
+    monkeypatch.setattr(learners, "can_cache_features", lambda *anything: False)
+    plain = classifier_learner(frozen, cohort, pixels, cpu).fit_recipe()
     for ours, theirs in zip(quick.fitted.history.rows, plain.fitted.history.rows, strict=True):
         for key in ("train_loss", "valid_loss", "accuracy"):
             assert ours[key] == pytest.approx(theirs[key], abs=1e-4)
@@ -36,7 +37,7 @@ def test_the_backbone_is_asked_once_for_each_picture(frozen, cohort, pixels, cpu
     asked = []
     forward = features.predict_batches
     monkeypatch.setattr(features, "predict_batches", lambda body, *rest: asked.append(len(rest[0])) or forward(body, *rest))
-    result = fit_classifier(frozen, cohort, pixels, cpu)
+    result = classifier_learner(frozen, cohort, pixels, cpu).fit_recipe()
     assert asked == [len(cohort)]
     assert parameter_counts(result.fitted.learner.model)[0] == parameter_counts(build_model(frozen, 3, (64, 64)))[0]
 

@@ -13,9 +13,9 @@ from darkcovid.data.resize import cached_whole_images
 from darkcovid.recipe import Loss, Phantom, Training
 from darkcovid.training.callbacks import EpochTimer, MetricsRecorder, NanGuard
 from darkcovid.training.checkpoint import load_checkpoint
-from darkcovid.training.classifier import fit_classifier, setup_classifier
 from darkcovid.training.fit import FitOptions, fit
 from darkcovid.training.history import History
+from darkcovid.vision.learner import classifier_learner
 
 
 class Stop(Exception):
@@ -32,7 +32,7 @@ def numbers(history):
 
 
 def test_a_killed_fit_resumes_and_ends_with_the_same_numbers(tiny_recipe, cohort, pixels, cpu, tmp_path):
-    whole = fit_classifier(tiny_recipe, cohort, pixels, cpu)
+    whole = classifier_learner(tiny_recipe, cohort, pixels, cpu).fit_recipe()
 
     def stop_after_two(history):
         if len(history.rows) == 2:
@@ -40,8 +40,8 @@ def test_a_killed_fit_resumes_and_ends_with_the_same_numbers(tiny_recipe, cohort
 
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Stop):
-        fit_classifier(tiny_recipe, cohort, pixels, cpu, FitOptions(checkpoint=path, on_epoch=stop_after_two))
-    resumed = fit_classifier(tiny_recipe, cohort, pixels, cpu, FitOptions(checkpoint=path, resume=True))
+        classifier_learner(tiny_recipe, cohort, pixels, cpu).fit_recipe(FitOptions(checkpoint=path, on_epoch=stop_after_two))
+    resumed = classifier_learner(tiny_recipe, cohort, pixels, cpu).fit_recipe(FitOptions(checkpoint=path, resume=True))
     assert numbers(resumed.fitted.history) == numbers(whole.fitted.history)
     assert resumed.fitted.history.lrs == whole.fitted.history.lrs
     np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
@@ -54,14 +54,14 @@ def test_a_killed_fit_resumes_and_ends_with_the_same_numbers(tiny_recipe, cohort
 def test_the_same_seed_gives_the_same_fit_and_another_seed_another(tiny_recipe, cohort, pixels, cpu):
     short = tiny_recipe.model_copy(update={"training": tiny_recipe.training.model_copy(update={"epochs": 1})})
     other = short.model_copy(update={"training": short.training.model_copy(update={"seed": 1})})
-    first, again, different = (fit_classifier(recipe, cohort, pixels, cpu) for recipe in (short, short, other))
+    first, again, different = (classifier_learner(recipe, cohort, pixels, cpu).fit_recipe() for recipe in (short, short, other))
     np.testing.assert_array_equal(first.probabilities, again.probabilities)
     assert not np.array_equal(first.probabilities, different.probabilities)
 
 
 def test_one_cycle_rises_to_the_peak_and_falls_to_almost_nothing(tiny_recipe, cohort, pixels, cpu):
     """Smith 2018 as fastai does it: a cosine from lr/25 to lr over a quarter of the steps, then one to lr/1e5."""
-    lrs = fit_classifier(tiny_recipe, cohort, pixels, cpu).fitted.history.lrs
+    lrs = classifier_learner(tiny_recipe, cohort, pixels, cpu).fit_recipe().fitted.history.lrs
     steps = (~cohort.valid).sum() // 8 * 3
 
     def cosine(start, end, share):
@@ -74,12 +74,14 @@ def test_one_cycle_rises_to_the_peak_and_falls_to_almost_nothing(tiny_recipe, co
 
 def test_a_constant_schedule_is_constant(tiny_recipe, cohort, pixels, cpu):
     training = tiny_recipe.training.model_copy(update={"schedule": "constant", "epochs": 1})
-    history = fit_classifier(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, cpu).fitted.history
+    history = (
+        classifier_learner(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, cpu).fit_recipe().fitted.history
+    )
     assert set(history.lrs) == {3e-3}
 
 
 def test_recorded_losses_and_accuracy_are_those_of_the_validation_side(tiny_recipe, cohort, pixels, cpu):
-    result = fit_classifier(tiny_recipe, cohort, pixels, cpu)
+    result = classifier_learner(tiny_recipe, cohort, pixels, cpu).fit_recipe()
     row = result.fitted.history.rows[-1]
     labels, probabilities = cohort.labels[cohort.valid], result.probabilities[cohort.valid]
     assert row["accuracy"] == pytest.approx((probabilities.argmax(1) == labels).mean())
@@ -97,14 +99,14 @@ def test_the_network_learns_the_phantoms_lung_sign(tiny_recipe, phantom_data, ca
     )
     cohort = load_classification_cohort(recipe.data, cache_dir)
     pixels = cached_whole_images(cohort.files, cohort.sha256, (64, 64), cache_dir).array
-    rows = fit_classifier(recipe, cohort, pixels, cpu).fitted.history.rows
+    rows = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe().fitted.history.rows
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
     assert rows[-1]["accuracy"] > 0.7
 
 
 def test_a_loss_that_is_no_number_stops_the_fit_with_advice(tiny_recipe, cohort, pixels, cpu):
-    prepared = setup_classifier(tiny_recipe, cohort, pixels, cpu)
-    learner, correct = prepared.learner, prepared.objective.correct
+    learner = classifier_learner(tiny_recipe, cohort, pixels, cpu)
+    correct = learner.objective.correct
     with torch.no_grad():
         next(learner.model.parameters()).fill_(float("nan"))
     with pytest.raises(DarkCovidError, match=r"^the training loss became nan in epoch 1, step 1 of [^\n]*$"):
@@ -131,7 +133,7 @@ def test_all_processes_stop_when_one_saw_a_loss_that_is_no_number(cpu, monkeypat
 @pytest.mark.parametrize("content", [b"", b"junk", None])
 def test_a_damaged_or_foreign_checkpoint_is_refused(tiny_recipe, cohort, pixels, cpu, tmp_path, content):
     path = tmp_path / "c.safetensors"
-    learner = setup_classifier(tiny_recipe, cohort, pixels, cpu).learner
+    learner = classifier_learner(tiny_recipe, cohort, pixels, cpu)
     learner.create_opt()
     if content is None:
         from safetensors.torch import save_file
@@ -194,14 +196,14 @@ def test_auto_takes_what_is_there_and_what_is_not_there_is_refused():
 def test_bf16_trains_too(tiny_recipe, cohort, pixels):
     training = Training(epochs=1, batch_size=8, precision="bf16", device="cpu")
     compute = get_device("cpu", "bf16")
-    result = fit_classifier(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, compute)
+    result = classifier_learner(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, compute).fit_recipe()
     assert np.isfinite(result.probabilities).all()
     assert result.probabilities.sum(1) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_validation_loss_is_that_of_the_whole_set_whatever_the_batch_size(tiny_recipe, cohort, pixels, cpu):
     training = tiny_recipe.training.model_copy(update={"epochs": 1, "loss": Loss(class_weights="balanced"), "batch_size": 5})
-    result = fit_classifier(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, cpu)
+    result = classifier_learner(tiny_recipe.model_copy(update={"training": training}), cohort, pixels, cpu).fit_recipe()
     counts = np.bincount(cohort.labels[cohort.train])
     weights = (1 / counts)[cohort.labels[cohort.valid]]
     likely = result.probabilities[cohort.valid][np.arange(cohort.valid.sum()), cohort.labels[cohort.valid]]

@@ -6,14 +6,14 @@ import torch
 
 from darkcovid.core.errors import DarkCovidError
 from darkcovid.training.checkpoint import rng_state
-from darkcovid.training.classifier import setup_classifier
 from darkcovid.training.fit import fit
 from darkcovid.training.lr_finder import SUGGESTIONS, lr_find, suggest
+from darkcovid.vision.learner import classifier_learner
 
 
 def test_a_range_test_leaves_no_trace(tiny_recipe, cohort, pixels, cpu, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    learner = setup_classifier(tiny_recipe, cohort, pixels, cpu).learner
+    learner = classifier_learner(tiny_recipe, cohort, pixels, cpu)
     learner.create_opt()
     weights, optimizer = copy.deepcopy(learner.model.state_dict()), copy.deepcopy(learner.opt.state_dict())
     callbacks, (plain, tensors) = list(learner.cbs), rng_state(learner)
@@ -34,17 +34,17 @@ def test_a_range_test_leaves_no_trace(tiny_recipe, cohort, pixels, cpu, tmp_path
 def test_a_fit_after_a_range_test_equals_a_fit_without_one(tiny_recipe, cohort, pixels, cpu):
     losses = []
     for look_first in (False, True):
-        prepared = setup_classifier(tiny_recipe, cohort, pixels, cpu)
+        learner = classifier_learner(tiny_recipe, cohort, pixels, cpu)
         if look_first:
-            lr_find(prepared.learner, steps=40)
-        score = prepared.objective.correct
-        history = fit(prepared.learner, tiny_recipe.training, cpu, metric="accuracy", score=score).history
+            lr_find(learner, steps=40)
+        score = learner.objective.correct
+        history = fit(learner, tiny_recipe.training, cpu, metric="accuracy", score=score).history
         losses.append([row["valid_loss"] for row in history.rows])
     assert losses[0] == losses[1]
 
 
 def test_rates_rise_geometrically_from_start_to_end(tiny_recipe, cohort, pixels, cpu):
-    learner = setup_classifier(tiny_recipe, cohort, pixels, cpu).learner
+    learner = classifier_learner(tiny_recipe, cohort, pixels, cpu)
     found = lr_find(learner, start_lr=1e-6, end_lr=1e-3, steps=40)
     assert found.lrs[0] == pytest.approx(1e-6)
     ratios = [later / earlier for earlier, later in zip(found.lrs, found.lrs[1:], strict=False)]
@@ -67,7 +67,7 @@ def test_suggestions_on_a_curve_whose_answer_is_known():
 
 
 def test_a_start_that_diverges_at_once_is_said_so(tiny_recipe, cohort, pixels, cpu):
-    learner = setup_classifier(tiny_recipe, cohort, pixels, cpu).learner
+    learner = classifier_learner(tiny_recipe, cohort, pixels, cpu)
     with torch.no_grad():
         next(learner.model.parameters()).fill_(float("nan"))
     with pytest.raises(DarkCovidError, match="diverged after 0 steps"):

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from darkcovid.training.classifier import setup_classifier
 from darkcovid.training.fit import FitOptions, fit
 from darkcovid.training.profiler import FitProfiler, StageTimer
+from darkcovid.vision.learner import classifier_learner
 
 
 class Clock:
@@ -31,20 +31,20 @@ class TimedForward(nn.Module):
 
 @pytest.fixture
 def watched(tiny_recipe, cohort, pixels, cpu):
-    prepared = setup_classifier(tiny_recipe, cohort, pixels, cpu)
+    learner = classifier_learner(tiny_recipe, cohort, pixels, cpu)
     clock = Clock()
-    prepared.learner.model = TimedForward(prepared.learner.model, clock)
+    learner.model = TimedForward(learner.model, clock)
     watch = FitProfiler(cpu, clock)
     training = tiny_recipe.training.model_copy(update={"epochs": 2, "batch_size": 2})
     fit(
-        prepared.learner,
+        learner,
         training,
         cpu,
         metric="accuracy",
-        score=prepared.objective.correct,
+        score=learner.objective.correct,
         options=FitOptions(callbacks=watch.callbacks),
     )
-    return watch, len(prepared.learner.dls.train), len(prepared.learner.dls.valid)
+    return watch, len(learner.dls.train), len(learner.dls.valid)
 
 
 def test_each_stage_ends_where_the_next_begins(cpu):

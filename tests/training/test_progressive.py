@@ -3,9 +3,10 @@ import pytest
 from darkcovid.core.errors import UsageError
 from darkcovid.recipe import Model, Progressive
 from darkcovid.training.callbacks import PlainErrorsCallback
-from darkcovid.training.classifier import build_model, fit_classifier
+from darkcovid.training.classifier import build_model
 from darkcovid.training.fit import FitOptions
 from darkcovid.training.progressive import image_size_at_epoch
+from darkcovid.vision.learner import classifier_learner
 
 from .test_schedule import changed
 
@@ -32,7 +33,7 @@ class Sizes(PlainErrorsCallback):
 def test_training_sees_small_pictures_first_and_validation_whole_ones(tiny_recipe, cohort, pixels, cpu):
     recipe = changed(tiny_recipe, Model(head="gap"), progressive_resizing=Progressive(start=0.5, until=0.6), epochs=3)
     sizes = Sizes()
-    result = fit_classifier(recipe, cohort, pixels, cpu, FitOptions(callbacks=[sizes]))
+    result = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe(FitOptions(callbacks=[sizes]))
     steps = len(sizes.seen[True]) // 3
     assert [sizes.seen[True][steps * epoch] for epoch in range(3)] == [(32, 32), (64, 64), (64, 64)]
     assert set(sizes.seen[False]) == {(64, 64)}

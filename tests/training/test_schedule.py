@@ -9,12 +9,13 @@ from darkcovid.core.errors import UsageError
 from darkcovid.evaluation.evaluate import averaged_views
 from darkcovid.metrics.classification import classification_metrics, get_metric
 from darkcovid.recipe import Augmentation, Loss, Model, Optimizer, Plateau, Recipe
-from darkcovid.training.classifier import fit_classifier, predict_proba, setup_classifier
+from darkcovid.training.classifier import predict_proba
 from darkcovid.training.fit import FitOptions
 from darkcovid.training.history import History
 from darkcovid.training.loss import make_task
 from darkcovid.training.monitor import monitored_values
 from darkcovid.training.schedule import lr_multiplier, phases, should_stop_early, total_epochs
+from darkcovid.vision.learner import classifier_learner
 
 from .test_fit import Stop, numbers
 
@@ -62,7 +63,7 @@ CASES = [*((Model(), options) for options in OPTIONS.values()), *((RESNET, optio
 @pytest.mark.parametrize(("model", "training"), CASES, ids=[*OPTIONS, *TRANSFER])
 def test_a_killed_fit_ends_like_a_whole_one_whatever_was_asked_for(tiny_recipe, cohort, pixels, cpu, tmp_path, model, training):
     recipe = changed(tiny_recipe, model, **training)
-    whole = fit_classifier(recipe, cohort, pixels, cpu)
+    whole = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe()
 
     def stop_after_two(history):
         if len(history.rows) == 2:
@@ -71,10 +72,10 @@ def test_a_killed_fit_ends_like_a_whole_one_whatever_was_asked_for(tiny_recipe, 
     path = tmp_path / "checkpoint.safetensors"
     if len(whole.fitted.history.rows) > 2:
         with pytest.raises(Stop):
-            fit_classifier(recipe, cohort, pixels, cpu, FitOptions(checkpoint=path, on_epoch=stop_after_two))
+            classifier_learner(recipe, cohort, pixels, cpu).fit_recipe(FitOptions(checkpoint=path, on_epoch=stop_after_two))
     else:
-        fit_classifier(recipe, cohort, pixels, cpu, FitOptions(checkpoint=path))
-    resumed = fit_classifier(recipe, cohort, pixels, cpu, FitOptions(checkpoint=path, resume=True))
+        classifier_learner(recipe, cohort, pixels, cpu).fit_recipe(FitOptions(checkpoint=path))
+    resumed = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe(FitOptions(checkpoint=path, resume=True))
     assert numbers(resumed.fitted.history) == numbers(whole.fitted.history)
     assert resumed.fitted.history.lrs == whole.fitted.history.lrs
     np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
@@ -83,14 +84,14 @@ def test_a_killed_fit_ends_like_a_whole_one_whatever_was_asked_for(tiny_recipe, 
 def test_the_exponential_rate_is_001_times_06_to_the_epoch(tiny_recipe, cohort, pixels, cpu):
     """System C, experiment 3."""
     recipe = changed(tiny_recipe, schedule="exponential", lr=0.01, lr_gamma=0.6)
-    rows = fit_classifier(recipe, cohort, pixels, cpu).fitted.history.rows
+    rows = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe().fitted.history.rows
     assert [row["lr"] for row in rows] == pytest.approx([0.01, 0.006, 0.0036])
 
 
 def test_fastai_v1s_one_cycle_of_system_a(tiny_recipe, cohort, pixels, cpu):
     """Cosine from lr/25 to the peak over 30 % of the steps, then down to lr/250,000."""
     recipe = changed(tiny_recipe, warmup_fraction=0.3, div_final=2.5e5)
-    lrs = fit_classifier(recipe, cohort, pixels, cpu).fitted.history.lrs
+    lrs = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe().fitted.history.lrs
     done = np.arange(len(lrs)) / len(lrs)
     up, down = done / 0.3, (done - 0.3) / 0.7
     rising = 3e-3 / 25 + (1 - np.cos(np.pi * up)) / 2 * (3e-3 - 3e-3 / 25)
@@ -101,7 +102,7 @@ def test_fastai_v1s_one_cycle_of_system_a(tiny_recipe, cohort, pixels, cpu):
 def test_fine_tuning_trains_the_head_then_all_of_it_with_lower_rates_below(tiny_recipe, cohort, pixels, cpu):
     recipe = changed(tiny_recipe, RESNET, schedule="fine_tune", epochs=1)
     assert total_epochs(recipe.training) == 2
-    learner = fit_classifier(recipe, cohort, pixels, cpu).fitted.learner
+    learner = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe().fitted.learner
     below, above = (group["lr"] for group in learner.opt.hypers)
     assert above == pytest.approx(100 * below)
 
@@ -109,15 +110,15 @@ def test_fine_tuning_trains_the_head_then_all_of_it_with_lower_rates_below(tiny_
 @pytest.mark.parametrize(("training", "moved"), [({"freeze_backbone": True}, False), ({"unfreeze_epoch": 1}, True)])
 def test_a_frozen_backbone_does_not_move_at_all(tiny_recipe, cohort, pixels, cpu, training, moved):
     recipe = changed(tiny_recipe, RESNET, epochs=2, **training)
-    before = setup_classifier(recipe, cohort, pixels, cpu).learner.model.state_dict()
-    after = fit_classifier(recipe, cohort, pixels, cpu).fitted.learner.model.state_dict()
+    before = classifier_learner(recipe, cohort, pixels, cpu).model.state_dict()
+    after = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe().fitted.learner.model.state_dict()
     states = {part: all(torch.equal(before[n], after[n]) for n in before if n.startswith(part)) for part in ("body.", "head.")}
     assert states == {"body.": not moved, "head.": False}
 
 
 def test_a_network_without_a_backbone_cannot_be_frozen(tiny_recipe, cohort, pixels, cpu):
     with pytest.raises(UsageError, match="no backbone to freeze"):
-        fit_classifier(changed(tiny_recipe, freeze_backbone=True), cohort, pixels, cpu)
+        classifier_learner(changed(tiny_recipe, freeze_backbone=True), cohort, pixels, cpu).fit_recipe()
 
 
 def test_the_plateau_lowers_the_rate_each_time_the_metric_stands_still(tiny_recipe):
@@ -146,7 +147,7 @@ def test_of_losses_the_lower_is_the_better():
 @pytest.mark.parametrize("monitor", ["f1", "brier", "log_loss"])
 def test_the_epoch_best_by_any_figure_is_kept(tiny_recipe, cohort, pixels, cpu, monitor):
     recipe = changed(tiny_recipe, checkpoint="best", monitor=monitor, epochs=6, lr=0.01)
-    result = fit_classifier(recipe, cohort, pixels, cpu)
+    result = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe()
     kept = classification_metrics(cohort.labels[cohort.valid], result.probabilities[cohort.valid], cohort.classes)
     column = [row[monitor] for row in result.fitted.history.rows]
     assert get_metric(kept, monitor) == pytest.approx(max(column) if monitor == "f1" else min(column), rel=1e-5)
@@ -155,7 +156,7 @@ def test_the_epoch_best_by_any_figure_is_kept(tiny_recipe, cohort, pixels, cpu, 
 
 def test_figures_are_of_bf16_networks_too(tiny_recipe, cohort, pixels):
     recipe = changed(tiny_recipe, monitor="f1", epochs=1)
-    row = fit_classifier(recipe, cohort, pixels, get_device("cpu", "bf16")).fitted.history.rows[0]
+    row = classifier_learner(recipe, cohort, pixels, get_device("cpu", "bf16")).fit_recipe().fitted.history.rows[0]
     assert 0 < row["f1"] <= 1
 
 
@@ -166,25 +167,25 @@ def test_lungs_are_not_judged_by_what_classifiers_are(tiny_recipe):
 
 def test_the_best_epochs_weights_are_kept(tiny_recipe, cohort, pixels, cpu):
     recipe = changed(tiny_recipe, checkpoint="best", epochs=4, lr=0.05)
-    result = fit_classifier(recipe, cohort, pixels, cpu)
+    result = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe()
     best = max(row["accuracy"] for row in result.fitted.history.rows)
     right = result.probabilities[cohort.valid].argmax(1) == cohort.labels[cohort.valid]
     assert right.mean() == pytest.approx(best)
 
 
 def test_validation_is_of_the_average_where_there_is_one(tiny_recipe, cohort, pixels, cpu):
-    result = fit_classifier(changed(tiny_recipe, ema_decay=0.5), cohort, pixels, cpu)
+    result = classifier_learner(changed(tiny_recipe, ema_decay=0.5), cohort, pixels, cpu).fit_recipe()
     right = result.probabilities[cohort.valid].argmax(1) == cohort.labels[cohort.valid]
     assert right.mean() == pytest.approx(result.fitted.history.rows[-1]["accuracy"])
-    plain = fit_classifier(tiny_recipe, cohort, pixels, cpu)
+    plain = classifier_learner(tiny_recipe, cohort, pixels, cpu).fit_recipe()
     assert not np.array_equal(plain.probabilities, result.probabilities)
 
 
 def test_augmented_views_stand_beside_the_plain_one_that_predict_shows(tiny_recipe, cohort, pixels, cpu):
     mirror = {"augment": Augmentation(flip=1.0)}
-    one = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu)
-    both = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1, tta_views=1), cohort, pixels, cpu)
-    flipped = fit_classifier(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu).probabilities
+    one = classifier_learner(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu).fit_recipe()
+    both = classifier_learner(changed(tiny_recipe, data=mirror, epochs=1, tta_views=1), cohort, pixels, cpu).fit_recipe()
+    flipped = classifier_learner(changed(tiny_recipe, data=mirror, epochs=1), cohort, pixels, cpu).fit_recipe().probabilities
     objective = make_task("softmax", Loss(), cohort.labels, 3, cpu.device)
     mirrored = predict_proba(one.fitted.learner.model, pixels[:, :, ::-1], one.normalizer, objective, cpu)
     np.testing.assert_allclose(both.averaged, (flipped + mirrored) / 2, atol=1e-4)
