@@ -84,7 +84,7 @@ def audit(
 ) -> None:
     """Look for leaked patients, copied images, and what gives the class away without lungs. Of a manifest, no image is
     needed; of a recipe, its split and its images are looked at too."""
-    from darkcovid.audit.findings import parse_data_audit
+    from darkcovid.audits.findings import parse_data_audit
     from darkcovid.data.manifest import is_manifest
     from darkcovid.report.console import audit_lines
 
@@ -96,7 +96,7 @@ def audit(
         resolved = load_recipe_from_options(target, sets, manifest, phantom, data_root)
 
         def work():
-            from darkcovid.audit.data_audit import audit_cohort
+            from darkcovid.audits.data_audit import audit_cohort
             from darkcovid.data.cohort import load_classification_cohort
 
             cache, session = cache_folder(cache_dir).absolute(), spark_session(engine, master, spark_conf)
@@ -114,7 +114,7 @@ def audit(
 
 
 def _audit_manifest(path: Path, data_root: str | None, dataset: str | None, session) -> dict[str, Any]:
-    from darkcovid.audit.data_audit import audit_facts, audit_manifest
+    from darkcovid.audits.data_audit import audit_facts, audit_manifest
 
     if session is None:
         return audit_manifest(manifest_rows(path, data_root, dataset))

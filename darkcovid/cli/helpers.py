@@ -6,8 +6,7 @@ from typing import Any
 
 import typer
 
-from darkcovid.core.errors import DarkCovidError, UsageError
-from darkcovid.core.log import logger
+from darkcovid.core.errors import DarkCovidError
 
 
 def load_recipe_from_options(recipe: Path, sets: list[str], manifest: str | None, phantom: bool, data_root: str | None):
@@ -26,36 +25,9 @@ def load_recipe_from_options(recipe: Path, sets: list[str], manifest: str | None
     Raises:
         UsageError: `--phantom` beside `--manifest`; and as `load_recipe` does.
     """
-    from darkcovid.recipe import PHANTOM, load_recipe
+    from darkcovid.experiment.resolve_recipe import resolve_recipe
 
-    if phantom and manifest is not None:
-        raise UsageError("--phantom and --manifest exclude each other; give one of them")
-    source = PHANTOM if phantom else manifest
-    overrides = [*sets]
-    if source is not None:
-        overrides.append(f"data.manifest={json.dumps(source)}")
-    if phantom:
-        overrides += ["data.dataset=null", "data.datasets=null"]
-    if data_root is not None:
-        overrides.append(f"data.root={json.dumps(data_root)}")
-    resolved = load_recipe(recipe, overrides)
-    dataset_given = any(override.startswith(("data.dataset=", "data.datasets=")) for override in sets)
-    return resolved if manifest is None or dataset_given else _without_absent_dataset(resolved)
-
-
-def _without_absent_dataset(recipe):
-    """The recipe, without its own datasets when the manifest on the command line has none of them."""
-    from darkcovid.data.manifest import read_manifest
-    from darkcovid.recipe import PHANTOM
-
-    data = recipe.data
-    names = data.selected_datasets
-    if data.manifest == PHANTOM or not names:
-        return recipe
-    if read_manifest(data.manifest, data.root).rows.dataset.isin(names).any():
-        return recipe
-    logger.info(f"{data.manifest}: all of its rows are used (the recipe's own dataset, {', '.join(names)}, is not in it)")
-    return recipe.model_copy(update={"data": data.model_copy(update={"dataset": None, "datasets": None})})
+    return resolve_recipe(recipe, sets, manifest, phantom, data_root)
 
 
 def manifest_rows(path: Path, data_root: str | None, dataset: str | None):

@@ -101,7 +101,7 @@ def import_images(
     )
     rates = None
     if quality:
-        from darkcovid.audit.image_quality import quality_rates
+        from darkcovid.audits.image_quality import quality_rates
 
         rates = quality_rates(read_manifest(manifest).rows)
     result = asdict(summary) | {"quality": None if rates is None else [asdict(rate) for rate in rates]}

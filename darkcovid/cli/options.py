@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, such as recipes/segmented.yaml.")]
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped one: segmented.")]
 Sets = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Replace a key, e.g. training.epochs=5.")]
 ManifestOption = Annotated[str | None, typer.Option("--manifest", metavar="PATH", help="Use this manifest of images.")]
 PhantomOption = Annotated[bool, typer.Option("--phantom", help="Use the synthetic cohort instead of images.")]

@@ -31,10 +31,10 @@ def predict(
         from darkcovid.core.log import progress_bar
         from darkcovid.inference.image_files import find_images
         from darkcovid.inference.predict_files import predict_images, write_csv
-        from darkcovid.inference.predictor import load_predictor
+        from darkcovid.inference.predictor import load_pipeline
 
         images = find_images(target, data_root)
-        predictor = load_predictor(run, arm, device)
+        predictor = load_pipeline(run, arm, device)
         logger.info(f"predicting with {predictor.model.fit} of {predictor.model.run.name}")
         with progress_bar("predicting", len(images)) as show:
             answers = predict_images(predictor, images, gradcam_dir, show)
@@ -59,9 +59,9 @@ def export(
 
     def work() -> dict[str, Any]:
         from darkcovid.inference.export import export_model
-        from darkcovid.inference.predictor import load_predictor
+        from darkcovid.inference.predictor import load_pipeline
 
-        predictor = load_predictor(run, arm, "cpu")
+        predictor = load_pipeline(run, arm, "cpu")
         return export_model(predictor.model, predictor.segmenter, form, output)
 
     about = run_heavy(work)

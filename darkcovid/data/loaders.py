@@ -5,14 +5,14 @@ One channel all the way: a grayscale image carries no more, and augmenting one c
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import DataLoaders, TfmdDL
 from fastai.data.transforms import IndexSplitter, IntToFloatTensor
-from fastai.torch_core import TensorImage, TensorImageBW, TensorMask
+from fastai.torch_core import TensorCategory, TensorImage, TensorImageBW, TensorMask
 from fasttransform import DisplayedTransform
 from torch import nn
 
@@ -21,10 +21,17 @@ from darkcovid.core.device import Device, add_channel_dim
 from darkcovid.core.distributed import ALONE, Distributed
 from darkcovid.data.augment import Augment
 from darkcovid.data.cohort import Cohort
+from darkcovid.data.normalize import Normalize
 from darkcovid.recipe import Augmentation
 
 RESIDENT_SHARE = 0.5
 RELEASE_EVERY = 64  # batches whose pages stay in memory
+
+
+class TensorCXR(TensorImageBW):
+    """Gray pixels that fastai shows as a radiograph: bone white, air black. Its own class shows them inverted."""
+
+    _show_args: ClassVar = {"cmap": "gray"}
 
 
 class NormalizeBatch(DisplayedTransform):
@@ -39,7 +46,12 @@ class NormalizeBatch(DisplayedTransform):
         return TensorImage(self.normalizer(torch.Tensor(x)))
 
     def decodes(self, x: TensorImage):
-        return TensorImageBW(torch.Tensor(x)[:, :1])
+        """Pixels in 0..1 to look at: as they were, or, where images are scaled one by one, from the darkest to the brightest."""
+        pixels = torch.Tensor(x)[:, :1]
+        if type(self.normalizer) is Normalize:
+            return TensorCXR(pixels * self.normalizer.std[:1] + self.normalizer.mean[:1])
+        low, high = pixels.amin((2, 3), keepdim=True), pixels.amax((2, 3), keepdim=True)
+        return TensorCXR((pixels - low) / (high - low).clamp_min(1e-6))
 
 
 class ArrayLoader(TfmdDL):
@@ -50,7 +62,7 @@ class ArrayLoader(TfmdDL):
     Args:
         dataset: Whose `items` are the rows of this set.
         inputs: (n, h, w) or (n, c, h, w) uint8.
-        targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1.
+        targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1; None: batches are of inputs alone.
         distributed: This process's place.
         **kwargs: fastai's.
 
@@ -106,10 +118,11 @@ class ArrayLoader(TfmdDL):
         return self._batch(np.asarray(rows))
 
     def _batch(self, rows: np.ndarray):
+        inputs = TensorCXR(add_channel_dim(_gather(self.inputs, rows)))
+        if self.targets is None:
+            return (inputs,)
         targets = _gather(self.targets, rows)
-        if targets.ndim > 1:
-            targets = TensorMask(targets.long())
-        return TensorImageBW(add_channel_dim(_gather(self.inputs, rows))), targets
+        return inputs, TensorCategory(targets) if targets.ndim == 1 else TensorMask(targets.long())
 
 
 def _gather(array: StoredArray | torch.Tensor, rows: np.ndarray) -> torch.Tensor:
@@ -202,7 +215,7 @@ def _loaders(
     target_block = CategoryBlock(vocab=list(cohort.classes), sort=False) if targets is None else TransformBlock()
     block = DataBlock(
         blocks=(TransformBlock(), target_block),
-        get_x=lambda row: TensorImageBW(add_channel_dim(_gather(inputs, np.array([row])))[0]),
+        get_x=lambda row: TensorCXR(add_channel_dim(_gather(inputs, np.array([row])))[0]),
         get_y=(lambda row: cohort.classes[int(stored[row])])
         if targets is None
         else (lambda row: _gather(stored, np.array([row]))[0]),

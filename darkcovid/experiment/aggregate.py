@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from darkcovid.audit.occlusion import aggregate_occlusion
+from darkcovid.audits.occlusion import aggregate_occlusion
 from darkcovid.core.io import write_json, write_text
 from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.lung_masks import read_scores, summarize_masks

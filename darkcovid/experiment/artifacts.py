@@ -8,8 +8,8 @@ import pandas as pd
 from PIL import Image
 from torch import nn
 
-from darkcovid.audit.baselines import statistic_ranges
-from darkcovid.audit.gradcam import GradCamResult
+from darkcovid.audits.baselines import statistic_ranges
+from darkcovid.audits.gradcam import GradCamResult
 from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.io import write_text
 from darkcovid.core.safetensors_io import write_safetensors

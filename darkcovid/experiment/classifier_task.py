@@ -6,9 +6,9 @@ from time import perf_counter
 
 import pandas as pd
 
-from darkcovid.audit.data_audit import normalizer_facts
-from darkcovid.audit.gradcam import gradcam_lung_overlap
-from darkcovid.audit.occlusion import PredictFn, occlusion_audit
+from darkcovid.audits.data_audit import normalizer_facts
+from darkcovid.audits.gradcam import gradcam_lung_overlap
+from darkcovid.audits.occlusion import PredictFn, occlusion_audit
 from darkcovid.core.device import Device
 from darkcovid.core.io import save_png, write_text
 from darkcovid.data.cohort import Cohort

@@ -14,8 +14,8 @@ from typing import Any
 import filelock
 
 from darkcovid import __version__
-from darkcovid.audit.data_audit import audit_cohort
-from darkcovid.audit.leakage import check_no_leaks, find_leaks_of_splits
+from darkcovid.audits.data_audit import audit_cohort
+from darkcovid.audits.leakage import check_no_leaks, find_leaks_of_splits
 from darkcovid.core.array_cache import content_key
 from darkcovid.core.device import get_device
 from darkcovid.core.distributed import ALONE, Distributed, join_process_group

@@ -15,7 +15,7 @@ from darkcovid.inference.image_files import png_names
 from darkcovid.lungs.crop import crop_box
 from darkcovid.lungs.masks import load_ground_truth_masks, unusable_masks
 from darkcovid.lungs.segment import segment_cohort
-from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
+from darkcovid.lungs.unet import INPUT_SIZE, LungUNet
 from darkcovid.recipe import Data
 from darkcovid.report.overlays import PREDICTED, TRUE, UNTRUSTED, lung_overlay
 
@@ -23,7 +23,7 @@ WORST = 5
 
 
 def evaluate_lungs(
-    data: Data, segmenter: Segmenter, compute: Device, margin: float, cache_dir: Path, folder: Path
+    data: Data, segmenter: LungUNet, compute: Device, margin: float, cache_dir: Path, folder: Path
 ) -> dict[str, Any]:
     """Score every image of a manifest that has a lung mask.
 

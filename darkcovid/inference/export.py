@@ -18,7 +18,7 @@ from darkcovid.data.phantom import CLASSES, draw_anatomy, draw_radiograph
 from darkcovid.inference.load import FittedModel
 from darkcovid.inference.model_card import NOT_FOR
 from darkcovid.lungs.quality import MIN_FLIP_DICE
-from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
+from darkcovid.lungs.unet import INPUT_SIZE, LungUNet
 from darkcovid.recipe import Phantom
 from darkcovid.training.loss import class_probabilities
 
@@ -44,7 +44,7 @@ class LungNetwork(nn.Module):
     """(n, 1, 256, 256) pixels in 0..1 to the logits of lung, as seen in the picture and in its mirror image, turned back:
     twice (n, 1, 256, 256). The mask is where their sum is positive."""
 
-    def __init__(self, segmenter: Segmenter):
+    def __init__(self, segmenter: LungUNet):
         super().__init__()
         self.normalizer, self.network = segmenter.normalizer, segmenter.network
 
@@ -53,7 +53,7 @@ class LungNetwork(nn.Module):
         return self.network(scaled), self.network(scaled.flip(-1)).flip(-1)
 
 
-def export_model(model: FittedModel, segmenter: Segmenter, form: str, folder: Path) -> dict[str, Any]:
+def export_model(model: FittedModel, segmenter: LungUNet, form: str, folder: Path) -> dict[str, Any]:
     """Write the classifier, the lung U-Net and a JSON that says how to use them.
 
     Args:

@@ -11,7 +11,7 @@ from PIL import Image
 from darkcovid.core.io import save_png, write_text
 from darkcovid.core.threads import map_in_threads
 from darkcovid.inference.image_files import ImageRef, open_image, png_names
-from darkcovid.inference.predictor import Prediction, Predictor
+from darkcovid.inference.predictor import InferencePipeline, Prediction
 from darkcovid.report.overlays import downscale, heatmap_overlay
 
 BATCH = 16
@@ -19,7 +19,7 @@ LONG_SIDE = 1024
 
 
 def predict_images(
-    predictor: Predictor,
+    predictor: InferencePipeline,
     images: Sequence[ImageRef],
     explain: Path | None = None,
     on_batch: Callable[[int], None] = lambda done: None,

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from PIL import Image
 
-from darkcovid.audit.baselines import image_statistics
-from darkcovid.audit.gradcam import grad_cam
+from darkcovid.audits.baselines import image_statistics
+from darkcovid.audits.gradcam import grad_cam
 from darkcovid.core.device import Device, get_device, predict_batches
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.resize import Size, resize, resize_whole
 from darkcovid.inference.load import FittedModel, load_fitted
 from darkcovid.lungs.crop import CropTransform, LungCropTransform, whole_image_transform
-from darkcovid.lungs.segment import LungMask, LungMasks, segment_lungs
-from darkcovid.lungs.unet import INPUT_SIZE, Segmenter, load_segmenter
+from darkcovid.lungs.segment import CleanedMask, LungMasks, segment_lungs
+from darkcovid.lungs.unet import INPUT_SIZE, LungUNet, load_segmenter
 from darkcovid.recipe import Recipe
 from darkcovid.training.loss import class_probabilities
 
@@ -46,7 +46,7 @@ class Prediction:
 
 
 def network_inputs(
-    images: Sequence[Image.Image], masks: Sequence[LungMask], recipe: Recipe, size: Size, version: str
+    images: Sequence[Image.Image], masks: Sequence[CleanedMask], recipe: Recipe, size: Size, version: str
 ) -> tuple[np.ndarray, CropTransform]:
     """What a network sees of images, made as in training (`cached_lung_inputs`, `cached_whole_images`).
 
@@ -71,10 +71,10 @@ def network_inputs(
     return np.stack(map_in_threads(lambda pair: view.picture(*pair), enumerate(images))), view.frame
 
 
-class Predictor:
+class InferencePipeline:
     """A fitted model with what it needs to see as it saw in training."""
 
-    def __init__(self, model: FittedModel, segmenter: Segmenter, compute: Device):
+    def __init__(self, model: FittedModel, segmenter: LungUNet, compute: Device):
         self.model, self.segmenter, self.compute = model, segmenter, compute
 
     def __call__(self, images: Sequence[Image.Image], explain: bool = False) -> list[Prediction]:
@@ -102,7 +102,7 @@ class Predictor:
             for row in range(len(images))
         ]
 
-    def _lungs(self, images: Sequence[Image.Image]) -> list[LungMask]:
+    def _lungs(self, images: Sequence[Image.Image]) -> list[CleanedMask]:
         small = np.stack(map_in_threads(lambda image: resize(image, INPUT_SIZE), images))
         return list(segment_lungs(small, self.segmenter, self.compute))
 
@@ -112,7 +112,7 @@ class Predictor:
         maps = grad_cam(self.model.network, self.model.normalizer, pixels, classes, self.compute)
         return [frame.over_image(row, maps[row], image.size) for row, image in enumerate(images)]
 
-    def _warnings(self, pixels: np.ndarray, masks: Sequence[LungMask]) -> list[tuple[str, ...]]:
+    def _warnings(self, pixels: np.ndarray, masks: Sequence[CleanedMask]) -> list[tuple[str, ...]]:
         statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
         return [
             tuple([f"lung mask rejected: {mask.reason}"] * (mask.reason is not None) + self._out_of_range(statistics.iloc[row]))
@@ -130,7 +130,7 @@ class Predictor:
         return said
 
 
-def load_predictor(run: Path, arm: str | None = None, device: str = "auto") -> Predictor:
+def load_pipeline(run: Path, arm: str | None = None, device: str = "auto") -> InferencePipeline:
     """The predictor of a run's arm, in the precision it was trained in.
 
     Args:
@@ -147,4 +147,4 @@ def load_predictor(run: Path, arm: str | None = None, device: str = "auto") -> P
     model = load_fitted(run, arm)
     compute = get_device(device, model.recipe.training.precision)
     weights = model.recipe.lungs.weights if model.recipe.lungs else None
-    return Predictor(model, load_segmenter(weights), compute)
+    return InferencePipeline(model, load_segmenter(weights), compute)

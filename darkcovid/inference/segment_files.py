@@ -14,8 +14,8 @@ from darkcovid.core.threads import map_in_threads
 from darkcovid.data.resize import mask_to_image, resize
 from darkcovid.inference.image_files import ImageRef, open_image, png_names
 from darkcovid.lungs.crop import crop_box
-from darkcovid.lungs.segment import LungMask, segment_lungs
-from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
+from darkcovid.lungs.segment import CleanedMask, segment_lungs
+from darkcovid.lungs.unet import INPUT_SIZE, LungUNet
 from darkcovid.report.overlays import PREDICTED, UNTRUSTED, lung_overlay
 
 BATCH = 16
@@ -52,7 +52,7 @@ class SegmentedImage:
 
 def segment_images(
     images: Sequence[ImageRef],
-    segmenter: Segmenter,
+    segmenter: LungUNet,
     compute: Device,
     margin: float,
     folder: Path,
@@ -81,7 +81,7 @@ def segment_images(
 
 
 def _segment_batch(
-    images: Sequence[ImageRef], results: Sequence[str], segmenter: Segmenter, compute: Device, margin: float, folder: Path
+    images: Sequence[ImageRef], results: Sequence[str], segmenter: LungUNet, compute: Device, margin: float, folder: Path
 ) -> list[SegmentedImage]:
     opened = map_in_threads(open_image, images)
     sound = [image for image, fault in opened if fault is None]
@@ -100,14 +100,14 @@ def _segment_batch(
     return map_in_threads(finish, work)
 
 
-def _lungs(images: Sequence[Image.Image], segmenter: Segmenter, compute: Device) -> Iterator[LungMask]:
+def _lungs(images: Sequence[Image.Image], segmenter: LungUNet, compute: Device) -> Iterator[CleanedMask]:
     if not images:
         return
     pixels = np.stack(map_in_threads(lambda image: resize(image, INPUT_SIZE), images))
     yield from segment_lungs(pixels, segmenter, compute)
 
 
-def _write(name: str, result: str, image: Image.Image, lung_mask: LungMask, margin: float, folder: Path) -> SegmentedImage:
+def _write(name: str, result: str, image: Image.Image, lung_mask: CleanedMask, margin: float, folder: Path) -> SegmentedImage:
     mask, reason = lung_mask
     crop = crop_box(mask, reason, margin)
     height, width = image.height, image.width

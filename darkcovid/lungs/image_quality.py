@@ -20,7 +20,7 @@ from darkcovid.data.decode import load_grayscale
 from darkcovid.data.resize import resize
 from darkcovid.lungs.quality import NOT_APART
 from darkcovid.lungs.segment import find_lungs
-from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
+from darkcovid.lungs.unet import INPUT_SIZE, LungUNet
 
 FLAGS = ("unreadable", "too_small", "blurred", "inverted", "rotated", "lateral", "no_lungs_found", "text")
 RULES = 1  # counts changes of the measures, so that no older one is recalled
@@ -49,7 +49,7 @@ TURNED: dict[str, tuple[Transform, ...]] = {
 class LungQuality:
     """`measure_quality` with one segmenter, as `data.import_folder` takes it: faults joined by `|`."""
 
-    def __init__(self, segmenter: Segmenter, compute: Device):
+    def __init__(self, segmenter: LungUNet, compute: Device):
         self._segmenter, self._compute = segmenter, compute
         self.version = f"image quality {RULES}, {segmenter.version}"
 
@@ -58,7 +58,7 @@ class LungQuality:
         return ["|".join(flags) for flags in measure_quality(files, views, self._segmenter, self._compute)]
 
 
-def measure_quality(files: Sequence[Path], views: Sequence[str], segmenter: Segmenter, compute: Device) -> list[tuple[str, ...]]:
+def measure_quality(files: Sequence[Path], views: Sequence[str], segmenter: LungUNet, compute: Device) -> list[tuple[str, ...]]:
     """What is wrong with each image.
 
     Args:
@@ -80,7 +80,7 @@ def measure_quality(files: Sequence[Path], views: Sequence[str], segmenter: Segm
 
 
 def _measure_batch(
-    files: Sequence[Path], views: Sequence[str], segmenter: Segmenter, compute: Device
+    files: Sequence[Path], views: Sequence[str], segmenter: LungUNet, compute: Device
 ) -> Iterator[tuple[str, ...]]:
     pictures = map_in_threads(_picture_flags, files)
     pixels = [pixels for pixels, _ in pictures if pixels is not None]
@@ -135,7 +135,7 @@ def _letters(pixels: np.ndarray) -> int:
     return int((tall & (widths >= LETTER_WIDTH[0]) & (widths <= LETTER_WIDTH[1])).sum())
 
 
-def lung_flags(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> list[set[str]]:
+def lung_flags(pixels: np.ndarray, segmenter: LungUNet, compute: Device) -> list[set[str]]:
     """What the lung U-Net says against an image.
 
     Args:
@@ -160,7 +160,7 @@ def lung_flags(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> lis
     return flags
 
 
-def _flags_of_rejected(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> list[str | None]:
+def _flags_of_rejected(pixels: np.ndarray, segmenter: LungUNet, compute: Device) -> list[str | None]:
     """(n) `inverted` or `rotated` where lungs are seen in an image that is made so, those that its mirror image confirms most."""
     best: list[tuple[float, str | None]] = [(MIN_AGREEMENT, None)] * len(pixels)
     for flag, transforms in TURNED.items():

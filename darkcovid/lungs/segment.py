@@ -15,12 +15,12 @@ from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.lungs.overlap import mask_dice
 from darkcovid.lungs.quality import postprocess_mask, rejection_reason
-from darkcovid.lungs.unet import INPUT_SIZE, Segmenter
+from darkcovid.lungs.unet import INPUT_SIZE, LungUNet
 
 RULES = 4  # counts changes of cleaning and trust, so that no older mask is recalled
 
 
-class LungMask(NamedTuple):
+class CleanedMask(NamedTuple):
     """The cleaned mask of one image, (256, 256) bool, and why it is rejected, None where it is accepted."""
 
     mask: np.ndarray
@@ -28,7 +28,7 @@ class LungMask(NamedTuple):
 
 
 class FoundLungs(NamedTuple):
-    """A `LungMask`, and how far the mirror image's mask agrees with it before cleaning (Dice, 0..1)."""
+    """A `CleanedMask`, and how far the mirror image's mask agrees with it before cleaning (Dice, 0..1)."""
 
     mask: np.ndarray
     reason: str | None
@@ -65,7 +65,7 @@ class LungMasks:
         return [hashlib.blake2b(bytes([trusted]) + mask.tobytes(), digest_size=16).hexdigest() for mask, trusted in pairs]
 
 
-def segment_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> Iterator[LungMask]:
+def segment_lungs(pixels: np.ndarray, segmenter: LungUNet, compute: Device) -> Iterator[CleanedMask]:
     """The lungs in each image, from the mean of the segmenter's outputs for the image and for its mirror image.
 
     How far the two agree is part of the quality control.
@@ -78,10 +78,10 @@ def segment_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> 
     Returns:
         A mask per image, in order.
     """
-    return (LungMask(found.mask, found.reason) for found in find_lungs(pixels, segmenter, compute))
+    return (CleanedMask(found.mask, found.reason) for found in find_lungs(pixels, segmenter, compute))
 
 
-def find_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> Iterator[FoundLungs]:
+def find_lungs(pixels: np.ndarray, segmenter: LungUNet, compute: Device) -> Iterator[FoundLungs]:
     """As `segment_lungs`, with the agreement.
 
     Args:
@@ -103,7 +103,7 @@ def find_lungs(pixels: np.ndarray, segmenter: Segmenter, compute: Device) -> Ite
             yield FoundLungs(mask, rejection_reason(next(images), mask, float(agreed)), float(agreed))
 
 
-def segment_cohort(cohort: Cohort, segmenter: Segmenter, compute: Device, cache_dir: Path) -> LungMasks:
+def segment_cohort(cohort: Cohort, segmenter: LungUNet, compute: Device, cache_dir: Path) -> LungMasks:
     """The lungs of every image of the cohort, from the cache or segmented now.
 
     Args:

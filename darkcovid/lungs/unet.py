@@ -18,7 +18,7 @@ SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.safetensors"
 
 
 @dataclass(frozen=True)
-class Segmenter:
+class LungUNet:
     """A lung U-Net.
 
     Attributes:
@@ -70,7 +70,7 @@ def save_segmenter(network: nn.Module, normalizer: Normalize, path: Path) -> Non
     )
 
 
-def load_segmenter(path: str | Path | None = None) -> Segmenter:
+def load_segmenter(path: str | Path | None = None) -> LungUNet:
     """The segmenter in a file, or the shipped one.
 
     Args:
@@ -95,7 +95,7 @@ def load_segmenter(path: str | Path | None = None) -> Segmenter:
             f"lungs.weights: {path}: not a lung U-Net's weights ({reason}); leave it out to use the shipped one"
         ) from None
     network.eval().requires_grad_(False)
-    return Segmenter(network, normalizer, version)
+    return LungUNet(network, normalizer, version)
 
 
 def dice_bce_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -8,19 +8,22 @@ import yaml
 
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.recipe.deprecated import deprecated, modernize
+from darkcovid.recipe.errors import suggest_name
 from darkcovid.recipe.recipe import Recipe, check_arms_comparable, deep_merge, from_dotted_key, validate
 from darkcovid.recipe.sections import PHANTOM, Data
+from darkcovid.recipe.shipped import find_recipe, shipped_recipes
 
 MAX_YAML_NODES = 20_000
+_LIST = "`darkcovid recipe list` shows those that ship"
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe file, apply `extends`, then the overrides.
 
-    A relative `data.manifest` is looked for from the current folder, then beside the recipe and one folder above it.
+    A relative `data.manifest` is looked for from the current folder, then beside the recipe and up to two folders above it.
 
     Args:
-        path: The YAML file.
+        path: The YAML file, or the name of a shipped recipe, such as `segmented`.
         overrides: `key.path=value` each, the value being YAML.
 
     Returns:
@@ -29,7 +32,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     Raises:
         UsageError: No such file, not YAML, an unknown or duplicate key, a wrong type, or a circular `extends`.
     """
-    path = Path(path)
+    path = find_recipe(path)
     plain = _read(path, seen=())
     for override in overrides:
         key, separator, text = override.partition("=")
@@ -90,7 +93,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
     except FileNotFoundError:
         if seen:
             raise UsageError(f"{seen[-1]}: extends: no recipe {path}; the path is relative to the recipe that names it") from None
-        raise UsageError(f"{path}: no such recipe; the ones that ship are in recipes/") from None
+        raise UsageError(f"{path}: no such recipe{suggest_name(path.stem, shipped_recipes())} ({_LIST})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as a text file ({one_line(error)})") from None
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
@@ -103,7 +106,13 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
         return plain
     if not isinstance(parent, str):
         raise UsageError(f"{path}: extends: name one recipe file")
-    return _merged(_read(path.parent / parent, (*seen, path.resolve())), plain)
+    beside = path.parent / parent
+    return _merged(_read(beside if beside.is_file() else _shipped(parent, beside), (*seen, path.resolve())), plain)
+
+
+def _shipped(name: str, otherwise: Path) -> Path:
+    """The shipped recipe that a recipe copied elsewhere extends."""
+    return shipped_recipes().get(Path(name).with_suffix("").as_posix(), otherwise)
 
 
 def _merged(base: dict, change: dict) -> dict:
@@ -125,6 +134,6 @@ def _resolved_path(manifest: str, folder: Path) -> str:
     """A relative manifest as an absolute path where it is there, else as it is."""
     if manifest == PHANTOM or Path(manifest).is_absolute():
         return manifest
-    places = [Path.cwd(), folder, folder.parent]
+    places = [Path.cwd(), folder, folder.parent, folder.parent.parent]
     existing = next((place / manifest for place in places if (place / manifest).is_file()), None)
     return manifest if existing is None else str(existing.resolve())

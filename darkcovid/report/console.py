@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from darkcovid.audit.findings import DataAudit
+from darkcovid.audits.findings import DataAudit
 from darkcovid.data.download.fetch import DownloadResult
 from darkcovid.data.import_folder import ImportSummary
 from darkcovid.data.importers import Importer
@@ -17,7 +17,7 @@ from darkcovid.metrics.p_values import p_text
 from darkcovid.recipe.sections import Data
 
 if TYPE_CHECKING:
-    from darkcovid.audit.image_quality import QualityRate
+    from darkcovid.audits.image_quality import QualityRate
     from darkcovid.data.merge import MergeSummary
 
 SHOWN = 20

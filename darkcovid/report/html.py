@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from darkcovid.audit.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckResult, RunEvidence, run_checks
-from darkcovid.audit.findings import DataAudit, parse_data_audit
-from darkcovid.audit.reporting_guideline import reporting_sheet
+from darkcovid.audits.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckResult, RunEvidence, run_checks
+from darkcovid.audits.findings import DataAudit, parse_data_audit
+from darkcovid.audits.reporting_guideline import reporting_sheet
 from darkcovid.core.environment import parse_environment
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text

@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkcovid.audit.data_audit import audit_cohort
-from darkcovid.audit.leakage import cohort_facts, find_leaks, near_duplicate_pairs
+from darkcovid.audits.data_audit import audit_cohort
+from darkcovid.audits.leakage import cohort_facts, find_leaks, near_duplicate_pairs
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.near_duplicates.search import cached_near_duplicates
 from darkcovid.scale.metadata import SparkFacts

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from darkcovid.audit.metadata import CATEGORIES, MAX_CATEGORIES, NUMBERS, PatientCounts, count_values, draw_order, metadata_table
+from darkcovid.audits.metadata import CATEGORIES, MAX_CATEGORIES, NUMBERS, PatientCounts, count_values, draw_order, metadata_table
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError
 from darkcovid.data.cells import LARGEST_WHOLE_FLOAT, patient_key
 from darkcovid.data.csv_table import csv_form, rows_of_csv

@@ -21,7 +21,7 @@ from darkcovid.data.manifest import Manifest
 from darkcovid.data.near_duplicates.search import SIZE
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.data.validate import validate_files
-from darkcovid.lungs.unet import Segmenter, load_segmenter
+from darkcovid.lungs.unet import LungUNet, load_segmenter
 from darkcovid.recipe import Lungs, Recipe
 from darkcovid.vision.inputs import InputBuilder
 
@@ -136,7 +136,7 @@ def lung_weights(recipe: Recipe) -> list[str | None]:
 
 
 @lru_cache(maxsize=2)
-def get_segmenter(weights: str | None) -> Segmenter:
+def get_segmenter(weights: str | None) -> LungUNet:
     """The lung segmenter, loaded once per process."""
     return load_segmenter(weights)
 

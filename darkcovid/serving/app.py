@@ -12,7 +12,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from darkcovid import __version__
-from darkcovid.inference.predictor import Predictor
+from darkcovid.inference.predictor import InferencePipeline
 from darkcovid.serving import openapi
 from darkcovid.serving.requests import HTTPError
 from darkcovid.serving.routes import PAGE, json_response, router
@@ -29,7 +29,10 @@ OPEN_TO_ALL = {"/healthz", *(f"/{name}" for name in PAGE)}
 
 
 def create_app(
-    predictors: dict[str, Predictor], limits: Limits | None = None, token: str | None = None, hosts: tuple[str, ...] = ("*",)
+    predictors: dict[str, InferencePipeline],
+    limits: Limits | None = None,
+    token: str | None = None,
+    hosts: tuple[str, ...] = ("*",),
 ) -> FastAPI:
     """The ASGI application.
 

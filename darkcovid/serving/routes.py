@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from darkcovid.inference.model_card import model_card
-from darkcovid.inference.predictor import Predictor
+from darkcovid.inference.predictor import InferencePipeline
 from darkcovid.serving import openapi
 from darkcovid.serving.layers import explanation_layers
 from darkcovid.serving.service import Service
@@ -114,6 +114,6 @@ def json_response(value: object, status: int = 200, headers: dict[str, str] | No
     return Response(orjson.dumps(value), status, headers, "application/json")
 
 
-def _about(name: str, predictor: Predictor) -> dict:
+def _about(name: str, predictor: InferencePipeline) -> dict:
     model = predictor.model
     return {"name": name, "version": "1", "classes": list(model.classes), "image_size": list(model.size)}

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.log import logger
-from darkcovid.inference.predictor import Predictor, load_predictor
+from darkcovid.inference.predictor import InferencePipeline, load_pipeline
 from darkcovid.recipe.sections import NAME
 from darkcovid.serving.app import create_app
 
@@ -86,11 +86,11 @@ def serve_runs(runs: Sequence[str], arm: str | None, address: Address, token: st
         device: "auto", "cpu" or "cuda".
 
     Raises:
-        UsageError: Two models of one name, or an address that cannot be had; and as `load_predictor` does.
+        UsageError: Two models of one name, or an address that cannot be had; and as `load_pipeline` does.
     """
-    predictors: dict[str, Predictor] = {}
+    predictors: dict[str, InferencePipeline] = {}
     for name, path in map(_parse_model_spec, runs):
-        predictor = load_predictor(path, arm, device)
+        predictor = load_pipeline(path, arm, device)
         name = name or predictor.model.recipe.name
         if name in predictors:
             raise UsageError(f"{path}: a model called {name!r} is served already; give another name, as in NAME={path}")

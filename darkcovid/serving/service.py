@@ -7,7 +7,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect, Request
 
-from darkcovid.inference.predictor import Prediction, Predictor
+from darkcovid.inference.predictor import InferencePipeline, Prediction
 from darkcovid.serving.batching import DynamicBatcher, QueueFull
 from darkcovid.serving.requests import HTTPError, PredictRequest, decode_files, decode_json, read_form
 
@@ -41,7 +41,7 @@ class Limits:
 class Service:
     """What the requests share: predictors by name, a batcher each, metrics, and the bytes of uploads held in memory."""
 
-    def __init__(self, predictors: dict[str, Predictor], limits: Limits):
+    def __init__(self, predictors: dict[str, InferencePipeline], limits: Limits):
         self.predictors, self.limits = predictors, limits
         self.batchers: dict[str, DynamicBatcher] = {}
         self.held_bytes = 0

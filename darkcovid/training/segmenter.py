@@ -13,7 +13,7 @@ from darkcovid.data.normalize import Normalize, training_scale
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.lungs.masks import load_ground_truth_masks
 from darkcovid.lungs.segment import segment_lungs
-from darkcovid.lungs.unet import INPUT_SIZE, Segmenter, build_unet, dice_bce_loss
+from darkcovid.lungs.unet import INPUT_SIZE, LungUNet, build_unet, dice_bce_loss
 from darkcovid.recipe import Recipe
 from darkcovid.training.fit import FitOptions, FitResult, create_learner, fit, seed_everything
 
@@ -83,7 +83,7 @@ def fit_segmenter(
         options=options,
     )
     rows = np.flatnonzero(cohort.valid)
-    segmenter = Segmenter(learner.model, normalizer, version="just trained")
+    segmenter = LungUNet(learner.model, normalizer, version="just trained")
     predicted, reasons = zip(*segment_lungs(pixels[rows], segmenter, compute), strict=True)
     return FittedSegmenter(fitted, normalizer, np.stack(predicted), reasons, masks[rows].astype(bool))
 

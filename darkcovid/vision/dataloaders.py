@@ -9,8 +9,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from fastai.data.core import DataLoaders
-from PIL import Image
+from fastai.data.core import DataLoaders, Datasets
+from fastcore.basics import noop
 from torch import nn
 
 from darkcovid.core.array_cache import StoredArray
@@ -18,7 +18,6 @@ from darkcovid.core.device import Device, get_device
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import user_cache_dir, write_text
 from darkcovid.data.cohort import Cohort, load_classification_cohort
-from darkcovid.data.decode import load_grayscale
 from darkcovid.data.describe import usable_classes
 from darkcovid.data.dicom_tags import PatientIds
 from darkcovid.data.file_facts import Journal
@@ -34,6 +33,7 @@ from darkcovid.lungs.unet import INPUT_SIZE, load_segmenter
 from darkcovid.recipe import PHANTOM, Recipe, load_recipe
 from darkcovid.recipe.recipe import validate
 from darkcovid.training.fit import seed_everything
+from darkcovid.vision.images import open_gray
 from darkcovid.vision.inputs import InputBuilder
 from darkcovid.vision.lung_crop import LungCrop
 
@@ -52,12 +52,14 @@ class CXRDataLoaders(DataLoaders):
         pixels: (n, h, w) or (n, 2, h, w) uint8, the cohort's images as the network gets them, before augmentation.
         recipe: What they were made by, as an arm of a recipe.
         compute: Device and precision.
+        cache_dir: Where decoded images and masks are kept.
     """
 
     cohort: Cohort
     pixels: StoredArray
     recipe: Recipe
     compute: Device
+    cache_dir: Path
 
     @classmethod
     def from_recipe(
@@ -95,7 +97,9 @@ class CXRDataLoaders(DataLoaders):
         cohort = load_classification_cohort(first.data, cache)
         builder = InputBuilder(whole, cohort, get_device(first.training.device), cache)
         inputs = builder.make(chosen)
-        return cls.from_pixels(first, cohort, inputs.pixels, compute)
+        dls = cls.from_pixels(first, cohort, inputs.pixels, compute)
+        dls.cache_dir = cache
+        return dls
 
     @classmethod
     def from_manifest(
@@ -233,6 +237,7 @@ class CXRDataLoaders(DataLoaders):
         )
         dls = cls(*loaders.loaders, path=Path(), device=compute.device)
         dls.cohort, dls.pixels, dls.recipe, dls.compute = cohort, pixels, recipe, compute
+        dls.cache_dir = user_cache_dir()
         seed_everything(training.seed)
         restart_loaders(dls, dls.fit_normalizer(recipe), compute.device)
         return dls
@@ -273,7 +278,7 @@ class CXRDataLoaders(DataLoaders):
         """Other images as the network gets these.
 
         Args:
-            items: Paths, PIL images or (h, w) uint8 arrays, of any size.
+            items: Each as `open_gray` takes it: a path, a PIL image or an array, of any size.
 
         Returns:
             (m, h, w) or (m, 2, h, w) uint8.
@@ -281,13 +286,33 @@ class CXRDataLoaders(DataLoaders):
         Raises:
             DataError: A path is not a readable PNG, JPEG or DICOM.
         """
-        images, recipe, masks = [_opened(item) for item in items], self.recipe, []
+        images, recipe, masks = [open_gray(item) for item in items], self.recipe, []
         version = ""
         if recipe.lungs is not None:
             segmenter = load_segmenter(recipe.lungs.weights)
             small = np.stack([resize(image, INPUT_SIZE) for image in images])
             masks, version = list(segment_lungs(small, segmenter, self.compute)), segmenter.version
         return network_inputs(images, masks, recipe, self.size, version)[0]
+
+    def test_dl(self, test_items: Sequence[Any], bs: int | None = None, **kwargs: Any) -> Any:
+        """A loader of other images, for `learn.get_preds(dl=...)`.
+
+        Args:
+            test_items: Each as `open_gray` takes it: a path, a PIL image or an array, of any size.
+            bs: Batch size; None: as in validation.
+            **kwargs: fastai's, which asks for rows of the cohort in this way to show them.
+
+        Returns:
+            A loader of (b, c, h, w) float32, normalized, without labels.
+
+        Raises:
+            DataError: A path is not a readable PNG, JPEG or DICOM.
+        """
+        if all(isinstance(item, (int, np.integer)) for item in test_items):
+            return super().test_dl(test_items, **kwargs)
+        pixels = self.pixels_of(test_items)
+        rows = Datasets(list(range(len(pixels))), [[noop]])
+        return self.valid.new(rows, inputs=pixels, targets=None, bs=bs or self.valid.bs)
 
     def split_table(self) -> pd.DataFrame:
         """Images and patients of each class (rows) in each set (columns)."""
@@ -327,11 +352,3 @@ class CXRDataLoaders(DataLoaders):
             axis.imshow(image, cmap="gray")
             axis.set_title(name)
         return axes
-
-
-def _opened(item: Any) -> Image.Image:
-    """An image of mode L."""
-    if isinstance(item, (str, Path)):
-        return load_grayscale(item)
-    image = item if isinstance(item, Image.Image) else Image.fromarray(np.asarray(item))
-    return image if image.mode == "L" else image.convert("L")

@@ -15,7 +15,7 @@ from darkcovid.data.resize import Size, cached_whole_images
 from darkcovid.evaluation.results import ExternalMetrics
 from darkcovid.lungs.crop import LungRegions, cached_lung_inputs, cached_lung_regions, crop_boxes, crop_input_size
 from darkcovid.lungs.segment import LungMasks, segment_cohort
-from darkcovid.lungs.unet import Segmenter, load_segmenter
+from darkcovid.lungs.unet import LungUNet, load_segmenter
 from darkcovid.recipe import SAME_PIXELS, Data, Lungs, Recipe
 
 
@@ -92,7 +92,7 @@ class InputBuilder:
         cohort: Cohort,
         compute: Device,
         cache_dir: Path,
-        segmenter: Callable[[str | None], Segmenter] = load_segmenter,
+        segmenter: Callable[[str | None], LungUNet] = load_segmenter,
     ):
         self.arms = recipe.arm_recipes()
         self._segmenter = segmenter
@@ -112,7 +112,7 @@ class InputBuilder:
             recipe,
             stored.array,
             lungs,
-            self._areas(recipe, size),
+            self.lung_regions(recipe, size) if recipe.judges_shortcuts else None,
             prepare_seconds=stored.seconds,
             segment_seconds=lungs.seconds if lungs else 0.0,
             fresh=stored.fresh or (lungs is not None and lungs.fresh),
@@ -129,8 +129,8 @@ class InputBuilder:
             The arrays in the cache.
         """
         recipe = self.arms[arm]
-        areas = self._stored_areas(recipe, size)
-        return [self.pixels(recipe, size)[0], *([] if areas is None else [areas])]
+        regions = [self._stored_regions(recipe, size)] if recipe.judges_shortcuts else []
+        return [self.pixels(recipe, size)[0], *regions]
 
     def of(self, cohort: Cohort) -> "InputBuilder":
         """A builder of the same inputs of other images."""
@@ -171,14 +171,19 @@ class InputBuilder:
             self._lungs[lungs.weights] = segment_cohort(self.cohort, segmenter, self.compute, self.cache_dir)
         return self._lungs[lungs.weights]
 
-    def _areas(self, recipe: Recipe, size: Size) -> LungRegions | None:
-        """Where the lungs are in an arm's inputs, for the shortcut audit."""
-        stored = self._stored_areas(recipe, size)
-        return None if stored is None else LungRegions(stored.array, self.lungs(recipe.lungs or Lungs()).trusted)
+    def lung_regions(self, recipe: Recipe, size: Size) -> LungRegions:
+        """Where the lungs are in the images as an arm of this recipe sees them, for the shortcut audit.
 
-    def _stored_areas(self, recipe: Recipe, size: Size) -> CachedArray | None:
-        if not recipe.judges_shortcuts:
-            return None
+        Args:
+            recipe: The arm's.
+            size: (height, width) of its input in pixels.
+
+        Returns:
+            The regions, and whose masks are accepted.
+        """
+        return LungRegions(self._stored_regions(recipe, size).array, self.lungs(recipe.lungs or Lungs()).trusted)
+
+    def _stored_regions(self, recipe: Recipe, size: Size) -> CachedArray:
         masks = self.lungs(recipe.lungs or Lungs())
         return cached_lung_regions(self.cohort, masks, recipe.lungs, size, recipe.data.letterbox, self.cache_dir)
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fastai.callback.schedule  # fit_one_cycle, fine_tune, lr_find
+import fastai.vision.learner  # noqa: F401 (show_results and plot_top_losses of images)
 import numpy as np
 import pandas as pd
 import torch

@@ -12,7 +12,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.data.resize import resize
 from darkcovid.lungs.crop import LungCropTransform
 from darkcovid.lungs.segment import LungMasks, segment_lungs
-from darkcovid.lungs.unet import INPUT_SIZE, Segmenter, load_segmenter
+from darkcovid.lungs.unet import INPUT_SIZE, LungUNet, load_segmenter
 from darkcovid.recipe import Lungs
 
 
@@ -48,7 +48,7 @@ class LungCrop(Transform):
         )
 
     @cached_property
-    def segmenter(self) -> tuple[Segmenter, Device]:
+    def segmenter(self) -> tuple[LungUNet, Device]:
         """The lung U-Net, and where it computes."""
         return load_segmenter(self.section.weights), get_device("cpu")
 

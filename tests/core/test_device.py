@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from darkcovid.audit.gradcam import grad_cam
+from darkcovid.audits.gradcam import grad_cam
 from darkcovid.core.device import Device, predict_batches
 from darkcovid.data.normalize import Normalize, PerImageStandardize, ZCAWhitening
 

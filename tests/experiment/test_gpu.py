@@ -8,7 +8,7 @@ from darkcovid.core.errors import Interrupted
 from darkcovid.data.decode import load_grayscale
 from darkcovid.experiment.benchmark import bench
 from darkcovid.experiment.runner import run
-from darkcovid.inference.predictor import load_predictor
+from darkcovid.inference.predictor import load_pipeline
 from darkcovid.recipe import load_recipe
 
 from ..conftest import RECIPES
@@ -67,7 +67,7 @@ def test_a_run_broken_off_goes_on(folders):
 def test_a_prediction_is_the_cpu_s(segmented, arm):
     cache, directory, _ = segmented
     images = [load_grayscale(path) for path in sorted(cache.rglob("*.png"))[:6]]
-    here, there = (load_predictor(directory, arm, device)(images, explain=True) for device in ("cuda", "cpu"))
+    here, there = (load_pipeline(directory, arm, device)(images, explain=True) for device in ("cuda", "cpu"))
     for one, other in zip(here, there, strict=True):
         assert np.allclose(list(one.probabilities.values()), list(other.probabilities.values()), atol=0.03)  # bf16
         assert (one.lungs != other.lungs).mean() < 0.01

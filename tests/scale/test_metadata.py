@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from darkcovid.audit.data_audit import audit_cohort, audit_facts, audit_manifest
+from darkcovid.audits.data_audit import audit_cohort, audit_facts, audit_manifest
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.manifest import read_manifest
 from darkcovid.scale.audit import audit_cohort_on_spark

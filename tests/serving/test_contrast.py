@@ -12,7 +12,7 @@ from darkcovid.data.decode import load_grayscale
 from darkcovid.data.normalize import Normalize
 from darkcovid.inference.export import export_model
 from darkcovid.inference.load import FittedModel
-from darkcovid.inference.predictor import Predictor
+from darkcovid.inference.predictor import InferencePipeline
 from darkcovid.lungs.unet import load_segmenter
 from darkcovid.recipe import Lungs, Recipe
 from darkcovid.training.loss import class_probabilities
@@ -35,7 +35,7 @@ def classifier(recipe, size):
 
 
 def answers(model, cohort, cpu):
-    predictions = Predictor(model, load_segmenter(), cpu)([load_grayscale(file) for file in cohort.files[:IMAGES]])
+    predictions = InferencePipeline(model, load_segmenter(), cpu)([load_grayscale(file) for file in cohort.files[:IMAGES]])
     return np.array([list(prediction.probabilities.values()) for prediction in predictions])
 
 

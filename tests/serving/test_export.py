@@ -8,7 +8,7 @@ import torch
 
 from darkcovid.core.errors import DarkCovidError
 from darkcovid.inference.export import export_model
-from darkcovid.inference.predictor import load_predictor
+from darkcovid.inference.predictor import load_pipeline
 from darkcovid.training.loss import class_probabilities
 
 from ..commands import error_of
@@ -16,7 +16,7 @@ from ..commands import error_of
 
 @pytest.fixture(scope="module")
 def predictor(fitted_run):
-    return load_predictor(fitted_run, "segmented", "cpu")
+    return load_pipeline(fitted_run, "segmented", "cpu")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from PIL import Image
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.decode import load_grayscale
 from darkcovid.inference.load import load_fitted
-from darkcovid.inference.predictor import load_predictor
+from darkcovid.inference.predictor import load_pipeline
 from darkcovid.lungs.crop import CropTransform
 from darkcovid.metrics.calibration import apply_temperature
 
@@ -19,7 +19,7 @@ from ..commands import error_of
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["unsegmented", "small", "segmented"])
 def test_an_image_is_seen_as_in_training(fitted_run, phantom_files, arm):
-    predictor = load_predictor(fitted_run, arm, "cpu")
+    predictor = load_pipeline(fitted_run, arm, "cpu")
     table = pd.read_csv(fitted_run / arm / "predictions.csv").set_index("image")
     found = predictor([load_grayscale(path) for path in phantom_files.values()])
     wanted = table.loc[list(phantom_files), [f"probability_{name}" for name in predictor.model.classes]].to_numpy()
@@ -29,7 +29,7 @@ def test_an_image_is_seen_as_in_training(fitted_run, phantom_files, arm):
 
 
 def test_one_image_alone_and_among_others_gets_the_same(fitted_run, phantom_files):
-    predictor = load_predictor(fitted_run, "segmented", "cpu")
+    predictor = load_pipeline(fitted_run, "segmented", "cpu")
     images = [load_grayscale(path) for path in list(phantom_files.values())[:3]]
     alone = predictor(images[2:])[0].probabilities
     assert predictor(images)[2].probabilities == pytest.approx(alone, abs=1e-5)
@@ -39,7 +39,7 @@ def test_one_image_alone_and_among_others_gets_the_same(fitted_run, phantom_file
 def test_an_explanation_lies_over_the_image(fitted_run, phantom_files):
     image = load_grayscale(next(iter(phantom_files.values()))).resize((150, 120))
     for arm in ("unsegmented", "segmented"):
-        (found,) = load_predictor(fitted_run, arm, "cpu")([image], explain=True)
+        (found,) = load_pipeline(fitted_run, arm, "cpu")([image], explain=True)
         assert found.heat.shape == (120, 150)
         assert (found.heat >= 0).all() and np.isfinite(found.heat).all()
 
@@ -59,7 +59,7 @@ def test_a_map_of_a_crop_goes_back_to_where_the_crop_was():
 
 
 def test_what_is_no_radiograph_is_doubted(fitted_run):
-    predictor = load_predictor(fitted_run, "unsegmented", "cpu")
+    predictor = load_pipeline(fitted_run, "unsegmented", "cpu")
     white, noise = Image.new("L", (96, 96), 255), Image.fromarray(np.random.RandomState(0).randint(0, 256, (96, 96), np.uint8))
     for found in predictor([white, noise]):
         assert not found.lungs_trusted

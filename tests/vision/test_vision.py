@@ -4,13 +4,17 @@ import matplotlib
 
 matplotlib.use("Agg")
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from fastai.callback.schedule import Learner  # noqa: F401 (adds fit_one_cycle and lr_find)
+from fastai.callback.mixup import MixUp
+from fastai.callback.progress import CSVLogger
+from fastai.callback.tracker import EarlyStoppingCallback, SaveModelCallback
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ColReader, RandomSplitter
 from fastai.interpret import ClassificationInterpretation
+from fastai.vision.augment import Resize
 from fastai.vision.core import PILImageBW
 from fastai.vision.data import ImageBlock
 from PIL import Image
@@ -19,7 +23,16 @@ from darkcovid.core.errors import UsageError
 from darkcovid.experiment.runner import run
 from darkcovid.recipe import Training
 from darkcovid.report.progress import null_progress
-from darkcovid.vision import CXRDataLoaders, LungCrop, cxr_learner, darkcovid_learner
+from darkcovid.vision import (
+    CXRDataBlock,
+    CXRDataLoaders,
+    LungCrop,
+    Segmenter,
+    cxr_learner,
+    darkcovid_learner,
+    manifest_table,
+)
+from darkcovid.vision.images import open_gray
 
 from ..training.test_schedule import RESNET, changed
 
@@ -100,8 +113,18 @@ def test_fastais_methods_work(dls, tmp_path):
         learn.fine_tune(1, 1e-3)
         probabilities, targets = learn.get_preds()
         assert probabilities.shape == (int(dls.cohort.valid.sum()), 3) and len(targets) == len(probabilities)
-        matrix = ClassificationInterpretation.from_learner(learn).confusion_matrix()
-        assert matrix.sum() == len(targets)
+        interpretation = ClassificationInterpretation.from_learner(learn)
+        assert interpretation.confusion_matrix().sum() == len(targets)
+        interpretation.plot_top_losses(4)
+        learn.show_results(max_n=4)
+        assert {image.get_cmap().name for axes in plt.gcf().axes for image in axes.images} == {"gray"}
+        assert learn.tta(n=2)[0].shape == probabilities.shape
+        files = list(dls.cohort.files[:3])
+        others, labels = learn.get_preds(dl=dls.test_dl(files))
+        assert labels is None
+        np.testing.assert_allclose(others.numpy(), learn.predict_proba(files), atol=1e-6)
+        learn.fit(1, 1e-4, cbs=[SaveModelCallback(fname="best"), EarlyStoppingCallback(), MixUp(0.2), CSVLogger()])
+        assert (tmp_path / "models" / "best.safetensors").is_file() and not list(tmp_path.rglob("*.pth"))
     file = learn.save("mine")
     assert file == tmp_path / "models" / "mine.safetensors"
     before = learn.split_predictions()
@@ -124,6 +147,50 @@ def test_a_transfer_learner_has_a_body_and_a_head(dls):
     with pytest.raises(UsageError, match="arch"):
         cxr_learner(dls, "resnet1")
     assert Training().batch_size
+
+
+def test_what_a_network_sees_can_be_looked_at_again(dls):
+    """Shown pixels are those before normalization, whatever the way of normalizing."""
+    rows = dls.valid.dataset.items
+    for way in ("training", "per_image", "imagenet"):
+        recipe = dls.recipe.model_copy(update={"data": dls.recipe.data.model_copy(update={"normalize": way})})
+        loaders = CXRDataLoaders.from_pixels(recipe, dls.cohort, dls.pixels, dls.compute)
+        inputs, targets = loaders.valid.one_batch()
+        shown, _ = loaders.valid.decode_batch((inputs, targets), max_n=1)[0]
+        pixels = np.asarray(dls.pixels[rows[0]], np.float32)
+        expected = (pixels - pixels.min()) / np.ptp(pixels) * 255 if way == "per_image" else pixels
+        np.testing.assert_allclose(np.asarray(shown)[0], expected, atol=1.5)
+
+
+def test_a_data_block_keeps_patients_apart_and_takes_other_transforms(cohort, tmp_path):
+    table = cohort.rows.assign(path=[str(file) for file in cohort.files])
+    loaders = CXRDataBlock(size=48, valid_pct=0.3).dataloaders(table, bs=4, num_workers=0)
+    train, valid = (set(part.items.patient_id) for part in (loaders.train_ds, loaders.valid_ds))
+    assert train and valid and not train & valid
+    inputs, _ = loaders.one_batch()
+    assert inputs.shape == (4, 1, 48, 48) and list(loaders.vocab) == sorted(cohort.classes)
+    axes = loaders.show_batch(max_n=1, show=True)
+    assert axes is None and plt.gca().images[0].get_cmap().name == "gray"
+    table.assign(path=table.path.str.removeprefix("/")).to_csv(tmp_path / "manifest.csv", index=False)
+    mirrored = CXRDataBlock(item_tfms=Resize(32), classes=["pneumonia", "covid", "no_finding"], get_items=None)
+    assert mirrored.dataloaders(manifest_table(tmp_path / "manifest.csv", "/"), bs=4, num_workers=0).vocab[0] == "pneumonia"
+
+
+def test_the_segmenter_finds_lungs_at_the_images_own_size(cohort):
+    file = cohort.files[0]
+    found = Segmenter(device="cpu").predict(file)
+    assert found.mask.shape == Image.open(file).size[::-1] and found.mask.dtype == bool
+    box = found.box(margin=0.0)
+    rows, columns = np.flatnonzero(found.mask.any(1)), np.flatnonzero(found.mask.any(0))
+    assert (box.top, box.bottom, box.left, box.right) == (rows[0], rows[-1] + 1, columns[0], columns[-1] + 1)
+    assert found.crop(0.0).size == (box.right - box.left, box.bottom - box.top)
+    assert found.show().get_title() == "lungs"
+    nothing = Segmenter(device="cpu").predict(np.zeros((40, 60)))
+    assert not nothing.trusted and nothing.crop().size == (60, 40) and nothing.reason in nothing.show().get_title()
+    assert Segmenter(device="cpu").predict_many([]) == []
+    for wrong in (np.zeros((4, 4, 2), np.uint8), np.full((4, 4), 300.0), np.zeros(3, np.uint8)):
+        with pytest.raises(UsageError, match="give a path, a PIL image, or an array"):
+            open_gray(wrong)
 
 
 @pytest.mark.slow

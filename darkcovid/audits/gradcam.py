@@ -1,0 +1,158 @@
+"""Where does a fitted classifier look? Grad-CAM (Selvaraju et al. 2017) by captum, and the share of it inside the lungs.
+
+The same is done with the network's weights spread anew (Adebayo et al. 2018): a map that looks alike then says nothing about
+what was learned.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from captum.attr import LayerAttribution, LayerGradCam
+from torch import nn
+
+from darkcovid.audits.occlusion import MAX_OCCLUSION_IMAGES
+from darkcovid.core.array_cache import StoredArray
+from darkcovid.core.device import Device, add_channel_dim
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.splits import evenly_spaced
+from darkcovid.evaluation.results import LungAttention
+from darkcovid.lungs.crop import LungRegions
+
+MIN_CHANNELS = 16
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class GradCamResult:
+    """Grad-CAM of some images.
+
+    Attributes:
+        rows: (m,) int, which of the cohort.
+        maps: (m, h, w) float32, not negative, for the predicted class.
+        table: image, label, predicted, confidence, inside_lungs (share of the heatmap, nan where the lung mask is rejected).
+        summary: By class.
+    """
+
+    rows: np.ndarray
+    maps: np.ndarray
+    table: pd.DataFrame
+    summary: dict[str, LungAttention]
+
+
+def gradcam_lung_overlap(
+    network: nn.Module,
+    normalizer: nn.Module,
+    pixels: StoredArray,
+    probabilities: np.ndarray,
+    lungs: LungRegions,
+    cohort: Cohort,
+    compute: Device,
+) -> GradCamResult:
+    """Grad-CAM of every validation image, of 1,000 of them where there are more, and how much of it lies inside the lungs.
+
+    Args:
+        network: The classifier.
+        normalizer: Of its inputs.
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        probabilities: (n, classes) float.
+        lungs: Where the lungs are in the pixels.
+        cohort: n images.
+        compute: Device.
+
+    Returns:
+        Heatmaps and shares.
+    """
+    rows = evenly_spaced(np.flatnonzero(cohort.valid), MAX_OCCLUSION_IMAGES)
+    predicted = probabilities[rows].argmax(1)
+    maps = grad_cam(network, normalizer, pixels[rows], predicted, compute)
+    untrained_maps = grad_cam(reinitialized(network), normalizer, pixels[rows], predicted, compute)
+    areas = lungs.areas[rows] if lungs.areas.ndim == 3 else lungs.areas[rows][:, 0]
+    shares = {
+        name: _fraction_inside_lungs(heatmaps, areas, lungs.trusted[rows])
+        for name, heatmaps in (("trained", maps), ("fresh", untrained_maps))
+    }
+    labels = np.array(cohort.classes)[cohort.labels[rows]]
+    table = pd.DataFrame(
+        {
+            "image": cohort.rows.path.to_numpy()[rows],
+            "label": labels,
+            "predicted": np.array(cohort.classes)[predicted],
+            "confidence": probabilities[rows].max(1),
+            "inside_lungs": shares["trained"],
+        }
+    )
+    area = np.where(lungs.trusted[rows], areas.mean((1, 2)), np.nan)
+    summary = {
+        name: LungAttention(
+            inside_lungs=_mean(shares["trained"][labels == name]),
+            inside_lungs_of_fresh_weights=_mean(shares["fresh"][labels == name]),
+            lungs_of_picture=_mean(area[labels == name]),
+        )
+        for name in cohort.classes
+    }
+    return GradCamResult(rows, maps, table, summary)
+
+
+def grad_cam(network: nn.Module, normalizer: nn.Module, pixels: np.ndarray, targets: np.ndarray, compute: Device) -> np.ndarray:
+    """Grad-CAM (Selvaraju et al. 2017) at the last convolution of many channels, enlarged to the image.
+
+    Args:
+        network: The classifier.
+        normalizer: Of its inputs.
+        pixels: (m, h, w) or (m, c, h, w) uint8.
+        targets: (m,) int classes; of a network with one logit, class 1 is its opposite.
+        compute: Device.
+
+    Returns:
+        (m, h, w) float32.
+    """
+    network.eval().to(compute.device)
+    normalizer.to(compute.device)
+    explainer, size = LayerGradCam(network, last_conv_layer(network)), pixels.shape[-2:]
+    maps = []
+    for start in range(0, len(pixels), BATCH):
+        block = add_channel_dim(torch.from_numpy(np.array(pixels[start : start + BATCH]))).to(compute.device)
+        classes = torch.from_numpy(targets[start : start + BATCH]).to(compute.device)
+        inputs = normalizer(block.float() / 255).requires_grad_()
+        maps.append(_gradcam_batch(explainer, inputs, classes, size))
+    return np.concatenate(maps)
+
+
+def last_conv_layer(network: nn.Module) -> nn.Module:
+    """The last convolution that gives at least 16 channels: one that gives a channel a class is part of the head."""
+    candidates = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels >= MIN_CHANNELS]
+    return candidates[-1]
+
+
+def reinitialized(network: nn.Module) -> nn.Module:
+    """A copy whose layers have fresh weights."""
+    untrained = copy.deepcopy(network)
+    for layer in untrained.modules():
+        reset = getattr(layer, "reset_parameters", None)
+        if callable(reset):
+            reset()
+    return untrained
+
+
+def _gradcam_batch(explainer: LayerGradCam, inputs: torch.Tensor, classes: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    outputs = explainer.forward_func(inputs[:1].detach()).shape[1]
+    signed = explainer.attribute(inputs, target=classes if outputs > 1 else 0)
+    if outputs == 1:
+        signed = signed * torch.where(classes == 0, 1.0, -1.0).view(-1, 1, 1, 1)
+    large = LayerAttribution.interpolate(signed.relu(), size, interpolate_mode="bilinear")
+    return large[:, 0].detach().float().cpu().numpy()
+
+
+def _fraction_inside_lungs(maps: np.ndarray, areas: np.ndarray, trusted: np.ndarray) -> np.ndarray:
+    total = maps.sum((1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(trusted & (total > 0), (maps * (areas > 0)).sum((1, 2)) / total, np.nan)
+
+
+def _mean(values: np.ndarray) -> float | None:
+    known: Any = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else None

@@ -1,0 +1,97 @@
+"""Does a fitted classifier need the lungs? Its score on the same images with the lungs erased, with nothing but the lungs,
+with nothing but a border, and with 16 pixels per side (DeGrave et al. 2021; Maguolo and Nanni 2021).
+
+What is hidden becomes the training set's mean gray. A score that survives without lungs was not earned by reading them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from darkcovid.audits.baselines import LOW_RESOLUTION, majority_baseline
+from darkcovid.core.array_cache import StoredArray
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.resize import border_mask, resize_whole
+from darkcovid.data.splits import evenly_spaced
+from darkcovid.evaluation.results import VIEWS, OcclusionAudit
+from darkcovid.lungs.crop import LungRegions
+from darkcovid.lungs.morphology import dilate
+from darkcovid.metrics.intervals import metrics_with_intervals
+from darkcovid.metrics.skill import ViewMetrics, view_metrics
+
+DILATION_FRACTION = 0.03  # of the height, so that the lungs' edge is hidden or shown with them
+MAX_OCCLUSION_IMAGES = 1000  # images that are audited
+
+PredictFn = Callable[[StoredArray], np.ndarray]
+
+
+def occlusion_audit(predict: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> OcclusionAudit | None:
+    """Metrics of each of `VIEWS` of the validation images whose lung masks are accepted, 1,000 of them where there are more.
+
+    Args:
+        predict: (m, ..., h, w) uint8 pixels to (m, classes) float probabilities.
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        lungs: Where the lungs are in the pixels.
+        cohort: n images.
+
+    Returns:
+        None where no mask is accepted.
+    """
+    rows = evenly_spaced(np.flatnonzero(cohort.valid & lungs.trusted), MAX_OCCLUSION_IMAGES)
+    if not len(rows):
+        return None
+    gray = round(
+        float(np.mean([pixels[row].mean() for row in evenly_spaced(np.flatnonzero(cohort.train), MAX_OCCLUSION_IMAGES)]))
+    )
+    plain, inside = np.array(pixels[rows]), dilate(np.array(lungs.areas[rows]) > 0, DILATION_FRACTION)
+    shown = {"plain": True, "lungs_erased": ~inside, "lungs_only": inside, "border_only": border_mask(plain.shape[-2:])}
+    labels, patients = cohort.labels[rows], cohort.patients.to_numpy()[rows]
+    views = {}
+    for name in VIEWS:
+        view = np.where(shown[name], plain, gray).astype(np.uint8) if name in shown else _coarse(plain)
+        views[name] = view_metrics(metrics_with_intervals(labels, predict(view), cohort.classes, patients))
+    return OcclusionAudit(images=len(rows), chance=majority_baseline(labels), views=views)
+
+
+def aggregate_occlusion(each: Sequence[OcclusionAudit | None]) -> OcclusionAudit | None:
+    """What `occlusion_audit` found of several fits as one: means, weighted by the fits' images.
+
+    The bounds of intervals are means too, which are then those of one fit on average.
+
+    Args:
+        each: One per fit; None where there was none.
+
+    Returns:
+        None where no fit has one.
+    """
+    audits = [audit for audit in each if audit is not None]
+    if not audits:
+        return None
+    images = [audit.images for audit in audits]
+    views = {name: _weighted([asdict(audit.views[name]) for audit in audits], images) for name in audits[0].views}
+    return OcclusionAudit(
+        images=sum(images),
+        chance=_weighted([audit.chance for audit in audits], images),
+        views={name: ViewMetrics(**view) for name, view in views.items()},
+    )
+
+
+def _weighted(values: Sequence[Any], weights: Sequence[int]) -> Any:
+    """The weighted mean of numbers, or of mappings and lists of numbers place by place; None where one is."""
+    if any(value is None for value in values):
+        return None
+    if isinstance(values[0], dict):
+        return {key: _weighted([value[key] for value in values], weights) for key in values[0]}
+    if isinstance(values[0], list | tuple):
+        return [_weighted(place, weights) for place in zip(*values, strict=True)]
+    return float(np.average(values, weights=weights))
+
+
+def _coarse(pixels: np.ndarray) -> np.ndarray:
+    """(m, ..., h, w) uint8 pixels reduced to 16 pixels per side and enlarged again."""
+    size = pixels.shape[-2:]
+    pictures = [resize_whole(Image.fromarray(picture), size, detail=LOW_RESOLUTION) for picture in pixels.reshape(-1, *size)]
+    return np.stack(pictures).reshape(pixels.shape)

@@ -1,0 +1,37 @@
+"""The recipes that come with the package, by name: `segmented` is `recipes/segmented.yaml`."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+FOLDERS = (PACKAGE / "shipped" / "recipes", PACKAGE.parent / "recipes")  # of an installed wheel, and of a checkout
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Each shipped recipe's file by its name, such as `segmented` or `systems/cnn13`."""
+    folder = next((folder for folder in FOLDERS if folder.is_dir()), None)
+    if folder is None:
+        return {}
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.yaml"))}
+
+
+def find_recipe(path: str | Path) -> Path:
+    """A recipe's file: the path itself where it is there, else the shipped recipe of that name.
+
+    Args:
+        path: Of a file, or a name, with `.yaml` and a leading `recipes/` or without.
+
+    Returns:
+        The file; the path as it was given where neither is there.
+    """
+    path = Path(path).expanduser()
+    if path.is_file():
+        return path
+    name = path.with_suffix("") if path.suffix == ".yaml" else path
+    return shipped_recipes().get(name.as_posix().removeprefix("recipes/"), path)
+
+
+def summary(path: Path) -> str:
+    """The first sentence of a recipe's comments, '' where it has none."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = [line.removeprefix("#").strip() for line in lines if line.startswith("# ") and "$schema" not in line]
+    return " ".join(comments).partition(". ")[0].rstrip(".")

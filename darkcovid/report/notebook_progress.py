@@ -1,0 +1,80 @@
+"""A person watching a run in a notebook: a line on what is done now, and a table of epochs as fastai shows one."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from html import escape
+from typing import Any
+
+from rich.console import Console
+
+from darkcovid.report.duration import duration
+from darkcovid.report.progress import Progress, seconds_left
+from darkcovid.training.history import History
+
+COLUMNS = ("epoch", "train_loss", "valid_loss")
+
+
+def in_notebook() -> bool:
+    """Whether this is a kernel of Jupyter or Colab, where output is shown as HTML."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return False
+    shell = get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+class NotebookProgress(Progress):
+    """Shows stages as text, and for each fit a table that grows by a row per epoch."""
+
+    def __init__(self) -> None:
+        super().__init__(Console(quiet=True))
+
+    def stage(self, text: str) -> None:
+        """Show one line."""
+        print(text)
+
+    @contextmanager
+    def arm(self, name: str, size: tuple[int, int], epochs: int) -> Iterator[Callable[[History], None]]:
+        """Announce an arm.
+
+        Args:
+            name: The arm's.
+            size: (height, width) of its input in pixels.
+            epochs: Of all its phases.
+
+        Yields:
+            What shows each epoch's row, given the history.
+        """
+        from IPython.display import HTML, display
+
+        self.stage(f"{name}: {epochs} epochs at {size[0]}x{size[1]} px")
+        shown: Any = display(HTML(""), display_id=True)
+
+        def show(history: History) -> None:
+            shown.update(HTML(epoch_table(history, epochs)))
+
+        yield show
+
+
+def epoch_table(history: History, epochs: int) -> str:
+    """The epochs so far as an HTML table, and the time left.
+
+    Args:
+        history: The epochs so far.
+        epochs: In all.
+
+    Returns:
+        HTML.
+    """
+    columns = [*COLUMNS, history.metric]
+    head = "".join(f"<th>{escape(column)}</th>" for column in [*columns, "time"])
+    rows = []
+    for row in history.rows:
+        cells = [str(row["epoch"]), *(f"{row[column]:.4f}" for column in columns[1:]), duration(row["seconds"])]
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    done = len(history.rows)
+    left = "" if done >= epochs else f", {duration(seconds_left(history, epochs))} left"
+    return (
+        f"<progress value='{done}' max='{epochs}'></progress> {done}/{epochs}{left}<table><tr>{head}</tr>{''.join(rows)}</table>"
+    )
