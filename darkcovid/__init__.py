@@ -15,7 +15,9 @@ _MODULE_OF = {
     **dict.fromkeys([*_VISION, "darkcovid_learner"], "darkcovid.vision"),
     "run": "darkcovid.experiment.api",
     "AuditReport": "darkcovid.experiment.audit_report",
+    "DataAuditReport": "darkcovid.experiment.audit_report",
     "audit": "darkcovid.experiment.audit_report",
+    "audit_data": "darkcovid.experiment.audit_report",
     **dict.fromkeys(["ComparisonTable", "Run", "compare", "open_run"], "darkcovid.experiment.finished_run"),
 }
 

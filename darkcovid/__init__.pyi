@@ -1,6 +1,8 @@
 from darkcovid.experiment.api import run as run
 from darkcovid.experiment.audit_report import AuditReport as AuditReport
+from darkcovid.experiment.audit_report import DataAuditReport as DataAuditReport
 from darkcovid.experiment.audit_report import audit as audit
+from darkcovid.experiment.audit_report import audit_data as audit_data
 from darkcovid.experiment.finished_run import ComparisonTable as ComparisonTable
 from darkcovid.experiment.finished_run import Run as Run
 from darkcovid.experiment.finished_run import compare as compare

@@ -29,9 +29,10 @@ def public_functions(tree: ast.Module) -> list[ast.FunctionDef]:
 
 def parameters(function: ast.FunctionDef) -> list[str]:
     args = function.args
-    named = [arg.arg for arg in args.posonlyargs + args.args + args.kwonlyargs]
+    variadic = [args.vararg] if args.vararg else []
+    named = [arg.arg for arg in args.posonlyargs + args.args + variadic + args.kwonlyargs]
     named = named[1:] if named[:1] in (["self"], ["cls"]) else named
-    return named + [arg.arg for arg in (args.vararg, args.kwarg) if arg]
+    return named + ([args.kwarg.arg] if args.kwarg else [])
 
 
 def sections(docstring: str) -> dict[str, str]:

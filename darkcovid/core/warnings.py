@@ -18,6 +18,7 @@ KNOWN = (
     (r"Setting (forward, )?backward hooks", UserWarning),  # captum, on every use
     (r"Initializing zero-element tensors is a no-op", UserWarning),  # torch, of a network that is then refused
     (r"PySpark does not yet fully support pandas", FutureWarning),
+    (r"IProgress not found", Warning),  # tqdm, in a notebook without ipywidgets
     (r".*pin_memory.* no accelerator is found", UserWarning),  # torch, where there is no GPU
 )
 

@@ -47,7 +47,8 @@ def run(
         The finished run.
 
     Raises:
-        DarkCovidError: And its kinds; a run that began can be resumed.
+        UsageError: A mistake in the recipe, or keys beside a `Recipe`.
+        DarkCovidError: Whatever else stops a run; one that began can be resumed.
     """
     silence_known_warnings()
     if isinstance(recipe, Recipe):

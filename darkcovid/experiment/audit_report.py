@@ -25,7 +25,9 @@ from darkcovid.evaluation.results import ArmCost, ArmMetrics, ClassifierArm, Com
 from darkcovid.experiment.artifacts import prediction_table
 from darkcovid.experiment.finished_run import Run
 from darkcovid.models.registry import parameter_counts
+from darkcovid.report.console import audit_lines
 from darkcovid.report.html import verdict
+from darkcovid.vision.dataloaders import CXRDataLoaders
 from darkcovid.vision.inputs import InputBuilder
 from darkcovid.vision.learner import CXRLearner
 
@@ -114,6 +116,58 @@ def audit(
     if cohort is None:
         raise UsageError("audit: predictions need cohort=, a manifest or table with path, label and patient_id")
     return AuditReport(_evidence_of_predictions(results, cohort), GROUPS)
+
+
+@dataclass(frozen=True, eq=False)
+class DataAuditReport:
+    """What a cohort gives away before anything is trained: leaked patients, copies, and confounders.
+
+    Attributes:
+        findings: Everything that was found, typed.
+    """
+
+    findings: DataAudit
+
+    @property
+    def leaks(self) -> bool:
+        """Whether a patient or a copy of an image is in two sets."""
+        return self.findings.leaks
+
+    @property
+    def confounders(self) -> pd.DataFrame:
+        """How well the class is told by each variable alone: accuracy, majority class, Cramer's V and corrected p."""
+        rows = [
+            (each.variable, " / ".join(each.classes), each.accuracy, each.chance, each.cramers_v, each.corrected_p)
+            for each in self.findings.most_telling
+        ]
+        return pd.DataFrame(rows, columns=["variable", "classes", "accuracy", "majority_class", "cramers_v", "p_holm"])
+
+    def __str__(self) -> str:
+        return "\n".join(audit_lines(self.findings))
+
+    def _repr_html_(self) -> str:
+        said = str(self).partition("\n\n")[0]
+        return f"<pre>{escape(said)}</pre>" + self.confounders.to_html(index=False, float_format="{:.3f}".format)
+
+
+def audit_data(cohort: CXRDataLoaders | pd.DataFrame | str | Path) -> DataAuditReport:
+    """Audit images before anything is trained.
+
+    Args:
+        cohort: Data loaders, whose images and split are looked at; or a manifest or a table with the columns path, label and
+            patient_id, of which no image is needed: no split, no near copies and no pixels are looked at then.
+
+    Returns:
+        The findings.
+
+    Raises:
+        UsageError: Not a manifest, or fewer than two labels.
+    """
+    if isinstance(cohort, CXRDataLoaders):
+        return DataAuditReport(parse_data_audit(audit_cohort(cohort.cohort, cohort.cache_dir)))
+    rows = normalize_rows(cohort) if isinstance(cohort, pd.DataFrame) else read_manifest(cohort).rows
+    labeled = rows[rows.label != ""]
+    return DataAuditReport(parse_data_audit(audit_facts(PandasMetadata(metadata_table(labeled, labeled.label.tolist(), "all")))))
 
 
 def _evidence_of_learner(learn: CXRLearner, shortcuts: bool) -> RunEvidence:
