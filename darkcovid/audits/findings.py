@@ -2,12 +2,14 @@
 what an earlier version did not write has a default."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from darkcovid.metrics.estimates import Interval
+
+ONE_ID = "give images that are copies one patient_id in the manifest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,8 @@ class DataAudit:
         image_statistics_alone: How well simple statistics of the pixels tell the class.
         source_from_pixels: How well pixels tell the source; None where there is one source.
         checksums: Of the files.
+        leaked_patients: Ids in two sets.
+        leaked_pairs: Paths of copies in two sets.
     """
 
     images: int
@@ -137,6 +141,8 @@ class DataAudit:
     image_statistics_alone: BaselineFindings | None = None
     source_from_pixels: SourceFindings | None = None
     checksums: ChecksumFindings | None = None
+    leaked_patients: list[str] = field(default_factory=list)
+    leaked_pairs: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def most_telling(self) -> list[ConfounderFindings]:

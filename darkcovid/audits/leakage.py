@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from darkcovid.audits.findings import ONE_ID
 from darkcovid.audits.metadata import MetadataCounts, PandasMetadata, identities, metadata_table
 from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import Cohort
@@ -18,7 +19,7 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class DuplicatePair:
-    """Two images that are the same picture: their paths, whether they are on two sides, and whether their labels differ."""
+    """Two images that are the same picture: their paths, whether they are in two sets, and whether their labels differ."""
 
     first: str
     other: str
@@ -82,6 +83,8 @@ class LeakageReport:
                 "pairs": [list(pair) for pair in [*self.exact, *self.near]],
             },
             "leaks": self.leaks,
+            "leaked_patients": self.straddling,
+            "leaked_pairs": [list(pair) for pair in [*self.exact_across, *self.near_across]],
         }
 
 
@@ -198,8 +201,11 @@ def check_no_leaks(leaks: LeakageReport, allowed: bool) -> None:
         faults.append(f"{len(leaks.straddling)} patients are in several sets ({names})")
     for kind, pairs in (("identical", leaks.exact_across), ("almost identical", leaks.near_across)):
         if pairs:
-            faults.append(f"{len(pairs)} pairs of {kind} images are in different sets (the first is {' and '.join(pairs[0])})")
-    raise UsageError(
-        f"data.split: {'; '.join(faults)}; use data.split.method=stratified_group and mend the manifest, "
-        "or allow it with data.allow_leaks=true, and the report will say so"
-    )
+            counted = "1 pair" if len(pairs) == 1 else f"{len(pairs)} pairs"
+            verb = "is" if len(pairs) == 1 else "are"
+            faults.append(f"{counted} of {kind} images {verb} in different sets (the first is {' and '.join(pairs[0])})")
+    advice = ["keep patients together with data.split.method=stratified_group"] * bool(leaks.straddling)
+    if leaks.exact_across or leaks.near_across:
+        advice.append(f"{ONE_ID} (`darkcovid data import FOLDER --merge-copies --update` does that)")
+    allow = "or allow it with data.allow_leaks=true, and the report will say so"
+    raise UsageError(f"data.split: {'; '.join(faults)}; {' and '.join(advice)}, {allow}")

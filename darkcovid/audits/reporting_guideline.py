@@ -91,8 +91,10 @@ def _split(e: RunEvidence) -> str:
 def _disjoint(e: RunEvidence) -> str:
     if e.audit is None:
         return ""
-    both = e.audit.patients.on_both_sides
-    return "patients" if not both else f"images only: {both} patients are in two sets"
+    both, unknown = e.audit.patients.on_both_sides, e.audit.unknown_patients
+    if both:
+        return f"images only: {both} patients are in two sets"
+    return f"known patients; {unknown} of {e.audit.images} images have no patient id" if unknown else "patients"
 
 
 def _network(e: RunEvidence) -> str:

@@ -138,12 +138,13 @@ def dataset_of(source: Path) -> Path:
     return dataset_folder(folder)
 
 
-def import_with_defaults(folder: Path, manifest: Path) -> None:
-    """Write a folder's manifest as `data import` does without options.
+def import_with_defaults(folder: Path, manifest: Path, cache_dir: Path) -> None:
+    """Write a folder's manifest as `data import --merge-copies` does, so that a split of its images has no leaks.
 
     Args:
         folder: The dataset's.
         manifest: The manifest to write.
+        cache_dir: Where reduced images are kept.
     """
     from darkcovid.core.log import progress_bar
     from darkcovid.data.import_folder import import_folder, list_images
@@ -154,7 +155,8 @@ def import_with_defaults(folder: Path, manifest: Path) -> None:
     rows = list_images(folder, importer, {})
     for line in label_lines(importer, rows):
         logger.info(line)
-    for line in import_lines(import_folder(folder, importer, rows, manifest, progress=progress_bar))[:-1]:
+    summary = import_folder(folder, importer, rows, manifest, copies_cache=cache_dir, progress=progress_bar)
+    for line in import_lines(summary)[:-1]:
         logger.info(line)
 
 

@@ -1,5 +1,6 @@
 """`darkcovid init`: three questions, and a recipe that runs."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +35,7 @@ def init(
     if output.exists() and not force:
         raise UsageError(f"{output}: it exists already; --force overwrites it, --output names another file")
     source = images if images is not None else typer.prompt("Where are the images (folder, archive or manifest)?", err=True)
-    manifest = PHANTOM if source == PHANTOM else str(_manifest_of(Path(source).expanduser()))
+    manifest = PHANTOM if source == PHANTOM else str(_manifest_of(Path(source).expanduser(), cache_folder(cache_dir)))
     counts = run_heavy(lambda: _class_counts(manifest))
     chosen = _chosen_classes(classes, counts, manifest)
     minutes = minutes or float(typer.prompt("How many minutes may a run take?", default=MINUTES, type=float, err=True))
@@ -50,7 +51,7 @@ def init(
     print_result(result, json_, lambda: _show(output, recipe, minutes))
 
 
-def _manifest_of(source: Path) -> Path:
+def _manifest_of(source: Path, cache_dir: Path) -> Path:
     """The manifest that a user named, or that of the folder or archive, made now where there is none."""
     from darkcovid.data.manifest import is_manifest
 
@@ -61,7 +62,7 @@ def _manifest_of(source: Path) -> Path:
     if manifest.exists():
         logger.info(f"{manifest}: used as it is")
     else:
-        import_with_defaults(folder, manifest)
+        run_heavy(lambda: import_with_defaults(folder, manifest, cache_dir))
     return manifest
 
 
@@ -84,10 +85,13 @@ def _chosen_classes(classes: str | None, counts: dict[str, int], manifest: str) 
         for name, count in counts.items():
             logger.info(f"  {name}: {count} images" if count else f"  {name}")
         classes = typer.prompt("Which classes (separated by commas)?", default=",".join(counts), err=True)
+    from darkcovid.recipe.errors import suggest_name
+
     chosen = [name.strip() for name in str(classes).split(",") if name.strip()]
     unknown = [name for name in chosen if name not in counts]
     if unknown:
-        raise UsageError(f"--classes {unknown[0]}: {manifest} has no two patients of this class; it has {', '.join(counts)}")
+        hint = suggest_name(unknown[0], counts)
+        raise UsageError(f"--classes {unknown[0]}: {manifest} has no such class of two patients or more{hint}")
     return list(dict.fromkeys(chosen))
 
 
@@ -97,4 +101,4 @@ def _show(output: Path, recipe: Any, minutes: float) -> None:
     typer.echo(f"{output}: two arms of {recipe.epochs} epochs, about {duration(recipe.seconds)} of training here")
     if recipe.seconds > 60 * minutes:
         typer.echo(f"this is longer than {minutes:g} min, but fewer than {recipe.epochs} epochs teach a network little")
-    typer.echo(f"next: darkcovid run {output}")
+    typer.echo(f"next: darkcovid run {shlex.quote(str(output))}")

@@ -8,6 +8,7 @@ import typer
 from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
 from darkcovid.cli.options import CacheDir, DataRoot, Dataset, Device, Json, Margin, Weights, output_option
 from darkcovid.core.errors import DataError
+from darkcovid.core.log import logger
 
 lungs_app = typer.Typer(help="Find lungs, or score a lung segmenter.", no_args_is_help=True)
 
@@ -36,6 +37,8 @@ def segment(
         with progress_bar("segmenting", len(images)) as show:
             return segment_images(images, segmenter, compute, margin, output, show)
 
+    if (output / "lungs.csv").is_file():
+        logger.warning(f"{output}: holds files of an earlier call, which stay; lungs.csv is written anew")
     rows = run_heavy(work)
     rejected = [row for row in rows if not row.trusted]
 
@@ -45,9 +48,9 @@ def segment(
             typer.echo(f"rejected: {row.image}: {row.reason}")
         typer.echo(f"masks, crops, overlays and lungs.csv are in {output}")
 
-    print_result(rows, json_, show)
     if all(row.width == 0 for row in rows):
         raise DataError(f"{target}: no image could be read; the first is {rows[0].image} ({rows[0].reason})")
+    print_result(rows, json_, show)
 
 
 @lungs_app.command()

@@ -59,4 +59,4 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
         cost = f"{row['multiply_adds'] / 1e6:,.0f} M"
         typer.echo(f"{row['name']:17}{row['parameters']:>12,}{cost:>11}{row['default_size']:>6}  {', '.join(row['heads'])}")
         typer.echo(f"{'':48}{row['source']}")
-    typer.echo("and any network of timm, as timm/<name>")
+    typer.echo("and any network of timm, as timm/<name>; parameters are of three classes; heads: model.head of a recipe")

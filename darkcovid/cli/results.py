@@ -104,4 +104,20 @@ def show_comparison(json: dict[str, Any]) -> None:
         console.print(f"not comparable: {reason}", markup=False)
     for pair in comparison.pairs:
         console.print(pair.sentence, markup=False)
-    console.print(f"\n{notice(comparison)}\nrun folder: {comparison.run_dir}", markup=False, soft_wrap=True)
+    console.print(f"\n{notice(comparison)}", markup=False, soft_wrap=True)
+    for sentence in _verdict(Path(comparison.run_dir)):
+        console.print(sentence, markup=False, soft_wrap=True)
+    console.print(f"run folder: {comparison.run_dir}", markup=False, soft_wrap=True)
+
+
+def _verdict(run: Path) -> list[str]:
+    """The first sentence of a run's verdict, and where the rest is; nothing of several runs, or of lung segmenters."""
+    from darkcovid.audits.checks import run_checks
+    from darkcovid.report.html import read_evidence, verdict
+
+    if not (run / "report.html").is_file():
+        return []
+    evidence = read_evidence(run)
+    leaked = evidence.audit is not None and evidence.audit.leaks
+    leaks = ["LEAKS: patients or copies are in two sets, which the recipe allowed"] * leaked
+    return [*leaks, f"{verdict(evidence, run_checks(evidence))[0]} The reasons are in report.html."]

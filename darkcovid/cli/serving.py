@@ -43,6 +43,9 @@ def predict(
         return answers
 
     answers = run_heavy(work)
+    seen = [tuple(round(p, 3) for p in answer["probabilities"].values()) for answer in answers if answer["label"]]
+    if len(seen) > 2 and len(set(seen)) == 1:
+        logger.warning(f"all {len(seen)} images have the same probabilities: the network tells nothing apart; train it longer")
     print_result(answers, json_, lambda: _show(answers))
     if not any(answer["label"] for answer in answers):
         raise DataError(f"{target}: no image could be read; the first is {answers[0]['image']} ({answers[0]['warnings'][0]})")

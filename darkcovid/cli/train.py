@@ -243,9 +243,14 @@ def _show_bench(result: "BenchmarkResult", plot: Path) -> None:
 def _show_plan(plan: "RunPlan") -> None:
     from darkcovid.report.duration import duration
 
+    names = {"train": "training", "valid": "validation", "test": "test"}
     for side, counts in plan.images.items():
         classes = ", ".join(f"{count} {name}" for name, count in counts.items())
-        typer.echo(f"{side}: {sum(counts.values())} images of {plan.patients[side]} patients ({classes})")
+        typer.echo(f"{names[side]}: {sum(counts.values())} images of {plan.patients[side]} patients ({classes})")
+    if plan.bad_images:
+        typer.echo(f"excluded: {plan.bad_images} images that cannot be used; `darkcovid data verify MANIFEST` names them")
+    if plan.unknown_patients:
+        typer.echo(f"{plan.unknown_patients} images have no patient id; each counts as a patient")
     for name, arm in plan.arms.items():
         size, memory = f"{arm.image_size[0]}x{arm.image_size[1]}", arm.peak_host_bytes / 1e9
         typer.echo(f"{name}: {size} px, about {duration(arm.train_seconds)} for {arm.epochs} epochs, {memory:.1f} GB of memory")

@@ -9,7 +9,7 @@ import pandas as pd
 from darkcovid.core.errors import DataError
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.near_duplicates.search import Pair, cached_near_duplicates
-from darkcovid.data.splits import patient_groups
+from darkcovid.data.splits import COPIES, UNKNOWN, patient_groups
 from darkcovid.data.validate import validate_files
 
 
@@ -51,7 +51,7 @@ def one_patient_per_copy(rows: pd.DataFrame, pairs: Sequence[Pair]) -> pd.Series
         pairs: Row numbers of images that are copies.
 
     Returns:
-        (n) ids; unknown patients that have no copy stay unknown.
+        (n) ids; an unknown patient with a copy is called `copies:` and the first image's path; others stay unknown.
     """
     patients = patient_groups(rows)
     parent = {name: name for name in patients}
@@ -66,4 +66,5 @@ def one_patient_per_copy(rows: pd.DataFrame, pairs: Sequence[Pair]) -> pd.Series
         parent[high] = low
     sizes = Counter(root(name) for name in set(patients))
     joined = patients.map(root)
-    return joined.where((rows.patient_id != "") | (joined.map(sizes) > 1), "")
+    named = joined.str.replace(rf"^{UNKNOWN}", COPIES, regex=True)
+    return named.where((rows.patient_id != "") | (joined.map(sizes) > 1), "")

@@ -8,7 +8,7 @@ from pathlib import Path
 from darkcovid.core.errors import DataError
 from darkcovid.data.decode import SUFFIXES, looks_like_image
 
-JUNK = (".ds_store", "thumbs.db", "desktop.ini", "dicomdir")
+JUNK = (".ds_store", "thumbs.db", "desktop.ini", "dicomdir", "manifest.csv", "manifest.salt")  # the last two are ours
 APPLE_DOUBLE, APPLE_FOLDER = "._", "__MACOSX"
 KINDS_NAMED = 6
 NOT_TEXT = "name that is not UTF-8"

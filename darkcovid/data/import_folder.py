@@ -20,6 +20,7 @@ from darkcovid.data.image_folders import left_out_line, walk_images
 from darkcovid.data.importers import ImportedImage, Importer
 from darkcovid.data.importers.labels import known_class
 from darkcovid.data.manifest import OPTIONAL, REQUIRED, read_manifest
+from darkcovid.data.splits import COPIES
 
 MEASURED = ("sha256", "bytes", "width", "height")
 AT_ONCE = 512  # files between two steps of the progress bar, and two entries of the journal
@@ -302,16 +303,19 @@ def import_folder(
     table = normalize_cells(complete.reindex(columns=columns, fill_value="").fillna(""))
     copies = None
     if copies_cache is not None:
-        from darkcovid.data.copies import near_copies, one_patient_per_copy  # imports torch
+        from darkcovid.data.copies import near_copies  # imports torch
 
         copies = near_copies(table, folder, copies_cache)
-        table["patient_id"] = one_patient_per_copy(table, copies)
     if output.resolve().parent != folder.resolve():
         table["path"] = [_relative(folder / path, output) for path in table.path]
         table["lung_mask"] = [mask and _relative(folder / mask, output) for mask in table.lung_mask]
     if update and output.is_file():
         measured = MEASURED if quality is None else (*MEASURED, "quality")
         table = _with_edits(table, read_manifest(output).rows, measured)
+    if copies is not None:
+        from darkcovid.data.copies import one_patient_per_copy
+
+        table["patient_id"] = one_patient_per_copy(table, copies)
     write_text(output, table.to_csv(index=False, lineterminator="\n"))
     remove_journal(output)
     return _summary(importer, table, left_out, output, None if copies is None else len(copies))
@@ -341,13 +345,14 @@ def _summary(
     pairs = table.groupby(["finding", "label"], sort=True).size()
     classes = {finding: {"class": label, "images": int(count)} for (finding, label), count in pairs.items()}
     splits = table.split.value_counts(sort=False) if "split" in table else {}
+    known = (table.patient_id != "") & ~table.patient_id.str.startswith(COPIES)
     return ImportSummary(
         form=importer.name,
         source=importer.source,
         note=importer.note,
         images=len(table),
-        patients=int(table.patient_id[table.patient_id != ""].nunique()),
-        unknown_patients=int((table.patient_id == "").sum()),
+        patients=int(table.patient_id[known].nunique()),
+        unknown_patients=int((~known).sum()),
         classes=classes,
         splits={name: int(splits[name]) for name in sorted(dict(splits)) if name},
         masks=int((table.lung_mask != "").sum()),

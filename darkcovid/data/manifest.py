@@ -1,6 +1,7 @@
 """The manifest is the only list of images: a CSV or Parquet file with one row per image."""
 
 import os
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -105,9 +106,16 @@ def read_manifest(path: str | Path, data_root: str | Path | None = None) -> Mani
         DataError: Not a readable CSV or Parquet file.
         DarkCovidError: Parquet without pyarrow.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
+    if path.is_dir():
+        there = path / "manifest.csv"
+        raise UsageError(
+            f"{path}: a folder; its manifest is {there}"
+            if there.is_file()
+            else f"{path}: a folder; make a manifest of it first: darkcovid data import {shlex.quote(str(path))}"
+        )
     if not path.is_file():
-        raise UsageError(f"data.manifest: {path}: no such file; name a manifest with --manifest PATH, or use --phantom")
+        raise UsageError(f"{path}: no such file; `darkcovid data import FOLDER` writes a manifest, and --phantom needs none")
     rows, numbers = _read_parquet(path) if is_parquet(path) else _read_csv(path)
     rows = normalize_rows(rows)
     for row, fault in zip(numbers, row_errors(rows), strict=True):
@@ -149,8 +157,9 @@ def check_columns(path: Path, header: Sequence[str]) -> list[str]:
     missing = [column for column in REQUIRED if column not in names]
     if missing:
         shown = [one_line(name)[:LETTERS_SHOWN] for name in names[:COLUMNS_SHOWN]]
+        empty = " (its cells may be empty where the patient is not known)" if missing[0] == "patient_id" else ""
         there = f"; the header has {', '.join(shown)}{', ...' if len(names) > COLUMNS_SHOWN else ''}"
-        raise UsageError(f"{path}: column {missing[0]!r} is missing; a manifest needs {', '.join(REQUIRED)}{there}")
+        raise UsageError(f"{path}: column {missing[0]!r} is missing{empty}; a manifest needs {', '.join(REQUIRED)}{there}")
     for name, count in Counter(names).items():
         if name in KNOWN and count > 1:
             raise UsageError(f"{path}: column {name!r} is in the header {count} times; rename or remove all but one")

@@ -15,6 +15,8 @@ from darkcovid.recipe import Split
 from darkcovid.recipe.errors import suggest_name
 
 TEST_SEED = 1_000_003
+UNKNOWN = "unknown:"  # before an image's path, the name of a patient of whom nothing else is known
+COPIES = "copies:"  # likewise, of the patient of several images that are copies of one another
 
 
 def hash_shuffle(names: Sequence[str], seed: int) -> list[str]:
@@ -198,7 +200,7 @@ def evenly_spaced(rows: np.ndarray, most: int) -> np.ndarray:
 
 def patient_groups(rows: pd.DataFrame) -> pd.Series:
     """(n,) patient of each row; a row without a known patient is its own group."""
-    return rows.patient_id.where(rows.patient_id != "", "unknown:" + rows.path)
+    return rows.patient_id.where(rows.patient_id != "", UNKNOWN + rows.path)
 
 
 def assign_splits(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tuple[np.ndarray, np.ndarray]:

@@ -110,7 +110,8 @@ def device() -> Finding:
     """Which device training takes, in which precision."""
     compute = get_device()
     kind = compute.device.type
-    name = torch.cuda.get_device_name() if kind == "cuda" else f"{torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name() if kind == "cuda" else f"{threads} thread{'s' * (threads != 1)}"
     text = f"{kind} ({name}), precision {compute.precision}"
     if kind == "cpu" and torch.version.cuda and shutil.which("nvidia-smi"):
         return Finding(
@@ -191,7 +192,7 @@ def _train_on_phantoms() -> str:
         path.write_text(yaml.safe_dump(SELF_TEST), encoding="utf-8")
         comparison = run(load_recipe(path), RunPaths(Path(folder) / "runs", Path(folder) / "cache"), null_progress())
     arm = next(iter(comparison["arms"].values()))
-    return f"{arm['images']['train']} phantoms trained and scored in {perf_counter() - started:.1f} s"
+    return f"a network trained on {arm['images']['train']} phantoms and scored in {perf_counter() - started:.1f} s"
 
 
 def _guarded(about: str, work: Callable[[], str], advice: str) -> Finding:

@@ -51,6 +51,7 @@ class RunPlan:
         images: Of each class, by set.
         patients: By set.
         bad_images: How many could not be read.
+        unknown_patients: Images without a patient id, each of which counts as a patient.
         arms: The cost of each.
     """
 
@@ -58,6 +59,7 @@ class RunPlan:
     images: dict[str, dict[str, int]]
     patients: dict[str, int]
     bad_images: int
+    unknown_patients: int
     arms: dict[str, Estimate]
 
 
@@ -90,6 +92,7 @@ def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> RunPlan:
         images=cohort.counts(),
         patients={name: int(cohort.patients[rows].nunique()) for name, rows in cohort.sides.items()},
         bad_images=len(cohort.bad),
+        unknown_patients=int((cohort.rows.patient_id == "").sum()),
         arms=estimates,
     )
 

@@ -36,14 +36,14 @@ lungs:
   crop_size: 128               # pixels; fewer pixels than the whole image cost less time
   context_channel: true        # a second channel with the whole image, as small
 training:
-  epochs: {epochs}                   # chosen for about {minutes} minutes on this machine
+  epochs: {epochs}                   # chosen for about {minutes} on this machine
   batch_size: 32
   lr: 3.0e-3                   # see also: darkcovid lr-find {file}
   schedule: one_cycle
   seed: 41
 arms:                          # each is this recipe with some keys replaced; all are compared on the same patients
   unsegmented: {{lungs: null}}
-  segmented: {{data.letterbox: true}}
+  segmented: {{data.letterbox: true}}   # the whole image beside the crop keeps its shape, with black bars
 """
 
 
@@ -92,12 +92,12 @@ def new_recipe(manifest: str, classes: list[str], minutes: float, file: Path, ca
 def _text(manifest: str, classes: list[str], epochs: int, minutes: float, file: Path) -> str:
     more = "  phantom: {patients: 150}     # drawn radiographs, not real ones\n" if manifest == PHANTOM else ""
     return TEMPLATE.format(
-        name=_name(file),
+        name=_name(file, manifest),
         manifest=_yaml(manifest),
         more=more,
         classes=_yaml(classes),
         epochs=epochs,
-        minutes=f"{minutes:g}",
+        minutes="1 minute" if minutes == 1 else f"{minutes:g} minutes",
         file=file,
     )
 
@@ -107,7 +107,9 @@ def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=float("inf")).removesuffix("\n...\n").strip()
 
 
-def _name(file: Path) -> str:
-    """A name that a recipe may have."""
-    plain = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_.-") else "_" for letter in file.stem)
+def _name(file: Path, manifest: str) -> str:
+    """A name that a recipe may have: the file's, or the folder's of its images where the file is called `recipe`."""
+    folder = Path(manifest).absolute().parent.name
+    own = folder if file.stem == "recipe" and manifest != PHANTOM else file.stem
+    plain = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_.-") else "_" for letter in own)
     return plain.lstrip("_.-")[:64] or "recipe"

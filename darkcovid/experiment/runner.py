@@ -286,6 +286,8 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
         started = perf_counter()
         worst = max(find_leaks_of_splits(list(cohorts.values()), folders.cache), key=lambda leaks: leaks.across)
         check_no_leaks(worst, recipe.data.allow_leaks)
+        if worst.leaks:
+            progress.stage(f"LEAKS, allowed by data.allow_leaks: {worst.across} patients or pairs of copies are in two sets")
         audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
     builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), folders.cache)
     external = external_sets(recipe.data, cohort, folders.cache)

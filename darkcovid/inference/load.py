@@ -64,9 +64,11 @@ def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
         UsageError: Not a run, no such arm, or not a classifier.
         DataError: Its weights are missing or damaged.
     """
-    run = next((path for path in (folder, *folder.absolute().parents) if (path / "recipe.yaml").is_file()), None)
+    run = next((path for path in (folder, *folder.absolute().parents) if _is_run(path)), None)
     if run is None:
-        raise UsageError(f"{folder}: not a run folder; name one that `darkcovid run` made")
+        inside = sorted(path for path in folder.iterdir() if _is_run(path)) if folder.is_dir() else []
+        hint = f"it holds {', '.join(path.name for path in inside[-3:])}" if inside else "name one that `darkcovid run` made"
+        raise UsageError(f"{folder}: not a run folder; {hint}")
     recipe = load_recipe(run / "recipe.yaml", [])
     if recipe.task != "classification":
         raise UsageError(f"{folder}: a run of lung segmenters; `darkcovid lungs segment --weights` uses them")
@@ -79,6 +81,10 @@ def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
     if not fits:
         raise UsageError(f"{run / chosen}: no finished fit in it; finish it with `darkcovid run --resume`")
     return _load(run, fits[0], arms[chosen])
+
+
+def _is_run(path: Path) -> bool:
+    return all((path / name).is_file() for name in ("recipe.yaml", "environment.json"))
 
 
 def _best_arm(run: Path, arms: list[str]) -> str:

@@ -47,8 +47,21 @@ def suggest_name(name: str, valid: Iterable[str]) -> str:
         The valid name most like `name`, or all of them.
     """
     valid = list(valid)
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; valid here: {', '.join(valid) or 'none'}"
+    close = close_name(name, valid)
+    return f"; did you mean {close!r}?" if close else f"; valid here: {', '.join(valid) or 'none'}"
+
+
+def close_name(name: str, valid: Iterable[str]) -> str | None:
+    """The valid name that is most like another.
+
+    Args:
+        name: As it was written.
+        valid: Names that would be right.
+
+    Returns:
+        None where none is like it.
+    """
+    return next(iter(difflib.get_close_matches(name, list(valid), n=1, cutoff=0.5)), None)
 
 
 def _is_union_tag(key: object) -> bool:

@@ -8,12 +8,13 @@ import yaml
 
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.recipe.deprecated import deprecated, modernize
-from darkcovid.recipe.errors import suggest_name
+from darkcovid.recipe.errors import close_name
 from darkcovid.recipe.recipe import Recipe, check_arms_comparable, deep_merge, from_dotted_key, validate
 from darkcovid.recipe.sections import PHANTOM, Data
 from darkcovid.recipe.shipped import find_recipe, shipped_recipes
 
 MAX_YAML_NODES = 20_000
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 _LIST = "`darkcovid recipe list` shows those that ship"
 
 
@@ -93,11 +94,23 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
     except FileNotFoundError:
         if seen:
             raise UsageError(f"{seen[-1]}: extends: no recipe {path}; the path is relative to the recipe that names it") from None
-        raise UsageError(f"{path}: no such recipe{suggest_name(path.stem, shipped_recipes())} ({_LIST})") from None
+        beside = [file.name for file in sorted(path.parent.glob("*.y*ml"))] if path.parent.is_dir() else []
+        files, names = close_name(path.name, beside), close_name(path.stem, shipped_recipes())
+        close = (files or names) if path.suffix else (names or files)
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise UsageError(f"{path}: no such recipe{hint} ({_LIST})") from None
+    except IsADirectoryError:
+        raise UsageError(f"{path}: a folder; name a recipe file ({_LIST})") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read as a text file ({one_line(error)})") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        problem = one_line(error.problem or error.context or error)
+        raise UsageError(f"{path}: not a valid recipe ({line}{problem}); is it indented like the lines around it?") from None
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
         raise UsageError(f"{path}: not a valid recipe ({one_line(error)})") from None
+    if path.suffix.lower() in MANIFEST_SUFFIXES and not isinstance(plain, dict):
+        raise UsageError(f"{path}: a manifest, not a recipe; use it with: darkcovid run RECIPE --manifest {path}")
     if not isinstance(plain, dict):
         raise UsageError(f"{path}: a recipe is a mapping of keys, such as `name: segmented`")
     plain = modernize(plain, lambda words: deprecated(f"{path}: {words}"))
@@ -112,7 +125,8 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
 
 def _shipped(name: str, otherwise: Path) -> Path:
     """The shipped recipe that a recipe copied elsewhere extends."""
-    return shipped_recipes().get(Path(name).with_suffix("").as_posix(), otherwise)
+    shipped = find_recipe(name)
+    return shipped if shipped.is_file() and shipped in shipped_recipes().values() else otherwise
 
 
 def _merged(base: dict, change: dict) -> dict:
@@ -132,8 +146,8 @@ def _with_resolved_paths(data: Data, folder: Path) -> Data:
 
 def _resolved_path(manifest: str, folder: Path) -> str:
     """A relative manifest as an absolute path where it is there, else as it is."""
-    if manifest == PHANTOM or Path(manifest).is_absolute():
-        return manifest
+    if manifest == PHANTOM or Path(manifest).expanduser().is_absolute():
+        return manifest if manifest == PHANTOM else str(Path(manifest).expanduser())
     places = [Path.cwd(), folder, folder.parent, folder.parent.parent]
     existing = next((place / manifest for place in places if (place / manifest).is_file()), None)
     return manifest if existing is None else str(existing.resolve())

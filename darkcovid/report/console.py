@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from darkcovid.audits.findings import DataAudit
+from darkcovid.audits.findings import ONE_ID, DataAudit
 from darkcovid.data.download.fetch import DownloadResult
 from darkcovid.data.import_folder import ImportSummary
 from darkcovid.data.importers import Importer
@@ -70,13 +70,14 @@ def audit_lines(audit: DataAudit) -> list[str]:
     """Of `darkcovid data audit`."""
     patients, copies = audit.patients, audit.duplicates
     lines = [
-        f"{audit.images} images of {patients.total} patients; {patients.repeated} have several images, "
-        f"{patients.with_several_labels} several labels; {audit.unknown_patients} images without a patient",
-        _sets_line(audit),
+        f"{audit.images} images of {patients.total} patients; {patients.repeated} patients have several images, "
+        f"{patients.with_several_labels} images of several classes",
+        *[f"{audit.unknown_patients} images have no patient id; each counts as a patient"] * bool(audit.unknown_patients),
+        *_sets_lines(audit),
         f"copies: {copies.exact} identical pairs, {_near_words(audit)}, {copies.with_other_labels} with other labels",
         *filter(None, [copies.looked_for]),
         "",
-        f"told apart without lungs (majority class: {audit.chance:.3f}):",
+        f"accuracy of the class without lungs, cross-validated (majority class {audit.chance:.3f}):",
         _baseline_line("all metadata together, no pixels", audit.metadata_alone.accuracy),
     ]
     if audit.image_statistics_alone is not None:
@@ -89,12 +90,19 @@ def audit_lines(audit: DataAudit) -> list[str]:
     return lines
 
 
-def _sets_line(audit: DataAudit) -> str:
+def _sets_lines(audit: DataAudit) -> list[str]:
     if audit.leaks:
-        return f"LEAKS: {_leaks_line(audit)}"
+        pairs = [f"{first} and {other}" for first, other in audit.leaked_pairs]
+        return [
+            f"LEAKS: {_leaks_line(audit)}",
+            *(f"  patient {name}" for name in audit.leaked_patients[:SHOWN]),
+            *(f"  {pair}" for pair in pairs[:SHOWN]),
+            *["  and more; --json lists all"] * (max(len(pairs), len(audit.leaked_patients)) > SHOWN),
+            *[f"  {ONE_ID}: darkcovid data import FOLDER --merge-copies --update"] * bool(pairs),
+        ]
     if not audit.duplicates.looked_for:
-        return "no split here: for patients and copies in two sets use `darkcovid data audit RECIPE --manifest PATH`"
-    return "no patient and no copy in two sets"
+        return ["no split here: for patients and copies in two sets use `darkcovid data audit RECIPE --manifest PATH`"]
+    return ["no patient and no copy in two sets"]
 
 
 def _near_words(audit: DataAudit) -> str:
@@ -110,7 +118,7 @@ def _baseline_line(what: str, accuracy: float) -> str:
 def _leaks_line(audit: DataAudit) -> str:
     return (
         f"{audit.patients.on_both_sides} patients, {audit.duplicates.exact_across_sides} identical and "
-        f"{audit.duplicates.near_across_sides} almost identical pairs of images are on two sides"
+        f"{audit.duplicates.near_across_sides} almost identical pairs of images are in two sets"
     )
 
 
@@ -182,7 +190,9 @@ def import_lines(summary: ImportSummary, quality: "Sequence[QualityRate] | None"
     for reason, paths in summary.left_out.items():
         lines.append(f"left out, {reason}: {len(paths)}, the first is {paths[0]}")
     if summary.copies is not None:
-        lines.append(f"copies: {summary.copies} pairs of identical or nearly identical images, whose patients are one now")
+        lines.append(f"copies: {summary.copies} pairs of identical or nearly identical images; copies have one patient id now")
+    else:
+        lines.append("near copies: not looked for; --merge-copies looks for them and gives copies one patient id")
     lines += _quality_lines(quality)
     lines += [f"note: {summary.note}"] * bool(summary.note)
     return [

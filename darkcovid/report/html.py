@@ -91,27 +91,30 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     """
     failed = [row for row in checks if row.status == FAIL]
     warned = [row for row in checks if row.status == WARN]
-    if failed:
-        first = f"Not as it stands: {_checks(len(failed))} failed. A high figure here is not evidence that lungs were read."
-    elif warned:
-        first = f"With care: nothing failed, but caution is called for by {_checks(len(warned))}."
-    else:
-        first = "Nothing that was checked speaks against it."
     name, best = evidence.best
     low, high = best.interval("accuracy")
-    where = scored_set(evidence.arms[name])
-    where = where[0].lower() + where[1:]
-    score = (
-        f"The most accurate arm is {name}: {best.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f} over patients; {where})."
-    )
     supports = [of_class.support for of_class in best.per_class.values()]
     majority = max(supports) / max(sum(supports), 1)
-    guess = f"No arm is more accurate than the majority class ({majority:.3f})."
-    return [first, score, *[guess] * (best.accuracy <= majority), *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
+    if best.accuracy <= majority:
+        guess = f"no arm is more accurate than the majority class ({majority:.3f})"
+        first = f"Not as it stands: {guess}. Train longer, or on more images."
+    elif failed:
+        first = f"Not as it stands: {_checks(failed)} failed. A high figure here is not evidence that lungs were read."
+    elif warned:
+        first = f"With care: nothing failed, but caution is called for by {_checks(warned)}."
+    else:
+        first = "Nothing that was checked speaks against it."
+    where = scored_set(evidence.arms[name])
+    where = where[0].lower() + where[1:]
+    others = [other for other, metrics in evidence.scored.items() if metrics.accuracy == best.accuracy and other != name]
+    who = f"The most accurate arm is {name}" if not others else f"The most accurate arms are {' and '.join([name, *others])}"
+    score = f"{who}: {best.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f} over patients; {where})."
+    return [first, score, *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
 
 
-def _checks(count: int) -> str:
-    return "1 check" if count == 1 else f"{count} checks"
+def _checks(rows: list[CheckResult]) -> str:
+    """`2 checks (lungs erased, border only)`."""
+    return f"{'1 check' if len(rows) == 1 else f'{len(rows)} checks'} ({', '.join(row.name for row in rows)})"
 
 
 def _template_context(run: Path, evidence: RunEvidence, images: bool) -> dict[str, Any]:
@@ -270,7 +273,7 @@ def _leaks(audit: DataAudit | None) -> str:
         return ""
     return (
         f"{audit.patients.on_both_sides} patients, {audit.duplicates.exact_across_sides} identical and "
-        f"{audit.duplicates.near_across_sides} almost identical pairs of images are on two sides. The recipe allowed it. "
+        f"{audit.duplicates.near_across_sides} almost identical pairs of images are in two sets. The recipe allowed it. "
         "Every score below is too good."
     )
 

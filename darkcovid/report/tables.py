@@ -153,7 +153,7 @@ def _classifier_rows(arms: Sequence[ArmMetrics | None]) -> Rows:
     if any(audits):
         for name in VIEW_NAMES:
             views = [audit.views.get(name) if audit else None for audit in audits]
-            rows.append((f"  {VIEW_NAMES[name]}", [_fraction(view and view.accuracy) for view in views]))
+            rows.append((f"  accuracy, {VIEW_NAMES[name]}", [_fraction(view and view.accuracy) for view in views]))
     if any(metrics.test for metrics in known):
         rows += _set_rows("test ", [metrics and metrics.test for metrics in arms], classes)
     for place in dict.fromkeys(place for metrics in known for place in metrics.external):

@@ -29,7 +29,7 @@ def test_patients_and_copies_on_two_sides_are_found():
     assert found.relabeled == [("c", "d"), ("e", "f")]
     assert found.as_dict()["leaks"]
     assert found.as_dict()["duplicates"]["looked_for"] == describe_alterations()
-    with pytest.raises(UsageError, match=r"1 patients are in several sets \(p\); 1 pairs of identical images .* c and d"):
+    with pytest.raises(UsageError, match=r"1 patients are in several sets \(p\); 1 pair of identical images .* c and d"):
         check_no_leaks(found, allowed=False)
     check_no_leaks(found, allowed=True)
 

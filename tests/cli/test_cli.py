@@ -36,7 +36,7 @@ def test_the_version_and_usage_errors(darkcovid):
     [
         (["absent.yaml"], 2, "absent.yaml: no such recipe"),
         ([RECIPES / "segmented.yaml", "--set", "training.epoch=3"], 2, "training.epoch: unknown key; did you mean 'epochs'?"),
-        ([RECIPES / "segmented.yaml", "--manifest", "absent.csv"], 2, "data.manifest: absent.csv: no such file"),
+        ([RECIPES / "segmented.yaml", "--manifest", "absent.csv"], 2, "absent.csv: no such file"),
         ([RECIPES / "segmented.yaml", "--data", "real"], 2, "No such option: --data"),
         ([RECIPES / "segmented.yaml", *SMALL, "--arm", "segmentd"], 2, "--arm segmentd: the recipe has no such arm"),
         (
@@ -144,7 +144,7 @@ def test_a_network_that_cannot_be_is_refused_before_anything_is_written(darkcovi
 @pytest.mark.slow
 def test_the_audit_of_a_manifest_is_read_by_a_person(darkcovid):
     done = darkcovid("data", "audit", RECIPES.parent / "data_manifest.csv", "--dataset", "ozturk")
-    assert done.stdout.startswith("1125 images of 765 patients; 192 have several images, 21 several labels")
+    assert done.stdout.startswith("1125 images of 765 patients; 192 patients have several images, 21 images of several classes")
     assert "no split here: for patients and copies in two sets use" in done.stdout
     assert "near copies not looked for" in done.stdout and "almost identical" not in done.stdout
     folder = error_of(darkcovid("data", "audit", RECIPES, code=2))

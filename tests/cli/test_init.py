@@ -41,7 +41,9 @@ def test_questions_and_a_recipe_that_runs(darkcovid, folder, tmp_path, monkeypat
 
 def test_wrong_answers_are_one_line(darkcovid, folder, tmp_path):
     options = ("--images", folder, "--minutes", "1")
-    assert "has no two patients of this class" in error_of(darkcovid("init", *options, "--classes", "covid,odd", code=2))
+    assert "has no such class of two patients or more; did you mean 'covid'?" in error_of(
+        darkcovid("init", *options, "--classes", "covid,odd", code=2)
+    )
     assert "name two or more" in error_of(darkcovid("init", *options, "--classes", "covid", code=2))
     assert "no such folder or archive" in error_of(darkcovid("init", "--images", "none", code=2))
     assert not (tmp_path / "recipe.yaml").exists()

@@ -41,8 +41,12 @@ def _patients_known(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
 def _patients_apart(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
     if _only_one_set(e):
         return NOT_RUN, TRAINING_UNKNOWN
-    both = audit.patients.on_both_sides
-    return (PASS, "none") if not both else (FAIL, f"{both} patients are in two sets: the scores are too good")
+    both, unknown = audit.patients.on_both_sides, audit.unknown_patients
+    if both:
+        return FAIL, f"{both} patients are in two sets: the scores are too good"
+    if unknown:
+        return WARN, f"no known patient is; {unknown} of {audit.images} images have no patient id, and may be of one person"
+    return PASS, "none"
 
 
 @check(4, "data", "no copies across sets")
@@ -75,6 +79,8 @@ def _two_labels(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
 @audited
 def _sources(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
     names = ("source", "patient_prefix", "license")
+    if not any(confounder.variable in names for confounder in audit.confounding):
+        return NOT_RUN, "the manifest names one source, or none"
     telling = [
         confounder
         for confounder in audit.confounding

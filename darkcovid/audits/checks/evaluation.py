@@ -64,7 +64,7 @@ def _external(e: RunEvidence) -> CheckOutcome:
         for place, metrics in arm.metrics.external.items()
     ]
     if not drops:
-        return AUTHOR, "none was scored; the field's best drop from above .95 to between .70 and .80 AUROC elsewhere"
+        return AUTHOR, "none was scored; published networks fell from an AUROC above .95 to .70 to .80 in other hospitals"
     text = "; ".join(
         f"{name} on {place}: {drop.outside:.3f}, inside {drop.inside:.3f}, "
         f"a drop of {drop.fall:.3f} [{drop.interval[0]:.3f}, {drop.interval[1]:.3f}]"

@@ -78,7 +78,7 @@ def _left(e: RunEvidence, retrained: str, view: str, how: str) -> list[Left]:
         name, reference = next((name, view_metrics(first_arm.metrics.valid)) for name, first_arm in e.arms.items())
         hidden = view_metrics(arm.valid)
         again = "without lungs" if retrained == "no_lungs" else f"on {how}"
-        text = f"{name} trained again {again}: accuracy {hidden.accuracy:.3f}, as it was {reference.accuracy:.3f}"
+        text = f"{name} trained again {again}: accuracy {hidden.accuracy:.3f}, before {reference.accuracy:.3f}"
         kept = arm.untrusted_lungs if retrained == "no_lungs" else 0
         text += f", majority class {chance:.3f}"
         text += f" ({kept} images whose lung mask was rejected keep their lungs)" if kept else ""
@@ -87,7 +87,7 @@ def _left(e: RunEvidence, retrained: str, view: str, how: str) -> list[Left]:
         Left(
             _share(audit.views[view], audit.plain, audit.chance),
             skills_left(audit.plain, audit.views[view]),
-            f"{name} on {how}: accuracy {audit.views[view].accuracy:.3f}, as it was {audit.plain.accuracy:.3f}, majority "
+            f"{name} on {how}: accuracy {audit.views[view].accuracy:.3f}, on whole inputs {audit.plain.accuracy:.3f}, majority "
             f"class {audit.chance:.3f} (not trained again, {audit.images} images whose lung mask was accepted)",
         )
         for name, classifier in e.arms.items()
@@ -107,11 +107,11 @@ def _judged(left: list[Left]) -> CheckOutcome:
     """By the arm of which most is left, whole or of one class."""
     worst = max(left, key=lambda one: one.worst)
     if worst.whole is None and not worst.by_class:
-        return PASS, f"{worst.words}: no skill that could be left"
+        return NOT_RUN, f"{worst.words}: the network has no skill, so there is none to lose"
     shares = [] if worst.whole is None else [f"{worst.whole:.0%} of the accuracy above the majority class"]
     shares += [f"{share:.0%} of the skill with {name}" for name, share in worst.by_class.items()]
     status = FAIL if worst.worst > MUCH else WARN if worst.worst > SOME else PASS
-    return status, f"{worst.words}; left are {', '.join(shares)}"
+    return status, f"{worst.words}; it keeps {', '.join(shares)}"
 
 
 @check(23, "shortcuts", "the source from the same pixels")

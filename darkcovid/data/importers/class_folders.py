@@ -50,5 +50,5 @@ CLASS_FOLDERS = Importer(
     "folders named after classes, as torchvision's ImageFolder reads them",
     _recognizes,
     _images,
-    note="the label is the innermost folder's name; patients are not known from it",
+    note="the label is the innermost folder's name; folder names do not tell patients",
 )
