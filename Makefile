@@ -1,11 +1,12 @@
 # make demo: the main job on the synthetic cohort.  make test: the tests.  make venv: the environment with every extra.
+# make docs: the documentation site, notebooks executed, in build/site.
 # make release: the package with its SBOM and licenses, in dist/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .release-tools
 
-.PHONY: demo test venv lint release clean
+.PHONY: demo test venv lint docs release clean
 
 demo: $(VENV)/.base
 	$(BIN)/darkcovid run recipes/demo.yaml
@@ -22,6 +23,12 @@ venv: $(VENV)/.all
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.all
+	rm -rf build/notebooks && mkdir -p build && cp -r notebooks build/notebooks
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/jupyter nbconvert --execute --to markdown --output-dir docs/notebooks build/notebooks/*.ipynb
+	$(BIN)/typer darkcovid.cli utils docs --name darkcovid --title "Command line" --output docs/cli.md
+	$(BIN)/mkdocs build --strict
 
 $(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

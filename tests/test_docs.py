@@ -12,7 +12,9 @@ from darkcovid.cli.spellings import current_spelling
 from darkcovid.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "docs" / "results").glob("*.md"))]
+MADE = ROOT / "docs" / "cli.md"  # by `make docs`
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted({*DOCS.glob("*.md")} - {MADE}), *sorted((DOCS / "results").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -80,6 +82,60 @@ def test_every_recipe_that_is_shown_is_valid(block, tmp_path):
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     (tmp_path / "shown.yaml").write_text(block)
     assert load_recipe(tmp_path / "shown.yaml").arm_recipes()
+
+
+PYTHON = [
+    pytest.param(block, id=name_of(page))
+    for page in PAGES
+    for kind, block in BLOCK.findall(page.read_text().replace("\n    ", "\n"))
+    if kind == "python" and "requests." not in block
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", PYTHON)
+def test_every_python_block_runs(block, cohort, tmp_path, monkeypatch):
+    """In a folder that has what the pages name: my_xrays, of folders named after classes."""
+    monkeypatch.chdir(tmp_path)
+    for number, (file, label) in enumerate(zip(cohort.files, cohort.labels, strict=True)):
+        place = tmp_path / "my_xrays" / cohort.classes[label] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(file.read_bytes())
+    names = {}
+    exec(compile(block, "block", "exec"), names)
+    assert names["learn"].recorder.values
+
+
+@pytest.mark.slow
+def test_the_tutorials_commands_run(darkcovid, tmp_path):
+    small = ["--set", "data.phantom.patients=24", "--set", "data.phantom.image_size=64", "--set", "data.image_size=64"]
+    (tmp_path / "small.yaml").write_text("extends: demo\nname: demo\n")
+    ran = []
+    for words in commands_of(ROOT / "docs" / "tutorial.md"):
+        if not words or words[0] in ("doctor", "init"):
+            continue
+        redirected = words.index(">") if ">" in words else None
+        if words[0] == "compare":
+            words = ["compare", *sorted(map(str, (tmp_path / "runs").glob("demo-*"))), *words[2:]]
+        done = darkcovid(*(words if redirected is None else words[:redirected]), *(small if words[0] == "run" else []))
+        if redirected is not None:
+            (tmp_path / words[redirected + 1]).write_text(done.stdout)
+        ran.append(words[0])
+    assert ran == ["run", "run", "recipe", "run", "compare"]
+
+
+def test_the_site_names_every_page_once_and_links_hold():
+    """As `make docs` does with mkdocs in strict mode, but for the pages that it makes of notebooks and commands."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    nav = yaml.load((ROOT / "mkdocs.yml").read_text(), Loader=Loader)["nav"]  # noqa: S506 (a SafeLoader)
+    named = re.findall(r"[\w/]+\.md", str(nav))
+    made = {f"notebooks/{path.stem}.md" for path in (ROOT / "notebooks").glob("*.ipynb")} | {"cli.md"}
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]}
+    assert sorted(named) == sorted(pages | made)
 
 
 def test_the_readme_shows_a_recipe():

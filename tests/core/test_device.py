@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from darkcovid.audits.gradcam import grad_cam
-from darkcovid.core.device import Device, predict_batches
+from darkcovid.core.device import Device, get_device, predict_batches
 from darkcovid.data.normalize import Normalize, PerImageStandardize, ZCAWhitening
 
 META = Device(torch.device("meta"), "fp32")
@@ -39,3 +39,12 @@ def test_a_normalizer_goes_where_the_network_goes(normalizer):
         next(predict_batches(Network(), PIXELS, normalizer, META))
     with pytest.raises(ReachedError):
         grad_cam(Network(), normalizer, PIXELS, np.zeros(3, np.int64), META)
+
+
+def test_bf16_is_not_chosen_where_onednn_may_not_use_it(monkeypatch):
+    monkeypatch.setattr("darkcovid.core.device.Path.read_text", lambda self: "flags : avx512_bf16 amx_bf16")
+    for limit, precision in ((None, "bf16"), ("AVX2", "fp32"), ("AVX512_CORE_BF16", "bf16"), ("avx512_core_vnni", "fp32")):
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+        if limit:
+            monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        assert get_device("cpu", "auto").precision == precision
