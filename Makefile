@@ -1,12 +1,13 @@
 # make demo: the main job on the synthetic cohort.  make test: the tests.  make venv: the environment with every extra.
 # make docs: the documentation site, notebooks executed, in build/site.
+# make test-matrix: the fast tests on the oldest and newest Python, fastai and torch, one after the other.
 # make release: the package with its SBOM and licenses, in dist/.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TOOLS := .release-tools
 
-.PHONY: demo test venv lint docs release clean
+.PHONY: demo test test-matrix venv lint docs release clean
 
 demo: $(VENV)/.base
 	$(BIN)/darkcovid run recipes/demo.yaml
@@ -23,6 +24,9 @@ venv: $(VENV)/.all
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+test-matrix: $(TOOLS)/.ready
+	$(TOOLS)/bin/python tests/matrix.py
 
 docs: $(VENV)/.all
 	rm -rf build/notebooks && mkdir -p build && cp -r notebooks build/notebooks
@@ -54,7 +58,7 @@ release: $(VENV)/.all $(TOOLS)/.ready
 
 $(TOOLS)/.ready: Makefile
 	$(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/python -m pip install --quiet build cyclonedx-bom pip-audit pip-licenses
+	$(TOOLS)/bin/python -m pip install --quiet build cyclonedx-bom pip-audit pip-licenses uv
 	touch $@
 
 clean:
