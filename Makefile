@@ -1,4 +1,4 @@
-# make demo: the main job on the synthetic cohort.  make test: the tests.  make venv: the environment with every extra.
+# make demo: the main experiment on the synthetic cohort.  make test: the tests.  make venv: the environment with every extra.
 # make docs: the documentation site, notebooks executed, in build/site.
 # make test-matrix: the fast tests on the oldest and newest Python, fastai and torch, one after the other.
 # make release: the package with its SBOM and licenses, in dist/.

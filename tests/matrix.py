@@ -1,4 +1,4 @@
-"""`make test-matrix`: the fast tests on the oldest and the newest supported Python, fastai and torch, one environment after the other.
+"""`make test-matrix`: the fast tests on the oldest and newest supported Python, fastai and torch, one environment after another.
 
     python tests/matrix.py [ROW ...]      # rows: 3.11-oldest 3.11-newest 3.12-newest 3.13-newest
 
@@ -34,17 +34,15 @@ def test_row(row: str) -> str:
     if python is None:
         return f"{row}: NOT RUN, there is no Python {version} here"
     environment = FOLDER / row
-    limits = FOLDER / f"{row}.txt"
-    FOLDER.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(environment, ignore_errors=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     uv = [sys.executable, "-m", "uv"]
-    resolution = "lowest-direct" if age == "oldest" else "highest"
-    compile_ = [*uv, "pip", "compile", "-q", "pyproject.toml", "--python", python, "--resolution", resolution, "-o", str(limits)]
-    subprocess.run(compile_, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     subprocess.run([*uv, "venv", "-q", "--python", python, str(environment)], check=True)
     inside = str(environment / "bin" / "python")
-    install = [*uv, "pip", "install", "-q", "--python", inside, "--constraint", str(limits), "--editable", ".[test]"]
-    subprocess.run(install, cwd=ROOT, check=True)
+    install = [*uv, "pip", "install", "-q", "--python", inside]
+    resolution = "lowest-direct" if age == "oldest" else "highest"
+    subprocess.run([*install, "--resolution", resolution, "--editable", "."], cwd=ROOT, check=True)
+    subprocess.run([*install, "--editable", ".[test]"], cwd=ROOT, check=True)  # what is installed stays where it suffices
     versions = subprocess.run(
         [*uv, "pip", "list", "-q", "--python", inside, "--format", "freeze"], check=True, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""A recipe for images, classes and time of one's own: the main job, with as many epochs as fit."""
+"""A recipe for images, classes and time of one's own: the main experiment, with as many epochs as fit."""
 
 import math
 from dataclasses import dataclass
