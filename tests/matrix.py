@@ -48,7 +48,22 @@ def test_row(row: str) -> str:
     )
     named = [line for line in versions.stdout.splitlines() if line.partition("==")[0] in REPORTED]
     log = FOLDER / f"{row}.log"
-    words = [inside, "-m", "pytest", "-m", "not slow", "-q", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
+    words = [
+        inside,
+        "-m",
+        "pytest",
+        "-m",
+        "not slow",
+        "-q",
+        "-n",
+        "2",
+        "-o",
+        "filterwarnings=default",
+        "--dist",
+        "loadfile",
+        "-p",
+        "no:cacheprovider",
+    ]
     with log.open("w") as file:
         variables = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
         code = subprocess.run(words, cwd=ROOT, env=variables, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
