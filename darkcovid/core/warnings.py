@@ -24,14 +24,18 @@ KNOWN = (
 
 
 def silence_known_warnings() -> None:
-    """Ignore LIBRARIES' deprecations and the messages in KNOWN, and torch's log chatter, in this process; show other warnings in
-    one line on stderr."""
+    """`ignore_known_warnings`, and show other warnings in one line on stderr: for a command, which is alone in its process."""
+    ignore_known_warnings()
+    warnings.showwarning = _show
+
+
+def ignore_known_warnings() -> None:
+    """Ignore LIBRARIES' deprecations and the messages in KNOWN, and torch's log chatter, in this process."""
     modules = rf"({'|'.join(LIBRARIES)})(\.|$)"
     for category in DEPRECATIONS:
         warnings.filterwarnings("ignore", category=category, module=modules)
     for message, category in KNOWN:
         warnings.filterwarnings("ignore", message=message, category=category)
-    warnings.showwarning = _show
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler looks for a GPU and says so when there is none
     logging.getLogger("torch").setLevel(logging.ERROR)
 

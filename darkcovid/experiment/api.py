@@ -7,7 +7,6 @@ from typing import Any
 
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import user_cache_dir
-from darkcovid.core.warnings import silence_known_warnings
 from darkcovid.experiment.finished_run import Run
 from darkcovid.experiment.resolve_recipe import resolve_recipe
 from darkcovid.experiment.runner import RunPaths
@@ -50,7 +49,6 @@ def run(
         UsageError: A mistake in the recipe, or keys beside a `Recipe`.
         DarkCovidError: Whatever else stops a run; one that began can be resumed.
     """
-    silence_known_warnings()
     if isinstance(recipe, Recipe):
         if manifest is not None or set or phantom or data_root is not None:
             raise UsageError("run: manifest, set, phantom and data_root change a recipe's file; change the Recipe itself instead")

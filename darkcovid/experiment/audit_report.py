@@ -206,7 +206,8 @@ def _evidence_of_predictions(predictions: pd.DataFrame, cohort: pd.DataFrame | s
     metrics = evaluate(scored, classes)
     findings = parse_data_audit(audit_facts(PandasMetadata(metadata_table(rows, rows.label.tolist(), sides.tolist()))))
     images = {name: int((sides == name).sum()) for name in SETS if (sides == name).any()}
-    summary = FitSummary(images=images, parameters=0, bad_images=0)
+    left_out = {label: int((listed.label == label).sum()) for label in unknown}
+    summary = FitSummary(images=images, parameters=0, bad_images=0, excluded_by_label=left_out)
     return _evidence("predictions", {}, summary, metrics, findings)
 
 

@@ -14,6 +14,8 @@ from darkcovid.audits.checks import CheckResult, RunEvidence, run_checks
 from darkcovid.audits.findings import DataAudit
 from darkcovid.core.errors import UsageError
 from darkcovid.core.safetensors_io import read_safetensors
+from darkcovid.data.loaders import restart_loaders
+from darkcovid.data.normalize import load_normalizer
 from darkcovid.evaluation.results import ArmMetrics, ClassifierArm, Comparison, MaskMetrics, parse_comparison
 from darkcovid.experiment.compare import compare_runs
 from darkcovid.inference.load import NORMALIZER
@@ -146,9 +148,12 @@ class Run(ComparisonTable):
         weights = fit.folder(self.path / name) / "weights.safetensors"
         model = first.model.model_dump(mode="json", exclude={"arch", "weights"})
         learn = cxr_learner(dls, first.model.arch, model=model)
-        tensors, _ = read_safetensors(weights)
+        tensors, about = read_safetensors(weights)
         network = {key: value for key, value in tensors.items() if not key.startswith(NORMALIZER)}
+        own = {key.removeprefix(NORMALIZER): value for key, value in tensors.items() if key.startswith(NORMALIZER)}
         load_state_dict_strict(learn.model, network, str(weights))
+        learn.normalizer = load_normalizer(about["normaliser"]["kind"], own)  # of the images of then
+        restart_loaders(dls, learn.normalizer, dls.compute.device)
         return learn
 
     def predictor(self, arm: str | None = None, device: str = "auto") -> Predictor:

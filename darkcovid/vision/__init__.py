@@ -5,9 +5,9 @@ learn = darkcovid_learner(dls)
 learn.fit_one_cycle(15, 3e-3)
 """
 
-from darkcovid.core.warnings import silence_known_warnings
+from darkcovid.core.warnings import ignore_known_warnings
 
-silence_known_warnings()  # before fastai, torch and timm are imported, which is when they deprecate one another
+ignore_known_warnings()  # before fastai, torch and timm are imported, which is when they deprecate one another
 
 from darkcovid.vision.data_block import CXRDataBlock, CXRImage, PatientSplitter, manifest_table
 from darkcovid.vision.dataloaders import CXRDataLoaders

@@ -1,6 +1,7 @@
 """fastai DataLoaders of chest radiographs: patients kept apart, decoded once, augmented in batches on the device."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -162,7 +163,7 @@ class CXRDataLoaders(DataLoaders):
 
         Args:
             df: One row per image.
-            path: The folder that `path` is relative to.
+            path: The folder that `path` is relative to, where its paths are not absolute.
             cache_dir: As in `from_manifest`; a copy of the table is kept there.
             **options: As `from_manifest` takes them.
 
@@ -177,11 +178,16 @@ class CXRDataLoaders(DataLoaders):
         if missing:
             raise UsageError(f"from_df: no column {missing[0]!r}; the table has {', '.join(map(str, df.columns))}")
         rows = df.assign(patient_id=df.get("patient_id", "")).fillna("").astype(str)
+        root = Path(path).expanduser().absolute()
+        absolute = [Path(file).is_absolute() for file in rows.path]
+        if all(absolute) and len(rows):
+            root = Path(os.path.commonpath([Path(file).parent for file in rows.path]))
+            rows["path"] = [Path(file).relative_to(root).as_posix() for file in rows.path]
         text = normalize_rows(rows).to_csv(index=False, lineterminator="\n")
         cache = Path(cache_dir) if cache_dir is not None else user_cache_dir()
         manifest = cache / "manifests" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.csv"
         write_text(manifest, text)
-        return cls.from_manifest(manifest, root=str(Path(path).absolute()), cache_dir=cache_dir, **options)
+        return cls.from_manifest(manifest, root=str(root), cache_dir=cache_dir, **options)
 
     @classmethod
     def from_folder(cls, path: str | Path, cache_dir: str | Path | None = None, **options: Any) -> "CXRDataLoaders":
@@ -199,7 +205,7 @@ class CXRDataLoaders(DataLoaders):
             UsageError: Not a form of folder that is known; and as `from_manifest` does.
             DataError: A damaged list, or too many unusable files.
         """
-        folder = Path(path)
+        folder = Path(path).expanduser()
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
         folder = dataset_folder(folder)

@@ -43,11 +43,13 @@ class CXRLearner(Learner):
         recipe: What it was made by, as an arm of a recipe.
         normalizer: Of the network's inputs, (b, c, h, w) in 0..1.
         objective: Loss, and how outputs become probabilities.
+        own_callbacks: Kinds of callbacks that it was made with.
     """
 
     recipe: Recipe
     normalizer: nn.Module
     objective: ClassificationTask
+    own_callbacks: set[type]
 
     def fit_recipe(self, options: FitOptions = FitOptions()) -> FittedClassifier:
         """Train as the recipe's `training` section says: this is what `darkcovid run` does for each fit of an arm.
@@ -88,6 +90,8 @@ class CXRLearner(Learner):
         """What has to be trained: the learner itself, or, where the backbone is frozen and sees the same pixels in every epoch,
         a learner of the head on the backbone's features, which are computed once."""
         recipe, network, dls = self.recipe, self.model, self.dls
+        if {type(callback) for callback in self.cbs} - self.own_callbacks:
+            return self  # a callback that was added is meant to see the whole network
         if not isinstance(network, TransferClassifier) or not can_cache_features(
             recipe, network, len(dls.cohort), dls.size, dls.compute
         ):
@@ -273,6 +277,7 @@ def recipe_learner(dls: CXRDataLoaders, recipe: Recipe | None = None) -> CXRLear
         torch.manual_seed(training.seed + compute.distributed.rank)  # or every process would draw the same augmentations
     learn = create_learner(dls, network, objective.loss, compute, training, CXRLearner)
     learn.recipe, learn.normalizer, learn.objective = recipe, normalizer, objective
+    learn.own_callbacks = {type(callback) for callback in learn.cbs} | set(SHOWN)
     return learn
 
 

@@ -82,6 +82,8 @@ def test_loaders_of_a_manifest_a_table_and_a_folder(cohort, cache_dir, tmp_path)
     assert table.loc[:, (slice(None), "images")].to_numpy().sum() == len(cohort)
     train, valid = (set(of_table.cohort.patients[chosen]) for chosen in (of_table.cohort.train, of_table.cohort.valid))
     assert not train & valid
+    absolute = CXRDataLoaders.from_df(cohort.rows.assign(path=list(map(str, cohort.files))), **options)
+    assert absolute.split_table().to_numpy().sum() == table.to_numpy().sum()
     rows.to_csv(tmp_path / "manifest.csv", index=False)
     of_manifest = CXRDataLoaders.from_manifest(tmp_path / "manifest.csv", root="/", **options)
     assert of_manifest.split_table().equals(table)
