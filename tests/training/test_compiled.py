@@ -11,9 +11,9 @@ from fastai.callback.core import Callback
 from torch import nn
 
 from darkcovid.recipe import Optimizer
-from darkcovid.training import classifier as classify
 from darkcovid.training.compiled import use_cache_of_this_processor
 from darkcovid.training.fit import FitOptions
+from darkcovid.vision import learner as learners
 from darkcovid.vision.learner import classifier_learner
 
 
@@ -45,7 +45,7 @@ def smooth_model(*_):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
 def test_a_compiled_fit_learns_the_same(tiny_recipe, cohort, pixels, cpu, monkeypatch):
-    monkeypatch.setattr(classify, "build_model", smooth_model)
+    monkeypatch.setattr(learners, "build_model", smooth_model)
     training = tiny_recipe.training.model_copy(update={"epochs": 2, "lr": 1e-2, "optimizer": Optimizer(name="sgd")})
     steps, rows, layers = {}, {}, {}
     for compiled in (False, True):
