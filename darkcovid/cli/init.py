@@ -1,6 +1,8 @@
 """`darkcovid init`: three questions, and a recipe that runs."""
 
+import math
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +40,10 @@ def init(
     manifest = PHANTOM if source == PHANTOM else str(_manifest_of(Path(source).expanduser(), cache_folder(cache_dir)))
     counts = run_heavy(lambda: _class_counts(manifest))
     chosen = _chosen_classes(classes, counts, manifest)
+    if minutes is not None and not math.isfinite(minutes):
+        raise UsageError(f"--minutes {minutes:g}: give a number of minutes")
+    if len(str(output).splitlines()) > 1:
+        raise UsageError(f"--output {str(output)!r}: a line break in a file's name; choose another")
     minutes = minutes or float(typer.prompt("How many minutes may a run take?", default=MINUTES, type=float, err=True))
 
     def work() -> Any:
@@ -87,12 +93,24 @@ def _chosen_classes(classes: str | None, counts: dict[str, int], manifest: str) 
         classes = typer.prompt("Which classes (separated by commas)?", default=",".join(counts), err=True)
     from darkcovid.recipe.errors import suggest_name
 
-    chosen = [name.strip() for name in str(classes).split(",") if name.strip()]
+    chosen = _split_names(str(classes), counts)
     unknown = [name for name in chosen if name not in counts]
     if unknown:
         hint = suggest_name(unknown[0], counts)
         raise UsageError(f"--classes {unknown[0]}: {manifest} has no such class of two patients or more{hint}")
     return list(dict.fromkeys(chosen))
+
+
+def _split_names(text: str, known: Collection[str]) -> list[str]:
+    """The names in `a,b`; one of those that are known may have commas itself."""
+    names: list[str] = []
+    parts = [part.strip() for part in text.split(",")]
+    while parts:
+        taken = next((n for n in range(len(parts), 0, -1) if ",".join(parts[:n]) in known or ", ".join(parts[:n]) in known), 1)
+        joined = [glue.join(parts[:taken]) for glue in (",", ", ")]
+        names += [next((name for name in joined if name in known), joined[0])]
+        parts = parts[taken:]
+    return [name for name in names if name]
 
 
 def _show(output: Path, recipe: Any, minutes: float) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
 from darkcovid.core.io import sha256_file, write_text
 from darkcovid.data.csv_table import csv_form
-from darkcovid.data.manifest import Manifest, is_parquet
+from darkcovid.data.manifest import Manifest, check_columns, is_parquet
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 WHAT = {
@@ -92,24 +92,26 @@ def _metadata(mlc: Any, manifest: Manifest, path: Path, folder: Path) -> Any:
     images = mlc.FileSet(
         id="images", name="images", description="The images", encoding_formats=_formats(suffixes), includes=suffixes
     )
-    columns = [column for column in WHAT if column in rows and (rows[column] != "").any()]
+    header = dict(zip(check_columns(path, written := csv_form(path, set(WHAT)).header), written, strict=True))
+    columns = [column for column in WHAT if column in header and column in rows and (rows[column] != "").any()]
+    fields = [_field(mlc, column, header[column]) for column in columns]
     return mlc.Metadata(
         ctx=mlc.Context(conforms_to=CONFORMS_TO),
         name=name,
         description=f"{len(rows)} chest radiographs of {', '.join(datasets) or name}. For research, never for diagnosis.",
         license=licenses or None,
         distribution=[table, images],
-        record_sets=[mlc.RecordSet(id="radiographs", name="radiographs", fields=[_field(mlc, column) for column in columns])],
+        record_sets=[mlc.RecordSet(id="radiographs", name="radiographs", fields=fields)],
     )
 
 
-def _field(mlc: Any, column: str) -> Any:
+def _field(mlc: Any, column: str, written: str) -> Any:
     return mlc.Field(
         id=f"radiographs/{column}",
         name=column,
         description=WHAT[column],
         data_types=mlc.DataType.INTEGER if column in NUMBERS else mlc.DataType.TEXT,
-        source=mlc.Source(file_object="manifest.csv", extract=mlc.Extract(column=column)),
+        source=mlc.Source(file_object="manifest.csv", extract=mlc.Extract(column=written)),
     )
 
 

@@ -116,6 +116,11 @@ def _orientation(image: Image.Image) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def is_turned(image: Image.Image) -> bool:
+    """Whether an image lies on its side by its EXIF tag, so that its width is the picture's height."""
+    return _orientation(image) in (5, 6, 7, 8)
+
+
 def load_grayscale_array(path: str | Path) -> np.ndarray:
     """The pixels of `load_grayscale`: (height, width) uint8. Raises DataError."""
     return np.asarray(load_grayscale(path))

@@ -38,9 +38,12 @@ class PatientIds:
         self.lasting = salt_file is None or salt_file.exists()  # whether ids shown before are those shown now
 
     @property
-    def kind(self) -> str:
-        """How ids are shown: `raw` or `hashed`."""
-        return "raw" if self._file is None else "hashed"
+    def fingerprint(self) -> str:
+        """How ids are shown: `raw`, or `hashed` and by which salt, where there is one yet."""
+        if self._file is None:
+            return "raw"
+        known = self._file.read_bytes() if self._file.is_file() else b""
+        return f"hashed {sha256(known).hexdigest()[:8]}" if known else "hashed"
 
     def shown(self, identifier: str) -> str:
         """The id that stands in the manifest, 16 hexadecimal letters where it is hashed; '' for ''.

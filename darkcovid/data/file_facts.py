@@ -11,7 +11,7 @@ from PIL import Image
 
 from darkcovid.core.errors import DataError
 from darkcovid.core.io import sha256_file
-from darkcovid.data.decode import FORMATS
+from darkcovid.data.decode import FORMATS, is_turned
 from darkcovid.data.dicom import is_dicom
 from darkcovid.data.dicom_tags import PatientIds, image_size, manifest_columns, read_header, why_no_radiograph
 
@@ -48,7 +48,8 @@ def file_facts(file: Path, ids: PatientIds) -> Facts:
 def _picture_facts(file: Path) -> Facts:
     try:
         with Image.open(file, formats=FORMATS) as image:
-            return {"width": str(image.width), "height": str(image.height)}
+            width, height = image.size[::-1] if is_turned(image) else image.size
+            return {"width": str(width), "height": str(height)}
     except OSError:
         raise
     except Exception:  # noqa: BLE001 (a damaged header fails in many ways)

@@ -8,6 +8,7 @@ from pathlib import Path
 from darkcovid.core.errors import DataError
 from darkcovid.data.decode import SUFFIXES, looks_like_image
 
+NAS_FOLDER = "@eaDir"  # Synology's thumbnails
 JUNK = (".ds_store", "thumbs.db", "desktop.ini", "dicomdir", "manifest.csv", "manifest.salt")  # the last two are ours
 APPLE_DOUBLE, APPLE_FOLDER = "._", "__MACOSX"
 KINDS_NAMED = 6
@@ -53,6 +54,8 @@ def _refuse(error: OSError) -> None:
 
 def _is_junk(path: Path) -> bool:
     name = path.name.lower()
+    if any(part.startswith(".") or part == NAS_FOLDER for part in path.parts[:-1]):
+        return True
     return APPLE_FOLDER in path.parts or name.startswith(APPLE_DOUBLE) or name.split(";")[0] in JUNK
 
 

@@ -1,5 +1,6 @@
 """A downloaded folder becomes a manifest: its images by the folder's own form, labels mapped to classes, checksums and sizes."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +14,7 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.io import write_text
 from darkcovid.core.log import logger
 from darkcovid.core.threads import map_in_threads
-from darkcovid.data.cells import normalize_cells
+from darkcovid.data.cells import INVISIBLE, NO_VALUE, normalize_cells, normalize_path
 from darkcovid.data.dicom_tags import PatientIds
 from darkcovid.data.file_facts import Facts, Journal, file_facts, remove_journal
 from darkcovid.data.image_folders import left_out_line, walk_images
@@ -26,8 +27,9 @@ MEASURED = ("sha256", "bytes", "width", "height")
 AT_ONCE = 512  # files between two steps of the progress bar, and two entries of the journal
 QUALITY_AT_ONCE = 64
 MISSING, OUTSIDE = "missing", "outside the folder"
+UNWRITABLE = "its name has a blank at an end, a backslash or an invisible character; rename it"
 UNLABELED, BAD_MASK = "without a label", "its lung mask is missing or outside the folder"
-GOOD, DUPLICATE = "good", "duplicate"
+GOOD, DUPLICATE, UNREADABLE_QUALITY = "good", "duplicate", "unreadable"
 UNDECIDED = "its class depends on an uncertain finding (see --uncertain)"
 
 Uncertain = Literal["exclude", "negative", "positive"]
@@ -132,7 +134,7 @@ def _row(
     finding = positive if uncertain == "positive" else image.label
     known = known_class(finding, classes)
     undecided = uncertain == "exclude" and known_class(positive, classes) != known
-    label = "" if undecided else known or finding
+    label = "" if undecided or finding.strip().lower() in NO_VALUE else known or finding
     row = {"path": image.path, "label": label, "patient_id": image.patient_id}
     row |= {"dataset": dataset, "source": importer.source, "finding": finding}
     if image.uncertain:
@@ -190,8 +192,9 @@ def _facts_of(files: Mapping[str, Path], ids: PatientIds, journal: Journal) -> d
     recalled = {path: journal.recall(path, file) for path, file in files.items()}
     fresh = [path for path, facts in recalled.items() if facts is None or ("patient_id" in facts and not ids.lasting)]
     made = dict(zip(fresh, map_in_threads(lambda path: file_facts(files[path], ids), fresh), strict=True))
-    if made:
-        journal.record({path: (files[path], facts) for path, facts in made.items()})
+    sound = {path: (files[path], facts) for path, facts in made.items() if isinstance(facts, dict)}  # a fault may be mended
+    if sound:
+        journal.record(sound)
     return {path: facts for path, facts in {**recalled, **made}.items() if facts is not None}
 
 
@@ -220,8 +223,9 @@ def add_quality(
         fresh = [path for path, known in recalled.items() if not isinstance(known, dict)]
         measured = measure([files[path] for path in fresh], [views[row] for row in rows.index[block] if rows.path[row] in fresh])
         made: dict[str, Facts] = {path: {"quality": text} for path, text in zip(fresh, measured, strict=True)}
-        if made:
-            journal.record({path: (files[path], facts) for path, facts in made.items()})
+        sound = {path: (files[path], facts) for path, facts in made.items() if UNREADABLE_QUALITY not in _quality_of(facts)}
+        if sound:
+            journal.record(sound)
         faults += [_quality_of(made.get(path) or recalled[path]) for path in files]
         on_progress(start + len(files))
     copies = rows.sha256.duplicated()
@@ -247,10 +251,16 @@ def _why_left_out(folder: Path, path: str, label: str, lung_mask: str, undecided
         return MISSING
     if not file.resolve().is_relative_to(folder.resolve()):
         return OUTSIDE
+    if not _can_be_written(path):
+        return UNWRITABLE
     mask = folder / lung_mask
-    if lung_mask and not (mask.is_file() and mask.resolve().is_relative_to(folder.resolve())):
-        return BAD_MASK
-    return None
+    inside = mask.is_file() and mask.resolve().is_relative_to(folder.resolve()) and _can_be_written(lung_mask)
+    return BAD_MASK if lung_mask and not inside else None
+
+
+def _can_be_written(path: str) -> bool:
+    """Whether a manifest that names the path is read as naming it."""
+    return normalize_path(INVISIBLE.sub("", path.strip())) == unicodedata.normalize("NFC", path)
 
 
 def import_folder(
@@ -288,8 +298,9 @@ def import_folder(
         DataError: No file is an image that can be used, or the salt is damaged.
         UsageError: The manifest would lie below or beside its images.
     """
+    check_output(output, folder)
     ids = PatientIds(None if raw_patient_ids else output.with_name(f"{output.stem}.salt"))
-    with Journal(output, f"file, ids {ids.kind}") as journal, progress("reading", len(listed)) as show:
+    with Journal(output, f"file, ids {ids.fingerprint}") as journal, progress("reading", len(listed)) as show:
         complete, left_out = add_file_facts(folder, listed, ids, journal, show)
     if complete.empty:
         raise DataError(
@@ -321,13 +332,34 @@ def import_folder(
     return _summary(importer, table, left_out, output, None if copies is None else len(copies))
 
 
+def check_output(output: Path, *folders: Path) -> None:
+    """Look whether a manifest of images below some folders can be written.
+
+    Args:
+        output: The manifest's path.
+        *folders: Of its images.
+
+    Raises:
+        UsageError: It is no CSV by its name, its folder is not there, or it would not lie above the images.
+    """
+    if output.suffix.lower() != ".csv":
+        raise UsageError(f"--output {output}: a manifest is written as CSV; give it a name that ends in .csv")
+    if not output.resolve().parent.is_dir():
+        raise UsageError(f"--output {output}: no such folder as {output.parent}; make it first")
+    for folder in folders:
+        _relative(folder / "image", output)
+
+
 def _with_edits(table: pd.DataFrame, before: pd.DataFrame, measured: Sequence[str]) -> pd.DataFrame:
     """The table, its rows that an earlier manifest had as they stand there, but for what was measured anew."""
     earlier = before.drop_duplicates("path").set_index("path")
     kept = table.path.isin(earlier.index)
+    changed = kept & (table.sha256 != table.path.map(earlier.sha256).fillna("")) if "sha256" in earlier else ~kept
     for column in [name for name in earlier if name not in measured]:
         fresh = table.get(column, "")
         table[column] = table.path.map(earlier[column]).where(kept, fresh)
+    if "quality" in table and "quality" not in measured:
+        table["quality"] = table.quality.where(~changed, "")  # of another file
     return table
 
 
@@ -343,7 +375,11 @@ def _summary(
     importer: Importer, table: pd.DataFrame, left_out: dict[str, list[str]], output: Path, copies: int | None
 ) -> ImportSummary:
     pairs = table.groupby(["finding", "label"], sort=True).size()
-    classes = {finding: {"class": label, "images": int(count)} for (finding, label), count in pairs.items()}
+    several = pairs.index.get_level_values("finding").duplicated(keep=False)
+    classes = {
+        f"{finding} -> {label}" if more else finding: {"class": label, "images": int(count)}
+        for ((finding, label), count), more in zip(pairs.items(), several, strict=True)
+    }
     splits = table.split.value_counts(sort=False) if "split" in table else {}
     known = (table.patient_id != "") & ~table.patient_id.str.startswith(COPIES)
     return ImportSummary(

@@ -10,6 +10,7 @@ import pandas as pd
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import write_text
 from darkcovid.data.copies import identical_files, near_copies, one_patient_per_copy
+from darkcovid.data.import_folder import check_output
 from darkcovid.data.manifest import OPTIONAL, REQUIRED, Manifest, read_manifest
 
 EXAMPLES = 3
@@ -62,10 +63,14 @@ def merge_manifests(
     twice = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
     if twice:
         raise UsageError(f"{twice[0]}: named twice; name each manifest once")
-    rows = pd.concat([_rows_of(path, output, shared_patient_ids) for path in paths], ignore_index=True).fillna("")
+    check_output(output)
+    parts = [_rows_of(path, output, shared_patient_ids) for path in paths]
+    rows = pd.concat(parts, ignore_index=True).fillna("")
     doubled = rows.path[rows.path.duplicated()]
     if len(doubled):
         raise UsageError(f"{doubled.iloc[0]!r} is in two of the manifests; leave one of its rows out")
+    if not shared_patient_ids:
+        _check_datasets_differ(dict(zip(paths, parts, strict=True)))
     pairs = near_copies(rows, output.resolve().parent, cache_dir) if merge_copies else identical_files(rows)
     across = [pair for pair in pairs if rows.dataset[pair[0]] != rows.dataset[pair[1]]]
     if merge_copies:
@@ -83,13 +88,29 @@ def merge_manifests(
     )
 
 
+def _check_datasets_differ(parts: dict[Path, pd.DataFrame]) -> None:
+    """Refuse two manifests whose patients have ids and one dataset's name: they could not be told apart."""
+    seen: dict[str, Path] = {}
+    for path, rows in parts.items():
+        for name in sorted(set(rows.dataset[rows.patient_id != ""])):
+            if name in seen:
+                raise UsageError(
+                    f"{seen[name]} and {path}: both are of the dataset {name!r}, so their patient ids cannot be told apart; "
+                    "write other names into their dataset columns, or give --shared-patient-ids if one id is one person"
+                )
+            seen[name] = path
+
+
 def _rows_of(path: Path, output: Path, shared_patient_ids: bool) -> pd.DataFrame:
     """The rows of a manifest as the merged one writes them."""
     manifest = read_manifest(path)
     rows = manifest.rows.copy()
     rows["dataset"] = rows.dataset.where(rows.dataset != "", path.resolve().parent.name)
     if not shared_patient_ids:
-        rows["patient_id"] = (rows.dataset + ":" + rows.patient_id).where(rows.patient_id != "", "")
+        prefix = rows.dataset + ":"
+        merged = [patient.startswith(before) for patient, before in zip(rows.patient_id, prefix, strict=True)]  # by another call
+        plain = (rows.patient_id != "") & ~pd.Series(merged, rows.index)
+        rows["patient_id"] = (prefix + rows.patient_id).where(plain, rows.patient_id)
     for column in ("path", "lung_mask"):
         rows[column] = [name and _relative(manifest, name, path, output) for name in rows[column]]
     return rows

@@ -25,7 +25,7 @@ CHUNK_BYTES = 1 << 20
 FILE_TYPE, LINK = 0o170000, 0o120000
 ENCRYPTED = 1
 DAMAGED_ARCHIVE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError)
-DAMAGE = (*DAMAGED_ARCHIVE, NotImplementedError, RuntimeError, ValueError)
+DAMAGE = (*DAMAGED_ARCHIVE, RuntimeError, ValueError)
 
 OnProgress = Callable[[int, int], None]
 
@@ -45,6 +45,24 @@ class Member:
     size: int
     is_link: bool
     open: Callable[[], AbstractContextManager[IO[bytes]]]
+
+
+class StrictTarInfo(tarfile.TarInfo):
+    """A header of a TAR; tarfile takes one that is damaged, or missing at the end, for the end of the archive."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "StrictTarInfo":
+        """tarfile's: the next header.
+
+        Raises:
+            ReadError: It is damaged or missing.
+        """
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.HeaderError as error:
+            if type(error).__name__ == "EOFHeaderError":  # the blocks of zeros at the end
+                raise
+            raise tarfile.ReadError(f"a header is damaged or missing: {error}") from None
 
 
 def archive_suffix(path: Path) -> str | None:
@@ -87,13 +105,17 @@ def unpack(archive: Path, folder: Path, on_progress: OnProgress = lambda done, t
 def _members(archive: Path) -> Iterator[list[Member]]:
     """The files of an archive, each of which stays inside the folder."""
     with _in_one_line(archive):
-        open_archive = zipfile.ZipFile if archive_suffix(archive) == ZIP else tarfile.open
+        open_archive = zipfile.ZipFile if archive_suffix(archive) == ZIP else partial(tarfile.open, tarinfo=StrictTarInfo)
         opened = open_archive(archive)
     with opened:
         with _in_one_line(archive):
             members = _of_zip(opened) if isinstance(opened, zipfile.ZipFile) else _of_tar(opened)
+        if not members:
+            raise DataError(f"{archive}: there is no file in it")
         for member in members:
             path = PurePosixPath(member.path)
+            if not path.parts:
+                raise DataError(f"{archive}: {member.path!r} is no name of a file; nothing was unpacked")
             if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in member.path:
                 raise DataError(f"{archive}: {member.path!r} leads out of the archive; nothing was unpacked")
             if member.is_link:
@@ -108,7 +130,7 @@ def _members(archive: Path) -> Iterator[list[Member]]:
 
 
 def _of_zip(archive: zipfile.ZipFile) -> list[Member]:
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
     return [
         Member(
             info.filename.replace("\\", "/"),
@@ -138,12 +160,15 @@ def _write_members(archive: Path, members: list[Member], folder: Path, on_progre
     done = 0
     for member in members:
         target = folder / member.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
-            for chunk in _chunks(archive, member):
-                file.write(chunk)
-                done += len(chunk)
-                on_progress(done, total)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as file:
+                for chunk in _chunks(archive, member):
+                    file.write(chunk)
+                    done += len(chunk)
+                    on_progress(done, total)
+        except OSError as error:
+            raise DataError(f"{archive}: {member.path!r} cannot be written ({error.strerror}); nothing was unpacked") from None
 
 
 def _chunks(archive: Path, member: Member) -> Iterator[bytes]:
@@ -179,5 +204,7 @@ def check_space(archive: Path, needed: int, folder: Path) -> None:
 def _in_one_line(archive: Path) -> Iterator[None]:
     try:
         yield
+    except NotImplementedError as error:
+        raise DataError(f"{archive}: {one_line(error)}; unpack it with another program and import the folder") from None
     except DAMAGE as error:
         raise DataError(f"{archive}: not a sound archive ({one_line(error)}); download it again") from None

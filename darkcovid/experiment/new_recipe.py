@@ -1,6 +1,7 @@
 """A recipe for images, classes and time of one's own: the main experiment, with as many epochs as fit."""
 
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ MIN_EPOCHS, MAX_EPOCHS = 3, 100
 SPARE = 0.8  # share of the time that training may take: the rest is for decoding, finding lungs and audits
 
 TEMPLATE = """\
-# Written by `darkcovid init`; run it with: darkcovid run {file}
+# Written by `darkcovid init`; run it with: darkcovid run {quoted}
 # Every key there is: darkcovid recipe reference
 name: {name}
 data:
@@ -38,7 +39,7 @@ lungs:
 training:
   epochs: {epochs}                   # chosen for about {minutes} on this machine
   batch_size: 32
-  lr: 3.0e-3                   # see also: darkcovid lr-find {file}
+  lr: 3.0e-3                   # see also: darkcovid lr-find {quoted}
   schedule: one_cycle
   seed: 41
 arms:                          # each is this recipe with some keys replaced; all are compared on the same patients
@@ -98,7 +99,7 @@ def _text(manifest: str, classes: list[str], epochs: int, minutes: float, file: 
         classes=_yaml(classes),
         epochs=epochs,
         minutes="1 minute" if minutes == 1 else f"{minutes:g} minutes",
-        file=file,
+        quoted=shlex.quote(str(file)),
     )
 
 

@@ -12,8 +12,10 @@ from darkcovid.core.errors import DataError
 from darkcovid.core.log import logger
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.labels import etiology_of
+from darkcovid.data.importers.tables import lines_of
 
 LISTS = re.compile(r"(train|test|val)_(?:split|COVIDx\w*[-\w]*)\.txt", re.IGNORECASE)
+
 SPLITS = {"train": "train", "test": "test", "val": "valid"}
 
 
@@ -40,7 +42,7 @@ def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedIm
         chosen = lists[-1]
         if len(lists) > 1:
             logger.info(f"{chosen.name} is read; {', '.join(path.name for path in lists[:-1])} are not")
-        for number, line in enumerate(chosen.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(lines_of(chosen), 1):
             if line.strip():
                 yield _image(folder, split, line.split(), f"{chosen}: line {number}")
 

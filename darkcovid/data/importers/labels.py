@@ -11,12 +11,17 @@ SYNONYMS = {
     "pneumonia": ("pneumonia", "viralpneumonia", "bacterialpneumonia", "pneumoniaviral", "pneumoniabacterial", "viral", "virus",
                   "bacteria", "bacterial", "pneumonias"),
 }  # fmt: skip
+WORDS = re.compile(r"[a-z0-9]+(?:[\s_./(),:-]+[a-z0-9]+)*\)?")  # of Latin letters and digits, with separators between them
 ETIOLOGIES = {"viral": "pneumonia_viral", "virus": "pneumonia_viral", "bacteria": "pneumonia_bacterial"}
 
 
 def default_class(label: str) -> str:
-    """The class that a dataset's label means, such as `covid` for `COVID-19`; the label itself where none is known."""
-    plain = re.sub(r"[^a-z0-9]", "", label.casefold())
+    """The class that a dataset's label means, such as `covid` for `COVID-19`; the label itself where none is known.
+
+    Only what separates words is passed over: `COVID+`, `COVID-` and `non-COVID` in any script are not `covid`.
+    """
+    text = label.casefold().strip()
+    plain = re.sub(r"[^a-z0-9]", "", text) if WORDS.fullmatch(text) else text
     return next((name for name, labels in SYNONYMS.items() if plain in labels), label)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.files_by_name import FilesByName
-from darkcovid.data.importers.tables import table_rows
+from darkcovid.data.importers.tables import lines_of, table_rows
 
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}
@@ -19,9 +19,7 @@ def _table(folder: Path) -> Path | None:
 
 def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
     table, by_name = _table(folder) or folder / TABLES[0], FilesByName(files)
-    splits = {
-        name: split for file, split in LISTS.items() if (folder / file).is_file() for name in (folder / file).read_text().split()
-    }
+    splits = {name: split for file, split in LISTS.items() if (folder / file).is_file() for name in lines_of(folder / file)}
     for row in table_rows(table, COLUMNS):
         name = row["Image Index"]
         path = by_name.find(name)

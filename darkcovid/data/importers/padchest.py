@@ -32,7 +32,7 @@ def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedIm
             "view": VIEWS.get(row["Projection"], row["Projection"]),
             "manufacturer": row.get("Manufacturer_DICOM", ""),
         }
-        yield ImportedImage(path, "|".join(quoted_texts(row["Labels"])), row["PatientID"], columns)
+        yield ImportedImage(path, "|".join(sorted(set(quoted_texts(row["Labels"])))), row["PatientID"], columns)
 
 
 def _age(study: str, birth: str) -> str:

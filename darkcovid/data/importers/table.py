@@ -26,15 +26,19 @@ def table_importer(table: Path, path_column: str, label_column: str, patient_col
         The importer.
 
     Raises:
-        UsageError: The table has no such column.
+        UsageError: The table has no such column, or has it twice.
         DataError: It is not a readable CSV.
     """
     check_size(table)
-    form = csv_form(table, {path_column, label_column, patient_column or ""})
+    form = csv_form(table, {name.lower() for name in (path_column, label_column, patient_column) if name})
     columns = {"--path-column": path_column, "--label-column": label_column, "--patient-column": patient_column}
     for option, column in columns.items():
         if column is not None and column not in form.header:
             raise UsageError(f"{option} {column}: {table} has no such column; it has {', '.join(form.header)}")
+
+    doubled = [name for name in {*columns.values(), "patient_id", *KEPT} if name and form.header.count(name) > 1]
+    if doubled:
+        raise UsageError(f"{table}: column {min(doubled)!r} is in the header more than once; rename or remove all but one")
 
     def images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:
         by_name = FilesByName(files)

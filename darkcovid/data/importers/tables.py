@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -58,11 +59,25 @@ def _plain(path: Path, needed: Collection[str]) -> Iterator[dict[str, str]]:
 def _opened(path: Path, encoding: str | None) -> Iterator[dict[str, str]]:
     open_text = gzip.open if path.suffix == ".gz" else open
     try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as first:
+            encoding = "utf-8-sig" if first.read(3) == BOM_UTF8 else encoding
         with open_text(path, "rt", encoding=encoding or "utf-8", newline="") as file:
             for row in csv.DictReader(file, restval=""):
                 yield {name.strip(): (value or "").strip() for name, value in row.items() if isinstance(name, str)}
     except (OSError, EOFError, UnicodeError, csv.Error) as error:
         raise DataError(f"{path}: not a readable table ({one_line(error)})") from None
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a list of images.
+
+    Raises:
+        DataError: It is no text in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{path}: not a list in UTF-8 ({one_line(error)}); save it as UTF-8") from None
 
 
 def header_of(path: Path) -> set[str]:

@@ -50,7 +50,7 @@ def _kaggle_findings(table: Path) -> dict[str, list[list[str]]]:
 def _consensus(votes: list[list[str]]) -> str:
     counts = Counter(name for names in votes for name in names)
     needed = min(MAJORITY, len(votes))
-    return "|".join(name for name, count in counts.items() if count >= needed)
+    return "|".join(sorted(name for name, count in counts.items() if count >= needed))
 
 
 def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedImage]:

@@ -54,7 +54,7 @@ def test_mimics_tables_are_joined_by_study(tmp_path):
 def test_padchests_lists_become_findings(tmp_path):
     rows, _ = imported(miniatures.padchest(tmp_path / "set"))
     assert rows[["label", "finding", "view", "sex", "age"]].values.tolist() == [
-        ["pneumonia", "pneumonia|infiltrates", "L", "M", "86"],
+        ["pneumonia", "infiltrates|pneumonia", "L", "M", "86"],
         ["no_finding", "normal", "PA", "F", "84"],
     ]
     assert rows.patient_id.tolist()[1] == "839860488694292331637988235681460987"
