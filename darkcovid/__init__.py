@@ -26,6 +26,9 @@ def __getattr__(name: str) -> Any:
     """What notebooks use, imported when it is first asked for, since torch takes seconds."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'darkcovid' has no attribute {name!r}")
+    from darkcovid.core.warnings import ignore_known_warnings
+
+    ignore_known_warnings()  # before torch and fastai are imported, which is when they deprecate one another
     return getattr(importlib.import_module(_MODULE_OF[name]), name)
 
 

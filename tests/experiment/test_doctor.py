@@ -17,14 +17,14 @@ def test_a_sound_machine(darkcovid, tmp_path):
     found = {one["about"]: one for one in json.loads(done.stdout)}
     assert [found[name]["state"] for name in ("libraries", "device", "cache", "lung segmenter", "self-test")] == ["ok"] * 5
     assert found["data"]["words"].endswith("of 1773 images found")
-    assert "trained and scored in" in found["self-test"]["words"]
+    assert "phantoms and scored in" in found["self-test"]["words"]
     assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.slow
 def test_a_manifest_that_is_not_there_fails(darkcovid, tmp_path):
     done = darkcovid("doctor", "--no-self-test", "--manifest", "absent.csv", "--cache-dir", tmp_path, code=1)
-    assert "FAIL  data: data.manifest: absent.csv: no such file" in done.stdout
+    assert "FAIL  data: absent.csv: no such file" in done.stdout
     assert "self-test" not in done.stdout
 
 
