@@ -6,6 +6,7 @@ PneumoniaMNIST (children, of Kermany et al. 2018) and ChestMNIST (of NIH ChestX-
 
 import csv
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -60,7 +61,7 @@ def write_medmnist(archive: Path, folder: Path, on_progress: Callable[[int, int]
                         table.writerow((path, label, split))
                         done += 1
                         on_progress(done, total)
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
         raise DataError(f"{archive}: not an array file of MedMNIST ({one_line(error)})") from None
 
 
