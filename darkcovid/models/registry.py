@@ -100,7 +100,7 @@ def create_model(model: Model, outputs: int, size: Size, channels: int = 1) -> n
     architecture = validate_model_config(model)
     try:
         network = architecture.build(model, outputs, size)
-        with torch.inference_mode():
+        with torch.no_grad():  # not inference_mode, in which lazy layers would make weights that cannot be trained
             network.eval()(torch.zeros(1, channels, *size))
     except (RuntimeError, ValueError, AssertionError) as error:
         side = architecture.default_size
