@@ -1,5 +1,5 @@
 """What besides the lungs gives the class away? All that is known of an image together, and plain statistics of its pixels, asked
-for the class by a forest in a cross-validation by patient; each known thing alone is asked in `giveaways.py`.
+for the class by a forest in a cross-validation by patient; each known thing alone is asked in `confounders.py`.
 
 After Maguolo and Nanni 2021 and DeGrave et al. 2021. The arithmetic is scikit-learn's.
 """

@@ -16,7 +16,6 @@ from darkcovid.audits.metadata import MetadataCounts, PandasMetadata, metadata_t
 from darkcovid.core.array_cache import StoredArray, cached_json, content_key
 from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.manifest import Manifest
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.data.splits import evenly_spaced
 from darkcovid.evaluation.results import NormalizerFacts
@@ -71,18 +70,18 @@ def _contents(cohort: Cohort, cache_dir: Path, counted: Callable[[pd.DataFrame],
     }
 
 
-def audit_manifest(manifest: Manifest) -> dict[str, Any]:
+def audit_rows(rows: pd.DataFrame) -> dict[str, Any]:
     """The audit of a manifest's labeled rows, without any image: no split, no near copies, no pixels.
 
     Raises:
         UsageError: Fewer than two labels.
     """
-    labeled = manifest.rows[manifest.rows.label != ""]
+    labeled = rows[rows.label != ""]
     return audit_facts(PandasMetadata(metadata_table(labeled, labeled.label.tolist(), "all")))
 
 
 def audit_facts(facts: MetadataCounts) -> dict[str, Any]:
-    """`audit_manifest` of facts that are somewhere already."""
+    """`audit_rows` of facts that are somewhere already."""
     return find_leaks(facts).as_dict() | _confounding(facts)
 
 

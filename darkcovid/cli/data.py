@@ -114,10 +114,10 @@ def audit(
 
 
 def _audit_manifest(path: Path, data_root: str | None, dataset: str | None, session) -> dict[str, Any]:
-    from darkcovid.audits.data_audit import audit_facts, audit_manifest
+    from darkcovid.audits.data_audit import audit_facts, audit_rows
 
     if session is None:
-        return audit_manifest(manifest_rows(path, data_root, dataset))
+        return audit_rows(manifest_rows(path, data_root, dataset).rows)
     from darkcovid.scale.metadata import SparkFacts
 
     return audit_facts(SparkFacts.of_manifest(session, path, dataset))

@@ -354,12 +354,12 @@ def _with_edits(table: pd.DataFrame, before: pd.DataFrame, measured: Sequence[st
     """The table, its rows that an earlier manifest had as they stand there, but for what was measured anew."""
     earlier = before.drop_duplicates("path").set_index("path")
     kept = table.path.isin(earlier.index)
-    changed = kept & (table.sha256 != table.path.map(earlier.sha256).fillna("")) if "sha256" in earlier else ~kept
     for column in [name for name in earlier if name not in measured]:
         fresh = table.get(column, "")
         table[column] = table.path.map(earlier[column]).where(kept, fresh)
     if "quality" in table and "quality" not in measured:
-        table["quality"] = table.quality.where(~changed, "")  # of another file
+        same_file = ~kept | (table.sha256 == table.path.map(earlier.sha256))
+        table["quality"] = table.quality.where(same_file, "")
     return table
 
 

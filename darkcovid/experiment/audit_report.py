@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from darkcovid.audits.checks import CheckResult, RunEvidence, run_checks
-from darkcovid.audits.data_audit import audit_cohort, audit_facts, normalizer_facts
+from darkcovid.audits.data_audit import audit_cohort, audit_facts, audit_rows, normalizer_facts
 from darkcovid.audits.findings import DataAudit, parse_data_audit
 from darkcovid.audits.gradcam import gradcam_lung_overlap
 from darkcovid.audits.metadata import PandasMetadata, metadata_table
@@ -24,7 +24,7 @@ from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.results import ArmCost, ArmMetrics, ClassifierArm, Comparison, FitSummary
 from darkcovid.experiment.artifacts import prediction_table
 from darkcovid.experiment.finished_run import Run
-from darkcovid.models.registry import parameter_counts
+from darkcovid.experiment.train_arm import summarize_fit
 from darkcovid.report.console import audit_lines
 from darkcovid.report.html import verdict
 from darkcovid.vision.dataloaders import CXRDataLoaders
@@ -165,9 +165,12 @@ def audit_data(cohort: CXRDataLoaders | pd.DataFrame | str | Path) -> DataAuditR
     """
     if isinstance(cohort, CXRDataLoaders):
         return DataAuditReport(parse_data_audit(audit_cohort(cohort.cohort, cohort.cache_dir)))
-    rows = normalize_rows(cohort) if isinstance(cohort, pd.DataFrame) else read_manifest(cohort).rows
-    labeled = rows[rows.label != ""]
-    return DataAuditReport(parse_data_audit(audit_facts(PandasMetadata(metadata_table(labeled, labeled.label.tolist(), "all")))))
+    return DataAuditReport(parse_data_audit(audit_rows(_rows_of(cohort))))
+
+
+def _rows_of(cohort: pd.DataFrame | str | Path) -> pd.DataFrame:
+    """The rows of a table, or of a manifest, in a manifest's form."""
+    return normalize_rows(cohort) if isinstance(cohort, pd.DataFrame) else read_manifest(cohort).rows
 
 
 def _evidence_of_learner(learn: CXRLearner, shortcuts: bool) -> RunEvidence:
@@ -181,14 +184,12 @@ def _evidence_of_learner(learn: CXRLearner, shortcuts: bool) -> RunEvidence:
         gradcam = gradcam_lung_overlap(learn.model, learn.normalizer, pixels, probabilities, areas, cohort, dls.compute)
         hidden = occlusion_audit(learn.probabilities, pixels, areas, cohort)
         metrics = replace(metrics, audited=True, shortcuts=hidden, attention=gradcam.summary)
-    images = {name: int(rows.sum()) for name, rows in cohort.sides.items()}
-    summary = FitSummary(images=images, parameters=parameter_counts(learn.model)[0], bad_images=len(cohort.bad))
     findings = parse_data_audit(audit_cohort(cohort, cache_dir))
-    return _evidence(recipe.name, recipe.model_dump(mode="json"), summary, metrics, findings)
+    return _evidence(recipe.name, recipe.model_dump(mode="json"), summarize_fit(cohort, learn.model), metrics, findings)
 
 
 def _evidence_of_predictions(predictions: pd.DataFrame, cohort: pd.DataFrame | str | Path) -> RunEvidence:
-    listed = normalize_rows(cohort) if isinstance(cohort, pd.DataFrame) else read_manifest(cohort).rows
+    listed = _rows_of(cohort)
     rows = listed[listed.label != ""].reset_index(drop=True)
     table, classes = _with_probabilities(predictions, sorted(set(rows.label)))
     missing = sorted(set(table.image) - set(rows.path))

@@ -1,6 +1,5 @@
 """A finished run in a notebook: its tables, plots, report, learners and predictions, all read from the run folder."""
 
-import json
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -13,13 +12,10 @@ import pandas as pd
 from darkcovid.audits.checks import CheckResult, RunEvidence, run_checks
 from darkcovid.audits.findings import DataAudit
 from darkcovid.core.errors import UsageError
-from darkcovid.core.safetensors_io import read_safetensors
 from darkcovid.data.loaders import restart_loaders
-from darkcovid.data.normalize import load_normalizer
 from darkcovid.evaluation.results import ArmMetrics, ClassifierArm, Comparison, MaskMetrics, parse_comparison
 from darkcovid.experiment.compare import compare_runs
-from darkcovid.inference.load import NORMALIZER
-from darkcovid.models.weights import load_state_dict_strict
+from darkcovid.inference.load import load_fitted
 from darkcovid.recipe import Recipe, load_recipe
 from darkcovid.report.html import read_evidence, verdict, write_report
 from darkcovid.report.tables import comparison_rows, notice
@@ -145,14 +141,11 @@ class Run(ComparisonTable):
         name = self._arm(arm)
         dls = CXRDataLoaders.from_recipe(self.recipe, name, cache_dir=cache_dir)
         fit, first = next(iter(self.recipe.arm_recipes()[name].fits().items()))
-        weights = fit.folder(self.path / name) / "weights.safetensors"
+        fitted = load_fitted(fit.folder(self.path / name))
         model = first.model.model_dump(mode="json", exclude={"arch", "weights"})
         learn = cxr_learner(dls, first.model.arch, model=model)
-        tensors, about = read_safetensors(weights)
-        network = {key: value for key, value in tensors.items() if not key.startswith(NORMALIZER)}
-        own = {key.removeprefix(NORMALIZER): value for key, value in tensors.items() if key.startswith(NORMALIZER)}
-        load_state_dict_strict(learn.model, network, str(weights))
-        learn.normalizer = load_normalizer(about["normaliser"]["kind"], own)  # of the images of then
+        learn.model.load_state_dict(fitted.network.state_dict())
+        learn.normalizer = fitted.normalizer  # of the images of then
         restart_loaders(dls, learn.normalizer, dls.compute.device)
         return learn
 
@@ -281,7 +274,7 @@ class Run(ComparisonTable):
 
 def _figures(arm: Any) -> dict[str, Any]:
     """An arm's row of `ComparisonTable.table`."""
-    cost, figures = arm.cost, {}
+    cost = arm.cost
     if isinstance(arm, ClassifierArm):
         scored = arm.metrics.headline
         low, high = scored.interval("accuracy")
@@ -336,4 +329,4 @@ def compare(*runs: Run | str | Path, force: bool = False) -> ComparisonTable:
         UsageError: Validation sets differ, and `force` is not given; or a run is unfinished.
     """
     paths = [run.path if isinstance(run, Run) else Path(run).expanduser() for run in runs]
-    return ComparisonTable(parse_comparison(json.loads(json.dumps(compare_runs(paths, force)))))
+    return ComparisonTable(parse_comparison(compare_runs(paths, force)))

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from torch import nn
 
 from darkcovid.core.device import Device, get_device
 from darkcovid.core.io import write_json, write_text
@@ -176,17 +177,30 @@ def _write_results(folder: Path, task: ArmTask, scored: ScoredFit, compute: Devi
     cohort = task.cohort
     plot_history(scored.fitted.history, folder / "plots")
     write_json(folder / "timing.json", cost_of(scored, compute, task.size).as_dict())
-    summary = FitSummary(
+    summary = summarize_fit(cohort, scored.fitted.learner.model)
+    write_json(folder / "metrics.json", summary.as_dict() | scored.metrics.as_dict())
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def summarize_fit(cohort: Cohort, network: nn.Module) -> FitSummary:
+    """What a fit was of.
+
+    Args:
+        cohort: Its images.
+        network: What was fitted.
+
+    Returns:
+        The part of `metrics.json` that does not depend on predictions.
+    """
+    return FitSummary(
         classes=list(cohort.classes),
         images={name: int(rows.sum()) for name, rows in cohort.sides.items()},
-        parameters=parameter_counts(scored.fitted.learner.model)[0],
+        parameters=parameter_counts(network)[0],
         excluded_by_label=cohort.excluded_by_label,
         merged_patient_ids=[list(spellings) for spellings in cohort.manifest.merged_patients],
         bad_images=len(cohort.bad),
         bad=[BadImage(bad.path, bad.reason) for bad in cohort.bad],
     )
-    write_json(folder / "metrics.json", summary.as_dict() | scored.metrics.as_dict())
-    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def cost_of(scored: ScoredFit, compute: Device, size: Size) -> ArmCost:

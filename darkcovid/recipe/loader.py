@@ -11,7 +11,7 @@ from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.recipe.errors import close_name
 from darkcovid.recipe.recipe import Recipe, check_arms_comparable, deep_merge, from_dotted_key, validate
 from darkcovid.recipe.sections import PHANTOM, Data
-from darkcovid.recipe.shipped import find_recipe, shipped_recipes
+from darkcovid.recipe.shipped import find_recipe, shipped_recipe, shipped_recipes
 
 MAX_YAML_NODES = 20_000
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
@@ -120,13 +120,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
     if not isinstance(parent, str):
         raise UsageError(f"{path}: extends: name one recipe file")
     beside = path.parent / parent
-    return _merged(_read(beside if beside.is_file() else _shipped(parent, beside), (*seen, path.resolve())), plain)
-
-
-def _shipped(name: str, otherwise: Path) -> Path:
-    """The shipped recipe that a recipe copied elsewhere extends."""
-    shipped = find_recipe(name)
-    return shipped if shipped.is_file() and shipped in shipped_recipes().values() else otherwise
+    return _merged(_read(beside if beside.is_file() else shipped_recipe(parent) or beside, (*seen, path.resolve())), plain)
 
 
 def _merged(base: dict, change: dict) -> dict:

@@ -24,10 +24,20 @@ def find_recipe(path: str | Path) -> Path:
         The file; the path as it was given where neither is there.
     """
     path = Path(path).expanduser()
-    if path.is_file():
-        return path
-    name = path.with_suffix("") if path.suffix == ".yaml" else path
-    return shipped_recipes().get(name.as_posix().removeprefix("recipes/"), path)
+    return path if path.is_file() else shipped_recipe(path) or path
+
+
+def shipped_recipe(name: str | Path) -> Path | None:
+    """The file of a shipped recipe.
+
+    Args:
+        name: With `.yaml` and a leading `recipes/` or without.
+
+    Returns:
+        None where none is called so.
+    """
+    plain = Path(name).as_posix().removesuffix(".yaml").removeprefix("recipes/")
+    return shipped_recipes().get(plain)
 
 
 def summary(path: Path) -> str:

@@ -9,6 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from darkcovid.audits.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckResult, RunEvidence, run_checks
+from darkcovid.audits.checks.data import majority
 from darkcovid.audits.findings import DataAudit, parse_data_audit
 from darkcovid.audits.reporting_guideline import reporting_sheet
 from darkcovid.core.environment import parse_environment
@@ -93,10 +94,8 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     warned = [row for row in checks if row.status == WARN]
     name, best = evidence.best
     low, high = best.interval("accuracy")
-    supports = [of_class.support for of_class in best.per_class.values()]
-    majority = max(supports) / max(sum(supports), 1)
-    if best.accuracy <= majority:
-        guess = f"no arm is more accurate than the majority class ({majority:.3f})"
+    if best.accuracy <= majority(best):
+        guess = f"no arm is more accurate than the majority class ({majority(best):.3f})"
         first = f"Not as it stands: {guess}. Train longer, or on more images."
     elif failed:
         first = f"Not as it stands: {_checks(failed)} failed. A high figure here is not evidence that lungs were read."
@@ -138,7 +137,7 @@ def _template_context(run: Path, evidence: RunEvidence, images: bool) -> dict[st
         "scored": [_arm_context(run / name, name, arm) for name, arm in evidence.scored.items()],
         "prevalences": ["1 %", "5 %", "20 %"],
         "elsewhere": _external_context(evidence),
-        "giveaways": _giveaways(audit),
+        "confounders": _confounders(audit),
         "shortcuts": _shortcuts(evidence),
         "galleries": _galleries(run, evidence) if images else [],
         "sheet": reporting_sheet(evidence),
@@ -229,7 +228,7 @@ def _in_words(figure: str) -> str:
     return figure.replace(".", ": ").replace("_", " ")
 
 
-def _giveaways(audit: DataAudit | None) -> list[list[str]]:
+def _confounders(audit: DataAudit | None) -> list[list[str]]:
     if audit is None:
         return []
     baselines = {"all metadata together": audit.metadata_alone, "statistics of the pixels": audit.image_statistics_alone}

@@ -35,20 +35,9 @@ class NotebookProgress(Progress):
         print(text)
 
     @contextmanager
-    def arm(self, name: str, size: tuple[int, int], epochs: int) -> Iterator[Callable[[History], None]]:
-        """Announce an arm.
-
-        Args:
-            name: The arm's.
-            size: (height, width) of its input in pixels.
-            epochs: Of all its phases.
-
-        Yields:
-            What shows each epoch's row, given the history.
-        """
+    def _epochs(self, name: str, epochs: int) -> Iterator[Callable[[History], None]]:
         from IPython.display import HTML, display
 
-        self.stage(f"{name}: {epochs} epochs at {size[0]}x{size[1]} px")
         shown: Any = display(HTML(""), display_id=True)
 
         def show(history: History) -> None:

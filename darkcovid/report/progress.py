@@ -78,6 +78,12 @@ class Progress:
             What shows each epoch's row, given the history.
         """
         self.stage(f"{name}: {epochs} epochs at {size[0]}x{size[1]} px")
+        with self._epochs(name, epochs) as show:
+            yield show
+
+    @contextmanager
+    def _epochs(self, name: str, epochs: int) -> Iterator[Callable[[History], None]]:
+        """What shows each epoch's row."""
         if not self.console.is_terminal:
             yield lambda history: self.stage(f"{name} {epoch_line(history, epochs)}")
             return

@@ -8,7 +8,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from darkcovid.audits import confounders as giveaways
 from darkcovid.audits.confounders import confounders, missing_rate
-from darkcovid.audits.data_audit import audit_manifest
+from darkcovid.audits.data_audit import audit_rows
 from darkcovid.audits.metadata import PandasMetadata, metadata_table
 from darkcovid.data.manifest import OPTIONAL, read_manifest
 
@@ -122,7 +122,7 @@ def test_what_each_class_lacks():
 @pytest.mark.slow
 def test_the_file_extension_of_the_published_images_gives_covid_away():
     """103 of 125 covid files are JPEG and none of the others: 603 of 625 right, without any image on disk."""
-    found = audit_manifest(read_manifest(RECIPES.parent / "data_manifest.csv").of_datasets(["ozturk"], "--dataset"))
+    found = audit_rows(read_manifest(RECIPES.parent / "data_manifest.csv").of_datasets(["ozturk"], "--dataset").rows)
     alone = {(one["variable"], tuple(one["classes"])): one["accuracy"] for one in found["confounding"]}
     assert alone["extension", ("covid", "no_finding")] == pytest.approx(603 / 625)
     assert alone["patient_prefix", ("covid", "no_finding")] == 1.0

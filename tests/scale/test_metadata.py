@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from darkcovid.audits.data_audit import audit_cohort, audit_facts, audit_manifest
+from darkcovid.audits.data_audit import audit_cohort, audit_facts, audit_rows
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.manifest import read_manifest
 from darkcovid.scale.audit import audit_cohort_on_spark
@@ -36,7 +36,7 @@ def manifest(tmp_path):
 @pytest.mark.parametrize("dataset", [None, "ozturk"])
 def test_a_manifest_has_the_same_audit(session, manifest, dataset):
     here = read_manifest(manifest) if dataset is None else read_manifest(manifest).of_datasets([dataset], "--dataset")
-    wanted = audit_manifest(here)
+    wanted = audit_rows(here.rows)
     assert wanted["duplicates"]["exact"] >= 6 and wanted["unknown_patients"] >= 11
     assert audit_facts(SparkFacts.of_manifest(session, manifest, dataset)) == wanted
     if dataset is None:
@@ -45,7 +45,7 @@ def test_a_manifest_has_the_same_audit(session, manifest, dataset):
     typed.to_parquet(manifest.with_suffix(".parquet"))
     assert audit_facts(SparkFacts.of_manifest(session, manifest.with_suffix(".parquet"), dataset)) == wanted
     parquet = read_manifest(manifest.with_suffix(".parquet"))
-    assert audit_manifest(parquet.of_datasets([dataset], "--dataset")) == wanted
+    assert audit_rows(parquet.of_datasets([dataset], "--dataset").rows) == wanted
 
 
 def test_a_cohort_has_the_same_audit(session, cohort, cache_dir, tmp_path):
@@ -68,7 +68,7 @@ def test_a_cohort_has_the_same_audit(session, cohort, cache_dir, tmp_path):
 def test_what_is_refused_here_is_refused_there(session, manifest, change, words):
     change(pd.read_csv(manifest, dtype=str, keep_default_na=False)).to_csv(manifest, index=False)
     for audit in (
-        lambda: audit_manifest(read_manifest(manifest)),
+        lambda: audit_rows(read_manifest(manifest).rows),
         lambda: audit_facts(SparkFacts.of_manifest(session, manifest, None)),
     ):
         with pytest.raises(UsageError, match=words):
@@ -83,7 +83,7 @@ def test_every_program_s_csv_has_the_same_audit(session, tmp_path, encoding, del
     lines[5:5] = ["", ",,,,,"]
     path = tmp_path / "manifest.csv"
     path.write_bytes("\n".join(lines).replace(",", delimiter).encode(encoding))
-    here = audit_manifest(read_manifest(path))
+    here = audit_rows(read_manifest(path).rows)
     assert here["patients"]["total"] == 7
     assert audit_facts(SparkFacts.of_manifest(session, path, "é")) == here
 
@@ -115,7 +115,7 @@ def test_typed_columns_and_columns_of_no_use_have_the_same_audit(session, tmp_pa
     rows = pd.DataFrame({"path": [f"{row}.png" for row in range(24)], "label": list("ab") * 12, "patient_id": ids})
     rows = rows.assign(age=[40.0, np.nan] * 12, Label="x", Notes="1", notes="2", boxes=[[1]] * 24)
     rows.to_parquet(tmp_path / "manifest.parquet")
-    here = audit_manifest(read_manifest(tmp_path / "manifest.parquet"))
+    here = audit_rows(read_manifest(tmp_path / "manifest.parquet").rows)
     assert here["patients"]["total"] == 9
     assert audit_facts(SparkFacts.of_manifest(session, tmp_path / "manifest.parquet", None)) == here
     lines = [
@@ -127,7 +127,7 @@ def test_typed_columns_and_columns_of_no_use_have_the_same_audit(session, tmp_pa
         "d.png,b,4",
     ]
     (tmp_path / "manifest.csv").write_text("\n".join(lines) + "\n")
-    here = audit_manifest(read_manifest(tmp_path / "manifest.csv"))
+    here = audit_rows(read_manifest(tmp_path / "manifest.csv").rows)
     assert audit_facts(SparkFacts.of_manifest(session, tmp_path / "manifest.csv", None)) == here
 
 
