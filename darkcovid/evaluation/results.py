@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from darkcovid.core.initial_weights import InitialWeights
 from darkcovid.metrics.calibration import ReliabilityBin
 from darkcovid.metrics.estimates import Interval
 from darkcovid.metrics.intervals import MetricsWithIntervals
@@ -353,11 +354,13 @@ class BadImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitSummary:
-    """What a fit was of. images: by set; merged_patient_ids: spellings that were taken for one patient."""
+    """What a fit was of. images: by set; merged_patient_ids: spellings that were taken for one patient; initial_weights: None for
+    random ones."""
 
     classes: list[str] = field(default_factory=list)
     images: dict[str, int]
     parameters: int
+    initial_weights: InitialWeights | None = None
     excluded_by_label: dict[str, int] = field(default_factory=dict)
     merged_patient_ids: list[list[str]] = field(default_factory=list)
     bad_images: int

@@ -11,12 +11,14 @@ from darkcovid.audits.gradcam import gradcam_lung_overlap
 from darkcovid.audits.occlusion import PredictFn, occlusion_audit
 from darkcovid.core.device import Device
 from darkcovid.core.io import save_png, write_text
+from darkcovid.core.log import logger
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import Size
 from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
 from darkcovid.evaluation.results import ArmMetrics
 from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
 from darkcovid.experiment.train_arm import FitJob, ScoredFit
+from darkcovid.models.weights import initial_weights
 from darkcovid.report.plots import plot_predictions
 from darkcovid.training.classifier import FittedClassifier
 from darkcovid.training.fit import FitOptions
@@ -60,7 +62,11 @@ class ClassifierTask:
         """
         recipe, cohort = job.recipe, self.cohort
         labeled = cohort.with_shuffled_labels(recipe.training.seed) if recipe.data.shuffle_labels else cohort
-        return classifier_learner(recipe, labeled, self.inputs.pixels, compute).fit_recipe(options)
+        learner = classifier_learner(recipe, labeled, self.inputs.pixels, compute)
+        began = initial_weights(learner.model)
+        if began is not None and compute.distributed.is_main:
+            logger.info("%s: %s", job.name, began)
+        return learner.fit_recipe(options)
 
     def score(self, job: FitJob, compute: Device, result: FittedClassifier) -> ScoredFit:
         """Metrics of all sets, external ones included, and of the shortcut audit; writes predictions, weights and plots.

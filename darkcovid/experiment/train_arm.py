@@ -16,6 +16,7 @@ from darkcovid.data.resize import Size
 from darkcovid.evaluation.results import ArmCost, ArmMetrics, BadImage, FitSummary, MaskMetrics
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.models.registry import parameter_counts
+from darkcovid.models.weights import initial_weights
 from darkcovid.recipe import Recipe
 from darkcovid.report.plots import plot_history
 from darkcovid.report.progress import Progress
@@ -196,6 +197,7 @@ def summarize_fit(cohort: Cohort, network: nn.Module) -> FitSummary:
         classes=list(cohort.classes),
         images={name: int(rows.sum()) for name, rows in cohort.sides.items()},
         parameters=parameter_counts(network)[0],
+        initial_weights=initial_weights(network),
         excluded_by_label=cohort.excluded_by_label,
         merged_patient_ids=[list(spellings) for spellings in cohort.manifest.merged_patients],
         bad_images=len(cohort.bad),

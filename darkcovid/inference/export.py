@@ -19,6 +19,7 @@ from darkcovid.inference.load import FittedModel
 from darkcovid.inference.model_card import NOT_FOR
 from darkcovid.lungs.quality import MIN_FLIP_DICE
 from darkcovid.lungs.unet import INPUT_SIZE, LungUNet
+from darkcovid.models.registry import input_interpolation
 from darkcovid.recipe import Phantom
 from darkcovid.training.loss import class_probabilities
 
@@ -174,5 +175,6 @@ def _policy(model: FittedModel) -> dict[str, Any]:
     return {
         "letterbox": model.recipe.data.letterbox,
         "contrast": model.recipe.data.contrast,
+        "interpolation": input_interpolation(model.recipe),
         "lungs": None if lungs is None else {key: value for key, value in lungs.model_dump(mode="json").items() if key in kept},
     }

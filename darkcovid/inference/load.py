@@ -12,7 +12,7 @@ from darkcovid.core.safetensors_io import read_safetensors
 from darkcovid.data.normalize import load_normalizer
 from darkcovid.data.resize import Size
 from darkcovid.evaluation.results import ClassifierFit, parse_classifier_fit
-from darkcovid.models.weights import load_state_dict_strict
+from darkcovid.models.state_dict import load_state_dict_strict
 from darkcovid.recipe import AUDIT, Recipe, load_recipe
 from darkcovid.training.classifier import build_model
 

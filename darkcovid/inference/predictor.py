@@ -17,6 +17,7 @@ from darkcovid.inference.load import FittedModel, load_fitted
 from darkcovid.lungs.crop import CropTransform, LungCropTransform, whole_image_transform
 from darkcovid.lungs.segment import CleanedMask, LungMasks, segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, LungUNet, load_segmenter
+from darkcovid.models.registry import input_interpolation
 from darkcovid.recipe import Recipe
 from darkcovid.training.loss import class_probabilities
 
@@ -62,12 +63,12 @@ def network_inputs(
     """
     data = recipe.data
     if recipe.lungs is None:
-        altered = data.letterbox, data.downsample_to, data.border_only, data.contrast
+        altered = data.letterbox, data.downsample_to, data.border_only, data.contrast, input_interpolation(recipe)
         pictures = map_in_threads(lambda image: resize_whole(image, size, *altered), images)
         return np.stack(pictures), whole_image_transform(len(images), size, data.letterbox)
     drawn = np.stack([mask.mask for mask in masks]).astype(np.uint8)
     known = LungMasks(drawn, tuple(mask.reason for mask in masks), version, seconds=0.0, fresh=True)
-    view = LungCropTransform(known, recipe.lungs, size, data.letterbox, data.contrast)
+    view = LungCropTransform(known, recipe.lungs, size, data.letterbox, data.contrast, input_interpolation(recipe))
     return np.stack(map_in_threads(lambda pair: view.picture(*pair), enumerate(images))), view.frame
 
 

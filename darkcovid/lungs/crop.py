@@ -17,7 +17,7 @@ from darkcovid.data.resize import FULL_IMAGE, FractionBox, Size, letterbox_box, 
 from darkcovid.lungs.box import lung_box
 from darkcovid.lungs.morphology import dilate
 from darkcovid.lungs.segment import LungMasks
-from darkcovid.recipe import Contrast, Lungs
+from darkcovid.recipe import Contrast, Interpolation, Lungs
 
 MULTIPLE = 32
 
@@ -108,6 +108,7 @@ def cached_lung_inputs(
     cache_dir: Path,
     letterbox: bool = False,
     contrast: Contrast = "none",
+    interpolation: Interpolation = "bilinear",
 ) -> CachedArray:
     """The cohort's inputs by the recipe's lung mode, from the cache or made now.
 
@@ -121,11 +122,12 @@ def cached_lung_inputs(
         cache_dir: The cache.
         letterbox: Whether whole images, those of the context channel too, keep their aspect.
         contrast: How images are enhanced first.
+        interpolation: Of the pixels.
 
     Returns:
         (n, *size) uint8, or (n, 2, *size) with a context channel.
     """
-    view = LungCropTransform(masks, lungs, size, letterbox, contrast)
+    view = LungCropTransform(masks, lungs, size, letterbox, contrast, interpolation)
 
     def draw(picture: np.ndarray, index: int) -> None:
         picture[:] = view.picture(index, load_grayscale(cohort.files[index]))
@@ -136,6 +138,8 @@ def cached_lung_inputs(
     }
     if contrast != "none":
         policy["contrast"] = contrast
+    if interpolation != "bilinear":
+        policy["interpolation"] = interpolation
     return _stored("lungs", cohort, masks, size, lungs, policy, draw, cache_dir)
 
 
@@ -149,6 +153,7 @@ class LungCropTransform:
         size: (height, width) in pixels.
         letterbox: Whether whole images keep their aspect.
         contrast: How images are enhanced first.
+        interpolation: Of the pixels.
     """
 
     found: LungMasks
@@ -156,6 +161,7 @@ class LungCropTransform:
     size: Size
     letterbox: bool
     contrast: Contrast = "none"
+    interpolation: Interpolation = "bilinear"
 
     @cached_property
     def frame(self) -> "CropTransform":
@@ -178,11 +184,11 @@ class LungCropTransform:
             (h, w) uint8, or (2, h, w) with a context channel.
         """
         image = enhance_contrast(image, self.contrast)
-        lungs, shown = self.lungs, self.frame.picture(index, image)
+        lungs, shown = self.lungs, self.frame.picture(index, image, self.interpolation)
         if lungs.mode != "crop" and self.found.reasons[index] is None:
             inside = self.frame.mask(index, self._erased(index), image.size)
             shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
-        return np.stack([shown, self.whole.picture(index, image)]) if lungs.context_channel else shown
+        return np.stack([shown, self.whole.picture(index, image, self.interpolation)]) if lungs.context_channel else shown
 
     def _erased(self, index: int) -> np.ndarray:
         """The mask by which pixels are erased, (256, 256): for `outside` it is widened by `margin` of the image's height, so that
@@ -229,17 +235,18 @@ class CropTransform:
     size: Size
     policy: str
 
-    def picture(self, index: int, image: Image.Image) -> np.ndarray:
+    def picture(self, index: int, image: Image.Image, interpolation: Interpolation = "bilinear") -> np.ndarray:
         """What is seen of an image.
 
         Args:
             index: Of the image.
             image: Mode L.
+            interpolation: Of the pixels.
 
         Returns:
             (h, w) uint8.
         """
-        return np.array(resize(image, self.size, self._box(index, image.size), self.policy != "squash"))
+        return np.array(resize(image, self.size, self._box(index, image.size), self.policy != "squash", interpolation))
 
     def mask(self, index: int, mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
         """Where a mask of the whole image lies in what is seen.

@@ -6,8 +6,8 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from darkcovid.data.input_channels import to_channels
 from darkcovid.models.init import init_keras_
-from darkcovid.models.input_channels import to_channels
 from darkcovid.models.registry import Architecture, Build, Size, register_model
 from darkcovid.recipe import Model
 

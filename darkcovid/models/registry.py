@@ -8,12 +8,28 @@ import torch
 from torch import nn
 
 from darkcovid.core.errors import UsageError, one_line
+from darkcovid.data.normalize import IMAGENET, Scale
 from darkcovid.models.weights import load_weights
-from darkcovid.recipe import Model
+from darkcovid.recipe import Interpolation, Model, Recipe
 
 Size = tuple[int, int]
 Build = Callable[[Model, int, Size], nn.Module]
 TIMM = "timm/"
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainedInput:
+    """What a network's ImageNet weights were trained on.
+
+    Attributes:
+        mean: Of each channel, in 0..1.
+        std: Standard deviation of each channel.
+        interpolation: How images were resized: `bilinear` or `bicubic`.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +45,7 @@ class Architecture:
             logits,
             randomly initialized.
         published: Builds it for three channels as its authors wrote it: the same function, not sped up. None: as `build`.
-        pretrained: Whether it knows ImageNet weights.
+        pretrained: What its ImageNet weights were trained on; None: it has none.
     """
 
     name: str
@@ -38,7 +54,18 @@ class Architecture:
     heads: tuple[str, ...]
     build: Build
     published: Build | None = None
-    pretrained: bool = False
+    pretrained: Callable[[], PretrainedInput] | None = None
+
+    @property
+    def pretrained_input(self) -> PretrainedInput:
+        """The input of its ImageNet weights.
+
+        Raises:
+            UsageError: There are none.
+        """
+        if self.pretrained is None:
+            raise UsageError(f"data.normalize: {self.name} has no ImageNet weights, whose mean `pretrained` takes; use training")
+        return self.pretrained()
 
 
 _TABLE: dict[str, Architecture] = {}
@@ -81,6 +108,47 @@ def get_architecture(name: str) -> Architecture:
     return _TABLE[name]
 
 
+def input_scale(recipe: Recipe) -> Scale:
+    """Mean and standard deviation of `data.normalize: imagenet` and `pretrained`, those of a network's own input.
+
+    Args:
+        recipe: One arm's.
+
+    Returns:
+        Means and standard deviations, three of each, or their averages for a network that takes gray images.
+
+    Raises:
+        UsageError: The network has no ImageNet weights whose input could be known.
+    """
+    scale = IMAGENET
+    if recipe.data.normalize == "pretrained":
+        own = get_architecture(recipe.model.arch).pretrained_input
+        scale = own.mean, own.std
+    if not recipe.model.grayscale:
+        return scale
+    (first, second, third), (one, two, three) = scale
+    return ((first + second + third) / 3,), ((one + two + three) / 3,)
+
+
+def input_interpolation(recipe: Recipe) -> Interpolation:
+    """How an arm's images are resized: as `data.interpolation` says, or for `auto` as its network was pretrained.
+
+    Args:
+        recipe: One arm's.
+
+    Returns:
+        "bilinear" or "bicubic".
+
+    Raises:
+        UsageError: As `input_scale` does.
+    """
+    if recipe.data.interpolation != "auto":
+        return recipe.data.interpolation
+    if recipe.data.normalize != "pretrained":
+        return "bilinear"
+    return "bicubic" if get_architecture(recipe.model.arch).pretrained_input.interpolation == "bicubic" else "bilinear"
+
+
 def create_model(model: Model, outputs: int, size: Size, channels: int = 1) -> nn.Module:
     """The network of a recipe, weights loaded.
 
@@ -100,6 +168,9 @@ def create_model(model: Model, outputs: int, size: Size, channels: int = 1) -> n
     architecture = validate_model_config(model)
     try:
         network = architecture.build(model, outputs, size)
+        set_input_channels = getattr(network, "set_input_channels", None)  # a transfer learner's, which imports this module
+        if model.grayscale and set_input_channels is not None:
+            set_input_channels(channels)
         with torch.no_grad():  # not inference_mode, in which lazy layers would make weights that cannot be trained
             network.eval()(torch.zeros(1, channels, *size))
     except (RuntimeError, ValueError, AssertionError) as error:
@@ -108,7 +179,7 @@ def create_model(model: Model, outputs: int, size: Size, channels: int = 1) -> n
             f"data.image_size: {size[0]}x{size[1]} does not fit {model.arch}, which was made for {side}x{side} "
             f"({one_line(error)[:120]})"
         ) from None
-    load_weights(network, model, architecture.pretrained)
+    network.initial_weights = load_weights(network, model, architecture.pretrained is not None)  # pyright: ignore
     return network.train()
 
 

@@ -5,23 +5,27 @@ Backbones: VGG16 (Simonyan and Zisserman 2015), ResNet (He et al. 2016), DenseNe
 """
 
 import difflib
-import warnings
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from darkcovid.core.errors import DataError, UsageError, one_line
+from darkcovid.core.errors import UsageError
+from darkcovid.core.initial_weights import InitialWeights
+from darkcovid.data.input_channels import to_channels
 from darkcovid.models.heads import HEADS
-from darkcovid.models.input_channels import to_channels
-from darkcovid.models.registry import TIMM, Architecture, Size, register_model, register_prefix
-from darkcovid.models.weights import load_state_dict_strict
+from darkcovid.models.pretrained import timm_file, timm_weights, torchvision_file, torchvision_input, torchvision_weights
+from darkcovid.models.registry import TIMM, Architecture, PretrainedInput, Size, register_model, register_prefix
+from darkcovid.models.state_dict import check_whole, is_statistic, match_tensors, to_stem_channels
+from darkcovid.models.weights import HEAD, load_matched, stem_name
 from darkcovid.recipe import Model
 
 FeatureExtractor = Callable[[nn.Module], nn.Module]
+Converter = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 DEFAULT_HEAD = "concat-pool"
 
 
@@ -31,10 +35,10 @@ class TransferClassifier(nn.Module):
     Args:
         body: The backbone.
         head: Takes its feature map.
-        imagenet: Gives ImageNet weights under the library's own names.
+        imagenet: Gives ImageNet weights under the library's own names, and where they were found.
     """
 
-    def __init__(self, body: "Backbone", head: nn.Module, imagenet: Callable[[], dict[str, torch.Tensor]]):
+    def __init__(self, body: "Backbone", head: nn.Module, imagenet: Callable[[], tuple[dict[str, torch.Tensor], str]]):
         super().__init__()
         self.body, self.head = body, head
         self._imagenet = imagenet
@@ -42,25 +46,36 @@ class TransferClassifier(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(x))
 
-    def load_imagenet(self) -> None:
+    def set_input_channels(self, channels: int) -> None:
+        """Let the backbone take 1 or 2 channels instead of three: the same outputs as before for equal channels."""
+        self.body.set_input_channels(channels)
+
+    def load_imagenet(self) -> InitialWeights:
         """Load the backbone's ImageNet weights.
+
+        Returns:
+            What was taken.
 
         Raises:
             DataError: They are neither in the library's cache nor to be fetched.
         """
-        self.load_body(self._imagenet(), "imagenet")
+        return self.load_body(*self._imagenet())
 
-    def load_body(self, tensors: dict[str, torch.Tensor], where: str) -> None:
+    def load_body(self, tensors: dict[str, torch.Tensor], where: str) -> InitialWeights:
         """Load the backbone's weights.
 
         Args:
-            tensors: Under the library's own names; its classifier's are left out.
+            tensors: Under the library's own names, behind any prefix; or under others, in the library's order. A classifier
+                is left out.
             where: They come from, for messages.
+
+        Returns:
+            What was taken.
 
         Raises:
             DataError: They are another network's.
         """
-        self.body.load(tensors, where)
+        return self.body.load(tensors, where, tuple(name for name in self.state_dict() if name.startswith(HEAD)))
 
 
 class Backbone(nn.Module):
@@ -71,34 +86,50 @@ class Backbone(nn.Module):
         cut: Takes the part that is used.
         channels: Of its input; a gray image is repeated in three unless this is 1.
         classifier: How the names of the part left out begin.
+        convert: Brings weights in the form of other programs into the library's, such as timm's `checkpoint_filter_fn`.
     """
 
-    def __init__(self, network: nn.Module, cut: FeatureExtractor, channels: int, classifier: tuple[str, ...]):
+    def __init__(
+        self, network: nn.Module, cut: FeatureExtractor, channels: int, classifier: tuple[str, ...], convert: Converter | None
+    ):
         super().__init__()
         self.layers, self.channels = cut(network), channels
         theirs = {id(value): name for name, value in network.state_dict(keep_vars=True).items()}
         self._names = {name: theirs[id(value)] for name, value in self.layers.state_dict(keep_vars=True).items()}
-        self._classifier = classifier
+        self._classifier, self._convert = classifier, convert
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(to_channels(x, self.channels))
 
-    def load(self, tensors: dict[str, torch.Tensor], where: str) -> None:
-        """Load weights under the library's names, three input channels summed where this takes one.
+    def set_input_channels(self, channels: int) -> None:
+        """Replace the first convolution by one for `channels`."""
+        self.channels = channels
+        replace_stem(self.layers, channels)
+
+    def load(self, tensors: dict[str, torch.Tensor], where: str, initialized: tuple[str, ...]) -> InitialWeights:
+        """Load weights under the library's names, the first convolution's channels summed or repeated where they differ.
 
         Args:
             tensors: By name.
             where: They come from, for messages.
+            initialized: Names of what else the network has.
+
+        Returns:
+            What was taken.
 
         Raises:
             DataError: They are another network's.
         """
-        backbone_tensors = {name: value for name, value in tensors.items() if not name.startswith(self._classifier)}
-        first, own = next((item for item in self.layers.state_dict().items() if item[1].dim() == 4), ("", None))
-        theirs = self._names.get(first)
-        if own is not None and theirs in backbone_tensors and backbone_tensors[theirs].shape[1] == 3 and own.shape[1] == 1:
-            backbone_tensors[theirs] = backbone_tensors[theirs].sum(1, keepdim=True)
-        load_state_dict_strict(self.layers, backbone_tensors, where, self._names)
+        state = self.layers.state_dict()
+        expected = {self._names[name]: value for name, value in state.items()}
+        stem = stem_name(self.layers)
+        theirs = None if stem is None else self._names[stem]
+        match = match_tensors(expected, tensors, theirs)
+        if (match.shapes or not match.tensors) and self._convert is not None:
+            match = match_tensors(expected, self._convert(tensors), theirs)
+        check_whole(match, where, is_statistic, self._classifier)
+        ours = {name: match.tensors[library] for name, library in self._names.items() if library in match.tensors}
+        return load_matched(self.layers, replace(match, tensors=ours), where, initialized)
 
 
 @dataclass(frozen=True)
@@ -109,13 +140,15 @@ class BackboneSource:
         make: Makes it, randomly initialized, for a size.
         cut: Takes the part that ends in the feature map.
         classifier: How the names of what follows begin.
-        imagenet: Gives its ImageNet weights for a size.
+        imagenet: Gives its ImageNet weights for a size, and where they were found.
+        convert: As `Backbone` takes it, for a size.
     """
 
     make: Callable[[Size], nn.Module]
     cut: FeatureExtractor
     classifier: tuple[str, ...]
-    imagenet: Callable[[Size], dict[str, torch.Tensor]]
+    imagenet: Callable[[Size], tuple[dict[str, torch.Tensor], str]]
+    convert: Callable[[nn.Module], Converter | None] = lambda network: None
 
     def build(self, model: Model, outputs: int, size: Size) -> TransferClassifier:
         """A transfer learner on this backbone.
@@ -129,10 +162,7 @@ class BackboneSource:
             The network, randomly initialized.
         """
         network = self.make(size)
-        channels = 1 if model.grayscale else 3
-        if model.grayscale:
-            to_grayscale_input(network)
-        body = Backbone(network, self.cut, channels, self.classifier)
+        body = Backbone(network, self.cut, 3, self.classifier, self.convert(network))
         head = HEADS[model.head or DEFAULT_HEAD](*feature_shape(body, size), model, outputs)
         return TransferClassifier(body, head, lambda: self.imagenet(size))
 
@@ -155,22 +185,17 @@ def feature_shape(body: Backbone, size: Size) -> tuple[int, Size]:
     return shape[1], (shape[2], shape[3])
 
 
-def to_grayscale_input(network: nn.Module) -> None:
-    """Replace the first convolution by one for a single channel, its weights summed over three: the same outputs for a
-    gray image at a third of the work."""
-    for parent in network.modules():
-        for name, conv in parent.named_children():
-            if isinstance(conv, nn.Conv2d):
-                (height, width), (down, across) = conv.kernel_size, conv.stride
-                padding = conv.padding if isinstance(conv.padding, str) else (conv.padding[0], conv.padding[1])
-                bias = conv.bias is not None
-                gray = nn.Conv2d(1, conv.out_channels, (height, width), (down, across), padding, bias=bias)
-                with torch.no_grad():
-                    gray.weight.copy_(conv.weight.sum(1, keepdim=True))
-                    if conv.bias is not None and gray.bias is not None:
-                        gray.bias.copy_(conv.bias)
-                setattr(parent, name, gray)
-                return
+def replace_stem(network: nn.Module, channels: int) -> None:
+    """Replace a network's first convolution by one for fewer channels: the same outputs for equal channels, at less work.
+
+    Args:
+        network: Changed in place.
+        channels: Of the input.
+    """
+    conv = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
+    wanted = conv.weight[:, :1].expand(-1, channels, -1, -1)
+    conv.weight = nn.Parameter(to_stem_channels(conv.weight.detach(), wanted))
+    conv.in_channels = channels
 
 
 def features(network: nn.Module) -> nn.Module:
@@ -224,7 +249,10 @@ def torchvision_source(
 
         return get_model(name, weights=None, **options)
 
-    return BackboneSource(make or fresh, cut, classifier, lambda size: _torchvision_weights(name))
+    def imagenet(size: Size) -> tuple[dict[str, torch.Tensor], str]:
+        return torchvision_weights(name), f"ImageNet ({torchvision_file(name).name})"
+
+    return BackboneSource(make or fresh, cut, classifier, imagenet)
 
 
 RESNET, CLASSIFIER = (drop_last_children(2), ("fc.",)), ("classifier.",)
@@ -254,14 +282,38 @@ def timm_architecture(name: str) -> Architecture:
         close = difflib.get_close_matches(short, timm.list_models(), n=3, cutoff=0.4)
         raise UsageError(f"model.arch: timm has no network called {short!r}; nearest: {', '.join(close) or 'none'}")
     known = timm.get_pretrained_cfg(short)
+    classifier = _classifier_names(known.classifier if known is not None else None)
 
     def make(size: Size, pretrained: bool = False) -> nn.Module:
         sized: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
         return timm.create_model(short, pretrained=pretrained, num_classes=0, global_pool="", **sized)
 
-    source = BackboneSource(make, TokensToFeatureMap, (), lambda size: _timm_weights(short, lambda: make(size, pretrained=True)))
+    def imagenet(size: Size) -> tuple[dict[str, torch.Tensor], str]:
+        tensors = timm_weights(short, lambda: make(size, pretrained=True))
+        return tensors, f"ImageNet ({timm_file(short).name})"
+
+    def convert(network: nn.Module) -> Converter | None:
+        to_timm = getattr(sys.modules[timm.model_entrypoint(short).__module__], "checkpoint_filter_fn", None)
+        return None if to_timm is None else partial(_converted, to_timm, network)
+
+    source = BackboneSource(make, TokensToFeatureMap, classifier, imagenet, convert)
     side = known.input_size[-1] if known is not None else 224
-    return Architecture(name, "timm", side, tuple(HEADS), source.build, pretrained=True)
+    pretrained = None if known is None else partial(PretrainedInput, known.mean, known.std, known.interpolation)
+    return Architecture(name, "timm", side, tuple(HEADS), source.build, pretrained=pretrained)
+
+
+def _classifier_names(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    """How the names of a timm network's classifier begin."""
+    names = (named,) if isinstance(named, str) else named or ("fc", "classifier", "head")
+    return tuple(f"{name}." for name in names)
+
+
+def _converted(to_timm: Callable, network: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights in the form in which authors published them, in timm's; unchanged where timm does not know the form."""
+    try:
+        return to_timm(dict(tensors), network)
+    except (KeyError, ValueError, RuntimeError, AttributeError, TypeError, IndexError):
+        return tensors
 
 
 class TokensToFeatureMap(nn.Module):
@@ -280,39 +332,7 @@ class TokensToFeatureMap(nn.Module):
         return features
 
 
-def _torchvision_weights(name: str) -> dict[str, torch.Tensor]:
-    from torchvision.models import get_model_weights
-
-    chosen = get_model_weights(name).DEFAULT
-    file = Path(torch.hub.get_dir()) / "checkpoints" / Path(chosen.url).name
-    try:
-        return torch.hub.load_state_dict_from_url(chosen.url, map_location="cpu", progress=False, weights_only=True)
-    except Exception as error:  # noqa: BLE001 (a network fails in many ways)
-        raise _unavailable(name, error, f"{Path(chosen.url).name} belongs into {file.parent}") from None
-
-
-def _timm_weights(short: str, make: Callable[[], nn.Module]) -> dict[str, torch.Tensor]:
-    import timm
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return make().state_dict()
-    except Exception as error:  # noqa: BLE001 (a network fails in many ways)
-        known = timm.get_pretrained_cfg(short)
-        source = (known.hf_hub_id if known is not None else None) or short
-        where = f"model.safetensors of {source} belongs into {HF_HUB_CACHE}, as huggingface_hub lays it out"
-        raise _unavailable(f"{TIMM}{short}", error, where) from None
-
-
-def _unavailable(name: str, error: Exception, where: str) -> DataError:
-    return DataError(
-        f"model.weights: the ImageNet weights of {name} are not in the cache and could not be fetched "
-        f"({one_line(error)[:100]}); {where}; or use model.weights=none or a .safetensors or .pth file"
-    )
-
-
 for _name, (_source, _size, _authors) in TORCHVISION.items():
-    register_model(Architecture(_name, f"{_authors}; torchvision", _size, tuple(HEADS), _source.build, pretrained=True))
+    _input = partial(torchvision_input, _name)
+    register_model(Architecture(_name, f"{_authors}; torchvision", _size, tuple(HEADS), _source.build, pretrained=_input))
 register_prefix(TIMM, timm_architecture)

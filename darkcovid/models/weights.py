@@ -1,22 +1,32 @@
-"""Where do a network's first weights come from? Fresh, ImageNet's from the library that trained them, or a local file.
-
-Files are read as safetensors or with torch's `weights_only`; no pickle is run.
-"""
+"""Where do a network's first weights come from? Random, ImageNet's, or a file; and what of it was used?"""
 
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
-from darkcovid.core.errors import DataError, UsageError, one_line
-from darkcovid.core.safetensors_io import read_safetensors
+from darkcovid.core.errors import UsageError
+from darkcovid.core.initial_weights import InitialWeights
+from darkcovid.models.state_dict import (
+    Match,
+    check_whole,
+    has_no_statistics,
+    is_statistic,
+    load_state_dict_file,
+    load_state_dict_strict,
+    match_tensors,
+)
 from darkcovid.recipe import Model
 
-SHOWN = 3
+BODY, HEAD = "body.", "head."
 
 
-def load_weights(network: nn.Module, model: Model, pretrained: bool) -> None:
+def initial_weights(network: nn.Module) -> InitialWeights | None:
+    """What a network of `create_model` began with; None for random weights."""
+    return getattr(network, "initial_weights", None)
+
+
+def load_weights(network: nn.Module, model: Model, pretrained: bool) -> InitialWeights | None:
     """Put the weights that `model.weights` names into a network.
 
     Args:
@@ -24,75 +34,63 @@ def load_weights(network: nn.Module, model: Model, pretrained: bool) -> None:
         model: The recipe's section.
         pretrained: Whether the architecture knows ImageNet weights.
 
+    Returns:
+        What was taken; None for random weights.
+
     Raises:
         UsageError: ImageNet weights of a network that has none.
         DataError: A file that is missing, not readable or of another network, or ImageNet weights that cannot be fetched.
     """
     if model.weights == "none":
-        return
+        return None
     if model.weights == "imagenet":
         if not pretrained:
             raise UsageError(f"model.weights: there are no ImageNet weights for {model.arch}; use none, or name a file")
         load_imagenet = getattr(network, "load_imagenet")  # noqa: B009 (a transfer learner's, which imports this module)
-        load_imagenet()
-        return
-    tensors = {
-        name: value for name, value in load_state_dict_file(Path(model.weights)).items() if not name.startswith("normaliser.")
-    }
-    body = getattr(network, "load_body", None)
-    if body is not None and not any(name.startswith(("body.", "head.")) for name in tensors):
-        body(tensors, model.weights)
-        return
-    load_state_dict_strict(network, tensors, model.weights)
+        return load_imagenet()
+    given = load_state_dict_file(Path(model.weights))
+    tensors = {name: value for name, value in given.items() if not name.startswith("normaliser.")}
+    load_body = getattr(network, "load_body", None)
+    if load_body is None:
+        load_state_dict_strict(network, tensors, model.weights)
+        return InitialWeights(model.weights, len(tensors), (), ())
+    if any(name.startswith(BODY) for name in tensors):
+        return _load_own(network, tensors, model.weights)
+    return load_body(tensors, model.weights)
 
 
-def load_state_dict_file(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a .safetensors or .pth file, by name.
-
-    Raises:
-        DataError: Absent, damaged, or not a mapping of tensors (a ValueError inside).
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return read_safetensors(path)[0]
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-        tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else loaded
-        if not isinstance(tensors, dict) or not all(torch.is_tensor(value) for value in tensors.values()):
-            raise ValueError("it does not hold a mapping of tensors")
-    except FileNotFoundError:
-        raise DataError(f"model.weights: {path}: no such file; name a .safetensors or .pth file, imagenet, or none") from None
-    except (OSError, SafetensorError, ValueError, RuntimeError, EOFError) as error:
-        raise DataError(f"model.weights: {path}: not readable as weights ({one_line(error)[:120]})") from None
-    except Exception as error:  # noqa: BLE001 (unpickling refuses in many ways, none of which is ours)
-        raise DataError(f"model.weights: {path}: refused, it is not a plain file of weights ({one_line(error)[:80]})") from None
-    return tensors
-
-
-def load_state_dict_strict(
-    network: nn.Module, tensors: dict[str, torch.Tensor], where: str, names: dict[str, str] | None = None
-) -> None:
-    """Load tensors into a network, all of them and nothing less.
+def load_matched(network: nn.Module, match: Match, where: str, initialized: tuple[str, ...]) -> InitialWeights:
+    """Load what was found in a file into a network.
 
     Args:
-        network: Changed in place.
-        tensors: By name.
-        where: They come from, for messages.
-        names: How each of the network's own is called in `tensors`; None: alike.
+        network: Whose names `match` has; changed in place.
+        match: Of the file.
+        where: The weights come from, for messages.
+        initialized: Names of what else the whole network has.
 
-    Raises:
-        DataError: Some are missing, unknown or of another shape; which is said.
+    Returns:
+        What was taken.
     """
+    network.load_state_dict(match.tensors, strict=False)
+    state = "missing" if has_no_statistics(match) else "loaded"
+    return InitialWeights(where, len(match.tensors), match.unused, initialized, match.in_order, state)
+
+
+def _load_own(network: nn.Module, tensors: dict[str, torch.Tensor], where: str) -> InitialWeights:
+    """Weights of a fitted transfer learner: all of them, or the backbone's where the head is another."""
     state = network.state_dict()
-    names = names or {name: name for name in state}
-    expected = {names[name]: value for name, value in state.items()}
-    missing = [name for name in expected if name not in tensors]
-    unknown = [name for name in tensors if name not in expected]
-    other = [name for name, value in tensors.items() if name in expected and value.shape != expected[name].shape]
-    faults = [
-        f"{len(affected)} {kind}: {', '.join(affected[:SHOWN])}{', ...' if len(affected) > SHOWN else ''}"
-        for kind, affected in (("missing", missing), ("unknown", unknown), ("of another shape", other))
-        if affected
-    ]
-    if faults:
-        raise DataError(f"model.weights: {where}: weights of another network ({'; '.join(faults)})")
-    network.load_state_dict({name: tensors[names[name]] for name in state})
+    head = {name: value for name, value in tensors.items() if name.startswith(HEAD)}
+    own_head = {name: value for name, value in state.items() if name.startswith(HEAD)}
+    if {name: value.shape for name, value in head.items()} == {name: value.shape for name, value in own_head.items()}:
+        load_state_dict_strict(network, tensors, where)
+        return InitialWeights(where, len(tensors), (), ())
+    match = match_tensors(
+        {name: value for name, value in state.items() if name.startswith(BODY)}, tensors, stem_name(network, prefix="")
+    )
+    check_whole(match, where, is_statistic, (HEAD,))
+    return load_matched(network, match, where, tuple(own_head))
+
+
+def stem_name(network: nn.Module, prefix: str = "") -> str | None:
+    """The name of the weights of a network's first convolution; None where it has none."""
+    return next((prefix + name for name, value in network.state_dict().items() if value.dim() == 4), None)

@@ -15,7 +15,7 @@ from darkcovid.recipe.fit_id import FitId
 from darkcovid.recipe.sections import NAME, SAME_PIXELS, Data, Lungs, Model, Training
 
 MAY_DIFFER = {
-    *("image_size", "letterbox", "contrast", "augment", "normalize", "oversample"),
+    *("image_size", "letterbox", "contrast", "interpolation", "augment", "normalize", "oversample"),
     *("downsample_to", "border_only", "shuffle_labels"),
 }
 AUDIT = "audit_"
@@ -68,10 +68,8 @@ class Recipe(StrictModel):
             raise ValueError("training.monitor: lungs are judged by Dice, which needs no monitor, or by loss")
         if self.task == "lung_segmentation" and self.data.contrast != "none":
             raise ValueError("data.contrast: lungs are found in images as they are; leave it out of a segmenter's recipe")
-        if self.channels > 1 and self.data.normalize in ("imagenet", "zca"):
-            raise ValueError(
-                f"data.normalize: {self.data.normalize} is not for a crop with a context channel; use training, per_image or none"
-            )
+        if self.channels > 1 and self.data.normalize == "zca":
+            raise ValueError("data.normalize: zca is not for a crop with a context channel; use training, per_image or none")
         return self
 
     @property

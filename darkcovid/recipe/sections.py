@@ -18,6 +18,7 @@ Size = Side | tuple[Side, Side]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Contrast = Literal["none", "clahe"]
+Interpolation = Literal["bilinear", "bicubic"]
 
 
 class Split(StrictModel):
@@ -126,11 +127,15 @@ class Data(StrictModel):
     """Contrast of the images of a classifier, enhanced before anything is cropped, erased or resized, in training and in use.
     `clahe`: contrast limited adaptive histogram equalization, in tiles of an eighth of the image's sides, clip limit 0.01. Lungs
     are found in the image as it is. What is erased afterwards has had its part in the contrast of what is left."""
+    interpolation: Literal["auto"] | Interpolation = "auto"
+    """How images of a classifier are resized, antialiased; `auto`: bilinear, or with `normalize: pretrained` as the network's
+    ImageNet images were."""
     augment: str | Augmentation = "fastai_default"
     """Augmentation of training images: `none`, a named set, or a mapping of ranges and probabilities."""
-    normalize: Literal["training", "imagenet", "per_image", "first_batch", "zca", "none"] = "training"
-    """Mean and standard deviation by which pixels are standardized: of the `training` set, of `imagenet`, of each image, or of
-    the first augmented training batch (fastai v1's `batch_stats`); `zca`: whitening fitted to that set; `none`: 0 to 1."""
+    normalize: Literal["training", "pretrained", "imagenet", "per_image", "first_batch", "zca", "none"] = "training"
+    """Mean and standard deviation by which pixels are standardized: of the `training` set; those with which the network was
+    `pretrained`, as torchvision or timm states them; of `imagenet`; of each image; or of the first augmented training batch
+    (fastai v1's `batch_stats`); `zca`: whitening fitted to the training set; `none`: 0 to 1."""
     max_bad: float = Field(default=0.01, ge=0, le=1)
     """Share of images that cannot be read above which a run stops before it trains."""
     allow_leaks: bool = False
@@ -243,10 +248,10 @@ class Model(StrictModel):
     dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout before the output; null: the head's own."""
     weights: str = "none"
-    """Initial weights: `none`, `imagenet` (downloaded by torchvision or timm into their caches), or a .safetensors or .pth
+    """Initial weights: `none`, `imagenet` (`darkcovid models weights` lists where they come from), or a .safetensors or .pth
     file."""
     grayscale: bool = False
-    """`true`: the first convolution takes one channel, its weights summed over three."""
+    """`true`: the first convolution takes one channel, its weights summed over three; or two, beside a context channel."""
     activation: Literal["softmax", "sigmoid"] = "softmax"
     """`softmax`: one logit per class; `sigmoid`: one logit, for the first of two classes."""
 
@@ -334,6 +339,9 @@ class Training(StrictModel):
     freeze_backbone: bool = False
     """`true`: only the head trains, BatchNorm of the backbone included; without augmentation, mixup and cutmix the backbone's
     features are computed once."""
+    batch_norm: Literal["train", "frozen", "reestimated"] = "train"
+    """BatchNorm of a transfer learner's backbone. `frozen`: it keeps the statistics, scales and shifts of the initial weights;
+    `reestimated`: the same, after its statistics were measured on the training images."""
     unfreeze_epoch: int | None = Field(default=None, ge=1)
     """The backbone trains only after this many epochs, its earlier layers then at up to 100 times lower rates."""
     reduce_lr_on_plateau: Plateau | None = None

@@ -1,6 +1,7 @@
 """The comparison as a person reads it: arms as columns, in the terminal and as Markdown."""
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from rich.markup import escape
@@ -12,6 +13,7 @@ from darkcovid.evaluation.results import (
     ArmMetrics,
     ClassifierArm,
     Comparison,
+    FitSummary,
     MaskMetrics,
     SegmenterArm,
     SetMetrics,
@@ -30,6 +32,7 @@ def comparison_rows(comparison: Comparison) -> Rows:
     rows: Rows = [
         ("image size", [f"{cost.image_size[0]}x{cost.image_size[1]}" for cost in costs]),
         ("parameters", [f"{summary.parameters:,}" for summary in summaries]),
+        *_initial_weights(summaries),
         ("train / valid images", [f"{summary.images['train']} / {summary.images['valid']}" for summary in summaries]),
         ("epochs", [str(cost.epochs) for cost in costs]),
     ]
@@ -53,6 +56,13 @@ def comparison_rows(comparison: Comparison) -> Rows:
     rows += _classifier_rows([arm.metrics if isinstance(arm, ClassifierArm) else None for arm in arms])
     rows += _segmenter_rows([arm.metrics if isinstance(arm, SegmenterArm) else None for arm in arms])
     return [*rows, ("unreadable images", [str(summary.bad_images) for summary in summaries])]
+
+
+def _initial_weights(summaries: Sequence[FitSummary]) -> Rows:
+    """Which arms began with which weights; nothing where all began with random ones."""
+    sources = [None if summary.initial_weights is None else summary.initial_weights.source for summary in summaries]
+    texts = ["random" if source is None else PurePath(source).name for source in sources]
+    return [("initial weights", texts)] if any(sources) else []
 
 
 def comparison_tables(comparison: Comparison, width: int) -> list[Table]:

@@ -14,6 +14,7 @@ from darkcovid.core.errors import DataError
 from darkcovid.data.augment import Augment
 from darkcovid.metrics.classification import classification_metrics, get_metric
 from darkcovid.recipe import Augmentation, Recipe
+from darkcovid.training.batch_norm import freeze_batch_norm
 from darkcovid.training.fit import FitResult
 from darkcovid.training.loss import ClassificationTask, num_outputs
 from darkcovid.training.monitor import ValidationMetric
@@ -58,6 +59,8 @@ def build_model(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Modul
     """
     network = models.create_model(recipe.model, num_outputs(recipe.model.activation, classes), size, recipe.channels)
     check_has_backbone(network, recipe.training)
+    if recipe.training.batch_norm != "train":
+        freeze_batch_norm(network.get_submodule("body"))
     check_supports_any_size(network, recipe.channels, size, recipe.training)
     return network
 

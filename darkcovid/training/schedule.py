@@ -82,6 +82,8 @@ def check_has_backbone(network: nn.Module, training: Training) -> None:
     """
     if any(phase.frozen for phase in phases(training)) and not hasattr(network, "body"):
         raise UsageError("training: this network has no backbone to freeze; leave out freeze_backbone, unfreeze_epoch, fine_tune")
+    if training.batch_norm != "train" and not hasattr(network, "body"):
+        raise UsageError("training.batch_norm: this network has no backbone with statistics of its own; leave it out")
 
 
 def apply_freezing(learner: Learner, training: Training, phase: Phase) -> None:
@@ -107,7 +109,7 @@ def run_phase(learner: Learner, training: Training, phase: Phase, callbacks: lis
         history: The epochs so far.
     """
     extra = [EarlyStopping(history, training)]
-    if training.freeze_backbone:
+    if training.freeze_backbone or training.batch_norm != "train":
         extra.append(BnFreeze())
     if training.schedule in BY_EPOCH:
         extra.append(EpochLRScheduler(history, training))

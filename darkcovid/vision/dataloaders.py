@@ -31,6 +31,7 @@ from darkcovid.data.resize import Size, resize
 from darkcovid.inference.predictor import network_inputs
 from darkcovid.lungs.segment import segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, load_segmenter
+from darkcovid.models.registry import input_scale
 from darkcovid.recipe import PHANTOM, Recipe, load_recipe
 from darkcovid.recipe.recipe import validate
 from darkcovid.training.fit import seed_everything
@@ -265,9 +266,8 @@ class CXRDataLoaders(DataLoaders):
 
     def _new_normalizer(self, recipe: Recipe) -> nn.Module:
         data, train = recipe.data, np.flatnonzero(self.cohort.train)
-        return fit_normalizer(
-            data.normalize, self.pixels, train, data.augmentation, recipe.training.batch_size, recipe.model.grayscale
-        )
+        scale = input_scale(recipe)
+        return fit_normalizer(data.normalize, self.pixels, train, data.augmentation, recipe.training.batch_size, scale)
 
     @property
     def size(self) -> Size:

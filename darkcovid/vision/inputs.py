@@ -16,6 +16,7 @@ from darkcovid.evaluation.results import ExternalMetrics
 from darkcovid.lungs.crop import LungRegions, cached_lung_inputs, cached_lung_regions, crop_boxes, crop_input_size
 from darkcovid.lungs.segment import LungMasks, segment_cohort
 from darkcovid.lungs.unet import LungUNet, load_segmenter
+from darkcovid.models.registry import input_interpolation
 from darkcovid.recipe import SAME_PIXELS, Data, Lungs, Recipe
 
 
@@ -148,10 +149,10 @@ class InputBuilder:
         """
         data, cohort = recipe.data, self.cohort
         if recipe.lungs is None:
-            altered = data.letterbox, data.downsample_to, data.border_only, data.contrast
+            altered = data.letterbox, data.downsample_to, data.border_only, data.contrast, input_interpolation(recipe)
             return cached_whole_images(cohort.files, cohort.sha256, size, self.cache_dir, *altered), None
         masks = self.lungs(recipe.lungs)
-        altered = data.letterbox, data.contrast
+        altered = data.letterbox, data.contrast, input_interpolation(recipe)
         return cached_lung_inputs(cohort, masks, recipe.lungs, size, self.cache_dir, *altered), masks
 
     def size(self, arm: str) -> Size:

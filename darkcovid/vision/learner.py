@@ -22,10 +22,12 @@ from darkcovid.core.errors import UsageError
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import feature_loaders, restart_loaders
+from darkcovid.models.state_dict import load_state_dict_strict
 from darkcovid.models.transfer import TransferClassifier
-from darkcovid.models.weights import load_state_dict_strict
+from darkcovid.models.weights import initial_weights
 from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.recipe.recipe import deep_merge, validate
+from darkcovid.training.batch_norm import reestimate_batch_norm
 from darkcovid.training.classifier import FittedClassifier, build_model, predict_proba, validation_metric
 from darkcovid.training.feature_cache import can_cache_features, extract_features
 from darkcovid.training.fit import FitOptions, create_learner, fit, seed_everything
@@ -272,6 +274,7 @@ def recipe_learner(dls: CXRDataLoaders, recipe: Recipe | None = None) -> CXRLear
     labels = cohort.labels[cohort.train]
     objective = make_task(recipe.model.activation, training.loss, labels, len(cohort.classes), compute.device)
     network = build_model(recipe, len(cohort.classes), dls.size)
+    _reestimate_batch_norm(dls, recipe, network, normalizer)
     restart_loaders(dls, normalizer, compute.device)
     if not compute.distributed.is_main:
         torch.manual_seed(training.seed + compute.distributed.rank)  # or every process would draw the same augmentations
@@ -279,6 +282,17 @@ def recipe_learner(dls: CXRDataLoaders, recipe: Recipe | None = None) -> CXRLear
     learn.recipe, learn.normalizer, learn.objective = recipe, normalizer, objective
     learn.own_callbacks = {type(callback) for callback in learn.cbs} | set(SHOWN)
     return learn
+
+
+def _reestimate_batch_norm(dls: CXRDataLoaders, recipe: Recipe, network: nn.Module, normalizer: nn.Module) -> None:
+    """Measure BatchNorm's statistics on the training images where the recipe asks for it, or the initial weights had none."""
+    began = initial_weights(network)
+    missing = began is not None and began.batch_norm == "missing"
+    if missing or recipe.training.batch_norm == "reestimated":
+        rows = np.flatnonzero(dls.cohort.train)
+        reestimate_batch_norm(network.get_submodule("body"), dls.pixels, rows, normalizer, dls.compute)
+        if began is not None:
+            network.initial_weights = began.reestimated()  # pyright: ignore[reportArgumentType] (no tensor)
 
 
 def classifier_learner(recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> CXRLearner:

@@ -8,7 +8,9 @@ from darkcovid.recipe import AUGMENTATIONS
 
 def fitted(kind, pixels, rows, grayscale=False):
     torch.manual_seed(0)
-    return fit_normalizer(kind, pixels, rows, AUGMENTATIONS["fastai_default"], 16, grayscale)
+    return fit_normalizer(
+        kind, pixels, rows, AUGMENTATIONS["fastai_default"], 16, **({"scale": ((0.449,), (0.226,))} if grayscale else {})
+    )
 
 
 @pytest.fixture

@@ -80,10 +80,17 @@ def test_of_two_channels_the_second_counts_twice(arch):
     torch.testing.assert_close(network(two), network(two[:, [0, 1, 1]]), atol=1e-4, rtol=1e-4)
 
 
-def test_a_network_for_one_channel_has_no_eye_for_a_thumbnail():
-    for model in ({"arch": "basic_cnn_1"}, {"arch": "resnet18", "grayscale": True}):
-        with pytest.raises(UsageError, match=r"lungs\.context_channel: this network looks at one channel"):
-            built(channels=2, **model)
+def test_a_network_for_one_channel_takes_no_context():
+    with pytest.raises(UsageError, match=r"lungs\.context_channel: this network takes images of one channel"):
+        built(channels=2, arch="basic_cnn_1")
+
+
+def test_a_stem_for_crop_and_context_gives_the_gray_output_for_two_equal_channels():
+    gray, two = built(arch="resnet18", grayscale=True), built(arch="resnet18", grayscale=True, channels=2)
+    assert two.body.layers[0].weight.shape[1] == 2
+    two.head.load_state_dict(gray.head.state_dict())
+    image = torch.randn(2, 1, 96, 96)
+    torch.testing.assert_close(two(image.expand(-1, 2, -1, -1)), gray(image), atol=1e-4, rtol=1e-4)
 
 
 def test_offset_norm_has_an_offset_and_no_scale():

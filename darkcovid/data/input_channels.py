@@ -22,7 +22,7 @@ def to_channels(x: torch.Tensor, channels: int) -> torch.Tensor:
     if given == channels:
         return x
     if channels == 1 and given == 2:
-        raise UsageError("lungs.context_channel: this network looks at one channel; use one for three, without model.grayscale")
+        raise UsageError("lungs.context_channel: this network takes images of one channel; use another, or leave the context out")
     if channels == 1:
         return x.mean(1, keepdim=True)
     return x.expand(-1, channels, -1, -1) if given == 1 else torch.cat([x, x[:, 1:]], 1)
