@@ -131,7 +131,7 @@ def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Est
     epoch = (row["data_seconds"] + row["step_seconds"]) * train_images / row["train_images"]
     epoch += row["valid_seconds"] * len(valid) / int(few.valid.sum())
     cost = fitted.cost
-    epochs = total_epochs(recipe.training) * len(recipe.fits())
+    epochs = total_epochs(recipe) * len(recipe.fits())
     return Estimate(size, epochs, epoch * epochs, cost.peak_host_bytes, cost.peak_device_bytes)
 
 

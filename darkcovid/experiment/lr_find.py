@@ -32,13 +32,15 @@ def find_learning_rate(
         `arm`, `lrs`, `losses`, `suggestions` and the path of `plot`.
 
     Raises:
-        UsageError: The recipe is not of a classifier, has no such arm, or the rates are not in order.
+        UsageError: The recipe is not of a classifier, has no such arm, or a probe, or the rates are not in order.
     """
     if recipe.task != "classification":
         raise UsageError("task: lr-find works on classification recipes")
     if start_lr >= end_lr:
         raise UsageError(f"--start-lr {start_lr:g}: must be below --end-lr {end_lr:g}")
     name = select_arms(recipe, [arm] if arm else [])[0]
+    if recipe.arm_recipes()[name].model.is_probe:
+        raise UsageError(f"model.head: {name} is a probe, fitted without a learning rate; name another arm with --arm")
     cohort = load_classification_cohort(recipe.data, cache_dir)
     inputs = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir).make(name)
     compute = get_device(recipe.training.device, recipe.training.precision)

@@ -135,7 +135,7 @@ def train_arm(job: FitJob, task: ArmTask, progress: Progress, resume: bool) -> N
     profiler = FitProfiler(compute) if job.profile else None
     if compute.distributed.is_main:
         task.write_inputs(job)
-    with progress.arm(job.name, task.size, total_epochs(job.recipe.training)) as show:
+    with progress.arm(job.name, task.size, total_epochs(job.recipe)) as show:
         options = FitOptions(
             checkpoint=job.folder / CHECKPOINT,
             resume=resume,

@@ -15,6 +15,7 @@ from torch import nn
 
 from darkcovid.core.errors import DataError, one_line
 from darkcovid.core.safetensors_io import read_safetensors
+from darkcovid.models.probes import NearestNeighbors
 
 Tensors = Mapping[str, torch.Tensor]
 SHOWN = 3
@@ -172,6 +173,9 @@ def load_state_dict_strict(network: nn.Module, tensors: Tensors, where: str) -> 
     Raises:
         DataError: Some are missing, unknown or of another shape; which is said.
     """
+    for name, module in network.named_modules():
+        if isinstance(module, NearestNeighbors) and f"{name}.features" in tensors:
+            module.allocate(len(tensors[f"{name}.features"]))
     state = network.state_dict()
     match = Match(
         {name: value for name, value in tensors.items() if name in state},

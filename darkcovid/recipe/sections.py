@@ -12,6 +12,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PHANTOM = "phantom"
 SAME_PIXELS = "same_pixels_as "
 REST = "rest"
+PROBES = ("linear-probe", "nearest-neighbors")
 
 Side = Annotated[int, Field(ge=32, le=2048)]
 Size = Side | tuple[Side, Side]
@@ -242,7 +243,9 @@ class Model(StrictModel):
     """A name that `darkcovid models list` shows, or `timm/<name>`."""
     head: str | None = None
     """DarkCovidNet: `flatten` (as published) or `gap`. Transfer learners: `concat-pool` (fastai's), `avgpool-dense`,
-    `avgpool4-dense` or `flatten-dense`. null: the network's own."""
+    `avgpool4-dense` or `flatten-dense`; or a probe of the frozen backbone's features, fitted at once without epochs and
+    augmentation: `linear-probe` (logistic regression) or `nearest-neighbors` (20, by cosine similarity). null: the network's
+    own."""
     hidden: int | None = Field(default=None, ge=0)
     """Units of the head's dense layer; null: the head's own."""
     dropout: float | None = Field(default=None, ge=0, lt=1)
@@ -254,6 +257,17 @@ class Model(StrictModel):
     """`true`: the first convolution takes one channel, its weights summed over three; or two, beside a context channel."""
     activation: Literal["softmax", "sigmoid"] = "softmax"
     """`softmax`: one logit per class; `sigmoid`: one logit, for the first of two classes."""
+
+    @model_validator(mode="after")
+    def _neighbors_that_vote(self) -> "Model":
+        if self.head == "nearest-neighbors" and self.activation == "sigmoid":
+            raise ValueError("nearest-neighbors vote for classes; leave out activation sigmoid")
+        return self
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether the head is fitted at once to a frozen backbone's features."""
+        return self.head in PROBES
 
 
 class Optimizer(StrictModel):

@@ -77,7 +77,7 @@ class Progress:
         Yields:
             What shows each epoch's row, given the history.
         """
-        self.stage(f"{name}: {epochs} epochs at {size[0]}x{size[1]} px")
+        self.stage(f"{name}: {epochs} {'epoch' if epochs == 1 else 'epochs'} at {size[0]}x{size[1]} px")
         with self._epochs(name, epochs) as show:
             yield show
 

@@ -19,7 +19,7 @@ from fastai.learner import Learner
 from torch import nn
 
 from darkcovid.core.errors import UsageError
-from darkcovid.recipe import Training
+from darkcovid.recipe import Recipe, Training
 from darkcovid.training.callbacks import PlainErrorsCallback
 from darkcovid.training.history import History
 from darkcovid.training.monitor import monitored_values
@@ -65,9 +65,9 @@ def phases(training: Training) -> list[Phase]:
     ]
 
 
-def total_epochs(training: Training) -> int:
-    """Epochs of all phases together."""
-    return phases(training)[-1].end
+def total_epochs(recipe: Recipe) -> int:
+    """Epochs of all phases of one arm's recipe together; a probe is fitted in one."""
+    return 1 if recipe.model.is_probe else phases(recipe.training)[-1].end
 
 
 def check_has_backbone(network: nn.Module, training: Training) -> None:

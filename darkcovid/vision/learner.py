@@ -30,8 +30,9 @@ from darkcovid.recipe.recipe import deep_merge, validate
 from darkcovid.training.batch_norm import reestimate_batch_norm
 from darkcovid.training.classifier import FittedClassifier, build_model, predict_proba, validation_metric
 from darkcovid.training.feature_cache import can_cache_features, extract_features
-from darkcovid.training.fit import FitOptions, create_learner, fit, seed_everything
+from darkcovid.training.fit import FitOptions, FitResult, create_learner, fit, seed_everything
 from darkcovid.training.loss import ClassificationTask, make_task
+from darkcovid.training.probe import fit_probe
 from darkcovid.vision.dataloaders import CXRDataLoaders
 
 SHOWN = (Recorder, ProgressCallback)  # what a notebook shows, which reads the device once per batch
@@ -68,6 +69,20 @@ class CXRLearner(Learner):
             UsageError, DataError, DarkCovidError: As `training.fit.fit` does.
         """
         recipe, dls = self.recipe, self.dls
+        if recipe.model.is_probe:
+            fitted, plain = self._fit_probe(options)
+        else:
+            fitted, plain = self._fit_epochs(options), None
+        if not dls.compute.distributed.is_main:
+            return FittedClassifier(fitted, self.normalizer, np.empty((0, len(dls.classes)), np.float32), self.probabilities)
+        plain, averaged = self.probabilities(dls.pixels) if plain is None else plain, None
+        if recipe.training.tta_views:
+            views = [self.probabilities(dls.pixels, recipe.data.augmentation) for _ in range(recipe.training.tta_views)]
+            averaged = np.stack([plain, *views]).mean(0, dtype=np.float32)
+        return FittedClassifier(fitted, self.normalizer, plain, self.probabilities, averaged)
+
+    def _fit_epochs(self, options: FitOptions) -> FitResult:
+        recipe, dls = self.recipe, self.dls
         with self.removed_cbs([callback for callback in self.cbs if isinstance(callback, SHOWN)]):
             fitted = fit(
                 self.trained_part(),
@@ -79,14 +94,15 @@ class CXRLearner(Learner):
                 image_paths=dls.cohort.rows.path.tolist(),
                 options=options,
             )
-        fitted = replace(fitted, learner=self)
-        if not dls.compute.distributed.is_main:
-            return FittedClassifier(fitted, self.normalizer, np.empty((0, len(dls.classes)), np.float32), self.probabilities)
-        plain, averaged = self.probabilities(dls.pixels), None
-        if recipe.training.tta_views:
-            views = [self.probabilities(dls.pixels, recipe.data.augmentation) for _ in range(recipe.training.tta_views)]
-            averaged = np.stack([plain, *views]).mean(0, dtype=np.float32)
-        return FittedClassifier(fitted, self.normalizer, plain, self.probabilities, averaged)
+        return replace(fitted, learner=self)
+
+    def _fit_probe(self, options: FitOptions) -> tuple[FitResult, np.ndarray]:
+        dls, objective = self.dls, self.objective
+        balanced = self.recipe.training.loss.class_weights == "balanced"
+        history, cost, predicted = fit_probe(
+            self.model, dls.pixels, self.normalizer, dls.cohort, dls.compute, objective.probabilities, balanced, options
+        )
+        return FitResult(self, history, cost), predicted
 
     def trained_part(self) -> Learner:
         """What has to be trained: the learner itself, or, where the backbone is frozen and sees the same pixels in every epoch,

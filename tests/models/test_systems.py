@@ -98,10 +98,15 @@ def test_weight_decay_reaches_every_parameter_where_v1_decayed_them_all(tiny_rec
 
 
 def test_epochs_batches_and_rates_of_the_others():
-    facts = {
-        name: system(name).training for name in ("basic_cnn_1", "basic_cnn_3", "three_layer_cnn", "vgg16_binary", "vgg16_head")
-    }
-    assert [(t.batch_size, total_epochs(t)) for t in facts.values()] == [(20, 30), (15, 25), (8, 15), (10, 20), (32, 50)]
+    names = ("basic_cnn_1", "basic_cnn_3", "three_layer_cnn", "vgg16_binary", "vgg16_head")
+    facts = {name: system(name).training for name in names}
+    assert [(facts[name].batch_size, total_epochs(system(name))) for name in names] == [
+        (20, 30),
+        (15, 25),
+        (8, 15),
+        (10, 20),
+        (32, 50),
+    ]
     assert (facts["basic_cnn_3"].lr, facts["basic_cnn_3"].schedule, facts["basic_cnn_3"].lr_gamma) == (0.01, "exponential", 0.6)
     assert facts["three_layer_cnn"].optimizer.name == "rmsprop"
     assert facts["vgg16_binary"].lr == 5e-4

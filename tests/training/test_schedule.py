@@ -101,7 +101,7 @@ def test_fastai_v1s_one_cycle_of_system_a(tiny_recipe, cohort, pixels, cpu):
 
 def test_fine_tuning_trains_the_head_then_all_of_it_with_lower_rates_below(tiny_recipe, cohort, pixels, cpu):
     recipe = changed(tiny_recipe, RESNET, schedule="fine_tune", epochs=1)
-    assert total_epochs(recipe.training) == 2
+    assert total_epochs(recipe) == 2
     learner = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe().fitted.learner
     below, above = (group["lr"] for group in learner.opt.hypers)
     assert above == pytest.approx(100 * below)
