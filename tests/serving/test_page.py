@@ -56,6 +56,18 @@ def test_a_radiograph_is_explained(page, radiograph):
     assert page.get_by_role("progressbar").count() == 3
 
 
+def test_a_radiograph_that_is_chosen_before_the_models_are_listed_waits_for_them(browser, server, radiograph):
+    page = browser.new_page()
+    held = []
+    page.route("**/v1/models", lambda route: held.append(route))  # noqa: PLW0108 (playwright marks what it is given)
+    page.goto(f"{server}/")
+    upload(page, radiograph)
+    page.get_by_text("Asking the model about").wait_for()
+    held[0].continue_()
+    page.locator("#result:not([hidden])").wait_for()
+    page.close()
+
+
 def test_the_slider_and_the_outline(page, radiograph):
     upload(page, radiograph)
     page.locator("#result:not([hidden])").wait_for()

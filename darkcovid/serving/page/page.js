@@ -24,6 +24,11 @@ async function loadModels() {
   await loadCard();
 }
 
+function load() {
+  loading = loadModels();
+  return loading;
+}
+
 async function loadCard() {
   const card = await ask("v1/models/" + encodeURIComponent(at("model").value) + "/card");
   at("caution").textContent = card.not_for + " " + card.caution;
@@ -85,6 +90,7 @@ function layers() {
 }
 
 let latest = 0;
+let loading;  // the list of models, which a file that is chosen early waits for
 
 async function explain(file) {
   const turn = ++latest;
@@ -94,6 +100,7 @@ async function explain(file) {
   at("result").hidden = true;
   at("status").textContent = "Asking the model about " + file.name + " ...";
   try {
+    await loading;
     const path = "v1/models/" + encodeURIComponent(at("model").value) + ":explain";
     const { explanations } = await ask(path, { method: "POST", body: form });
     if (turn === latest) {
@@ -114,7 +121,7 @@ function fail(error) {
 at("form").addEventListener("submit", (event) => event.preventDefault());
 at("file").addEventListener("change", () => at("file").files.length && explain(at("file").files[0]));
 at("model").addEventListener("change", () => loadCard().catch(fail));
-at("token").addEventListener("change", () => loadModels().then(() => (at("error").hidden = true)).catch(fail));
+at("token").addEventListener("change", () => load().then(() => (at("error").hidden = true)).catch(fail));
 at("opacity").addEventListener("input", layers);
 at("outline").addEventListener("change", layers);
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
@@ -124,4 +131,4 @@ for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
     if (name === "drop" && event.dataTransfer.files.length) explain(event.dataTransfer.files[0]);
   });
 }
-loadModels().catch(fail);
+load().catch(fail);
