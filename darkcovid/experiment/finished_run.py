@@ -135,10 +135,12 @@ class Run(ComparisonTable):
             The learner.
 
         Raises:
-            UsageError: No such arm, or its images are not found.
+            UsageError: No such arm, an ensemble, or its images are not found.
             DataError: Its weights are missing or damaged.
         """
         name = self._arm(arm)
+        if name in self.recipe.ensemble:
+            raise UsageError(f"arm {name!r}: an ensemble; name one of its arms: {', '.join(self.recipe.ensemble[name])}")
         dls = CXRDataLoaders.from_recipe(self.recipe, name, cache_dir=cache_dir)
         fit, first = next(iter(self.recipe.arm_recipes()[name].fits().items()))
         fitted = load_fitted(fit.folder(self.path / name))

@@ -27,6 +27,7 @@ from darkcovid.evaluation.results import parse_comparison
 from darkcovid.experiment.aggregate import aggregate_fits
 from darkcovid.experiment.classifier_task import ClassifierTask
 from darkcovid.experiment.compare import build_comparison, load_arm_metrics, pairs_of
+from darkcovid.experiment.ensemble import write_ensemble
 from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
 from darkcovid.experiment.run_dir import ReadOnlyRunDir, RunDir
 from darkcovid.experiment.segmenter_task import SegmenterTask
@@ -386,7 +387,10 @@ def aggregate_run(directory: RunDir, recipe: Recipe, names: list[str], progress:
         if len(folders) > 1:
             remove_partial(directory.arm(name))
             aggregate_fits(directory.arm(name), folders, recipe.task)
-    comparison = compare_arms(directory, names)
+    ensembles = {name: members for name, members in recipe.ensemble.items() if set(members) <= set(names)}
+    for name, members in ensembles.items():
+        write_ensemble(directory.arm(name), [directory.arm(member) for member in members])
+    comparison = compare_arms(directory, [*names, *ensembles])
     if recipe.task == "classification":
         progress.stage(f"report: {write_report(directory.path)}")
     return comparison

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from darkcovid import __version__
-from darkcovid.core.errors import DarkCovidError, one_line
+from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.io import atomic_path, sha256_file, write_json
 from darkcovid.data.phantom import CLASSES, draw_anatomy, draw_radiograph
 from darkcovid.inference.load import FittedModel
@@ -25,20 +25,27 @@ from darkcovid.training.loss import class_probabilities
 
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 TOLERANCE = 1e-4
+MIN_PROBABILITY = 1e-12  # as `metrics.calibration.apply_temperature`
 CHECKED = 8  # phantoms on which a file must say what the network says
 
 Ask = Callable[[np.ndarray], list[np.ndarray]]
 
 
 class Classifier(nn.Module):
-    """(n, c, h, w) pixels in 0..1 to (n, classes) calibrated probabilities."""
+    """(n, c, h, w) pixels in 0..1 to (n, classes) calibrated probabilities; of an ensemble, the mean of its members'."""
 
     def __init__(self, model: FittedModel):
         super().__init__()
-        self.normalizer, self.network, self.temperature = model.normalizer, model.network, model.temperature
+        self.normalizers = nn.ModuleList([each.normalizer for each in model.networks])
+        self.networks = nn.ModuleList([each.network for each in model.networks])
+        self.temperature = model.temperature
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return class_probabilities(self.network(self.normalizer(pixels)), self.temperature)
+        logits = [network(normalizer(pixels)) for network, normalizer in zip(self.networks, self.normalizers, strict=True)]
+        if len(logits) == 1:
+            return class_probabilities(logits[0], self.temperature)
+        mean = torch.stack([class_probabilities(of_one) for of_one in logits]).mean(0)
+        return class_probabilities(mean.clamp_min(MIN_PROBABILITY).log(), self.temperature)
 
 
 class LungNetwork(nn.Module):
@@ -67,9 +74,12 @@ def export_model(model: FittedModel, segmenter: LungUNet, form: str, folder: Pat
         What the JSON holds.
 
     Raises:
+        UsageError: An ensemble whose members see different pixels of an image.
         DarkCovidError: An exporter that fails or is not installed, or a file whose outputs are not the network's within 1e-4;
             nothing is left behind then.
     """
+    if not all(member.sees_as(model) for member in model.members):
+        raise UsageError(f"--arm {model.fit}: its arms see different parts of an image; export them one by one with --arm")
     channels = model.recipe.channels
     stem = model.recipe.name if model.fit == model.recipe.name else f"{model.recipe.name}-{model.fit.replace('/', '-')}"
     networks = {

@@ -1,8 +1,9 @@
 """A run's folder becomes a network that can be asked: which fit of it, its weights, its recipe, its calibration."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from torch import nn
@@ -12,6 +13,7 @@ from darkcovid.core.safetensors_io import read_safetensors
 from darkcovid.data.normalize import load_normalizer
 from darkcovid.data.resize import Size
 from darkcovid.evaluation.results import ClassifierFit, parse_classifier_fit
+from darkcovid.models.registry import input_interpolation
 from darkcovid.models.state_dict import load_state_dict_strict
 from darkcovid.recipe import AUDIT, Recipe, load_recipe
 from darkcovid.training.classifier import build_model
@@ -25,15 +27,16 @@ class FittedModel:
 
     Attributes:
         run: The run's folder.
-        fit: The folder below it that the weights came from.
-        recipe: Of the arm.
+        fit: The folder below it that the weights came from, or the name of an ensemble.
+        recipe: Of the arm; of an ensemble's first.
         classes: In the order of the probabilities.
         size: (height, width) of the input in pixels.
-        network: (n, c, h, w) normalized pixels to (n, outputs) logits.
+        network: (n, c, h, w) normalized pixels to (n, outputs) logits; of an ensemble's first.
         normalizer: Of pixels in 0..1.
-        temperature: By which logits are divided.
+        temperature: By which logits are divided; those of an ensemble are the logarithms of its members' mean probabilities.
         statistic_ranges: Lowest and highest value of each image statistic on the training set.
         scores: Its `metrics.json`.
+        members: The fitted classifiers of an ensemble; none of a single one.
     """
 
     run: Path
@@ -46,6 +49,22 @@ class FittedModel:
     temperature: float
     statistic_ranges: dict[str, tuple[float, float]]
     scores: ClassifierFit
+    members: tuple["FittedModel", ...] = ()
+
+    @property
+    def networks(self) -> tuple["FittedModel", ...]:
+        """The classifiers whose probabilities are averaged: the members, or this one alone."""
+        return self.members or (self,)
+
+    def sees_as(self, other: "FittedModel") -> bool:
+        """Whether both get the same pixels of an image."""
+        ours, theirs = self.recipe, other.recipe
+        return (self.size, ours.lungs, *_pixel_policy(ours)) == (other.size, theirs.lungs, *_pixel_policy(theirs))
+
+
+def _pixel_policy(recipe: Recipe) -> tuple[Any, ...]:
+    data = recipe.data
+    return data.letterbox, data.downsample_to, data.border_only, data.contrast, input_interpolation(recipe)
 
 
 def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
@@ -54,8 +73,7 @@ def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
     Args:
         folder: The run's, an arm's or a fit's.
         arm: Its name; None: of several arms the one with the best balanced accuracy on its validation set, audits left out.
-            Of
-            several fits the first is taken.
+            Of several fits the first is taken, of an ensemble all of them.
 
     Returns:
         The classifier.
@@ -74,9 +92,12 @@ def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
         raise UsageError(f"{folder}: a run of lung segmenters; `darkcovid lungs segment --weights` uses them")
     below = [] if folder == run else list(folder.absolute().relative_to(run.absolute()).parts)
     arms = recipe.arm_recipes()
-    chosen = below[0] if below else arm or _best_arm(run, [name for name in arms if not name.startswith(AUDIT)])
+    own_arms = [name for name in arms if not name.startswith(AUDIT)]
+    chosen = below[0] if below else arm or _best_arm(run, [*own_arms, *recipe.ensemble])
+    if chosen in recipe.ensemble:
+        return _load_ensemble(run, chosen, {member: arms[member] for member in recipe.ensemble[chosen]})
     if chosen not in arms:
-        raise UsageError(f"--arm {chosen}: the run has no such arm; it has: {', '.join(arms)}")
+        raise UsageError(f"--arm {chosen}: the run has no such arm; it has: {', '.join([*arms, *recipe.ensemble])}")
     fits = sorted(path.parent for path in run.joinpath(chosen, *below[1:]).glob("**/weights.safetensors"))
     if not fits:
         raise UsageError(f"{run / chosen}: no finished fit in it; finish it with `darkcovid run --resume`")
@@ -97,6 +118,25 @@ def _balanced_accuracy(folder: Path) -> float:
         return float(json.loads((folder / "metrics.json").read_text())["balanced_accuracy"])
     except (OSError, ValueError, KeyError, TypeError):
         return -1.0
+
+
+def _load_ensemble(run: Path, name: str, arms: dict[str, Recipe]) -> FittedModel:
+    """All fits of all arms of an ensemble.
+
+    Raises:
+        UsageError: A fit is not finished, or arms find lungs with different weights.
+        DataError: Weights are missing or damaged.
+    """
+    members = [_load(run, fit.folder(run / arm), recipe) for arm, recipe in arms.items() for fit in recipe.fits()]
+    if len({recipe.lungs.weights for recipe in arms.values() if recipe.lungs is not None}) > 1:
+        raise UsageError(f"{run / name}: its arms find lungs with different weights; name one of the arms")
+    path = run / name / "metrics.json"
+    try:
+        scores = parse_classifier_fit(json.loads(path.read_text()))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not an ensemble's metrics ({one_line(error)[:150]}); run its recipe again") from None
+    temperature = scores.metrics.valid.calibration.temperature
+    return replace(members[0], fit=name, temperature=temperature, scores=scores, members=tuple(members))
 
 
 def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:

@@ -17,6 +17,7 @@ from darkcovid.inference.load import FittedModel, load_fitted
 from darkcovid.lungs.crop import CropTransform, LungCropTransform, whole_image_transform
 from darkcovid.lungs.segment import CleanedMask, LungMasks, segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, LungUNet, load_segmenter
+from darkcovid.metrics.calibration import apply_temperature
 from darkcovid.models.registry import input_interpolation
 from darkcovid.recipe import Recipe
 from darkcovid.training.loss import class_probabilities
@@ -72,6 +73,15 @@ def network_inputs(
     return np.stack(map_in_threads(lambda pair: view.picture(*pair), enumerate(images))), view.frame
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A network, what it sees of images, and where that lies in them."""
+
+    network: FittedModel
+    pixels: np.ndarray
+    frame: CropTransform
+
+
 class InferencePipeline:
     """A fitted model with what it needs to see as it saw in training."""
 
@@ -85,12 +95,11 @@ class InferencePipeline:
             return []
         model = self.model
         masks = self._lungs(images)
-        pixels, frame = network_inputs(images, masks, model.recipe, model.size, self.segmenter.version)
-        logits = torch.cat(list(predict_batches(model.network, pixels, model.normalizer, self.compute)))
-        probabilities = class_probabilities(logits, model.temperature).numpy()
+        seen = self._seen(images, masks)
+        probabilities = self._probabilities(seen)
         best = probabilities.argmax(1)
-        heats = self._heats(images, pixels, best, frame) if explain else [None] * len(images)
-        warnings = self._warnings(pixels, masks)
+        heats = self._heats(images, seen, best) if explain else [None] * len(images)
+        warnings = self._warnings(seen[0].pixels, masks)
         return [
             Prediction(
                 model.classes[best[row]],
@@ -107,11 +116,41 @@ class InferencePipeline:
         small = np.stack(map_in_threads(lambda image: resize(image, INPUT_SIZE), images))
         return list(segment_lungs(small, self.segmenter, self.compute))
 
-    def _heats(
-        self, images: Sequence[Image.Image], pixels: np.ndarray, classes: np.ndarray, frame: CropTransform
-    ) -> list[np.ndarray]:
-        maps = grad_cam(self.model.network, self.model.normalizer, pixels, classes, self.compute)
-        return [frame.over_image(row, maps[row], image.size) for row, image in enumerate(images)]
+    def _seen(self, images: Sequence[Image.Image], masks: Sequence[CleanedMask]) -> list["_Seen"]:
+        """What each network sees of the images, made once for networks that see the same."""
+        seen: list[_Seen] = []
+        for network in self.model.networks:
+            same = next((other for other in seen if other.network.sees_as(network)), None)
+            if same is None:
+                pixels, frame = network_inputs(images, masks, network.recipe, network.size, self.segmenter.version)
+            else:
+                pixels, frame = same.pixels, same.frame
+            seen.append(_Seen(network, pixels, frame))
+        return seen
+
+    def _probabilities(self, seen: Sequence["_Seen"]) -> np.ndarray:
+        """(n, classes) calibrated probabilities: of one network, or the mean of several."""
+        model = self.model
+        logits = [
+            torch.cat(list(predict_batches(each.network.network, each.pixels, each.network.normalizer, self.compute)))
+            for each in seen
+        ]
+        if not model.members:
+            return class_probabilities(logits[0], model.temperature).numpy()
+        mean = torch.stack([class_probabilities(of_one) for of_one in logits]).mean(0)
+        return apply_temperature(mean.numpy(), model.temperature)
+
+    def _heats(self, images: Sequence[Image.Image], seen: Sequence["_Seen"], classes: np.ndarray) -> list[np.ndarray]:
+        """Grad-CAM over each image, of several networks their mean."""
+        of_networks = [
+            grad_cam(each.network.network, each.network.normalizer, each.pixels, classes, self.compute) for each in seen
+        ]
+        return [
+            np.mean(
+                [each.frame.over_image(row, maps[row], image.size) for each, maps in zip(seen, of_networks, strict=True)], axis=0
+            )
+            for row, image in enumerate(images)
+        ]
 
     def _warnings(self, pixels: np.ndarray, masks: Sequence[CleanedMask]) -> list[tuple[str, ...]]:
         statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
@@ -147,5 +186,5 @@ def load_pipeline(run: Path, arm: str | None = None, device: str = "auto") -> In
     """
     model = load_fitted(run, arm)
     compute = get_device(device, model.recipe.training.precision)
-    weights = model.recipe.lungs.weights if model.recipe.lungs else None
-    return InferencePipeline(model, load_segmenter(weights), compute)
+    lungs = next((network.recipe.lungs for network in model.networks if network.recipe.lungs is not None), None)
+    return InferencePipeline(model, load_segmenter(lungs.weights if lungs is not None else None), compute)

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from darkcovid.core.errors import UsageError
 from darkcovid.recipe.base import StrictModel
@@ -19,6 +20,7 @@ MAY_DIFFER = {
     *("downsample_to", "border_only", "shuffle_labels"),
 }
 AUDIT = "audit_"
+ENSEMBLE = "ensemble"
 RETRAINED: dict[str, dict[str, Any]] = {
     "no_lungs": {"lungs": {"mode": "outside"}},
     "lungs_only": {"lungs": {"mode": "mask"}},
@@ -56,6 +58,35 @@ class Recipe(StrictModel):
     share patients and split; without arms the recipe is one arm of its own name. Arms of an extended recipe stay; `small: null`
     drops one."""
 
+    ensemble: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Ensemble: the arms whose probabilities are averaged, such as `{both: [whole, segmented]}`, or one arm of several folds or
+    seeds. It is compared, reported, served and exported as an arm. A list of arms is an ensemble called `ensemble`."""
+
+    @field_validator("ensemble", mode="before")
+    @classmethod
+    def _one_ensemble(cls, ensemble: Any) -> Any:
+        named = {ENSEMBLE: ensemble} if isinstance(ensemble, (list, tuple)) else ensemble
+        if not isinstance(named, dict):
+            return named
+        return {name: tuple(members) if isinstance(members, list) else members for name, members in named.items()}
+
+    @model_validator(mode="after")
+    def _ensembles_of_arms(self) -> "Recipe":
+        arms = list(self.arms) or [self.name]
+        for name, members in self.ensemble.items():
+            strange = [member for member in members if member not in arms]
+            if strange:
+                raise ValueError(f"ensemble.{name}: no arm is called {strange[0]!r}{suggest_name(strange[0], arms)}")
+            if name in arms or not re.fullmatch(NAME, name):
+                raise ValueError(f"ensemble.{name}: give it a name that no arm has, of letters, digits, dots and dashes")
+            if len(set(members)) < max(len(members), 1):
+                raise ValueError(f"ensemble.{name}: name one arm or several, each once")
+            if len(members) == 1 and not (self.training.folds or self.training.seeds):
+                raise ValueError(f"ensemble.{name}: one arm of one fit has nothing to average; name several arms")
+        if self.ensemble and self.task != "classification":
+            raise ValueError("ensemble: of classifiers; leave it out of a segmenter's recipe")
+        return self
+
     @model_validator(mode="after")
     def _outputs_that_fit(self) -> "Recipe":
         if self.model.activation == "sigmoid" and len(self.data.classes) != 2:
@@ -84,7 +115,7 @@ class Recipe(StrictModel):
 
     def arm_recipe(self, arm: str) -> "Recipe":
         """The whole recipe of one arm, itself without arms. Raises `UsageError` with the key path when it is invalid."""
-        plain = self.model_dump(mode="json", exclude={"arms"})
+        plain = self.model_dump(mode="json", exclude={"arms", "ensemble"})
         for path, value in self.arms[arm].items():
             plain = deep_merge(plain, from_dotted_key(path, value))
         return validate(plain, where=f"arms.{arm}.")
@@ -96,7 +127,7 @@ class Recipe(StrictModel):
 
     def _audit_arms(self, first: "Recipe") -> dict[str, "Recipe"]:
         """Arms of their own that train the first arm's network on what should not suffice."""
-        plain = first.model_dump(mode="json", exclude={"arms"})
+        plain = first.model_dump(mode="json", exclude={"arms", "ensemble"})
         short = {"training": {"epochs": max(1, round(self.audit_epochs_fraction * first.training.epochs))}, "audit": "data"}
         return {
             f"{AUDIT}{name}": validate(deep_merge(deep_merge(plain, change), short), where=f"audit.{name}.")

@@ -59,7 +59,7 @@ def test_a_radiograph_is_explained(page, radiograph):
 def test_a_radiograph_that_is_chosen_before_the_models_are_listed_waits_for_them(browser, server, radiograph):
     page = browser.new_page()
     held = []
-    page.route("**/v1/models", lambda route: held.append(route))  # noqa: PLW0108 (playwright marks what it is given)
+    page.route("**/v1/models", lambda route: held.append(route))
     page.goto(f"{server}/")
     upload(page, radiograph)
     page.get_by_text("Asking the model about").wait_for()

@@ -1,0 +1,126 @@
+"""Arms whose probabilities are averaged: an ensemble is scored, compared and reported as one more arm.
+
+An image of a fold is predicted by the fits that were not trained on it, so out-of-fold figures stay honest; images that no fit
+was trained on, of the test set and of external sets, are predicted by all fits.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from darkcovid.core.io import write_json, write_text
+from darkcovid.evaluation.evaluate import EXTERNAL, evaluate
+from darkcovid.evaluation.results import ArmCost, ClassifierFit, parse_classifier_fit, parse_cost
+from darkcovid.report.plots import plot_predictions
+
+PROBABILITY = "probability_"
+SEED = "seed"
+
+
+def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
+    """Write the `split.csv`, `predictions.csv`, `timing.json` and, last, `metrics.json` of an ensemble of finished arms.
+
+    Args:
+        folder: The ensemble's.
+        members: The arms' folders.
+    """
+    arms = [parse_classifier_fit(json.loads((member / "metrics.json").read_text())) for member in members]
+    costs = [parse_cost(json.loads((member / "timing.json").read_text())) for member in members]
+    classes = arms[0].summary.classes
+    predictions = average_predictions([read_text_table(member / "predictions.csv") for member in members], classes)
+    split = _without_seeds(read_text_table(members[0] / "split.csv"))
+    write_text(folder / "split.csv", split.drop_duplicates(["fit", "image"] if "fit" in split else ["image"]).to_csv(index=False))
+    write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
+    metrics = evaluate(predictions, classes)
+    first = arms[0].metrics
+    external = {
+        name: replace(
+            figures,
+            labels=first.external[name].labels,
+            left_out=first.external[name].left_out,
+            bad_images=first.external[name].bad_images,
+        )
+        for name, figures in metrics.external.items()
+    }
+    summary = replace(
+        arms[0].summary,
+        parameters=sum(arm.summary.parameters * cost.fits for arm, cost in zip(arms, costs, strict=True)),
+        initial_weights=None,
+    )
+    metrics = replace(
+        metrics,
+        scored_on=first.scored_on or metrics.scored_on,
+        external=external,
+        untrusted_lungs=max(arm.metrics.untrusted_lungs for arm in arms),
+    )
+    plot_predictions(predictions, metrics, classes, folder / "plots")
+    write_json(folder / "timing.json", _summed(costs).as_dict())
+    write_json(folder / "metrics.json", ClassifierFit(summary, metrics).as_dict())
+
+
+def read_text_table(path: Path) -> pd.DataFrame:
+    """A CSV file, every cell as text."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def average_predictions(members: Sequence[pd.DataFrame], classes: Sequence[str]) -> pd.DataFrame:
+    """The mean of the probabilities that members give an image.
+
+    Args:
+        members: Each arm's `predictions.csv`, of all its fits, every cell as text.
+        classes: In the order of the probabilities.
+
+    Returns:
+        A row per image and fold of its validation set, or per image of a set that no fit was trained on.
+    """
+    table = pd.concat([_without_seeds(member) for member in members], ignore_index=True)
+    columns = [PROBABILITY + name for name in classes]
+    table[columns] = table[columns].astype(float)
+    if "fit" in table:
+        unseen = (table.side == "test") | table.side.str.startswith(EXTERNAL)
+        table.loc[unseen, "fit"] = ""
+    keys = ["side", *(["fit"] if "fit" in table else []), "image"]
+    grouped = table.groupby(keys, sort=False)
+    averaged = grouped.first()
+    averaged[columns] = grouped[columns].mean()
+    averaged["predicted"] = [classes[best] for best in averaged[columns].to_numpy().argmax(1)]
+    return averaged.reset_index()[list(table.columns)]
+
+
+def _without_seeds(table: pd.DataFrame) -> pd.DataFrame:
+    """The name of a fit without its seed, since fits of all seeds share the folds."""
+    if "fit" not in table:
+        return table
+    return table.assign(fit=["-".join(word for word in fit.split("-") if not word.startswith(SEED)) for fit in table.fit])
+
+
+def _summed(costs: Sequence[ArmCost]) -> ArmCost:
+    """What all members cost together; an epoch of the ensemble is one of each member."""
+
+    def total(name: str) -> float | None:
+        values = [value for cost in costs if (value := getattr(cost, name)) is not None]
+        return sum(values) if values else None
+
+    images = costs[0].train_images_per_second * costs[0].epoch_seconds
+    epoch_seconds = sum(cost.epoch_seconds for cost in costs)
+    return replace(
+        costs[0],
+        epochs=max(cost.epochs for cost in costs),
+        train_seconds=sum(cost.train_seconds for cost in costs),
+        epoch_seconds=epoch_seconds,
+        train_images_per_second=images / epoch_seconds if epoch_seconds else 0.0,
+        peak_host_bytes=max(cost.peak_host_bytes for cost in costs),
+        peak_device_bytes=max(cost.peak_device_bytes for cost in costs),
+        host_joules=total("host_joules"),
+        device_joules=total("device_joules"),
+        data_wait_seconds=total("data_wait_seconds"),
+        forward_backward_seconds=total("forward_backward_seconds"),
+        validation_seconds=total("validation_seconds"),
+        prepare_seconds=total("prepare_seconds"),
+        segment_seconds=total("segment_seconds"),
+        audit_seconds=None,
+        fits=sum(cost.fits for cost in costs),
+    )

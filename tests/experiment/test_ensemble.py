@@ -1,0 +1,169 @@
+"""Ensembles: averaged by hand, run from a recipe, compared, reported, asked and exported as an arm."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import darkcovid as dc
+from darkcovid.core.errors import UsageError
+from darkcovid.experiment.ensemble import average_predictions
+from darkcovid.inference.export import export_model
+from darkcovid.inference.load import load_fitted
+from darkcovid.lungs.unet import load_segmenter
+from darkcovid.recipe.recipe import validate
+
+PHANTOM = {"patients": 24, "image_size": 64}
+ELSEWHERE = {"manifest": "phantom", "name": "elsewhere", "shared_patient_ids": False, "phantom": PHANTOM | {"seed": 9}}
+RECIPE = {
+    "name": "ensembles",
+    "audit": "data",
+    "data": {"manifest": "phantom", "image_size": 64, "phantom": PHANTOM, "external": [ELSEWHERE]},
+    "model": {"arch": "three_layer_cnn"},
+    "training": {"epochs": 1, "folds": 2, "seeds": [1, 2], "batch_size": 8, "precision": "fp32"},
+    "arms": {"whole": {}, "crop": {"lungs": {"crop_size": 64}}},
+    "ensemble": {"both": ["whole", "crop"], "voted": ["whole"]},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ensemble")
+    recipe = folder / "ensembles.yaml"
+    recipe.write_text(json.dumps(RECIPE))
+    return dc.run(recipe, runs_dir=folder / "runs", cache_dir=folder / "cache")
+
+
+def rows(*cells, fit=True):
+    columns = ["image", "patient", "side", "label", "predicted", "probability_a", "probability_b", *(["fit"] if fit else [])]
+    return pd.DataFrame([list(map(str, row)) for row in cells], columns=columns)
+
+
+def test_the_mean_of_members_by_hand():
+    first = rows(("1.png", "p", "valid", "a", "a", 0.9, 0.1), ("2.png", "q", "train", "b", "a", 0.6, 0.4), fit=False)
+    second = rows(("1.png", "p", "valid", "a", "b", 0.3, 0.7), ("2.png", "q", "train", "b", "b", 0.1, 0.9), fit=False)
+    averaged = average_predictions([first, second], ["a", "b"]).set_index("image")
+    assert averaged.probability_a.to_dict() == pytest.approx({"1.png": 0.6, "2.png": 0.35})
+    assert averaged.predicted.to_dict() == {"1.png": "a", "2.png": "b"}
+
+
+def test_a_fold_s_images_get_the_fits_of_that_fold_and_other_images_all_fits():
+    member = rows(
+        ("1.png", "p", "valid", "a", "a", 0.8, 0.2, "fold1-seed1"),
+        ("1.png", "p", "valid", "a", "a", 0.6, 0.4, "fold1-seed2"),
+        ("2.png", "q", "valid", "b", "b", 0.2, 0.8, "fold2-seed1"),
+        ("x.png", "r", "external:site", "a", "a", 0.9, 0.1, "fold1-seed1"),
+        ("x.png", "r", "external:site", "a", "b", 0.1, 0.9, "fold1-seed2"),
+        ("x.png", "r", "external:site", "a", "b", 0.2, 0.8, "fold2-seed1"),
+    )
+    averaged = average_predictions([member], ["a", "b"]).set_index("image")
+    assert averaged.probability_a.to_dict() == pytest.approx({"1.png": 0.7, "2.png": 0.2, "x.png": 0.4})
+    assert averaged.fit.to_dict() == {"1.png": "fold1", "2.png": "fold2", "x.png": ""}
+
+
+def test_an_ensemble_stands_beside_the_arms(run):
+    assert run.arms == ["whole", "crop", "both", "voted"]
+    table = run.predictions
+    columns = [name for name in table if name.startswith("probability_")]
+    valid = table[table.side == "valid"].copy()
+    valid[columns] = valid[columns].astype(float)
+    members = valid[valid.arm.isin(["whole", "crop"])].groupby("image")[columns].mean()
+    both = valid[valid.arm == "both"].set_index("image")[columns]
+    assert len(both) == len(members) == valid.image.nunique()
+    np.testing.assert_allclose(both.loc[members.index], members, atol=1e-6)
+    right = (both.to_numpy().argmax(1) == pd.Categorical(valid[valid.arm == "both"].label, run.recipe.data.classes).codes).mean()
+    assert run.metrics["both"].valid.accuracy == pytest.approx(right)
+    assert run.metrics["both"].scored_on == "out-of-fold"
+    outside = table[table.side.str.startswith("external:")]
+    assert (outside.groupby(["arm", "image"]).size().unstack("arm") == {"whole": 4, "crop": 4, "both": 1, "voted": 1}).all(
+        axis=None
+    )
+    assert set(run.metrics["both"].external) == {"elsewhere"}
+
+
+def test_it_costs_what_its_members_cost(run):
+    arms = run.comparison.arms
+    assert arms["both"].cost.train_seconds == pytest.approx(arms["whole"].cost.train_seconds + arms["crop"].cost.train_seconds)
+    assert arms["both"].cost.fits == 8
+    assert arms["both"].summary.parameters == 4 * (arms["whole"].summary.parameters + arms["crop"].summary.parameters)
+    assert arms["voted"].cost.epoch_seconds == arms["whole"].cost.epoch_seconds
+
+
+def test_it_has_no_learner_of_its_own(run):
+    with pytest.raises(UsageError, match=r"arm 'both': an ensemble; name one of its arms: whole, crop"):
+        run.learner("both")
+
+
+def test_its_report_and_display(run):
+    assert "both" in run.path.joinpath("report.html").read_text()
+    assert "both" in run._repr_html_()
+    assert set(run.history.arm) == {"whole", "crop"}
+
+
+def test_it_answers_with_the_mean_of_its_members(run):
+    import torch
+
+    from darkcovid.core.device import get_device, predict_batches
+    from darkcovid.data.phantom import CLASSES, draw_anatomy, draw_radiograph
+    from darkcovid.inference.predictor import InferencePipeline
+    from darkcovid.recipe import Phantom
+
+    random = np.random.RandomState(3)
+    from PIL import Image
+
+    images = [
+        Image.fromarray(draw_radiograph(draw_anatomy(random), CLASSES[0], Phantom(image_size=64), random)[0]) for _ in range(3)
+    ]
+    model = load_fitted(run.path, "voted")
+    pipeline = InferencePipeline(model, load_segmenter(None), get_device("cpu", "fp32"))
+    answers = pipeline(images, explain=True)
+    pixels = np.stack([np.asarray(image) for image in images])
+    each = [
+        torch.cat(list(predict_batches(member.network, pixels, member.normalizer, pipeline.compute))).softmax(1)
+        for member in model.members
+    ]
+    assert len(each) == 4
+    expected = (torch.stack(each).mean(0).log() / model.temperature).softmax(1).numpy()
+    np.testing.assert_allclose([list(answer.probabilities.values()) for answer in answers], expected, atol=1e-5)
+    assert all(answer.heat.shape == (64, 64) for answer in answers)
+    assert len(InferencePipeline(load_fitted(run.path, "both"), load_segmenter(None), pipeline.compute)(images)) == 3
+
+
+def test_an_ensemble_of_one_input_is_exported_and_one_of_several_is_refused(run, tmp_path):
+    made = export_model(load_fitted(run.path, "voted"), load_segmenter(None), "onnx", tmp_path)
+    assert made["classifier"]["largest_difference"] < 1e-4
+    with pytest.raises(UsageError, match=r"^--arm both: its arms see different parts of an image; export them one by one"):
+        export_model(load_fitted(run.path, "both"), load_segmenter(None), "onnx", tmp_path)
+
+
+def test_it_is_served(run):
+    from starlette.testclient import TestClient
+
+    from darkcovid.inference.predictor import load_pipeline
+    from darkcovid.serving.app import create_app
+
+    with TestClient(create_app({"both": load_pipeline(run.path, "both", "cpu")})) as client:
+        assert client.get("/v1/models").json()["models"][0]["name"] == "both"
+        assert client.get("/v1/models/both/card").json()["fit"] == "both"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"ensemble": ["whole", "corp"]}, r"ensemble\.ensemble: no arm is called 'corp'; did you mean 'crop'\?"),
+        ({"ensemble": {"whole": ["crop"]}}, r"ensemble\.whole: give it a name that no arm has"),
+        ({"ensemble": {"a/b": ["crop"]}}, r"ensemble\.a/b: give it a name"),
+        ({"ensemble": {"both": []}}, r"ensemble\.both: name one arm or several"),
+        ({"ensemble": ["whole", "whole"]}, r"name one arm or several, each once"),
+        ({"ensemble": ["whole"], "training": {}}, r"one arm of one fit has nothing to average"),
+        ({"ensemble": "whole"}, r"ensemble"),
+    ],
+)
+def test_ensembles_that_cannot_be(change, said):
+    with pytest.raises(UsageError, match=said):
+        validate(RECIPE | change, where="")
+
+
+def test_a_list_of_arms_is_an_ensemble_of_that_name():
+    assert validate(RECIPE | {"ensemble": ["whole", "crop"]}, where="").ensemble == {"ensemble": ("whole", "crop")}
