@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from darkcovid.core.errors import DataError, UsageError
+from darkcovid.core.errors import DataError, UsageError, one_line
 from darkcovid.data.cells import INVISIBLE, normalize_value
 from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.phantom import phantom_manifest
@@ -43,6 +43,7 @@ class Cohort:
         bad: Images that cannot be used.
         manifest: The rows that the recipe asked for, unusable ones included.
         excluded_by_label: How many rows are of no class, by label.
+        left_out: Paths of images that are not trained on.
     """
 
     rows: pd.DataFrame
@@ -56,6 +57,7 @@ class Cohort:
     bad: tuple[ExcludedImage, ...]
     manifest: Manifest
     excluded_by_label: dict[str, int] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,7 +70,8 @@ class Cohort:
     @property
     def train(self) -> np.ndarray:
         """(n,) bool, true on the training set."""
-        return ~(self.valid | self.test)
+        rest = ~(self.valid | self.test)
+        return rest & ~self.rows.path.isin(self.left_out).to_numpy() if self.left_out else rest
 
     @property
     def sides(self) -> dict[str, np.ndarray]:
@@ -97,6 +100,30 @@ class Cohort:
             sizes=self.sizes[indices],
         )
 
+    def leaving_out(self, data: Data) -> "Cohort":
+        """The cohort without the images of `data.leave_out` in its training set.
+
+        Args:
+            data: The recipe's section.
+
+        Returns:
+            The cohort, the same where the recipe leaves none out.
+
+        Raises:
+            DataError: The file cannot be read, or has no column `image`.
+            UsageError: None of its images is in the cohort, or no training image of a class is left.
+        """
+        if data.leave_out is None:
+            return self
+        named = read_image_list(Path(data.leave_out))
+        if not self.rows.path.isin(named).any():
+            raise UsageError(f"data.leave_out: {data.leave_out}: none of its {len(named)} images is in the cohort")
+        left = replace(self, left_out=named)
+        for index, name in enumerate(self.classes):
+            if not (left.labels[left.train] == index).any():
+                raise UsageError(f"data.leave_out: {data.leave_out}: no training image of {name} is left")
+        return left
+
     def with_shuffled_labels(self, seed: int) -> "Cohort":
         """The training set's labels dealt among its images at random: nothing can be learned from them."""
         labels, train = self.labels.copy(), np.flatnonzero(self.train)
@@ -106,6 +133,21 @@ class Cohort:
     def _count(self, where: np.ndarray) -> dict[str, int]:
         counts = Counter(self.labels[where].tolist())
         return {name: counts[index] for index, name in enumerate(self.classes)}
+
+
+def read_image_list(path: Path) -> frozenset[str]:
+    """The images named in a CSV file with a column `image`.
+
+    Raises:
+        DataError: It cannot be read, or has no such column.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"data.leave_out: {path}: not readable as CSV ({one_line(error)[:100]})") from None
+    if "image" not in table:
+        raise DataError(f"data.leave_out: {path}: no column `image`; it has: {', '.join(map(str, table.columns[:8]))}")
+    return frozenset(table.image)
 
 
 def open_manifest(data: Data, cache_dir: Path) -> Manifest:

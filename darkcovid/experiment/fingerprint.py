@@ -141,10 +141,14 @@ def given_files(recipe: Recipe, external: list[ExternalSet]) -> dict[str, str]:
     """
     checksums = {f"external set {each.name}": content_key(rows=cohort_table(each.cohort).values.tolist()) for each in external}
     for arm in recipe.arm_recipes().values():
-        named = {"model.weights": arm.model.weights, "lungs.weights": arm.lungs and arm.lungs.weights}
-        for key, weights in named.items():
-            if weights and Path(weights).is_file():
-                checksums[f"{key} {weights}"] = sha256_file(Path(weights))
+        named = {
+            "model.weights": arm.model.weights,
+            "lungs.weights": arm.lungs and arm.lungs.weights,
+            "data.leave_out": arm.data.leave_out,
+        }
+        for key, file in named.items():
+            if file and Path(file).is_file():
+                checksums[f"{key} {file}"] = sha256_file(Path(file))
     return checksums
 
 

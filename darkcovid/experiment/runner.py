@@ -4,7 +4,7 @@ An arm is one fit, or one for each fold and seed. A fit's `metrics.json` is writ
 and a resumed run passes it by. Fits know nothing of one another: several processes may do them, and one collects.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from darkcovid.experiment.classifier_task import ClassifierTask
 from darkcovid.experiment.compare import build_comparison, load_arm_metrics, pairs_of
 from darkcovid.experiment.ensemble import write_ensemble
 from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
+from darkcovid.experiment.label_errors import write_label_errors
 from darkcovid.experiment.run_dir import ReadOnlyRunDir, RunDir
 from darkcovid.experiment.segmenter_task import SegmenterTask
 from darkcovid.experiment.train_arm import CHECKPOINT, ArmTask, FitJob, train_arm
@@ -67,6 +68,12 @@ class PreparedRun:
     inputs: dict[str, ArmInputs]
     audit: dict[str, Any] | None
     files: dict[str, str]
+
+    @property
+    def images(self) -> dict[str, Path]:
+        """The file of each image of the cohort."""
+        cohort = next(iter(self.cohorts.values()))
+        return dict(zip(cohort.rows.path, cohort.files, strict=True))
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,7 @@ def run(
     with track_status(work, names):
         for name in names:
             run_arm(work, name)
-        return aggregate_run(directory, recipe, names, progress) if ranks.is_main else {}
+        return aggregate_run(directory, recipe, names, progress, prepared.images) if ranks.is_main else {}
 
 
 def prepare_distributed(
@@ -290,6 +297,9 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
         if worst.leaks:
             progress.stage(f"LEAKS, allowed by data.allow_leaks: {worst.across} patients or pairs of copies are in two sets")
         audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
+    for name in names:
+        if arm_cohort_left_out := cohort.leaving_out(fits[name][next(iter(fits[name]))].data).left_out:
+            progress.stage(f"{name}: {len(arm_cohort_left_out)} images are left out of its training set")
     builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), folders.cache)
     external = external_sets(recipe.data, cohort, folders.cache)
     progress.external(external)
@@ -320,7 +330,7 @@ def run_arm(work: RunContext, name: str, part: FitSelector = FitSelector()) -> N
                 work.progress.stage(f"{job.name} is finished already")
                 continue
             work.directory.event("arm", arm=job.name)
-            cohort = work.prepared.cohorts[recipe.data.split]
+            cohort = work.prepared.cohorts[recipe.data.split].leaving_out(recipe.data)
             task: ArmTask = (
                 ClassifierTask(work.prepared.inputs[name], cohort)
                 if work.recipe.task == "classification"
@@ -361,7 +371,9 @@ def exclusive_fit_lock(job: FitJob, distributed: Distributed) -> Iterator[None]:
         lock.release()
 
 
-def aggregate_run(directory: RunDir, recipe: Recipe, names: list[str], progress: Progress) -> dict[str, Any]:
+def aggregate_run(
+    directory: RunDir, recipe: Recipe, names: list[str], progress: Progress, images: Mapping[str, Path] | None = None
+) -> dict[str, Any]:
     """Pool the arms' fits, compare the arms and write the report.
 
     Args:
@@ -369,6 +381,7 @@ def aggregate_run(directory: RunDir, recipe: Recipe, names: list[str], progress:
         recipe: Of the whole run.
         names: Of its arms.
         progress: Shown to a person.
+        images: The file of each image, for pictures of suspected label errors; None: without pictures.
 
     Returns:
         The comparison that is also in `comparison.json`.
@@ -392,6 +405,8 @@ def aggregate_run(directory: RunDir, recipe: Recipe, names: list[str], progress:
         write_ensemble(directory.arm(name), [directory.arm(member) for member in members])
     comparison = compare_arms(directory, [*names, *ensembles])
     if recipe.task == "classification":
+        if recipe.audit != "none":
+            write_label_errors(directory.path, parse_comparison(comparison), images or {})
         progress.stage(f"report: {write_report(directory.path)}")
     return comparison
 

@@ -17,7 +17,7 @@ from darkcovid.recipe.sections import NAME, SAME_PIXELS, Data, Lungs, Model, Tra
 
 MAY_DIFFER = {
     *("image_size", "letterbox", "contrast", "interpolation", "augment", "normalize", "oversample"),
-    *("downsample_to", "border_only", "shuffle_labels"),
+    *("downsample_to", "border_only", "shuffle_labels", "leave_out"),
 }
 AUDIT = "audit_"
 ENSEMBLE = "ensemble"

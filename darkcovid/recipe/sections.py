@@ -147,6 +147,9 @@ class Data(StrictModel):
     """Ablation: whole images are reduced to this many pixels per side and enlarged again."""
     border_only: bool = False
     """Ablation: only a strip along the image's sides is left."""
+    leave_out: str | None = None
+    """A CSV file with a column `image`, such as a run's `label_errors.csv`: these images are left out of the training set, and
+    are scored all the same."""
     shuffle_labels: bool = False
     """Ablation: the training labels are permuted."""
     phantom: Phantom = Phantom()

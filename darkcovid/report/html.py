@@ -139,6 +139,7 @@ def _template_context(run: Path, evidence: RunEvidence, images: bool) -> dict[st
         "elsewhere": _external_context(evidence),
         "confounders": _confounders(audit),
         "shortcuts": _shortcuts(evidence),
+        "label_errors": _label_errors(run, images),
         "galleries": _galleries(run, evidence) if images else [],
         "sheet": reporting_sheet(evidence),
         "trained_on": _trained_on(evidence),
@@ -259,6 +260,16 @@ def _shortcuts(evidence: RunEvidence) -> list[list[str]]:
             texts = [_figure(view and view.accuracy) for view in views]
             rows.append([name, str(audit.images), *texts, f"{audit.chance:.3f}", "-" if left is None else f"{left:.0%}"])
     return rows
+
+
+def _label_errors(run: Path, images: bool) -> dict[str, Any] | None:
+    """The labels that a run doubts; None where they were not looked for."""
+    file = run / "label_errors.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text())
+    caption = "the least plausible labels first; whether a label is wrong, only a reader of the radiograph can say"
+    return found | {"plot": _plot(run / "label_errors.png", caption) if images else None}
 
 
 def _galleries(run: Path, evidence: RunEvidence) -> list[dict[str, str]]:

@@ -49,7 +49,7 @@ def run_in_parallel(
             raise DarkCovidError(
                 f"{len(failed)} of {len(fits)} fits failed: {', '.join(failed)}; fix the cause and continue with --resume"
             )
-        return aggregate_run(directory, recipe, names, progress)
+        return aggregate_run(directory, recipe, names, progress, prepared.images)
 
 
 def _fit_subprocess(path: Path, cache: Path, jobs: int, say: Callable[[str], None]) -> Callable[[tuple[str, FitId]], str | None]:

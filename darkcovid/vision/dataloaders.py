@@ -96,7 +96,7 @@ class CXRDataLoaders(DataLoaders):
         cache = Path(cache_dir).absolute() if cache_dir is not None else user_cache_dir().absolute()
         first = next(iter(arms[chosen].fits().values()))
         compute = get_device(first.training.device, first.training.precision)
-        cohort = load_classification_cohort(first.data, cache)
+        cohort = load_classification_cohort(first.data, cache).leaving_out(first.data)
         builder = InputBuilder(whole, cohort, get_device(first.training.device), cache)
         inputs = builder.make(chosen)
         dls = cls.from_pixels(first, cohort, inputs.pixels, compute)

@@ -1,0 +1,119 @@
+"""Suspected label errors: planted ones are found, and a run lists, shows and leaves them out."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import darkcovid as dc
+from darkcovid.audits.label_errors import find_label_errors
+from darkcovid.core.errors import DataError, UsageError
+from darkcovid.experiment.label_errors import add_arm_without_suspects
+from darkcovid.recipe.recipe import validate
+
+CLASSES = ["covid", "no_finding", "pneumonia"]
+
+
+def predictions(errors=12, images=300, seed=0):
+    """A network that is right of nine in ten images, and the labels of some images changed."""
+    random = np.random.RandomState(seed)
+    truth = np.arange(images) % 3
+    scores = random.randn(images, 3) + 3 * np.eye(3)[truth]
+    probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    labels = truth.copy()
+    changed = random.choice(images, errors, replace=False)
+    labels[changed] = (labels[changed] + 1) % 3
+    table = pd.DataFrame({"image": [f"{row}.png" for row in range(images)], "patient": [f"p{row}" for row in range(images)]})
+    table["label"] = [CLASSES[label] for label in labels]
+    for column, name in enumerate(CLASSES):
+        table[f"probability_{name}"] = probabilities[:, column]
+    return table, {f"{row}.png" for row in changed}
+
+
+def test_planted_label_errors_are_found():
+    table, changed = predictions()
+    found, suspects = find_label_errors(table, CLASSES, "arm")
+    named = set(suspects.image)
+    assert len(named & changed) >= 10
+    assert len(named) == found.suspects <= 45
+    assert suspects.label_quality.is_monotonic_increasing
+    assert (suspects.label != suspects.suggested).all()
+    assert sum(pair.images for pair in found.pairs) == found.suspects
+    assert found.accuracy < found.accuracy_without
+
+
+def test_where_labels_are_right_few_are_doubted():
+    found, _ = find_label_errors(predictions(errors=0)[0], CLASSES, "arm")
+    assert found.suspects <= 0.12 * found.images
+
+
+def test_predictions_of_one_image_are_averaged():
+    table, _ = predictions()
+    twice = pd.concat([table, table.assign(probability_covid=1 / 3, probability_no_finding=1 / 3, probability_pneumonia=1 / 3)])
+    found, _ = find_label_errors(twice, CLASSES, "arm")
+    assert found.images == 300
+
+
+def test_a_class_without_images_is_not_judged():
+    table, _ = predictions()
+    assert find_label_errors(table[table.label != "covid"], CLASSES, "arm") is None
+
+
+RECIPE = {
+    "name": "labels",
+    "audit": "data",
+    "data": {"manifest": "phantom", "image_size": 64, "phantom": {"patients": 24, "image_size": 64}},
+    "model": {"arch": "resnet18", "head": "linear-probe"},
+    "training": {"folds": 2},
+    "arms": {"probe": {}},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("labels")
+    return {"runs_dir": folder / "runs", "cache_dir": folder / "cache"}
+
+
+@pytest.fixture(scope="module")
+def run(folders):
+    return dc.run(validate(RECIPE, where=""), **folders)
+
+
+def test_a_run_lists_and_shows_them(run):
+    found = json.loads((run.path / "label_errors.json").read_text())
+    suspects = pd.read_csv(run.path / "label_errors.csv")
+    assert found["suspects"] == len(suspects) > 0
+    assert found["images"] == run.predictions.image.nunique()
+    report = (run.path / "report.html").read_text()
+    assert "Labels that may be wrong" in report
+    assert f"{found['suspects']} of {found['images']} images" in report
+    assert (run.path / "label_errors.png").is_file()
+
+
+def test_a_further_arm_trains_without_them_and_scores_them(run, folders):
+    recipe = add_arm_without_suspects(validate(RECIPE, where=""), run.path)
+    assert list(recipe.arms) == ["probe", "probe_without_suspects"]
+    again = dc.run(recipe, **folders)
+    suspects = pd.read_csv(run.path / "label_errors.csv").image
+    whole, without = (again.comparison.arms[name].summary.images for name in again.arms)
+    assert whole["valid"] == without["valid"]
+    assert whole["train"] - without["train"] == round(len(suspects) / 2)
+    predicted = again.predictions
+    assert set(suspects) <= set(predicted[predicted.arm == "probe_without_suspects"].image)
+
+
+def test_a_list_that_is_of_no_use_is_refused(run, folders, tmp_path):
+    with pytest.raises(UsageError, match=r"no label_errors\.csv in it; name a finished run"):
+        add_arm_without_suspects(validate(RECIPE, where=""), tmp_path)
+    (tmp_path / "other.csv").write_text("image\nnowhere.png\n")
+    (tmp_path / "columns.csv").write_text("path\nnowhere.png\n")
+    for name, kind, said in (
+        ("other.csv", UsageError, "none of its 1 images is in the cohort"),
+        ("columns.csv", DataError, "no column `image`; it has: path"),
+        ("absent.csv", DataError, "not readable as CSV"),
+    ):
+        bad = RECIPE | {"data": RECIPE["data"] | {"leave_out": str(tmp_path / name)}}
+        with pytest.raises(kind, match=rf"^data\.leave_out: .*{said}"):
+            dc.run(validate(bad, where=""), **folders)
