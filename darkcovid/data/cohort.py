@@ -27,7 +27,7 @@ class ExcludedImage:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cohort:
     """n usable images, labeled and split.
 
@@ -61,6 +61,10 @@ class Cohort:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        sets = ", ".join(f"{int(rows.sum())} {name}" for name, rows in self.sides.items())
+        return f"Cohort({len(self)} images of {self.patients.nunique()} patients; {', '.join(self.classes)}; {sets})"
 
     @property
     def patients(self) -> pd.Series:

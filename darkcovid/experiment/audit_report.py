@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from fastai.learner import Learner
 
 from darkcovid.audits.checks import CheckResult, RunEvidence, run_checks
 from darkcovid.audits.data_audit import audit_cohort, audit_facts, audit_rows, normalizer_facts
@@ -18,6 +19,7 @@ from darkcovid.audits.metadata import PandasMetadata, metadata_table
 from darkcovid.audits.occlusion import occlusion_audit
 from darkcovid.core.environment import current_environment
 from darkcovid.core.errors import UsageError
+from darkcovid.core.io import write_text
 from darkcovid.data.manifest import normalize_rows, read_manifest
 from darkcovid.data.splits import patient_groups
 from darkcovid.evaluation.evaluate import evaluate
@@ -26,7 +28,7 @@ from darkcovid.experiment.artifacts import prediction_table
 from darkcovid.experiment.finished_run import Run
 from darkcovid.experiment.train_arm import summarize_fit
 from darkcovid.report.console import audit_lines
-from darkcovid.report.html import verdict
+from darkcovid.report.html import render_report, verdict
 from darkcovid.vision.dataloaders import CXRDataLoaders
 from darkcovid.vision.inputs import InputBuilder
 from darkcovid.vision.learner import CXRLearner
@@ -73,6 +75,18 @@ class AuditReport:
         """Metrics with intervals over patients, by arm."""
         return {name: arm.metrics for name, arm in self.evidence.arms.items()}
 
+    def save(self, path: str | Path = "audit.html") -> Path:
+        """Write the audit as one self-contained page.
+
+        Args:
+            path: The page.
+
+        Returns:
+            The page's path.
+        """
+        write_text(Path(path), render_report(self.evidence, self.results))
+        return Path(path)
+
     def __str__(self) -> str:
         lines = [f"{row.status:<16} {row.name}: {row.words}" for row in self.results]
         return "\n".join([*self.verdict, "", *lines])
@@ -111,6 +125,10 @@ def audit(
         return AuditReport(results.evidence)
     if isinstance(results, (str, Path)):
         results = pd.read_csv(results)
+    if isinstance(results, Learner):
+        raise UsageError(
+            "audit: a learner of CXRDataLoaders can be audited; of another give a table: dc.audit(predictions, cohort=...)"
+        )
     if not isinstance(results, pd.DataFrame):
         raise UsageError(f"audit: a {type(results).__name__} is neither a run, a learner nor a table of predictions")
     if cohort is None:
@@ -150,12 +168,12 @@ class DataAuditReport:
         return f"<pre>{escape(said)}</pre>" + self.confounders.to_html(index=False, float_format="{:.3f}".format)
 
 
-def audit_data(cohort: CXRDataLoaders | pd.DataFrame | str | Path) -> DataAuditReport:
+def audit_data(cohort: CXRDataLoaders | CXRLearner | pd.DataFrame | str | Path) -> DataAuditReport:
     """Audit images before anything is trained.
 
     Args:
-        cohort: Data loaders, whose images and split are looked at; or a manifest or a table with the columns path, label and
-            patient_id, of which no image is needed: no split, no near copies and no pixels are looked at then.
+        cohort: Data loaders, or a learner's, whose images and split are looked at; or a manifest or a table with the columns
+            path, label and patient_id, of which no image is needed: no split, no near copies and no pixels are looked at then.
 
     Returns:
         The findings.
@@ -163,6 +181,8 @@ def audit_data(cohort: CXRDataLoaders | pd.DataFrame | str | Path) -> DataAuditR
     Raises:
         UsageError: Not a manifest, or fewer than two labels.
     """
+    if isinstance(cohort, CXRLearner):
+        cohort = cohort.dls
     if isinstance(cohort, CXRDataLoaders):
         return DataAuditReport(parse_data_audit(audit_cohort(cohort.cohort, cohort.cache_dir)))
     return DataAuditReport(parse_data_audit(audit_rows(_rows_of(cohort))))

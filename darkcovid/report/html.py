@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ PLOTS = {
     "precision_recall": "precision against recall of each class",
     "reliability": "confidence against the share that was right",
 }
+NO_FOLDER = Path(os.devnull)  # in which no file can be
 GALLERIES = {
     "gradcam": "the surest right and wrong answers of each class, under what the network looked at (Grad-CAM)",
     "untrusted_lungs": "images whose lung mask was rejected",
@@ -54,12 +56,26 @@ def write_report(run: Path, images: bool = True) -> Path:
     evidence = read_evidence(run)
     if any(isinstance(arm, SegmenterArm) for arm in evidence.comparison.arms.values()):
         raise UsageError(f"{run}: a report is made of classifiers, not of lung segmenters")
+    write_text(run / "report.html", render_report(evidence, run_checks(evidence), run, images))
+    return run / "report.html"
+
+
+def render_report(evidence: RunEvidence, checks: list[CheckResult], run: Path | None = None, images: bool = False) -> str:
+    """The page of a run, or of an audit of a learner or of predictions.
+
+    Args:
+        evidence: What is known of it.
+        checks: Results of the checks of it.
+        run: The run's folder, with its plots; None: there is none.
+        images: Whether radiographs are shown.
+
+    Returns:
+        HTML.
+    """
     template = Environment(loader=PackageLoader("darkcovid.report"), autoescape=True, undefined=StrictUndefined).get_template(
         "report.html.j2"
     )
-    page = template.render(**_template_context(run, evidence, images))
-    write_text(run / "report.html", page)
-    return run / "report.html"
+    return template.render(**_template_context(run or NO_FOLDER, evidence, checks, images))
 
 
 def read_evidence(run: Path) -> RunEvidence:
@@ -106,9 +122,15 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     where = scored_set(evidence.arms[name])
     where = where[0].lower() + where[1:]
     others = [other for other, metrics in evidence.scored.items() if metrics.accuracy == best.accuracy and other != name]
-    who = f"The most accurate arm is {name}" if not others else f"The most accurate arms are {' and '.join([name, *others])}"
-    score = f"{who}: {best.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f} over patients; {where})."
-    return [first, score, *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
+    if len(evidence.scored) == 1:
+        who = "Accuracy"
+    else:
+        who = f"The most accurate arm is {name}" if not others else f"The most accurate arms are {' and '.join([name, *others])}"
+    unknown = evidence.audit.unknown_patients if evidence.audit is not None else 0
+    over = "over images" if evidence.audit is not None and unknown == evidence.audit.images else "over patients"
+    score = f"{who}: {best.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f} {over}; {where})."
+    patients = [f"The patient of {unknown} images is not known: the same person may be in two sets."] if unknown else []
+    return [first, score, *patients, *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
 
 
 def _checks(rows: list[CheckResult]) -> str:
@@ -116,13 +138,12 @@ def _checks(rows: list[CheckResult]) -> str:
     return f"{'1 check' if len(rows) == 1 else f'{len(rows)} checks'} ({', '.join(row.name for row in rows)})"
 
 
-def _template_context(run: Path, evidence: RunEvidence, images: bool) -> dict[str, Any]:
-    checks = run_checks(evidence)
+def _template_context(run: Path, evidence: RunEvidence, checks: list[CheckResult], images: bool) -> dict[str, Any]:
     audit = evidence.audit
     return {
         "name": evidence.recipe["name"],
         "reported_results": evidence.recipe.get("reported_results"),
-        "run": run.name,
+        "run": "" if run == NO_FOLDER else run.name,
         "verdict": verdict(evidence, checks),
         "counts": [(status, sum(row.status == status for row in checks if not row.declares)) for status in CLASSES],
         "counted": sum(not row.declares for row in checks),

@@ -29,6 +29,15 @@ def comparison_rows(comparison: Comparison) -> Rows:
     """(figure's name, one text an arm) for every figure that the arms have."""
     arms = list(comparison.arms.values())
     costs, summaries = [arm.cost for arm in arms], [arm.summary for arm in arms]
+    rows = _cost_rows(arms) if any(cost.epochs for cost in costs) else []  # of an audit alone no cost is known
+    rows += _classifier_rows([arm.metrics if isinstance(arm, ClassifierArm) else None for arm in arms])
+    rows += _segmenter_rows([arm.metrics if isinstance(arm, SegmenterArm) else None for arm in arms])
+    return [*rows, ("unreadable images", [str(summary.bad_images) for summary in summaries])]
+
+
+def _cost_rows(arms: Sequence[Arm]) -> Rows:
+    """What arms were and what they cost."""
+    costs, summaries = [arm.cost for arm in arms], [arm.summary for arm in arms]
     rows: Rows = [
         ("image size", [f"{cost.image_size[0]}x{cost.image_size[1]}" for cost in costs]),
         ("parameters", [f"{summary.parameters:,}" for summary in summaries]),
@@ -53,9 +62,7 @@ def comparison_rows(comparison: Comparison) -> Rows:
     energies = [_energy(cost) for cost in costs]
     if any(energy is not None for energy in energies):
         rows.append(("energy (Wh)", ["-" if energy is None else f"{energy:.2f}" for energy in energies]))
-    rows += _classifier_rows([arm.metrics if isinstance(arm, ClassifierArm) else None for arm in arms])
-    rows += _segmenter_rows([arm.metrics if isinstance(arm, SegmenterArm) else None for arm in arms])
-    return [*rows, ("unreadable images", [str(summary.bad_images) for summary in summaries])]
+    return rows
 
 
 def _initial_weights(summaries: Sequence[FitSummary]) -> Rows:

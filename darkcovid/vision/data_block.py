@@ -6,11 +6,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import torch
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ColReader
 from fastai.vision.augment import Resize
 from fastai.vision.core import PILImageBW
 from fastai.vision.data import ImageBlock
+from PIL import Image
 
 from darkcovid.core.errors import UsageError
 from darkcovid.data.decode import load_grayscale
@@ -28,8 +30,8 @@ class CXRImage(PILImageBW):
     _tensor_cls = TensorCXR
 
     @classmethod
-    def create(cls, fn: Any, **kwargs: Any) -> "CXRImage":
-        """An image of a path, or whatever fastai's PILImageBW takes.
+    def create(cls, fn: Path | str | torch.Tensor | np.ndarray | bytes | Image.Image, **kwargs) -> "CXRImage":
+        """An image of a path, or whatever fastai's PILImageBW takes; fastai tells by the annotation what it can begin with.
 
         Args:
             fn: A path, an array, a tensor or bytes.
@@ -103,7 +105,8 @@ class CXRDataBlock(DataBlock):
         classes: Names in their order; None: as found.
         valid_pct: Share of the validation set.
         seed: Of the split.
-        **block: fastai's `DataBlock` arguments, in place of these.
+        **block: fastai's `DataBlock` arguments, in place of these; `item_tfms` replaces the resizing of whole images, and follows
+            the crop to the lungs.
     """
 
     def __init__(
@@ -122,9 +125,12 @@ class CXRDataBlock(DataBlock):
             "get_x": ColReader("path"),
             "get_y": ColReader("label"),
             "splitter": PatientSplitter(valid_pct, seed),
-            "item_tfms": lungs or Resize(size, method="squish"),
         }
-        super().__init__(**{**ours, **block})
+        cropped = [lungs] if lungs is not None else []
+        own = block.pop("item_tfms", None)
+        if own is None:
+            own = [] if cropped else [Resize(size, method="squish")]
+        super().__init__(**{**ours, "item_tfms": [*cropped, *(own if isinstance(own, (list, tuple)) else [own])], **block})
 
 
 def _table(source: Any) -> pd.DataFrame:

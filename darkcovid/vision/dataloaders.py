@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from fastai.data.core import DataLoaders, Datasets
 from fastcore.basics import noop
+from fastcore.meta import delegates
 from torch import nn
 
 from darkcovid.core.array_cache import StoredArray
@@ -40,6 +42,8 @@ from darkcovid.vision.inputs import InputBuilder
 from darkcovid.vision.lung_crop import LungCrop
 
 COLUMNS_SHOWN = 3
+OF_DATABLOCK = ("item_tfms", "batch_tfms", "splitter", "get_x", "get_y", "get_items", "blocks", "valid_col", "num_workers")
+MANIFESTS = ("manifest.csv", "data_manifest.csv")
 FITTED_TO_ALL = ("training", "zca")  # ways of normalizing that draw nothing at random, and look at every training image
 
 
@@ -97,6 +101,7 @@ class CXRDataLoaders(DataLoaders):
         first = next(iter(arms[chosen].fits().values()))
         compute = get_device(first.training.device, first.training.precision)
         cohort = load_classification_cohort(first.data, cache).leaving_out(first.data)
+        _warn_of_unknown_patients(cohort)
         builder = InputBuilder(whole, cohort, get_device(first.training.device), cache)
         inputs = builder.make(chosen)
         dls = cls.from_pixels(first, cohort, inputs.pixels, compute)
@@ -131,7 +136,7 @@ class CXRDataLoaders(DataLoaders):
             lungs: Crops to the lungs; None: whole images.
             augment: A named augmentation, `none`, or ranges and probabilities as in a recipe.
             device: `auto`, `cpu`, `cuda` or `mps`.
-            precision: `auto`, `fp32`, `bf16` or `fp16`.
+            precision: `auto`, `fp32` or `bf16`.
             cache_dir: Where decoded images and masks are kept; None: the user's cache.
             **data: Further keys of a recipe's `data`, such as `where={"view": ["PA"]}` or `root`.
 
@@ -142,6 +147,14 @@ class CXRDataLoaders(DataLoaders):
             UsageError: A wrong argument; and as `load_classification_cohort` does.
             DataError: Too many unusable files.
         """
+        fastai = sorted(set(data) & set(OF_DATABLOCK))
+        if fastai:
+            raise UsageError(
+                f"{fastai[0]}: CXRDataLoaders resize, split and augment in batches (size=, valid_pct=, augment=); for "
+                "fastai's way of doing it make them with CXRDataBlock"
+            )
+        if lungs is not None and not isinstance(lungs, LungCrop):
+            raise UsageError(f"lungs: a LungCrop, such as LungCrop(128), not {lungs!r}")
         section = {"manifest": str(manifest), "image_size": size, "augment": augment, **data}
         section["split"] = {"valid": valid_pct, "seed": seed, **data.get("split", {})}
         if classes is not None:
@@ -157,6 +170,7 @@ class CXRDataLoaders(DataLoaders):
         return cls.from_recipe(validate(recipe, where=""), cache_dir=cache_dir)
 
     @classmethod
+    @delegates(from_manifest)
     def from_df(
         cls, df: pd.DataFrame, path: str | Path = ".", cache_dir: str | Path | None = None, **options: Any
     ) -> "CXRDataLoaders":
@@ -175,6 +189,8 @@ class CXRDataLoaders(DataLoaders):
             UsageError: A column is missing; and as `from_manifest` does.
             DataError: Too many unusable files.
         """
+        if not isinstance(df, pd.DataFrame):
+            raise UsageError(f"from_df: a DataFrame, not {type(df).__name__}; from_manifest reads a file, from_folder a folder")
         missing = [column for column in ("path", "label") if column not in df]
         if missing:
             raise UsageError(f"from_df: no column {missing[0]!r}; the table has {', '.join(map(str, df.columns))}")
@@ -191,8 +207,10 @@ class CXRDataLoaders(DataLoaders):
         return cls.from_manifest(manifest, root=str(root), cache_dir=cache_dir, **options)
 
     @classmethod
+    @delegates(from_manifest)
     def from_folder(cls, path: str | Path, cache_dir: str | Path | None = None, **options: Any) -> "CXRDataLoaders":
-        """The images of a downloaded dataset or of folders named after classes, as `darkcovid data import` reads them.
+        """The images of a downloaded dataset or of folders named after classes, as `darkcovid data import` reads them; where a
+        `manifest.csv` or `data_manifest.csv` lies in the folder, those that it lists.
 
         Args:
             path: The folder.
@@ -209,6 +227,9 @@ class CXRDataLoaders(DataLoaders):
         folder = Path(path).expanduser()
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
+        manifest = next((folder / name for name in MANIFESTS if (folder / name).is_file()), None)
+        if manifest is not None:
+            return cls.from_manifest(manifest, cache_dir=cache_dir, **options)
         folder = dataset_folder(folder)
         cache = Path(cache_dir) if cache_dir is not None else user_cache_dir()
         cache.mkdir(parents=True, exist_ok=True)
@@ -217,7 +238,7 @@ class CXRDataLoaders(DataLoaders):
         place.parent.mkdir(parents=True, exist_ok=True)
         with Journal(place, "file, ids hashed") as journal:
             rows, _ = add_file_facts(folder, listed, PatientIds(place.with_suffix(".salt")), journal)
-        return cls.from_df(rows, folder, cache_dir, **options)
+        return cls.from_df(rows.drop(columns="sha256"), folder, cache_dir, **options)
 
     @classmethod
     def from_pixels(cls, recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> "CXRDataLoaders":
@@ -300,25 +321,45 @@ class CXRDataLoaders(DataLoaders):
             masks, version = list(segment_lungs(small, segmenter, self.compute)), segmenter.version
         return network_inputs(images, masks, recipe, self.size, version)[0]
 
-    def test_dl(self, test_items: Sequence[Any], bs: int | None = None, **kwargs: Any) -> Any:
-        """A loader of other images, for `learn.get_preds(dl=...)`.
+    def test_dl(
+        self, test_items: Sequence[Any] | pd.DataFrame, bs: int | None = None, with_labels: bool = False, **kwargs: Any
+    ) -> Any:
+        """A loader of other images, for `learn.get_preds(dl=...)`, or with labels for `learn.validate(dl=...)`.
 
         Args:
-            test_items: Each as `open_gray` takes it: a path, a PIL image or an array, of any size.
+            test_items: Each as `open_gray` takes it: a path, a PIL image or an array, of any size; or a table with a column
+                `path`.
             bs: Batch size; None: as in validation.
+            with_labels: Whether the table's column `label` is given too.
             **kwargs: fastai's, which asks for rows of the cohort in this way to show them.
 
         Returns:
-            A loader of (b, c, h, w) float32, normalized, without labels.
+            A loader of (b, c, h, w) float32, normalized, without labels unless they are asked for.
 
         Raises:
             DataError: A path is not a readable PNG, JPEG or DICOM.
+            UsageError: A table without a column `path`, or labels that are not there or of no class.
         """
         if all(isinstance(item, (int, np.integer)) for item in test_items):
-            return super().test_dl(test_items, **kwargs)
+            return super().test_dl(test_items, with_labels=with_labels, **kwargs)
+        labels = None
+        if with_labels or isinstance(test_items, pd.DataFrame):
+            test_items, labels = self._columns_of(test_items, with_labels)
         pixels = self.pixels_of(test_items)
         rows = Datasets(list(range(len(pixels))), [[noop]])
-        return self.valid.new(rows, inputs=pixels, targets=None, bs=bs or self.valid.bs)
+        return self.valid.new(rows, inputs=pixels, targets=labels, bs=bs or self.valid.bs)
+
+    def _columns_of(self, table: Any, with_labels: bool) -> tuple[list[str], np.ndarray | None]:
+        """Paths, and the classes of labels where they are asked for."""
+        for column in ("path", "label") if with_labels else ("path",):
+            if not isinstance(table, pd.DataFrame) or column not in table:
+                raise UsageError(f"test_dl: a table with a column `{column}` is needed here")
+        if not with_labels:
+            return table.path.tolist(), None
+        strange = sorted(set(table.label) - set(self.classes))
+        if strange:
+            raise UsageError(f"test_dl: the label {strange[0]!r} is no class; there are: {', '.join(self.classes)}")
+        return table.path.tolist(), table.label.map(self.classes.index).to_numpy(np.int64)
 
     def split_table(self) -> pd.DataFrame:
         """Images and patients of each class (rows) in each set (columns)."""
@@ -358,3 +399,14 @@ class CXRDataLoaders(DataLoaders):
             axis.imshow(image, cmap="gray")
             axis.set_title(name)
         return axes
+
+
+def _warn_of_unknown_patients(cohort: Cohort) -> None:
+    unknown = int((cohort.rows.patient_id == "").sum())
+    if unknown:
+        warnings.warn(
+            f"the patient of {unknown} of {len(cohort)} images is not known: each counts as a patient, and images of one person "
+            "may be in both sets; give a table with a column patient_id",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -12,30 +12,35 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.callback.progress import ProgressCallback
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner, Recorder
+from fastai.losses import CrossEntropyLossFlat
 from fastai.metrics import accuracy
+from fastcore.meta import delegates
 from torch import nn
 
 from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device
-from darkcovid.core.errors import UsageError
+from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import feature_loaders, restart_loaders
+from darkcovid.models import create_model
 from darkcovid.models.state_dict import load_state_dict_strict
 from darkcovid.models.transfer import TransferClassifier
 from darkcovid.models.weights import initial_weights
-from darkcovid.recipe import Augmentation, Recipe
+from darkcovid.recipe import Augmentation, Model, Recipe
 from darkcovid.recipe.recipe import deep_merge, validate
 from darkcovid.training.batch_norm import reestimate_batch_norm
 from darkcovid.training.classifier import FittedClassifier, build_model, predict_proba, validation_metric
 from darkcovid.training.feature_cache import can_cache_features, extract_features
-from darkcovid.training.fit import FitOptions, FitResult, create_learner, fit, seed_everything
+from darkcovid.training.fit import FitOptions, FitResult, backbone_head_splitter, create_learner, fit, seed_everything
 from darkcovid.training.loss import ClassificationTask, make_task
 from darkcovid.training.probe import fit_probe
 from darkcovid.vision.dataloaders import CXRDataLoaders
 
 SHOWN = (Recorder, ProgressCallback)  # what a notebook shows, which reads the device once per batch
+OPTIONS = ("path", "model_dir", "lr", "moms", "loss_func", "opt_func")
 LR_FINDER_FILE = "_tmp"  # fastai's LRFinder saves by this name, and restores what it finds as `_tmp.pth`
 
 
@@ -146,7 +151,10 @@ class CXRLearner(Learner):
 
         Raises:
             DataError: Not a readable PNG, JPEG or DICOM.
+            UsageError: Several images, or no image.
         """
+        if isinstance(item, (list, tuple, pd.Series)):
+            raise UsageError("learn.predict: one image; of several, learn.predict_proba(items)")
         probabilities = torch.from_numpy(self.predict_proba([item])[0])
         best = int(probabilities.argmax())
         return self.dls.classes[best], torch.tensor(best), probabilities
@@ -177,7 +185,11 @@ class CXRLearner(Learner):
         """
         path = self._weights_path(file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        about = {"model": self.recipe.model.model_dump(mode="json"), "classes": list(self.dls.classes)}
+        about = {
+            "model": self.recipe.model.model_dump(mode="json"),
+            "classes": list(self.dls.classes),
+            "image_size": list(self.dls.size),
+        }
         write_safetensors(path, dict(self.model.state_dict()), about)
         return path
 
@@ -192,11 +204,25 @@ class CXRLearner(Learner):
             The learner.
 
         Raises:
-            DataError: Not such weights.
+            DataError: Not such weights, or of other classes.
         """
         path = self._weights_path(file)
-        tensors, _ = read_safetensors(path)
-        load_state_dict_strict(self.model, tensors, str(path))
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; learn.save writes it, and weights= of cxr_learner reads a .pth file")
+        tensors, about = read_safetensors(path)
+        classes = (about or {}).get("classes", list(self.dls.classes))
+        if classes != list(self.dls.classes):
+            raise DataError(f"{path}: of the classes {', '.join(classes)}, and these loaders have {', '.join(self.dls.classes)}")
+        size = (about or {}).get("image_size", list(self.dls.size))
+        try:
+            load_state_dict_strict(self.model, tensors, str(path))
+        except DataError as error:
+            was = (
+                ""
+                if size == list(self.dls.size)
+                else f"; it was fitted to {size[0]}x{size[1]} px, these are {'x'.join(map(str, self.dls.size))}"
+            )
+            raise DataError(f"{error}{was}") from None
         return self
 
     def _weights_path(self, file: str | Path) -> Path:
@@ -240,7 +266,8 @@ def cxr_learner(
     """A learner of any network that a recipe can name, freshly seeded.
 
     Args:
-        dls: The images.
+        dls: The images; or the loaders of any DataBlock, such as a `CXRDataBlock`, which get fastai's own Learner, trained by
+            cross entropy.
         arch: A name that `darkcovid models list` shows, or `timm/<name>`.
         weights: `none`, `imagenet`, or a .safetensors or .pth file.
         metrics: fastai's metrics.
@@ -248,15 +275,19 @@ def cxr_learner(
         training: Keys of a recipe's `training` that make a learner: `optimizer`, `weight_decay`, `loss`, `freeze_backbone`,
             `mixup_alpha`, `clip_grad_norm`, `seed` ...; epochs and rates are those of the method that fits.
         cbs: Further callbacks.
-        **learner: Attributes to set on the learner, such as `path` or `model_dir`.
+        **learner: Of fastai's Learner: `path`, `model_dir`, `lr`, `moms`, `loss_func`, `opt_func`.
 
     Returns:
         The learner; a transfer learner has two parameter groups, backbone and head.
 
     Raises:
-        UsageError: An unknown network or key.
+        UsageError: An unknown network or key, or `training` for a DataBlock's loaders.
         DataError: Weights that do not fit.
     """
+    arch = getattr(arch, "__name__", arch)  # fastai names networks by torchvision's functions
+    _check_options(learner, metrics)
+    if not isinstance(dls, CXRDataLoaders):
+        return _plain_learner(dls, Model(arch=arch, weights=weights, **(model or {})), metrics, cbs, training, learner)
     changes = {"model": {"arch": arch, "weights": weights, **(model or {})}, "training": training or {}}
     own = dls.recipe.model_dump(mode="json")
     if arch != dls.recipe.model.arch:
@@ -268,6 +299,29 @@ def cxr_learner(
     for name, value in learner.items():
         setattr(learn, name, Path(value) if name == "path" else value)
     return learn
+
+
+def _check_options(learner: dict[str, Any], metrics: Any) -> None:
+    """Refuse what would else be ignored in silence."""
+    for name in learner:
+        if name in ("pretrained", "normalize"):
+            raise UsageError(f'{name}: say weights="imagenet", or weights="none"; data.normalize is the loaders\'')
+        if name not in OPTIONS:
+            raise UsageError(f"{name}: not an argument of a learner; there are: {', '.join(OPTIONS)}, model= and training=")
+    if isinstance(metrics, str):
+        raise UsageError(f"metrics: fastai's functions, such as fastai.metrics.accuracy, not the text {metrics!r}")
+
+
+def _plain_learner(
+    dls: DataLoaders, model: Model, metrics: Any, cbs: Sequence[Any], training: dict[str, Any] | None, options: dict[str, Any]
+) -> Learner:
+    """fastai's Learner of a network, for the loaders of any DataBlock."""
+    if training:
+        raise UsageError("cxr_learner: training= is for CXRDataLoaders; give a DataBlock's learner fastai's own arguments")
+    inputs = dls.one_batch()[0]
+    network = create_model(model, len(dls.vocab), tuple(inputs.shape[-2:]), inputs.shape[1])
+    kept = {"loss_func": CrossEntropyLossFlat(), "splitter": backbone_head_splitter} | options
+    return Learner(dls, network, metrics=metrics, cbs=list(cbs), **kept)
 
 
 def recipe_learner(dls: CXRDataLoaders, recipe: Recipe | None = None) -> CXRLearner:
@@ -329,6 +383,7 @@ def classifier_learner(recipe: Recipe, cohort: Cohort, pixels: StoredArray, comp
     return recipe_learner(CXRDataLoaders.from_pixels(recipe, cohort, pixels, compute))
 
 
+@delegates(cxr_learner, but=["arch"])
 def darkcovid_learner(dls: CXRDataLoaders, **options: Any) -> CXRLearner:
     """A learner of DarkCovidNet (Ozturk et al. 2020).
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from fasttransform import Transform
 from PIL import Image
+from pydantic import ValidationError
 
 from darkcovid.core.device import Device, get_device
 from darkcovid.core.errors import UsageError
@@ -14,6 +15,7 @@ from darkcovid.lungs.crop import LungCropTransform
 from darkcovid.lungs.segment import LungMasks, segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, LungUNet, load_segmenter
 from darkcovid.recipe import Lungs
+from darkcovid.recipe.errors import format_first_error
 
 
 class LungCrop(Transform):
@@ -29,6 +31,9 @@ class LungCrop(Transform):
         context: Whether a second channel shows the whole image, as small (`CXRDataLoaders` only).
         mode: `crop`, `mask` (what is outside the lungs is erased), `crop_mask` or `outside` (the lungs are erased).
         weights: A lung U-Net of your own (.safetensors); None: the shipped one.
+
+    Raises:
+        UsageError: A value that is not allowed.
     """
 
     order = 1
@@ -43,9 +48,11 @@ class LungCrop(Transform):
         weights: str | None = None,
     ):
         super().__init__()
-        self.section = Lungs.model_validate(
-            {"crop_size": size, "margin": margin, "context_channel": context, "mode": mode, "weights": weights}
-        )
+        section = {"crop_size": size, "margin": margin, "context_channel": context, "mode": mode, "weights": weights}
+        try:
+            self.section = Lungs.model_validate(section)
+        except ValidationError as error:
+            raise UsageError(f"LungCrop: {format_first_error(error, Lungs)}") from None
 
     @cached_property
     def segmenter(self) -> tuple[LungUNet, Device]:
@@ -53,7 +60,7 @@ class LungCrop(Transform):
         return load_segmenter(self.section.weights), get_device("cpu")
 
     def encodes(self, image: Image.Image) -> Any:
-        """A PIL image of any mode to one of its class, mode L, cropped and resized.
+        """A PIL image to one of its class and mode, in gray, cropped and resized; of no class of fastai's, to mode L.
 
         Raises:
             UsageError: No size, or a context channel, which a PIL image has not.
@@ -68,4 +75,4 @@ class LungCrop(Transform):
         shape = size if isinstance(size, tuple) else (size, size)
         cropped = Image.fromarray(LungCropTransform(masks, self.section, shape, letterbox=False).picture(0, gray))
         create = getattr(type(image), "create", None)
-        return create(np.asarray(cropped)) if create else cropped
+        return create(np.asarray(cropped.convert(image.mode))) if create else cropped

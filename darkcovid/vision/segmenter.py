@@ -1,7 +1,7 @@
 """The lung U-Net in a notebook: one image in, its lungs out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,13 @@ class LungMask:
         reason: Why the mask is rejected, such as implausible area or position; None where it is accepted.
     """
 
-    image: Image.Image = field(repr=False)
-    mask: np.ndarray = field(repr=False)
+    image: Image.Image
+    mask: np.ndarray
     reason: str | None
+
+    def __repr__(self) -> str:
+        state = "accepted" if self.trusted else f"rejected: {self.reason}"
+        return f"LungMask({self.image.width}x{self.image.height} px, {self.area:.0%} lung, {state})"
 
     @property
     def trusted(self) -> bool:

@@ -7,6 +7,7 @@ matplotlib.use("Agg")
 import numpy as np
 import pandas as pd
 import pytest
+from fastai.learner import Learner
 
 import darkcovid as dc
 from darkcovid.core.errors import UsageError
@@ -90,7 +91,7 @@ def test_a_runs_learner_and_predictor_say_what_the_run_said(finished, cache_dir)
 
 
 @pytest.mark.slow
-def test_audits_of_a_run_a_learner_and_foreign_predictions_agree(finished, cache_dir):
+def test_audits_of_a_run_a_learner_and_foreign_predictions_agree(finished, cache_dir, tmp_path):
     of_run = dc.audit(finished)
     assert len(of_run.checks) == 38 and of_run.verdict == finished.verdict
     learn = finished.learner("segmented", cache_dir=cache_dir)
@@ -103,6 +104,13 @@ def test_audits_of_a_run_a_learner_and_foreign_predictions_agree(finished, cache
     assert metrics.valid.accuracy == theirs.valid.accuracy
     erased = (metrics.shortcuts.views["lungs_erased"].accuracy, theirs.shortcuts.views["lungs_erased"].accuracy)
     assert erased[0] == pytest.approx(erased[1])
+
+    page = of_learner.save(tmp_path / "audit.html").read_text()
+    assert of_learner.verdict[1] in page and of_learner.verdict[1].startswith("Accuracy: ")
+    assert "images / s" not in page and "speed-up per epoch" not in page
+    with pytest.raises(UsageError, match=r"^audit: a learner of CXRDataLoaders can be audited"):
+        dc.audit(Learner(learn.dls, learn.model, loss_func=learn.loss_func))
+    assert dc.audit_data(learn).leaks == dc.audit_data(learn.dls).leaks
 
     rows = learn.dls.cohort.rows
     predictions = finished.predictions.query("arm == 'segmented' and side == 'valid'")

@@ -19,7 +19,7 @@ from fastai.vision.core import PILImageBW
 from fastai.vision.data import ImageBlock
 from PIL import Image
 
-from darkcovid.core.errors import UsageError
+from darkcovid.core.errors import DataError, UsageError
 from darkcovid.experiment.runner import run
 from darkcovid.recipe import Training
 from darkcovid.report.progress import null_progress
@@ -70,6 +70,10 @@ def test_a_notebook_learns_what_a_recipe_learns_bit_for_bit(tiny_recipe, cache_d
     np.testing.assert_array_equal(learn.split_predictions().filter(like="probability_").to_numpy(np.float32), saved)
 
 
+def files_of(cohort):
+    return cohort.rows.assign(path=[str(file) for file in cohort.files])
+
+
 def model_of(recipe):
     return recipe.model.model_dump(mode="json", exclude={"arch", "weights"})
 
@@ -91,7 +95,8 @@ def test_loaders_of_a_manifest_a_table_and_a_folder(cohort, cache_dir, tmp_path)
         place = tmp_path / "folders" / cohort.classes[label] / f"{file.parent.name}_{file.name}"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(file.read_bytes())
-    of_folder = CXRDataLoaders.from_folder(tmp_path / "folders", **options)
+    with pytest.warns(UserWarning, match=r"the patient of (\d+) of \1 images is not known: each counts as a patient"):
+        of_folder = CXRDataLoaders.from_folder(tmp_path / "folders", **options)
     assert len(of_folder.cohort) == len(cohort) and of_folder.classes == tuple(sorted(cohort.classes))
     assert not list((tmp_path / "folders").rglob("*.csv"))
     with pytest.raises(UsageError, match="no column 'label'"):
@@ -216,3 +221,113 @@ def test_lung_crops_in_these_loaders_and_in_any_data_block(cohort, cache_dir):
     assert block.dataloaders(table, bs=4, num_workers=0).one_batch()[0].shape == (4, 1, 48, 40)
     with pytest.raises(UsageError, match=r"LungCrop\(128\)"):
         LungCrop()(PILImageBW.create(cohort.files[0]))
+
+
+def test_the_network_goes_onto_the_loaders_of_any_datablock(cohort):
+    rows = files_of(cohort)
+    dls = CXRDataBlock(size=64, classes=sorted(rows.label.unique())).dataloaders(rows, bs=4)
+    for learn in (darkcovid_learner(dls), cxr_learner(dls, "resnet18", metrics=[])):
+        learn.fit(1)
+        assert learn.get_preds()[0].shape[1] == 3
+    with pytest.raises(UsageError, match=r"training= is for CXRDataLoaders"):
+        cxr_learner(dls, training={"mixup_alpha": 0.2})
+
+
+def test_a_manifest_that_lies_in_a_folder_knows_its_patients(cohort, cache_dir, tmp_path):
+    for file, path in zip(cohort.files, cohort.rows.path, strict=True):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(file.read_bytes())
+    cohort.rows.to_csv(tmp_path / "manifest.csv", index=False)
+    dls = CXRDataLoaders.from_folder(tmp_path, size=64, bs=8, device="cpu", cache_dir=cache_dir)
+    assert set(dls.cohort.patients) == set(cohort.patients)
+    assert repr(dls.cohort).startswith(f"Cohort({len(cohort)} images of {cohort.patients.nunique()} patients; ")
+
+
+def test_item_transforms_follow_the_crop(cohort):
+    rows = files_of(cohort)
+    seen = []
+    block = CXRDataBlock(lungs=LungCrop(64), item_tfms=[lambda image: seen.append(np.asarray(image).shape) or image])
+    block.dataloaders(rows, bs=4).one_batch()
+    assert set(seen) <= {(64, 64), ()}
+    assert (64, 64) in seen
+
+
+def test_an_item_of_the_dataset_is_predicted(dls):
+    learn = darkcovid_learner(dls)
+    image = dls.valid_ds[0][0]
+    assert learn.predict(image)[0] in dls.classes
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda dls: cxr_learner(dls, "resnet18", pretrained=True), r'^pretrained: say weights="imagenet"'),
+        (lambda dls: darkcovid_learner(dls, metricss=[]), r"^metricss: not an argument of a learner; there are: path"),
+        (lambda dls: darkcovid_learner(dls, metrics="accuracy"), r"^metrics: fastai's functions"),
+        (lambda dls: CXRDataLoaders.from_manifest("phantom", item_tfms=[]), r"^item_tfms: .* make them with CXRDataBlock$"),
+        (
+            lambda dls: CXRDataLoaders.from_manifest("phantom", lungs=128),
+            r"^lungs: a LungCrop, such as LungCrop\(128\), not 128$",
+        ),
+        (lambda dls: CXRDataLoaders.from_df("manifest.csv"), r"^from_df: a DataFrame, not str; from_manifest reads a file"),
+        (lambda dls: LungCrop(64, mode="cropp"), r"^LungCrop: mode: .*'crop'"),
+        (lambda dls: LungCrop(64, margin=5), r"^LungCrop: margin: "),
+        (lambda dls: darkcovid_learner(dls).predict(["a.png", "b.png"]), r"^learn\.predict: one image; of several"),
+        (lambda dls: dls.test_dl(pd.DataFrame({"file": ["a.png"]})), r"^test_dl: a table with a column `path`"),
+        (lambda dls: dls.test_dl(["a.png"], with_labels=True), r"^test_dl: a table with a column `path`"),
+    ],
+)
+def test_what_a_fastai_user_may_get_wrong_is_said_in_one_line(dls, make, said):
+    with pytest.raises(UsageError, match=said) as caught:
+        make(dls)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_may_be_named_by_torchvision_s_function(dls):
+    from torchvision.models import resnet18
+
+    assert cxr_learner(dls, resnet18).recipe.model.arch == "resnet18"
+
+
+def test_labels_of_other_images_validate_a_learner(dls):
+    learn = darkcovid_learner(dls)
+    rows = files_of(dls.cohort)[dls.cohort.valid]
+    with learn.no_bar(), learn.no_logging():
+        theirs = learn.validate(dl=dls.test_dl(rows, with_labels=True))
+        ours = learn.validate()
+    assert list(theirs) == pytest.approx(list(ours), rel=1e-5)
+
+
+def test_a_mask_says_what_it_is(cohort):
+    assert repr(Segmenter().predict(cohort.files[0])).startswith("LungMask(")
+
+
+def test_weights_of_other_classes_or_another_size_are_refused(tiny_recipe, cache_dir, dls, tmp_path):
+    learn = darkcovid_learner(dls, path=tmp_path)
+    learn.save("fitted")
+    data = tiny_recipe.data
+    turned = tiny_recipe.model_copy(update={"data": data.model_copy(update={"classes": data.classes[::-1]})})
+    larger = tiny_recipe.model_copy(update={"data": data.model_copy(update={"image_size": 96})})
+    for recipe, said in (
+        (turned, rf"of the classes {', '.join(data.classes)}, and these loaders have {', '.join(data.classes[::-1])}"),
+        (larger, r"of another shape: .*; it was fitted to 64x64 px, these are 96x96"),
+    ):
+        other = darkcovid_learner(CXRDataLoaders.from_recipe(recipe, cache_dir=cache_dir), path=tmp_path)
+        with pytest.raises(DataError, match=said):
+            other.load("fitted")
+    with pytest.raises(DataError, match=r"no such file; learn\.save writes it, and weights= of cxr_learner reads a \.pth file"):
+        learn.load("absent")
+
+
+def test_a_datablock_s_learner_predicts_files(cohort):
+    rows = files_of(cohort)
+    learn = darkcovid_learner(CXRDataBlock(size=64, classes=cohort.classes).dataloaders(rows, bs=4))
+    with learn.no_bar():
+        assert learn.predict(rows.path[0])[0] in cohort.classes
+
+
+def test_a_crop_keeps_the_mode_of_fastai_s_own_images(cohort):
+    from fastai.vision.core import PILImage
+
+    cropped = LungCrop(64)(PILImage.create(cohort.files[0]))
+    assert type(cropped) is PILImage and cropped.mode == "RGB" and cropped.size == (64, 64)

@@ -27,7 +27,7 @@ def _metrics(e: RunEvidence) -> CheckOutcome:
 
 @check(29, "evaluation", "predictive values", declares=True)
 def _predictive(e: RunEvidence) -> CheckOutcome:
-    return AUTHOR, "given at 1, 5 and 20 % prevalence in metrics.json; say which prevalence the intended use has"
+    return AUTHOR, "a run gives them at 1, 5 and 20 % prevalence (metrics.json); say which prevalence the intended use has"
 
 
 @check(30, "evaluation", "calibration")
@@ -76,7 +76,7 @@ def _external(e: RunEvidence) -> CheckOutcome:
 
 @check(33, "evaluation", "worst confident errors", declares=True)
 def _errors(e: RunEvidence) -> CheckOutcome:
-    return AUTHOR, "look at the surest mistakes in plots/gradcam.png, and at predictions.csv"
+    return AUTHOR, "look at the surest mistakes; a run shows them in plots/gradcam.png and lists all in predictions.csv"
 
 
 @check(34, "evaluation", "smallest class")

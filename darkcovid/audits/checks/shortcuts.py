@@ -88,7 +88,7 @@ def _left(e: RunEvidence, retrained: str, view: str, how: str) -> list[Left]:
             _share(audit.views[view], audit.plain, audit.chance),
             skills_left(audit.plain, audit.views[view]),
             f"{name} on {how}: accuracy {audit.views[view].accuracy:.3f}, on whole inputs {audit.plain.accuracy:.3f}, majority "
-            f"class {audit.chance:.3f} (not trained again, {audit.images} images whose lung mask was accepted)",
+            f"class {audit.chance:.3f} (the same network, on {audit.images} images whose lung mask was accepted)",
         )
         for name, classifier in e.arms.items()
         if (audit := classifier.metrics.shortcuts) and view in audit.views
@@ -108,7 +108,8 @@ def _judged(left: list[Left]) -> CheckOutcome:
     worst = max(left, key=lambda one: one.worst)
     if worst.whole is None and not worst.by_class:
         return NOT_RUN, f"{worst.words}: the network has no skill, so there is none to lose"
-    shares = [] if worst.whole is None else [f"{worst.whole:.0%} of the accuracy above the majority class"]
+    above = "the accuracy above the majority class"
+    shares = [] if worst.whole is None else [f"{worst.whole:.0%} of {above}" if worst.whole else f"nothing sure of {above}"]
     shares += [f"{share:.0%} of the skill with {name}" for name, share in worst.by_class.items()]
     status = FAIL if worst.worst > MUCH else WARN if worst.worst > SOME else PASS
     return status, f"{worst.words}; it keeps {', '.join(shares)}"
@@ -131,7 +132,7 @@ def _source_from_pixels(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
 def _shuffled(e: RunEvidence) -> CheckOutcome:
     arm, luck = e.retrained("shuffled"), e.audit and e.audit.chance
     if arm is None or luck is None:
-        return NOT_RUN, "`audit: retrain` does it"
+        return NOT_RUN, "a recipe with `audit: retrain` does it"
     low, _ = arm.valid.interval("accuracy")
     text = f"trained on shuffled labels: {arm.valid.accuracy:.3f}, majority class {luck:.3f}"
     return (FAIL if low > luck else PASS), text
