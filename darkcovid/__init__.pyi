@@ -1,4 +1,3 @@
-from darkcovid.experiment.api import run as run
 from darkcovid.experiment.audit_report import AuditReport as AuditReport
 from darkcovid.experiment.audit_report import DataAuditReport as DataAuditReport
 from darkcovid.experiment.audit_report import audit as audit
@@ -7,6 +6,7 @@ from darkcovid.experiment.finished_run import ComparisonTable as ComparisonTable
 from darkcovid.experiment.finished_run import Run as Run
 from darkcovid.experiment.finished_run import compare as compare
 from darkcovid.experiment.finished_run import open_run as open_run
+from darkcovid.experiment.notebook import run as run
 from darkcovid.vision import CXRDataBlock as CXRDataBlock
 from darkcovid.vision import CXRDataLoaders as CXRDataLoaders
 from darkcovid.vision import CXRLearner as CXRLearner

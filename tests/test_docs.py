@@ -8,7 +8,7 @@ import pytest
 import typer
 
 from darkcovid.cli import app
-from darkcovid.cli.spellings import current_spelling
+from darkcovid.cli.deprecated import current_spelling
 from darkcovid.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]

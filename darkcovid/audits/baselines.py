@@ -14,7 +14,7 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from darkcovid.audits.metadata import CATEGORIES, FOLDS, metadata, varying
 from darkcovid.core.array_cache import StoredArray
-from darkcovid.metrics.estimates import Interval, accuracy
+from darkcovid.metrics.interval_estimates import Interval, accuracy
 from darkcovid.metrics.intervals import Names, codes_of
 
 LOW_RESOLUTION = 16

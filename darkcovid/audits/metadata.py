@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from darkcovid.data.cells import parse_age
 from darkcovid.data.splits import patient_groups
+from darkcovid.data.table_cells import parse_age
 
 CATEGORIES = ("extension", "patient_prefix", "view", "sex", "manufacturer", "quality", "license", "source")
 NUMBERS = ("width", "height", "aspect", "bytes", "bytes_per_pixel", "age")

@@ -20,7 +20,7 @@ from darkcovid.evaluation.results import VIEWS, OcclusionAudit
 from darkcovid.lungs.crop import LungRegions
 from darkcovid.lungs.morphology import dilate
 from darkcovid.metrics.intervals import metrics_with_intervals
-from darkcovid.metrics.skill import ViewMetrics, view_metrics
+from darkcovid.metrics.skill_left import ViewMetrics, view_metrics
 
 DILATION_FRACTION = 0.03  # of the height, so that the lungs' edge is hidden or shown with them
 MAX_OCCLUSION_IMAGES = 1000  # images that are audited

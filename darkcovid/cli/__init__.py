@@ -11,6 +11,7 @@ import typer
 
 from darkcovid import __version__
 from darkcovid.cli.data import data_app
+from darkcovid.cli.deprecated import current_spelling
 from darkcovid.cli.doctor import doctor
 from darkcovid.cli.init import init
 from darkcovid.cli.lungs import lungs_app
@@ -18,7 +19,6 @@ from darkcovid.cli.models import models_app
 from darkcovid.cli.recipe import recipe_app
 from darkcovid.cli.results import compare, report, reproduce
 from darkcovid.cli.serving import export, predict, serve
-from darkcovid.cli.spellings import current_spelling
 from darkcovid.cli.train import aggregate, bench, lr_find, run
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import configure_logging

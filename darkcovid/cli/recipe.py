@@ -39,7 +39,7 @@ def schema() -> None:
     """Print the JSON Schema of a recipe, by which editors check and complete one."""
 
     def work() -> str:
-        from darkcovid.recipe.reference import schema_text
+        from darkcovid.recipe.generated_docs import schema_text
 
         return schema_text()
 
@@ -51,7 +51,7 @@ def reference() -> None:
     """Print every key of a recipe with its values, default and meaning, as Markdown."""
 
     def work() -> str:
-        from darkcovid.recipe.reference import markdown
+        from darkcovid.recipe.generated_docs import markdown
 
         return markdown()
 

@@ -11,7 +11,7 @@ from fastai.torch_core import TensorImage, TensorMask
 from fasttransform import ItemTransform
 from torch.nn import functional
 
-from darkcovid.data.artifacts import burn_in_text, illumination_gradient, simulate_consolidation
+from darkcovid.data.synthetic_artifacts import burn_in_text, illumination_gradient, simulate_consolidation
 from darkcovid.recipe import Augmentation
 
 CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])

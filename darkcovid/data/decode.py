@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from darkcovid.core.errors import DataError, one_line
-from darkcovid.data.container import JPEG, PNG, without_metadata
 from darkcovid.data.dicom import is_dicom, load_dicom_grayscale
+from darkcovid.data.image_container import JPEG, PNG, without_metadata
 
 FORMATS = ("PNG", "JPEG")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".dcm", ".dicom")

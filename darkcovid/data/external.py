@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from darkcovid.core.errors import DarkCovidError, UsageError
-from darkcovid.data.cells import patient_key
 from darkcovid.data.cohort import Cohort, build_cohort, check_spelling, filter_rows, select_dataset
 from darkcovid.data.near_duplicates.search import cached_copies_elsewhere
 from darkcovid.data.splits import patient_groups
+from darkcovid.data.table_cells import patient_key
 from darkcovid.recipe import Data, External
 
 OTHER_LABEL = "a label that is no class here"

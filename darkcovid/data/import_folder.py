@@ -14,14 +14,14 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.io import write_text
 from darkcovid.core.log import logger
 from darkcovid.core.threads import map_in_threads
-from darkcovid.data.cells import INVISIBLE, NO_VALUE, normalize_cells, normalize_path
 from darkcovid.data.dicom_tags import PatientIds
-from darkcovid.data.file_facts import Facts, Journal, file_facts, remove_journal
+from darkcovid.data.file_info import Facts, Journal, file_facts, remove_journal
 from darkcovid.data.image_folders import left_out_line, walk_images
 from darkcovid.data.importers import ImportedImage, Importer
 from darkcovid.data.importers.labels import known_class
 from darkcovid.data.manifest import OPTIONAL, REQUIRED, read_manifest
 from darkcovid.data.splits import COPIES
+from darkcovid.data.table_cells import INVISIBLE, NO_VALUE, normalize_cells, normalize_path
 
 MEASURED = ("sha256", "bytes", "width", "height")
 AT_ONCE = 512  # files between two steps of the progress bar, and two entries of the journal
@@ -314,7 +314,7 @@ def import_folder(
     table = normalize_cells(complete.reindex(columns=columns, fill_value="").fillna(""))
     copies = None
     if copies_cache is not None:
-        from darkcovid.data.copies import near_copies  # imports torch
+        from darkcovid.data.copy_groups import near_copies  # imports torch
 
         copies = near_copies(table, folder, copies_cache)
     if output.resolve().parent != folder.resolve():
@@ -324,7 +324,7 @@ def import_folder(
         measured = MEASURED if quality is None else (*MEASURED, "quality")
         table = _with_edits(table, read_manifest(output).rows, measured)
     if copies is not None:
-        from darkcovid.data.copies import one_patient_per_copy
+        from darkcovid.data.copy_groups import one_patient_per_copy
 
         table["patient_id"] = one_patient_per_copy(table, copies)
     write_text(output, table.to_csv(index=False, lineterminator="\n"))

@@ -12,8 +12,14 @@ import pandas as pd
 
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
 from darkcovid.core.io import user_cache_dir
-from darkcovid.data.cells import ROUNDED_BY_SPREADSHEET, normalize_cells, normalize_column_names, number_text, unify_patient_ids
 from darkcovid.data.csv_table import csv_form, read_csv
+from darkcovid.data.table_cells import (
+    ROUNDED_BY_SPREADSHEET,
+    normalize_cells,
+    normalize_column_names,
+    number_text,
+    unify_patient_ids,
+)
 
 REQUIRED = ("path", "label", "patient_id")
 OPTIONAL = ("dataset", "etiology", "view", "sex", "age", "manufacturer", "finding", "quality", "lung_mask", "width", "height",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from darkcovid.evaluation.results import MetricDrop, PerformanceDrop
-from darkcovid.metrics.estimates import Estimate, difference
+from darkcovid.metrics.interval_estimates import Estimate, difference
 from darkcovid.metrics.intervals import Names, estimates
 
 

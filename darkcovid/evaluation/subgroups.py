@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from darkcovid.data.cells import parse_age
+from darkcovid.data.table_cells import parse_age
 from darkcovid.evaluation.results import Subgroup, SubgroupTest
-from darkcovid.metrics.estimates import accuracy
+from darkcovid.metrics.interval_estimates import accuracy
 from darkcovid.metrics.intervals import codes_of
 
 MIN_SUBGROUP_PATIENTS = 10

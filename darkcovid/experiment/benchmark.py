@@ -243,7 +243,7 @@ def build_trainer(label: str, arm: str, recipe: Recipe, cache_dir: Path) -> Call
     """
     from darkcovid.core.device import get_device
     from darkcovid.data.cohort import load_classification_cohort
-    from darkcovid.vision.inputs import InputBuilder
+    from darkcovid.vision.arm_inputs import InputBuilder
 
     cohort = load_classification_cohort(recipe.data, cache_dir)
     builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir)

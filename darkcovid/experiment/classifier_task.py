@@ -22,7 +22,7 @@ from darkcovid.models.weights import initial_weights
 from darkcovid.report.plots import plot_predictions
 from darkcovid.training.classifier import FittedClassifier
 from darkcovid.training.fit import FitOptions
-from darkcovid.vision.inputs import ArmInputs
+from darkcovid.vision.arm_inputs import ArmInputs
 from darkcovid.vision.learner import classifier_learner
 
 

@@ -17,7 +17,7 @@ from darkcovid.recipe import Recipe
 from darkcovid.training.fit import FitResult
 from darkcovid.training.schedule import total_epochs
 from darkcovid.training.segmenter import fit_segmenter
-from darkcovid.vision.inputs import InputBuilder, select_arms
+from darkcovid.vision.arm_inputs import InputBuilder, select_arms
 from darkcovid.vision.learner import classifier_learner
 
 BATCHES = 3

@@ -15,7 +15,7 @@ from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.recipe import Recipe
 from darkcovid.report.overlays import contact_sheet
 from darkcovid.training.fit import seed_everything
-from darkcovid.vision.inputs import InputBuilder, select_arms
+from darkcovid.vision.arm_inputs import InputBuilder, select_arms
 
 DRAWS = 5
 

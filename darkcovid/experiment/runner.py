@@ -40,7 +40,7 @@ from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
 from darkcovid.training.classifier import build_model
 from darkcovid.training.ddp import check_ranks_agree
-from darkcovid.vision.inputs import ArmInputs, InputBuilder, build_inputs, select_arms
+from darkcovid.vision.arm_inputs import ArmInputs, InputBuilder, build_inputs, select_arms
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from darkcovid.metrics.estimates import difference
+from darkcovid.metrics.interval_estimates import difference
 from darkcovid.metrics.intervals import codes_of, estimates
 from darkcovid.metrics.p_values import holm, p_text
 

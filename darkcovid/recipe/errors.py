@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from darkcovid.recipe.base import models_in
+from darkcovid.recipe.strict_model import models_in
 
 
 def format_first_error(error: ValidationError, model: type[BaseModel]) -> str:

@@ -9,11 +9,11 @@ import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from darkcovid.core.errors import UsageError
-from darkcovid.recipe.base import StrictModel
 from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.recipe.errors import format_first_error, suggest_name
 from darkcovid.recipe.fit_id import FitId
 from darkcovid.recipe.sections import NAME, SAME_PIXELS, Data, Lungs, Model, Training
+from darkcovid.recipe.strict_model import StrictModel
 
 MAY_DIFFER = {
     *("image_size", "letterbox", "contrast", "interpolation", "augment", "normalize", "oversample"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from darkcovid.recipe.augmentation import AUGMENTATIONS, Augmentation
-from darkcovid.recipe.base import StrictModel
+from darkcovid.recipe.strict_model import StrictModel
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PHANTOM = "phantom"

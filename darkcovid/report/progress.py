@@ -9,9 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from darkcovid.core import log
-from darkcovid.data.cells import parse_age
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
+from darkcovid.data.table_cells import parse_age
 from darkcovid.report.duration import duration
 from darkcovid.training.history import History
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from darkcovid.audits.metadata import CATEGORIES, MAX_CATEGORIES, NUMBERS, PatientCounts, count_values, draw_order, metadata_table
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError
-from darkcovid.data.cells import LARGEST_WHOLE_FLOAT, patient_key
 from darkcovid.data.csv_table import csv_form, rows_of_csv
 from darkcovid.data.manifest import KNOWN, cells_needed, check_columns, is_parquet, normalize_rows, row_errors
+from darkcovid.data.table_cells import LARGEST_WHOLE_FLOAT, patient_key
 from darkcovid.scale.spark import root_cause
 
 if TYPE_CHECKING:

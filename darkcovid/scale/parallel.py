@@ -14,7 +14,7 @@ from darkcovid.experiment.run_dir import RunDir
 from darkcovid.experiment.runner import RunContext, RunPaths, aggregate_run, check_same_inputs, prepare, track_status
 from darkcovid.recipe import FitId, Recipe
 from darkcovid.report.progress import Progress
-from darkcovid.vision.inputs import select_arms
+from darkcovid.vision.arm_inputs import select_arms
 
 
 def run_in_parallel(

@@ -15,7 +15,7 @@ from darkcovid.data.cohort import load_classification_cohort, select_rows
 from darkcovid.data.near_duplicates.search import Pair, cached_near_duplicates, find_near_duplicates
 from darkcovid.recipe import Recipe
 from darkcovid.scale.shards import Shard, ShardJob, ShardResult, Stage, get_segmenter, iter_shards, lung_weights, process_shard
-from darkcovid.vision.inputs import InputBuilder
+from darkcovid.vision.arm_inputs import InputBuilder
 
 
 class Engine(Protocol):

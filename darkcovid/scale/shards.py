@@ -23,7 +23,7 @@ from darkcovid.data.resize import cached_whole_images
 from darkcovid.data.validate import validate_files
 from darkcovid.lungs.unet import LungUNet, load_segmenter
 from darkcovid.recipe import Lungs, Recipe
-from darkcovid.vision.inputs import InputBuilder
+from darkcovid.vision.arm_inputs import InputBuilder
 
 Stage = Literal["intake", "lungs", "pixels"]
 

@@ -14,7 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from darkcovid.inference.model_card import model_card
 from darkcovid.inference.predictor import InferencePipeline
 from darkcovid.serving import openapi
-from darkcovid.serving.layers import explanation_layers
+from darkcovid.serving.explanation_layers import explanation_layers
 from darkcovid.serving.service import Service
 
 PAGE = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}

@@ -17,7 +17,7 @@ from darkcovid.recipe import Augmentation, Recipe
 from darkcovid.training.batch_norm import freeze_batch_norm
 from darkcovid.training.fit import FitResult
 from darkcovid.training.loss import ClassificationTask, num_outputs
-from darkcovid.training.monitor import ValidationMetric
+from darkcovid.training.monitored_metric import ValidationMetric
 from darkcovid.training.progressive import check_supports_any_size
 from darkcovid.training.schedule import check_has_backbone
 

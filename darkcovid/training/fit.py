@@ -10,7 +10,6 @@ from typing import TypeVar
 import numpy as np
 import torch
 from fastai.callback.core import Callback, TrainEvalCallback
-from fastai.callback.mixup import CutMix, MixUp
 from fastai.callback.training import GradientClip
 from fastai.data.core import DataLoaders
 from fastai.learner import CastToTensor, Learner
@@ -25,9 +24,11 @@ from darkcovid.training.callbacks import Autocast, EpochEndCallback, EpochTimer,
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.compiled import TorchCompileCallback
 from darkcovid.training.ddp import DistributedDataParallelCallback, check_batch_divisible, check_one_gpu_per_process
+from darkcovid.training.early_stopping import should_stop_early
 from darkcovid.training.history import History
 from darkcovid.training.interrupt import defer_signals_to_batch_end, explain_oom
-from darkcovid.training.monitor import MonitorMetricCallback, ValidationMetric
+from darkcovid.training.mixup import mixup_callbacks
+from darkcovid.training.monitored_metric import MonitorMetricCallback, ValidationMetric
 from darkcovid.training.optimizer import FusedAdam
 from darkcovid.training.progressive import ProgressiveResizing
 from darkcovid.training.resources import ResourceUsage, track_resources
@@ -109,7 +110,7 @@ def create_learner(
         train_bn=not training.freeze_backbone,
         wd_bn_bias=training.optimizer.decay_norm_and_bias,
         default_cbs=False,
-        cbs=[TrainEvalCallback(), CastToTensor(), Autocast(compute), *_regularization_callbacks(training)],
+        cbs=[TrainEvalCallback(), CastToTensor(), Autocast(compute), *mixup_callbacks(training), *_clipping(training)],
     )
 
 
@@ -194,7 +195,7 @@ def fit(
         ]
         for phase in schedule.phases(training):
             done = len(history.rows)
-            if done >= phase.end or schedule.should_stop_early(history, training):
+            if done >= phase.end or should_stop_early(history, training):
                 continue
             if done == phase.before:
                 schedule.apply_freezing(learner, training, phase)
@@ -239,12 +240,5 @@ def _weight_trackers(training: Training, history: History, kept: dict[str, dict[
     return trackers
 
 
-def _regularization_callbacks(training: Training) -> list:
-    callbacks = []
-    if training.mixup_alpha is not None:
-        callbacks.append(MixUp(training.mixup_alpha))
-    if training.cutmix_alpha is not None:
-        callbacks.append(CutMix(training.cutmix_alpha))
-    if training.clip_grad_norm is not None:
-        callbacks.append(GradientClip(training.clip_grad_norm))
-    return callbacks
+def _clipping(training: Training) -> list[Callback]:
+    return [] if training.clip_grad_norm is None else [GradientClip(training.clip_grad_norm)]

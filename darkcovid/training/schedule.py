@@ -1,6 +1,6 @@
 """When is which rate used, and which part of the network trains? Phases of epochs, each one call of fastai's own.
 
-What depends on how training goes (plateaus, early stopping) is a function of the history alone, so that a resumed run
+What depends on how training goes (plateaus; early stopping) is a function of the history alone, so that a resumed run
 decides as the uninterrupted one would have.
 """
 
@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from fastai.callback.core import CancelFitException
 from fastai.callback.schedule import (
     ParamScheduler,
     combined_cos,
@@ -21,8 +20,9 @@ from torch import nn
 from darkcovid.core.errors import UsageError
 from darkcovid.recipe import Recipe, Training
 from darkcovid.training.callbacks import PlainErrorsCallback
+from darkcovid.training.early_stopping import EarlyStopping
 from darkcovid.training.history import History
-from darkcovid.training.monitor import monitored_values
+from darkcovid.training.monitored_metric import monitored_values
 
 FINE_TUNE_HEAD_PCT_START, FINE_TUNE_PCT_START, FINE_TUNE_DIV = 0.99, 0.3, 5.0  # of fastai's Learner.fine_tune
 BACKBONE_LR_DIVISOR = 100  # how many times lower the earliest layers' rate is, once all train: fastai's fine_tune
@@ -140,22 +140,6 @@ def lr_multiplier(history: History, training: Training) -> float:
     return factor
 
 
-def should_stop_early(history: History, training: Training) -> bool:
-    """Whether the best epoch by `monitor` is `early_stopping_patience` epochs old or older.
-
-    Args:
-        history: The epochs so far.
-        training: The recipe's section.
-
-    Returns:
-        False where the recipe asks for no early stopping.
-    """
-    if training.early_stopping_patience is None or not history.rows:
-        return False
-    values = monitored_values(history, training.monitor)
-    return len(values) - 1 - int(np.argmax(values)) >= training.early_stopping_patience
-
-
 class EpochLRScheduler(PlainErrorsCallback):
     """Sets each epoch's rate from the history so far."""
 
@@ -169,19 +153,6 @@ class EpochLRScheduler(PlainErrorsCallback):
         factor = lr_multiplier(self.history, self.training)
         for group, peak in zip(self.opt.hypers, self.peaks, strict=True):
             group["lr"] = peak * factor
-
-
-class EarlyStopping(PlainErrorsCallback):
-    """Early stopping, after everything else has seen the epoch."""
-
-    order = 70
-
-    def __init__(self, history: History, training: Training):
-        self.history, self.training = history, training
-
-    def after_epoch(self):
-        if should_stop_early(self.history, self.training):
-            raise CancelFitException
 
 
 def _plain(training: Training, before: int, epochs: int, frozen: bool, rate: float | slice) -> Phase:

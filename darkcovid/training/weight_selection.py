@@ -7,7 +7,7 @@ import torch
 
 from darkcovid.training.callbacks import PlainErrorsCallback
 from darkcovid.training.history import History
-from darkcovid.training.monitor import monitored_values
+from darkcovid.training.monitored_metric import monitored_values
 
 EMA_WARMUP_STEPS = 10  # steps: until then the average forgets faster, so that fresh weights do not linger
 

@@ -23,7 +23,7 @@ from darkcovid.core.io import user_cache_dir, write_text
 from darkcovid.data.cohort import Cohort, load_classification_cohort
 from darkcovid.data.describe import usable_classes
 from darkcovid.data.dicom_tags import PatientIds
-from darkcovid.data.file_facts import Journal
+from darkcovid.data.file_info import Journal
 from darkcovid.data.import_folder import add_file_facts, list_images
 from darkcovid.data.importers import choose_importer, dataset_folder
 from darkcovid.data.loaders import array_loaders, restart_loaders
@@ -37,8 +37,8 @@ from darkcovid.models.registry import input_scale
 from darkcovid.recipe import PHANTOM, Recipe, load_recipe
 from darkcovid.recipe.recipe import validate
 from darkcovid.training.fit import seed_everything
+from darkcovid.vision.arm_inputs import InputBuilder
 from darkcovid.vision.images import open_gray
-from darkcovid.vision.inputs import InputBuilder
 from darkcovid.vision.lung_crop import LungCrop
 
 COLUMNS_SHOWN = 3

@@ -37,6 +37,7 @@ from darkcovid.training.feature_cache import can_cache_features, extract_feature
 from darkcovid.training.fit import FitOptions, FitResult, backbone_head_splitter, create_learner, fit, seed_everything
 from darkcovid.training.loss import ClassificationTask, make_task
 from darkcovid.training.probe import fit_probe
+from darkcovid.training.test_time_augmentation import average_views
 from darkcovid.vision.dataloaders import CXRDataLoaders
 
 SHOWN = (Recorder, ProgressCallback)  # what a notebook shows, which reads the device once per batch
@@ -82,8 +83,8 @@ class CXRLearner(Learner):
             return FittedClassifier(fitted, self.normalizer, np.empty((0, len(dls.classes)), np.float32), self.probabilities)
         plain, averaged = self.probabilities(dls.pixels) if plain is None else plain, None
         if recipe.training.tta_views:
-            views = [self.probabilities(dls.pixels, recipe.data.augmentation) for _ in range(recipe.training.tta_views)]
-            averaged = np.stack([plain, *views]).mean(0, dtype=np.float32)
+            views = recipe.training.tta_views
+            averaged = average_views(plain, self.probabilities, dls.pixels, recipe.data.augmentation, views)
         return FittedClassifier(fitted, self.normalizer, plain, self.probabilities, averaged)
 
     def _fit_epochs(self, options: FitOptions) -> FitResult:

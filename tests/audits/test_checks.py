@@ -16,7 +16,7 @@ from darkcovid.evaluation.results import OcclusionAudit
 from darkcovid.evaluation.subgroups import subgroup_tests
 from darkcovid.metrics.intervals import metrics_with_intervals
 from darkcovid.metrics.p_values import holm
-from darkcovid.metrics.skill import view_metrics
+from darkcovid.metrics.skill_left import view_metrics
 from darkcovid.recipe import Recipe, load_recipe
 
 from ..arms import ARM, METRICS, comparison_of

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from darkcovid.audits.metadata import PandasMetadata, count_values, metadata, metadata_table, rounded, stands_for_patient
-from darkcovid.data.cells import parse_age
 from darkcovid.data.manifest import OPTIONAL
+from darkcovid.data.table_cells import parse_age
 from darkcovid.evaluation.subgroups import age_bands
 
 

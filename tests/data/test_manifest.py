@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from darkcovid.core.errors import DataError, UsageError
-from darkcovid.data.cells import unify_patient_ids
 from darkcovid.data.describe import describe
 from darkcovid.data.manifest import read_manifest
 from darkcovid.data.splits import patient_groups
+from darkcovid.data.table_cells import unify_patient_ids
 
 HEADER = "dataset,path,label,patient_id\n"
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageOps
 
 from darkcovid.data.manifest import read_manifest
-from darkcovid.data.near_duplicates import bands, candidates, registration, transforms
+from darkcovid.data.near_duplicates import candidates, image_features, registration, transforms
 from darkcovid.data.near_duplicates import search as duplicates
 from darkcovid.data.near_duplicates.candidates import Descriptors
 from darkcovid.data.near_duplicates.search import (
@@ -159,7 +159,9 @@ def test_copies_elsewhere_are_looked_for_across_the_two_sets_alone_and_once(tmp_
     assert searched == [([0, 1, 2, 3], [1, 2])]
 
 
-NUMBERS = [(module, name) for module in (bands, transforms, candidates, registration) for name in vars(module) if name.isupper()]
+NUMBERS = [
+    (module, name) for module in (image_features, transforms, candidates, registration) for name in vars(module) if name.isupper()
+]
 HARMLESS = {"MATRICES", "INVERSES", "CHUNK", "AT_ONCE"}  # made of others, or without effect
 
 

@@ -82,7 +82,7 @@ def test_a_second_run_makes_only_what_is_missing(cache, small_shards):
 def test_a_run_finds_everything_that_was_prepared(cache, small_shards):
     from darkcovid.core.device import get_device
     from darkcovid.data.cohort import load_classification_cohort
-    from darkcovid.vision.inputs import InputBuilder
+    from darkcovid.vision.arm_inputs import InputBuilder
 
     found = prepared(cache)
     recipe = load_recipe(RECIPES / "segmented.yaml", SETS)

@@ -16,7 +16,7 @@ from darkcovid.inference.predictor import InferencePipeline
 from darkcovid.lungs.unet import load_segmenter
 from darkcovid.recipe import Lungs, Recipe
 from darkcovid.training.loss import class_probabilities
-from darkcovid.vision.inputs import InputBuilder
+from darkcovid.vision.arm_inputs import InputBuilder
 
 IMAGES = 6
 

@@ -10,11 +10,12 @@ from darkcovid.evaluation.evaluate import averaged_views
 from darkcovid.metrics.classification import classification_metrics, get_metric
 from darkcovid.recipe import Augmentation, Loss, Model, Optimizer, Plateau, Recipe
 from darkcovid.training.classifier import predict_proba
+from darkcovid.training.early_stopping import should_stop_early
 from darkcovid.training.fit import FitOptions
 from darkcovid.training.history import History
 from darkcovid.training.loss import make_task
-from darkcovid.training.monitor import monitored_values
-from darkcovid.training.schedule import lr_multiplier, phases, should_stop_early, total_epochs
+from darkcovid.training.monitored_metric import monitored_values
+from darkcovid.training.schedule import lr_multiplier, phases, total_epochs
 from darkcovid.vision.learner import classifier_learner
 
 from .test_fit import Stop, numbers

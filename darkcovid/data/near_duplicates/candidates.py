@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from darkcovid.data.near_duplicates.bands import EDGES, SIDE, banded, comparable, crops, textured
+from darkcovid.data.near_duplicates.image_features import EDGES, SIDE, banded, comparable, crops, textured
 from darkcovid.data.near_duplicates.registration import RegisteredCrops
 from darkcovid.data.near_duplicates.transforms import STILL, THUMBNAIL, TRANSFORMS, inverse, transformed_frequencies
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 
-from darkcovid.data.near_duplicates.bands import EDGES, TEXTURE, banded, fading
+from darkcovid.data.near_duplicates.image_features import EDGES, TEXTURE, banded, fading
 from darkcovid.data.near_duplicates.transforms import inverse
 
 ROUGH_STEPS, FINE_STEPS = 8, 4

@@ -14,7 +14,7 @@ import numpy as np
 
 from darkcovid.core.array_cache import ShardedArray, cached_json, content_key, shard_ranges
 from darkcovid.core.log import logger
-from darkcovid.data.near_duplicates import bands, candidates, registration, transforms
+from darkcovid.data.near_duplicates import candidates, image_features, registration, transforms
 from darkcovid.data.near_duplicates.candidates import Descriptors
 from darkcovid.data.near_duplicates.registration import same_image
 from darkcovid.data.resize import cached_whole_images
@@ -111,7 +111,7 @@ def rules() -> dict[str, object]:
     """What decides whether a pair is found, JSON-able."""
     numbers: dict[str, object] = {
         f"{module.__name__.rpartition('.')[2]}.{name}": value
-        for module in (bands, transforms, candidates, registration)
+        for module in (image_features, transforms, candidates, registration)
         for name, value in vars(module).items()
         if name.isupper() and isinstance(value, (int, float, tuple))
     }

@@ -14,7 +14,7 @@ from PIL import Image
 
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.dicom_tags import PatientIds
-from darkcovid.data.file_facts import Journal
+from darkcovid.data.file_info import Journal
 from darkcovid.data.import_folder import add_file_facts, import_folder, list_images
 from darkcovid.data.importers import choose_importer
 from darkcovid.data.importers.files_by_name import FilesByName

@@ -11,7 +11,7 @@ from fastai.learner import Learner
 
 import darkcovid as dc
 from darkcovid.core.errors import UsageError
-from darkcovid.experiment.api import overrides
+from darkcovid.experiment.notebook import overrides
 from darkcovid.report.notebook_progress import epoch_table
 from darkcovid.report.progress import null_progress
 from darkcovid.training.history import History

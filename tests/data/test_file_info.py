@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from darkcovid.data import import_folder as module
-from darkcovid.data.file_facts import Journal, file_facts
+from darkcovid.data.file_info import Journal, file_facts
 from darkcovid.data.import_folder import import_folder, list_images
 from darkcovid.data.importers import CLASS_FOLDERS
 from darkcovid.data.manifest import read_manifest

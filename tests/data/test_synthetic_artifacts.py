@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from darkcovid.data.artifacts import SIZES, TEXTS, burn_in_text, illumination_gradient, random_text, simulate_consolidation
+from darkcovid.data.synthetic_artifacts import (
+    SIZES,
+    TEXTS,
+    burn_in_text,
+    illumination_gradient,
+    random_text,
+    simulate_consolidation,
+)
 
 
 @pytest.fixture

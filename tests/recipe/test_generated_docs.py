@@ -8,7 +8,7 @@ import yaml
 
 from darkcovid.recipe import Recipe
 from darkcovid.recipe.deprecated import KEYS
-from darkcovid.recipe.reference import json_schema, markdown, schema_text
+from darkcovid.recipe.generated_docs import json_schema, markdown, schema_text
 
 from ..conftest import RECIPES
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from darkcovid.cli.spellings import COMMANDS, OPTIONS, current_spelling
+from darkcovid.cli.deprecated import COMMANDS, OPTIONS, current_spelling
 
 from ..commands import error_of
 from ..conftest import RECIPES

@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 
 from darkcovid.core.errors import one_line
 from darkcovid.recipe.augmentation import AUGMENTATIONS
-from darkcovid.recipe.base import models_in
 from darkcovid.recipe.recipe import Recipe
+from darkcovid.recipe.strict_model import models_in
 
 SCHEMA_TITLE = "darkcovid recipe"
 EXTENDS = "Another recipe, relative to this one, whose keys are replaced by those given here."

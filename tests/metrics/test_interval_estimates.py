@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics as theirs
 
-from darkcovid.metrics.estimates import Estimate, difference, f1, mean, placements, proportion, roc_auc
+from darkcovid.metrics.interval_estimates import Estimate, difference, f1, mean, placements, proportion, roc_auc
 from darkcovid.metrics.intervals import estimates
 
 
