@@ -220,13 +220,15 @@ def bench(
     manifest: ManifestOption = None,
     phantom: PhantomOption = False,
     data_root: DataRoot = None,
+    arch: Annotated[str | None, typer.Option(help="Another network for all, such as resnet18 or timm/<name>.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Counted epochs of each contender.")] = 3,
     output: Annotated[Path, output_option("PNG", "The plot of the stages.")] = Path("bench.png"),
     json_: Json = False,
     cache_dir: CacheDir = None,
 ) -> None:
     """Time epochs of stock fastai, whole images and crops in turn, and print the ratios."""
-    resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
+    network = [] if arch is None else [f"model.arch={arch}", "model.head=null", "model.grayscale=true"]
+    resolved = load_recipe_from_options(recipe, [*network, *sets], manifest, phantom, data_root)
 
     def work() -> "BenchmarkResult":
         from darkcovid.experiment.benchmark import bench as measure

@@ -295,7 +295,8 @@ def _fastai_trainer(recipe: Recipe, cohort, size: tuple[int, int]) -> Callable:
     )
     dls = block.dataloaders(list(range(len(cohort))), bs=recipe.training.batch_size)
     architecture = models.get_architecture(recipe.model.arch)
-    network = (architecture.published or architecture.build)(recipe.model, len(cohort.classes), size)
+    of_three_channels = recipe.model.model_copy(update={"grayscale": False})  # as fastai opens images
+    network = (architecture.published or architecture.build)(of_three_channels, len(cohort.classes), size)
     learner = Learner(dls, network, metrics=accuracy)
 
     def train(epochs: int, callbacks: list) -> None:
