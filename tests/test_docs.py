@@ -93,6 +93,7 @@ PYTHON = [
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the patient of")  # of folders named after classes
 @pytest.mark.parametrize("block", PYTHON)
 def test_every_python_block_runs(block, cohort, tmp_path, monkeypatch):
     """In a folder that has what the pages name: my_xrays, of folders named after classes."""

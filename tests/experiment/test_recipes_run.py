@@ -14,6 +14,7 @@ FEW = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24",
 FEW += ["training.epochs=1", "training.batch_size=8", "data.split.valid=0.25"]
 OWN = {
     "external": ["data.external=[{manifest: phantom, shared_patient_ids: false, phantom: {seed: 8, patients: 12}}]"],
+    "transfer": ["training.folds=2", "arms.darkcovidnet.training.epochs=1"],
     "lung_unet_folds": ["training.folds=2"],
     "vgg16_four_class": ["data.classes=[covid, no_finding, pneumonia_bacterial]"],
 }
@@ -42,7 +43,7 @@ def overrides(path):
 def test_one_epoch(path, folders):
     recipe = load_recipe(path, overrides(path))
     comparison = run(recipe, folders, Watched())
-    assert comparison["arms"].keys() == recipe.arm_recipes().keys()
+    assert comparison["arms"].keys() == recipe.arm_recipes().keys() | recipe.ensemble.keys()
     for arm in comparison["arms"].values():
         assert arm["epochs"] >= 1
         sides = {"train", "valid", "test"} if recipe.data.split.test else {"train", "valid"}
