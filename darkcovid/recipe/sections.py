@@ -391,6 +391,8 @@ class Training(StrictModel):
     tta_views: int = Field(default=0, ge=0, le=64)
     """Test-time augmentation: this many augmented views are averaged with the plain image. Its metrics stand under `tta` in
     `metrics.json`; all others are of the plain image, as `predict` and `serve` see it."""
+    tta_below: Share | None = None
+    """Test-time augmentation only of images whose highest probability is below this; null: of all."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto`: bf16 where the device has it, else fp32."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -14,6 +14,7 @@ def average_views(
     pixels: StoredArray,
     augmentation: Augmentation | None,
     views: int,
+    below: float | None = None,
 ) -> np.ndarray:
     """The mean of probabilities of the plain images and of views drawn for each image.
 
@@ -23,8 +24,19 @@ def average_views(
         pixels: (n, h, w) or (n, c, h, w) uint8.
         augmentation: As in training.
         views: How many, beside the plain image.
+        below: Only of images whose highest probability is lower than this; None: of all.
 
     Returns:
         (n, classes) float32.
     """
+    if below is None:
+        return _mean(plain, predict, pixels, augmentation, views)
+    unsure = np.flatnonzero(plain.max(1) < below)
+    averaged = plain.astype(np.float32)
+    if len(unsure):
+        averaged[unsure] = _mean(plain[unsure], predict, np.array(pixels[unsure]), augmentation, views)
+    return averaged
+
+
+def _mean(plain: np.ndarray, predict: Callable, pixels: StoredArray, augmentation: Augmentation | None, views: int) -> np.ndarray:
     return np.stack([plain, *(predict(pixels, augmentation) for _ in range(views))]).mean(0, dtype=np.float32)

@@ -83,8 +83,8 @@ class CXRLearner(Learner):
             return FittedClassifier(fitted, self.normalizer, np.empty((0, len(dls.classes)), np.float32), self.probabilities)
         plain, averaged = self.probabilities(dls.pixels) if plain is None else plain, None
         if recipe.training.tta_views:
-            views = recipe.training.tta_views
-            averaged = average_views(plain, self.probabilities, dls.pixels, recipe.data.augmentation, views)
+            views, below = recipe.training.tta_views, recipe.training.tta_below
+            averaged = average_views(plain, self.probabilities, dls.pixels, recipe.data.augmentation, views, below)
         return FittedClassifier(fitted, self.normalizer, plain, self.probabilities, averaged)
 
     def _fit_epochs(self, options: FitOptions) -> FitResult:
