@@ -1,5 +1,8 @@
 """What the documentation names is there: files, headings, commands, options and recipes."""
 
+import ast
+import importlib
+import importlib.util
 import re
 from pathlib import Path
 
@@ -141,3 +144,12 @@ def test_the_site_names_every_page_once_and_links_hold():
 
 def test_the_readme_shows_a_recipe():
     assert "README.md" in [shown.id for shown in SHOWN]
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "docs").rglob("*.py")), ids=lambda path: path.name)
+def test_what_a_script_of_the_docs_imports_exists(script):
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("darkcovid"):
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}"), name.name

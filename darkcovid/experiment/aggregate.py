@@ -18,6 +18,7 @@ from darkcovid.evaluation.results import (
     ArmMetrics,
     AveragedMetrics,
     ClassifierFit,
+    ExternalMetrics,
     FitSummary,
     LungAttention,
     MaskMetrics,
@@ -90,21 +91,11 @@ def _pooled_metrics(fits: dict[str, ClassifierFit], pooled: ArmMetrics) -> ArmMe
     """pooled: the metrics of all fits' predictions together."""
     each = [fit.metrics for fit in fits.values()]
     first = each[0]
-    external = {
-        name: replace(
-            metrics,
-            labels=first.external[name].labels,
-            left_out=first.external[name].left_out,
-            bad_images=first.external[name].bad_images,
-            untrusted_lungs=first.external[name].untrusted_lungs,
-        )
-        for name, metrics in pooled.external.items()
-    }
     normalizers = [metrics.normalizer for metrics in each if metrics.normalizer is not None]
     return replace(
         pooled,
         scored_on="out-of-fold" if _has_folds(fits) and first.test is None else pooled.scored_on,
-        external=external,
+        external=with_external_facts(pooled, first),
         tta=_mean_averaged([metrics.tta for metrics in each]),
         normalizer=max(normalizers, key=lambda normalizer: normalizer.distance, default=None),
         untrusted_lungs=first.untrusted_lungs,
@@ -112,6 +103,15 @@ def _pooled_metrics(fits: dict[str, ClassifierFit], pooled: ArmMetrics) -> ArmMe
         shortcuts=aggregate_occlusion([metrics.shortcuts for metrics in each]),
         attention=_mean_attention([metrics.attention for metrics in each]),
     )
+
+
+def with_external_facts(pooled: ArmMetrics, one: ArmMetrics) -> dict[str, ExternalMetrics]:
+    """The metrics of pooled predictions of external sets, with what one fit knows of the sets beside its predictions."""
+    kept = ("labels", "left_out", "bad_images", "untrusted_lungs")
+    return {
+        name: replace(metrics, **{key: getattr(one.external[name], key) for key in kept})
+        for name, metrics in pooled.external.items()
+    }
 
 
 def _has_folds(fits: dict[str, ClassifierFit]) -> bool:

@@ -14,6 +14,7 @@ import pandas as pd
 from darkcovid.core.io import write_json, write_text
 from darkcovid.evaluation.evaluate import EXTERNAL, evaluate
 from darkcovid.evaluation.results import ArmCost, ClassifierFit, parse_classifier_fit, parse_cost
+from darkcovid.experiment.aggregate import with_external_facts
 from darkcovid.report.plots import plot_predictions
 
 PROBABILITY = "probability_"
@@ -36,15 +37,6 @@ def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
     write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
     metrics = evaluate(predictions, classes)
     first = arms[0].metrics
-    external = {
-        name: replace(
-            figures,
-            labels=first.external[name].labels,
-            left_out=first.external[name].left_out,
-            bad_images=first.external[name].bad_images,
-        )
-        for name, figures in metrics.external.items()
-    }
     summary = replace(
         arms[0].summary,
         parameters=sum(arm.summary.parameters * cost.fits for arm, cost in zip(arms, costs, strict=True)),
@@ -53,7 +45,7 @@ def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
     metrics = replace(
         metrics,
         scored_on=first.scored_on or metrics.scored_on,
-        external=external,
+        external=with_external_facts(metrics, first),
         untrusted_lungs=max(arm.metrics.untrusted_lungs for arm in arms),
     )
     plot_predictions(predictions, metrics, classes, folder / "plots")

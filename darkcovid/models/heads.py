@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import nn
 
 from darkcovid.models.init import init_keras_
-from darkcovid.models.probes import linear_probe, nearest_neighbors
+from darkcovid.models.probes import LinearProbe, NearestNeighbors
 from darkcovid.recipe import Model
 
 Head = Callable[[int, tuple[int, int], Model, int], nn.Module]
@@ -101,6 +101,6 @@ HEADS: dict[str, Head] = {
     "avgpool-dense": avgpool_dense,
     "avgpool4-dense": avgpool4_dense,
     "flatten-dense": flatten_dense,
-    "linear-probe": linear_probe,
-    "nearest-neighbors": nearest_neighbors,
+    "linear-probe": lambda channels, size, model, outputs: LinearProbe(channels, outputs),
+    "nearest-neighbors": lambda channels, size, model, outputs: NearestNeighbors(channels, outputs),
 }

@@ -4,8 +4,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from darkcovid.recipe import Model
-
 NEIGHBORS, TEMPERATURE = 20, 0.07  # Wu et al. 2018 (section 4.2) and Caron et al. 2021 (section 4.1)
 MIN_SHARE = 1e-6
 
@@ -68,33 +66,3 @@ class NearestNeighbors(Probe):
 def pooled(x: torch.Tensor) -> torch.Tensor:
     """(b, c, h, w) feature map to (b, c) averages."""
     return x.mean((2, 3))
-
-
-def linear_probe(channels: int, size: tuple[int, int], model: Model, outputs: int) -> nn.Module:
-    """A `LinearProbe`.
-
-    Args:
-        channels: Of the feature map.
-        size: (height, width) of the feature map.
-        model: The recipe's section.
-        outputs: Logits per image.
-
-    Returns:
-        The head.
-    """
-    return LinearProbe(channels, outputs)
-
-
-def nearest_neighbors(channels: int, size: tuple[int, int], model: Model, outputs: int) -> nn.Module:
-    """A `NearestNeighbors` head.
-
-    Args:
-        channels: Of the feature map.
-        size: (height, width) of the feature map.
-        model: The recipe's section.
-        outputs: Classes.
-
-    Returns:
-        The head.
-    """
-    return NearestNeighbors(channels, outputs)

@@ -12,7 +12,7 @@ from fastai.callback.core import Callback
 from fastai.torch_core import set_seed
 
 from darkcovid.core.warnings import silence_known_warnings
-from darkcovid.experiment.benchmark import STOCK, trainer, whole_and_crop
+from darkcovid.experiment.benchmark import STOCK, build_trainer, select_benchmark_arms
 from darkcovid.recipe import load_recipe
 
 
@@ -38,14 +38,14 @@ def main(cache: Path, manifest: str, epochs: int, seeds: list[int]) -> None:
     done = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
     for seed in seeds:
         recipe = load_recipe("recipes/segmented.yaml", [f"data.manifest={manifest}", f"training.seed={seed}", "audit=none"])
-        whole, crop = whole_and_crop(recipe)
+        whole, crop = select_benchmark_arms(recipe)
         for label, arm in ((STOCK, whole), ("whole", whole), ("crop", crop)):
             fit = {"fit": label, "seed": seed, "epochs": epochs}
             if any(one.items() >= fit.items() for one in done):
                 continue
             set_seed(seed)
             last = LastAccuracy()
-            trainer(label, arm, recipe, cache)(epochs, [last])
+            build_trainer(label, arm, recipe, cache)(epochs, [last])
             with kept.open("a") as file:
                 file.write(json.dumps(fit | {"accuracy": last.value}) + "\n")
 
