@@ -98,7 +98,7 @@ def reproduce(first: Path, folders: RunPaths, progress: Progress) -> Reproductio
     if not (first / "comparison.json").is_file():
         raise UsageError(f"{first}: not a finished run's folder")
     recipe = load_recipe(first / "recipe.yaml")
-    arms = list(_read(first / "comparison.json")["arms"])
+    arms = [arm for arm in _read(first / "comparison.json")["arms"] if arm not in recipe.ensemble]
     again = Path(run(recipe, folders, progress, arms)["run_dir"])
     fits = {fit.name(arm): fit.folder(Path(arm)) for arm in arms for fit in recipe.arm_recipes()[arm].fits()}
     return Reproduction(

@@ -25,11 +25,11 @@ def model_card(model: FittedModel) -> dict[str, Any]:
         "run": model.run.name,
         "not_for": NOT_FOR,
         "caution": CAUTION,
-        "network": model.recipe.model.arch,
+        "network": _network(model),
         "parameters": summary.parameters,
         "classes": list(model.classes),
         "image_size": list(model.size),
-        "lungs": model.recipe.lungs.mode if model.recipe.lungs else "whole image",
+        "lungs": " and ".join(dict.fromkeys(_seen(each) for each in model.networks)),
         "trained_on": {"manifest": data.manifest, "dataset": ", ".join(data.selected_datasets) or None, "images": summary.images},
         "patients_kept_apart": data.split.method == "stratified_group",
         "leaks_found": data_audit.get("leaks"),
@@ -40,3 +40,13 @@ def model_card(model: FittedModel) -> dict[str, Any]:
         "elsewhere": {name: external.balanced_accuracy for name, external in metrics.external.items()},
         "darkcovid": __version__,
     }
+
+
+def _network(model: FittedModel) -> str:
+    """The architecture, or those of an ensemble's members and their number."""
+    names = dict.fromkeys(each.recipe.model.arch for each in model.networks)
+    return f"mean of {len(model.members)} fits of {' and '.join(names)}" if model.members else model.recipe.model.arch
+
+
+def _seen(model: FittedModel) -> str:
+    return model.recipe.lungs.mode if model.recipe.lungs else "whole image"

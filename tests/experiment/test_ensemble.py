@@ -145,7 +145,19 @@ def test_it_is_served(run):
 
     with TestClient(create_app({"both": load_pipeline(run.path, "both", "cpu")})) as client:
         assert client.get("/v1/models").json()["models"][0]["name"] == "both"
-        assert client.get("/v1/models/both/card").json()["fit"] == "both"
+        card = client.get("/v1/models/both/card").json()
+        assert (card["fit"], card["network"]) == ("both", "mean of 8 fits of three_layer_cnn")
+        assert card["lungs"] == "whole image and crop"
+
+
+def test_a_run_with_an_ensemble_is_reproduced(run, tmp_path):
+    from darkcovid.experiment.reproduce import reproduce
+    from darkcovid.experiment.runner import RunPaths
+    from darkcovid.report.progress import null_progress
+
+    again = reproduce(run.path, RunPaths(tmp_path / "runs", run.path.parent.parent / "cache"), null_progress())
+    assert len(again.fits) == 8
+    assert again.same
 
 
 @pytest.mark.parametrize(
