@@ -18,7 +18,7 @@ OWN = {
     "lung_unet_folds": ["training.folds=2"],
     "vgg16_four_class": ["data.classes=[covid, no_finding, pneumonia_bacterial]"],
 }
-LARGER = [*(RECIPES / "systems").glob("*.yaml"), RECIPES / "zoo.yaml"]
+LARGER = [*(RECIPES / "systems").glob("*.yaml"), RECIPES / "zoo.yaml", RECIPES / "transfer.yaml"]
 PATHS = sorted(path for path in RECIPES.rglob("*.yaml"))
 
 
