@@ -11,6 +11,8 @@ from torch import nn
 
 from darkcovid.training.callbacks import PlainErrorsCallback
 
+CACHE_DIR, TORCHS_OWN = "TORCHINDUCTOR_CACHE_DIR", "torchinductor_"
+
 
 class TorchCompileCallback(PlainErrorsCallback):
     """The network is compiled while it is fitted and plain again afterwards, for whoever looks into its layers. Its weights and
@@ -30,10 +32,11 @@ def use_cache_of_this_processor() -> None:
     """Let torch keep what it compiles in a folder of its own for each instruction set: kernels of another one, as
     ATEN_CPU_CAPABILITY or a folder shared by several machines leave them, are found under the same names, and compute nonsense.
 
-    TORCHINDUCTOR_CACHE_DIR stays where it is set.
+    TORCHINDUCTOR_CACHE_DIR stays where a person set it. Torch itself sets it to its own default as soon as anything asks for it.
     """
     kind = f"darkcovid-inductor-{getpass.getuser()}-{torch.backends.cpu.get_cpu_capability().lower()}"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(tempfile.gettempdir(), kind)))
+    if Path(os.environ.get(CACHE_DIR, TORCHS_OWN)).name.startswith(TORCHS_OWN):
+        os.environ[CACHE_DIR] = str(Path(tempfile.gettempdir(), kind))
 
 
 def uncompile(network: nn.Module) -> None:

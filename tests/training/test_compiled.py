@@ -9,6 +9,7 @@ import pytest
 import torch
 from fastai.callback.core import Callback
 from torch import nn
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from darkcovid.recipe import Optimizer
 from darkcovid.training.compiled import use_cache_of_this_processor
@@ -70,7 +71,13 @@ def test_each_instruction_set_has_its_own_cache(monkeypatch):
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/kept"
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     use_cache_of_this_processor()
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"].endswith(torch.backends.cpu.get_cpu_capability().lower())
+    own = os.environ["TORCHINDUCTOR_CACHE_DIR"]
+    assert own.endswith(torch.backends.cpu.get_cpu_capability().lower())
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
+    torchs_own = cache_dir()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == torchs_own != own  # asking is setting
+    use_cache_of_this_processor()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == cache_dir() == own
     code = (
         "import os; from darkcovid.training.compiled import use_cache_of_this_processor as use; use(); "
         "print(os.environ['TORCHINDUCTOR_CACHE_DIR'])"
