@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 import pytest
+import torch
 
 from darkcovid.core.environment import parse_environment
 from darkcovid.core.errors import UsageError
@@ -16,8 +17,17 @@ from ..conftest import RECIPES
 from .test_runner import SETS
 
 
+@pytest.fixture
+def one_thread():
+    """As many as the commands that tests start, since sums of several threads round differently."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
-def test_a_run_comes_out_again_and_what_was_changed_in_it_is_found(tmp_path, cache_dir, darkcovid):
+def test_a_run_comes_out_again_and_what_was_changed_in_it_is_found(tmp_path, cache_dir, darkcovid, one_thread):
     recipe = load_recipe(RECIPES / "segmented.yaml", [*SETS, "training.precision=fp32", "training.folds=2", "audit=none"])
     folders = RunPaths(tmp_path / "runs", cache_dir)
     run(recipe, folders, null_progress(), ["small"])
