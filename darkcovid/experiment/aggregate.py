@@ -106,7 +106,15 @@ def _pooled_metrics(fits: dict[str, ClassifierFit], pooled: ArmMetrics) -> ArmMe
 
 
 def with_external_facts(pooled: ArmMetrics, one: ArmMetrics) -> dict[str, ExternalMetrics]:
-    """The metrics of pooled predictions of external sets, with what one fit knows of the sets beside its predictions."""
+    """The metrics of pooled predictions of external sets, with what one fit knows of the sets beside its predictions.
+
+    Args:
+        pooled: Metrics of all fits' predictions together.
+        one: Of one fit.
+
+    Returns:
+        By the set's name.
+    """
     kept = ("labels", "left_out", "bad_images", "untrusted_lungs")
     return {
         name: replace(metrics, **{key: getattr(one.external[name], key) for key in kept})

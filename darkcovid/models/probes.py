@@ -15,7 +15,11 @@ class Probe(nn.Module):
         return self.classify(pooled(x))
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """(b, c) pooled features to (b, outputs) logits."""
+        """(b, c) pooled features to (b, outputs) logits.
+
+        Raises:
+            NotImplementedError: A probe of its own kind says how.
+        """
         raise NotImplementedError
 
 
@@ -32,6 +36,7 @@ class LinearProbe(Probe):
         self.linear = nn.Linear(channels, outputs)
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """(b, c) pooled features to (b, outputs) logits."""
         return self.linear(features)
 
 
@@ -56,6 +61,7 @@ class NearestNeighbors(Probe):
         self.features, self.classes = (old.new_zeros(images, old.shape[1]) for old in (self.features, self.classes))
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
+        """(b, c) pooled features to (b, outputs) log probabilities."""
         similarity = functional.normalize(features.float()) @ self.features.T
         nearest, rows = similarity.topk(min(NEIGHBORS, self.features.shape[0]), dim=1)
         weights = (nearest / TEMPERATURE).softmax(1)

@@ -92,5 +92,13 @@ def _load_own(network: nn.Module, tensors: dict[str, torch.Tensor], where: str) 
 
 
 def stem_name(network: nn.Module, prefix: str = "") -> str | None:
-    """The name of the weights of a network's first convolution; None where it has none."""
+    """The name of the weights of a network's first convolution.
+
+    Args:
+        network: Any.
+        prefix: Put before the name.
+
+    Returns:
+        The name; None where the network has no convolution.
+    """
     return next((prefix + name for name, value in network.state_dict().items() if value.dim() == 4), None)
