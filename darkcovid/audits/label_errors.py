@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from cleanlab.filter import find_label_issues
 
-PROBABILITY = "probability_"
+from darkcovid.metrics.classification import probability_columns
+
 COLUMNS = ("image", "patient", "label", "suggested", "label_quality")
 
 
@@ -63,7 +64,7 @@ def find_label_errors(predictions: pd.DataFrame, classes: Sequence[str], arm: st
         What was found, and a table of the suspects, the least plausible label first: image, patient, label, suggested,
         label_quality (the label's own probability), and the probabilities. None where a class has no image.
     """
-    columns = [PROBABILITY + name for name in classes]
+    columns = probability_columns(classes)
     by_image = predictions.groupby("image", sort=False)
     table = by_image[["patient", "label"]].first().join(by_image[columns].mean()).reset_index()
     labels = table.label.map({name: code for code, name in enumerate(classes)}).to_numpy()

@@ -232,7 +232,7 @@ _TOPICS: list[tuple[str, str, ItemAnswer | None, str]] = [
     ("results", "flow of images", _flow, ""),
     ("results", "demographics", _demographics, "sex and origin, by class and by set"),
     ("results", "performance", _performance, ""),
-    ("results", "failures", None, "what the surest mistakes have in common"),
+    ("results", "failures", None, "what the most confident mistakes have in common"),
     ("results", "cost", _cost, ""),
     ("discussion", "limits, bias, who could be harmed", None, "yours to say; the verdict above is where to begin"),
     ("other", "code and data", _again, "where readers find them"),

@@ -24,7 +24,7 @@ from darkcovid.metrics.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from darkcovid.metrics.classification import ClassMetrics, classification_metrics
+from darkcovid.metrics.classification import ClassMetrics, classification_metrics, probability_columns
 from darkcovid.metrics.cross_fitting import patient_parts
 from darkcovid.metrics.intervals import field_values, metrics_with_intervals
 from darkcovid.metrics.thresholds import OperatingPoint, cross_fitted_points, operating_point
@@ -130,7 +130,7 @@ def _set_metrics(
 
 def _scored(table: pd.DataFrame, classes: list[str]) -> ScoredSet:
     codes = {name: code for code, name in enumerate(classes)}
-    probabilities = table[[f"probability_{name}" for name in classes]].to_numpy(float)
+    probabilities = table[probability_columns(classes)].to_numpy(float)
     fits = table.fit.to_numpy() if "fit" in table else None
     return ScoredSet(table.label.map(codes).to_numpy(int), probabilities, table.patient.to_numpy(), fits)
 

@@ -27,6 +27,7 @@ from darkcovid.evaluation.results import (
     parse_cost,
     parse_segmenter_fit,
 )
+from darkcovid.metrics.classification import probability_columns
 from darkcovid.report.plots import plot_predictions
 
 SUMS = (
@@ -64,8 +65,8 @@ def aggregate_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
     else:
         classifiers = {name: parse_classifier_fit(fit) for name, fit in jsons.items()}
         summary = _pooled_summary(list(classifiers.values()), predictions)
-        for name in summary.classes:
-            predictions[f"probability_{name}"] = predictions[f"probability_{name}"].astype(float)
+        columns = probability_columns(summary.classes)
+        predictions[columns] = predictions[columns].astype(float)
         pooled = ClassifierFit(summary, _pooled_metrics(classifiers, evaluate(predictions, summary.classes)))
         numbers = {name: _numbers_of(fit.metrics) for name, fit in classifiers.items()}
         plot_predictions(predictions, pooled.metrics, summary.classes, folder / "plots")

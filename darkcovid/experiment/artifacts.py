@@ -19,6 +19,7 @@ from darkcovid.data.normalize import normalizer_config
 from darkcovid.data.splits import evenly_spaced
 from darkcovid.experiment.fingerprint import cohort_table
 from darkcovid.lungs.segment import LungMasks
+from darkcovid.metrics.classification import probability_columns
 from darkcovid.recipe import Recipe
 from darkcovid.report.overlays import UNTRUSTED, contact_sheet, heatmap_overlay, lung_overlay
 
@@ -60,7 +61,7 @@ def prediction_table(cohort: Cohort, probabilities: np.ndarray) -> pd.DataFrame:
             **{name: cohort.rows[name] for name in ("sex", "view", "age")},
         }
     )
-    return table.assign(**{f"probability_{name}": probabilities[:, index] for index, name in enumerate(cohort.classes)})
+    return table.join(pd.DataFrame(probabilities, table.index, probability_columns(cohort.classes)))
 
 
 def save_weights(

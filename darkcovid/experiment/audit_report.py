@@ -27,6 +27,7 @@ from darkcovid.evaluation.results import ArmCost, ArmMetrics, ClassifierArm, Com
 from darkcovid.experiment.artifacts import prediction_table
 from darkcovid.experiment.finished_run import Run
 from darkcovid.experiment.train_arm import summarize_fit
+from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.report.console import audit_lines
 from darkcovid.report.html import render_report, verdict
 from darkcovid.vision.arm_inputs import InputBuilder
@@ -235,18 +236,18 @@ def _evidence_of_predictions(predictions: pd.DataFrame, cohort: pd.DataFrame | s
 def _with_probabilities(predictions: pd.DataFrame, labels: list[str]) -> tuple[pd.DataFrame, list[str]]:
     """image and `probability_<class>` of each class, and the classes."""
     name = "image" if "image" in predictions else "path"
-    named = [str(column).removeprefix("probability_") for column in predictions if str(column).startswith("probability_")]
+    named = [str(column).removeprefix(PROBABILITY) for column in predictions if str(column).startswith(PROBABILITY)]
     classes = named or [label for label in labels if label in predictions]
     if name not in predictions or len(classes) < 2:
         raise UsageError(
             f"audit: predictions need a column image and probability_<class> of two classes or more; they have "
             f"{', '.join(map(str, predictions.columns))}"
         )
-    columns = {label: predictions[f"probability_{label}" if named else label].to_numpy(float) for label in classes}
+    columns = {label: predictions[PROBABILITY + label if named else label].to_numpy(float) for label in classes}
     total = np.sum(list(columns.values()), axis=0)
     if not np.allclose(total, 1, atol=0.02):
         raise UsageError(f"audit: the probabilities of an image add up to {total[np.abs(total - 1).argmax()]:.2f}, not to 1")
-    table = pd.DataFrame({f"probability_{label}": values / total for label, values in columns.items()})
+    table = pd.DataFrame({PROBABILITY + label: values / total for label, values in columns.items()})
     table.insert(0, "image", predictions[name].astype(str).to_numpy())
     if table.image.duplicated().any():
         raise UsageError(f"audit: {table.image[table.image.duplicated()].iloc[0]} is predicted twice")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.evaluation.results import is_segmenter, parse_arm
+from darkcovid.metrics.classification import probability_columns
 from darkcovid.metrics.paired_tests import Predictions, compare_arms
 from darkcovid.recipe import AUDIT
 
@@ -87,7 +88,7 @@ def read_predictions(folder: Path, classes: list[str]) -> Predictions:
         images=table[keys].agg(" ".join, axis=1).tolist(),
         patients=table.patient.tolist(),
         labels=table.label.map({name: code for code, name in enumerate(classes)}).to_numpy(),
-        probabilities=table[[f"probability_{name}" for name in classes]].to_numpy(float),
+        probabilities=table[probability_columns(classes)].to_numpy(float),
         several_fits=bool(table.image.duplicated().any()),
         fits=table.fit.tolist() if "fit" in table else (),
     )

@@ -15,9 +15,9 @@ from darkcovid.core.io import write_json, write_text
 from darkcovid.evaluation.evaluate import EXTERNAL, evaluate
 from darkcovid.evaluation.results import ArmCost, ClassifierFit, parse_classifier_fit, parse_cost
 from darkcovid.experiment.aggregate import with_external_facts
+from darkcovid.metrics.classification import probability_columns
 from darkcovid.report.plots import plot_predictions
 
-PROBABILITY = "probability_"
 SEED = "seed"
 
 
@@ -69,7 +69,7 @@ def average_predictions(members: Sequence[pd.DataFrame], classes: Sequence[str])
         A row per image and fold of its validation set, or per image of a set that no fit was trained on.
     """
     table = pd.concat([_without_seeds(member) for member in members], ignore_index=True)
-    columns = [PROBABILITY + name for name in classes]
+    columns = probability_columns(classes)
     table[columns] = table[columns].astype(float)
     if "fit" in table:
         unseen = (table.side == "test") | table.side.str.startswith(EXTERNAL)

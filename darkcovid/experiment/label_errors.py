@@ -6,11 +6,12 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 from PIL import Image
 
-from darkcovid.audits.label_errors import PROBABILITY, find_label_errors
+from darkcovid.audits.label_errors import find_label_errors
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import save_png, write_json, write_text
 from darkcovid.data.decode import load_grayscale
 from darkcovid.evaluation.results import ClassifierArm, Comparison
+from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.recipe import AUDIT, Recipe
 from darkcovid.recipe.recipe import validate
 from darkcovid.report.overlays import contact_sheet

@@ -298,8 +298,10 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
             progress.stage(f"LEAKS, allowed by data.allow_leaks: {worst.across} patients or pairs of copies are in two sets")
         audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
     for name in names:
-        if arm_cohort_left_out := cohort.leaving_out(fits[name][next(iter(fits[name]))].data).left_out:
-            progress.stage(f"{name}: {len(arm_cohort_left_out)} images are left out of its training set")
+        first_fit = next(iter(fits[name].values()))
+        left_out = cohort.rows.path.isin(cohort.leaving_out(first_fit.data).left_out)
+        if left_out.any():
+            progress.stage(f"{name}: {left_out.sum()} of {len(cohort)} images are never trained on (data.leave_out)")
     builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), folders.cache)
     external = external_sets(recipe.data, cohort, folders.cache)
     progress.external(external)

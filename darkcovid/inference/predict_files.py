@@ -12,6 +12,7 @@ from darkcovid.core.io import save_png, write_text
 from darkcovid.core.threads import map_in_threads
 from darkcovid.inference.image_files import ImageRef, open_image, png_names
 from darkcovid.inference.predictor import InferencePipeline, Prediction
+from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.report.overlays import downscale, heatmap_overlay
 
 BATCH = 16
@@ -75,7 +76,7 @@ def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
     """
     table = pd.DataFrame(answers).drop(columns="probabilities")
     table["warnings"] = table.warnings.map("; ".join)
-    probabilities = pd.DataFrame([answer["probabilities"] for answer in answers]).add_prefix("probability_")
+    probabilities = pd.DataFrame([answer["probabilities"] for answer in answers]).add_prefix(PROBABILITY)
     write_text(path, table.join(probabilities).to_csv(index=False, float_format="%.6f"))
 
 

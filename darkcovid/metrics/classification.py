@@ -9,6 +9,13 @@ from sklearn import metrics
 
 from darkcovid.metrics.calibration import expected_calibration_error, negative_log_likelihood
 
+PROBABILITY = "probability_"  # before a class's name: its column in every table of predictions
+
+
+def probability_columns(classes: Sequence[str]) -> list[str]:
+    """The columns of a table of predictions that hold the classes' probabilities, in the classes' order."""
+    return [PROBABILITY + name for name in classes]
+
 
 @dataclass(frozen=True, slots=True)
 class ClassMetrics:

@@ -1,5 +1,7 @@
 """Heads that are fitted to a frozen backbone's features at once, without epochs: a linear probe, and nearest neighbors."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -8,19 +10,15 @@ NEIGHBORS, TEMPERATURE = 20, 0.07  # Wu et al. 2018 (section 4.2) and Caron et a
 MIN_SHARE = 1e-6
 
 
-class Probe(nn.Module):
-    """Average pooling over the feature map, and what `fitted` puts behind it: (b, c, h, w) to (b, outputs) logits."""
+class Probe(nn.Module, ABC):
+    """Average pooling over the feature map, then `classify`: (b, c, h, w) to (b, outputs) logits."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.classify(pooled(x))
 
+    @abstractmethod
     def classify(self, features: torch.Tensor) -> torch.Tensor:
-        """(b, c) pooled features to (b, outputs) logits.
-
-        Raises:
-            NotImplementedError: A probe of its own kind says how.
-        """
-        raise NotImplementedError
+        """(b, c) pooled features to (b, outputs) logits."""
 
 
 class LinearProbe(Probe):

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +32,8 @@ PLOTS = {
     "precision_recall": "precision against recall of each class",
     "reliability": "confidence against the share that was right",
 }
-NO_FOLDER = Path(os.devnull)  # in which no file can be
 GALLERIES = {
-    "gradcam": "the surest right and wrong answers of each class, under what the network looked at (Grad-CAM)",
+    "gradcam": "the most confident right and wrong answers of each class, under what the network looked at (Grad-CAM)",
     "untrusted_lungs": "images whose lung mask was rejected",
 }
 
@@ -75,7 +73,7 @@ def render_report(evidence: RunEvidence, checks: list[CheckResult], run: Path | 
     template = Environment(loader=PackageLoader("darkcovid.report"), autoescape=True, undefined=StrictUndefined).get_template(
         "report.html.j2"
     )
-    return template.render(**_template_context(run or NO_FOLDER, evidence, checks, images))
+    return template.render(**_template_context(run, evidence, checks, images))
 
 
 def read_evidence(run: Path) -> RunEvidence:
@@ -138,12 +136,12 @@ def _checks(rows: list[CheckResult]) -> str:
     return f"{'1 check' if len(rows) == 1 else f'{len(rows)} checks'} ({', '.join(row.name for row in rows)})"
 
 
-def _template_context(run: Path, evidence: RunEvidence, checks: list[CheckResult], images: bool) -> dict[str, Any]:
+def _template_context(run: Path | None, evidence: RunEvidence, checks: list[CheckResult], images: bool) -> dict[str, Any]:
     audit = evidence.audit
     return {
         "name": evidence.recipe["name"],
         "reported_results": evidence.recipe.get("reported_results"),
-        "run": "" if run == NO_FOLDER else run.name,
+        "run": "" if run is None else run.name,
         "verdict": verdict(evidence, checks),
         "counts": [(status, sum(row.status == status for row in checks if not row.declares)) for status in CLASSES],
         "counted": sum(not row.declares for row in checks),
@@ -155,13 +153,13 @@ def _template_context(run: Path, evidence: RunEvidence, checks: list[CheckResult
         "rows": comparison_rows(evidence.comparison),
         "pairs": evidence.comparison.pairs,
         "figures": [name.replace("_", " ") for name in FIGURES],
-        "scored": [_arm_context(run / name, name, arm) for name, arm in evidence.scored.items()],
+        "scored": [_arm_context(run and run / name, name, arm) for name, arm in evidence.scored.items()],
         "prevalences": ["1 %", "5 %", "20 %"],
         "elsewhere": _external_context(evidence),
         "confounders": _confounders(audit),
         "shortcuts": _shortcuts(evidence),
-        "label_errors": _label_errors(run, images),
-        "galleries": _galleries(run, evidence) if images else [],
+        "label_errors": _label_errors(run, images) if run else None,
+        "galleries": _galleries(run, evidence) if run and images else [],
         "sheet": reporting_sheet(evidence),
         "trained_on": _trained_on(evidence),
         "command": " ".join(evidence.environment.command),
@@ -170,7 +168,7 @@ def _template_context(run: Path, evidence: RunEvidence, checks: list[CheckResult
     }
 
 
-def _arm_context(folder: Path, name: str, arm: SetMetrics) -> dict[str, Any]:
+def _arm_context(folder: Path | None, name: str, arm: SetMetrics) -> dict[str, Any]:
     spans, calibration = arm.intervals, arm.calibration
     classes = [
         {
@@ -204,7 +202,11 @@ def _arm_context(folder: Path, name: str, arm: SetMetrics) -> dict[str, Any]:
     names = list(arm.per_class)
     numbered = [f"{short} is {label}" for label, short in zip(names, shown(names), strict=True) if short != label]
     legend = f" ({', '.join(numbered)})" if numbered else ""
-    plots = [_plot(folder / "plots" / f"{plot}.png", f"{name}: {text}{legend}") for plot, text in PLOTS.items()]
+    plots = (
+        []
+        if folder is None
+        else [_plot(folder / "plots" / f"{plot}.png", f"{name}: {text}{legend}") for plot, text in PLOTS.items()]
+    )
     return {
         "name": name,
         "classes": classes,

@@ -17,6 +17,7 @@ from darkcovid.core.io import atomic_path
 from darkcovid.evaluation.benchmark_result import BenchmarkResult
 from darkcovid.evaluation.results import Arm, ArmMetrics, ClassifierArm, Comparison
 from darkcovid.metrics.calibration import ReliabilityBin
+from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.training.history import History
 
 TRAIN, VALID = "#4477AA", "#EE6677"
@@ -125,7 +126,7 @@ def plot_predictions(predictions: pd.DataFrame, metrics: ArmMetrics, classes: Se
     roc, roc_axes = _figure("1 - specificity", "sensitivity")
     recall, recall_axes = _figure("recall", "precision")
     for name, label, color in zip(classes, shown(classes), class_colors(len(classes)), strict=True):
-        truth, scores = (scored.label == name).to_numpy(), scored[f"probability_{name}"].to_numpy()
+        truth, scores = (scored.label == name).to_numpy(), scored[PROBABILITY + name].to_numpy()
         of_class = headline.per_class[name]
         if of_class.roc_auc is None:
             continue

@@ -1,6 +1,6 @@
 """When is which rate used, and which part of the network trains? Phases of epochs, each one call of fastai's own.
 
-What depends on how training goes (plateaus; early stopping) is a function of the history alone, so that a resumed run
+What depends on how training goes (plateaus, early stopping) is a function of the history alone, so that a resumed run
 decides as the uninterrupted one would have.
 """
 

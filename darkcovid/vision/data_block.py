@@ -12,6 +12,7 @@ from fastai.data.transforms import ColReader
 from fastai.vision.augment import Resize
 from fastai.vision.core import PILImageBW
 from fastai.vision.data import ImageBlock
+from fastcore.foundation import L
 from PIL import Image
 
 from darkcovid.core.errors import UsageError
@@ -127,10 +128,9 @@ class CXRDataBlock(DataBlock):
             "splitter": PatientSplitter(valid_pct, seed),
         }
         cropped = [lungs] if lungs is not None else []
+        resized = [] if cropped else [Resize(size, method="squish")]
         own = block.pop("item_tfms", None)
-        if own is None:
-            own = [] if cropped else [Resize(size, method="squish")]
-        super().__init__(**{**ours, "item_tfms": [*cropped, *(own if isinstance(own, (list, tuple)) else [own])], **block})
+        super().__init__(**{**ours, "item_tfms": [*cropped, *L(resized if own is None else own)], **block})
 
 
 def _table(source: Any) -> pd.DataFrame:

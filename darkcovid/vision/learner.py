@@ -25,6 +25,7 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import feature_loaders, restart_loaders
+from darkcovid.metrics.classification import probability_columns
 from darkcovid.models import create_model
 from darkcovid.models.state_dict import load_state_dict_strict
 from darkcovid.models.transfer import TransferClassifier
@@ -218,12 +219,9 @@ class CXRLearner(Learner):
         try:
             load_state_dict_strict(self.model, tensors, str(path))
         except DataError as error:
-            was = (
-                ""
-                if size == list(self.dls.size)
-                else f"; it was fitted to {size[0]}x{size[1]} px, these are {'x'.join(map(str, self.dls.size))}"
-            )
-            raise DataError(f"{error}{was}") from None
+            fitted, own = ("x".join(map(str, pixels)) for pixels in (size, self.dls.size))
+            sizes = "" if fitted == own else f"; it was fitted to {fitted} px, and these loaders have {own} px"
+            raise DataError(f"{error}{sizes}") from None
         return self
 
     def _weights_path(self, file: str | Path) -> Path:
@@ -251,7 +249,7 @@ class CXRLearner(Learner):
         names = np.array(cohort.classes)
         sets = np.select([cohort.valid, cohort.test], ["valid", "test"], default="train")
         table = {"image": cohort.rows.path, "patient": cohort.patients.to_numpy(), "set": sets, "label": names[cohort.labels]}
-        return pd.DataFrame({**table, **{f"probability_{name}": probabilities[:, at] for at, name in enumerate(cohort.classes)}})
+        return pd.DataFrame(table).join(pd.DataFrame(probabilities, columns=probability_columns(cohort.classes)))
 
 
 def cxr_learner(

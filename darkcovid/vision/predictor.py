@@ -10,6 +10,7 @@ import pandas as pd
 from darkcovid.inference.image_files import ImageRef, find_images
 from darkcovid.inference.predict_files import overlay_heatmap, predict_images
 from darkcovid.inference.predictor import Prediction, load_pipeline
+from darkcovid.metrics.classification import probability_columns
 from darkcovid.vision.images import open_gray
 
 
@@ -95,4 +96,4 @@ class Predictor:
         return axes
 
     def _columns(self) -> list[str]:
-        return [f"probability_{name}" for name in self.classes]
+        return probability_columns(self.classes)

@@ -63,8 +63,10 @@ def test_a_radiograph_that_is_chosen_before_the_models_are_listed_waits_for_them
     page.goto(f"{server}/")
     upload(page, radiograph)
     page.get_by_text("Asking the model about").wait_for()
+    assert not page.locator("#result").is_visible()
     held[0].continue_()
     page.locator("#result:not([hidden])").wait_for()
+    assert page.locator("#bars tr.best").count() == 1
     page.close()
 
 

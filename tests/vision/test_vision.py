@@ -310,7 +310,7 @@ def test_weights_of_other_classes_or_another_size_are_refused(tiny_recipe, cache
     larger = tiny_recipe.model_copy(update={"data": data.model_copy(update={"image_size": 96})})
     for recipe, said in (
         (turned, rf"of the classes {', '.join(data.classes)}, and these loaders have {', '.join(data.classes[::-1])}"),
-        (larger, r"of another shape: .*; it was fitted to 64x64 px, these are 96x96"),
+        (larger, r"of another shape: .*; it was fitted to 64x64 px, and these loaders have 96x96 px"),
     ):
         other = darkcovid_learner(CXRDataLoaders.from_recipe(recipe, cache_dir=cache_dir), path=tmp_path)
         with pytest.raises(DataError, match=said):

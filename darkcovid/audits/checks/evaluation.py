@@ -76,7 +76,7 @@ def _external(e: RunEvidence) -> CheckOutcome:
 
 @check(33, "evaluation", "worst confident errors", declares=True)
 def _errors(e: RunEvidence) -> CheckOutcome:
-    return AUTHOR, "look at the surest mistakes; a run shows them in plots/gradcam.png and lists all in predictions.csv"
+    return AUTHOR, "look at the most confident mistakes; a run shows them in plots/gradcam.png and lists all in predictions.csv"
 
 
 @check(34, "evaluation", "smallest class")
