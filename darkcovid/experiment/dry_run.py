@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from darkcovid.core.device import Device, get_device
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
@@ -111,7 +112,7 @@ def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Est
     """
     compute = get_device(recipe.training.device, recipe.training.precision)
     batch = recipe.training.batch_size
-    train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
+    train, valid = (_classes_in_turn(cohort, rows) for rows in (cohort.train, cohort.valid))
     few = cohort.take(np.concatenate([train[: BATCHES * batch], valid[:batch]]))
     two = {
         "epochs": 2,
@@ -133,6 +134,12 @@ def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Est
     cost = fitted.cost
     epochs = total_epochs(recipe) * len(recipe.fits())
     return Estimate(size, epochs, epoch * epochs, cost.peak_host_bytes, cost.peak_device_bytes)
+
+
+def _classes_in_turn(cohort: Cohort, rows: np.ndarray) -> np.ndarray:
+    """Indices of a set's images, the first of each class, then the second of each, so that a few of them have every class."""
+    labels = pd.Series(cohort.labels[rows])
+    return np.flatnonzero(rows)[np.argsort(labels.groupby(labels).cumcount(), kind="stable")]
 
 
 def _fit(recipe: Recipe, cohort: Cohort, size: Size, compute: Device, cache_dir: Path) -> FitResult:
