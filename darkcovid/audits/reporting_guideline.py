@@ -40,15 +40,25 @@ def _data(e: RunEvidence) -> dict[str, Any]:
 
 
 def _source(e: RunEvidence) -> str:
-    data = _data(e)
-    return f"{data['manifest']}" + (f", dataset {data['dataset']}" if data["dataset"] else "")
+    datasets = dataset_names(_data(e))
+    return f"{_data(e)['manifest']}" + (f", dataset {' and '.join(datasets)}" if datasets else "")
+
+
+def dataset_names(data: dict[str, Any]) -> list[str]:
+    """The datasets that a recipe's `data` names; none where it takes the whole manifest."""
+    return list(data.get("datasets") or filter(None, [data["dataset"]]))
 
 
 def _eligible(e: RunEvidence) -> str:
     data = _data(e)
     kept = [f"classes {', '.join(data['classes'])}"]
     kept += [f"{column} {' or '.join(value or 'unknown' for value in values)}" for column, values in data["where"].items()]
-    return "; ".join(kept) + (f"; at most {data['max_per_class']} images per class" if data["max_per_class"] else "")
+    limit = data["max_per_class"]
+    if isinstance(limit, dict):
+        kept.append("at most " + ", ".join(f"{count} images of {name}" for name, count in limit.items()))
+    elif limit:
+        kept.append(f"at most {limit} images per class")
+    return "; ".join(kept)
 
 
 def _preprocessing(e: RunEvidence) -> str:

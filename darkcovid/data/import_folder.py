@@ -18,7 +18,7 @@ from darkcovid.data.dicom_tags import PatientIds
 from darkcovid.data.file_info import Facts, Journal, file_facts, remove_journal
 from darkcovid.data.image_folders import left_out_line, walk_images
 from darkcovid.data.importers import ImportedImage, Importer
-from darkcovid.data.importers.labels import known_class
+from darkcovid.data.importers.labels import etiology_of, known_class
 from darkcovid.data.manifest import OPTIONAL, REQUIRED, read_manifest
 from darkcovid.data.splits import COPIES
 from darkcovid.data.table_cells import INVISIBLE, NO_VALUE, normalize_cells, normalize_path
@@ -136,7 +136,7 @@ def _row(
     undecided = uncertain == "exclude" and known_class(positive, classes) != known
     label = "" if undecided or finding.strip().lower() in NO_VALUE else known or finding
     row = {"path": image.path, "label": label, "patient_id": image.patient_id}
-    row |= {"dataset": dataset, "source": importer.source, "finding": finding}
+    row |= {"dataset": dataset, "source": importer.source, "finding": finding, "etiology": etiology_of(finding, label)}
     if image.uncertain:
         row |= {"uncertain_findings": image.uncertain, "uncertain_as": uncertain}
     return row | {name: value for name, value in image.columns.items() if value and name not in MEASURED}

@@ -5,7 +5,7 @@ Order comes from SHA-256 of the seed and the name, not from a random generator w
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -115,13 +115,13 @@ def stratified_group_split(labels: Sequence[str], groups: Sequence[str], targets
     return np.array([group in chosen for group in groups], bool)
 
 
-def n_per_class_split(names: Sequence[str], labels: Sequence[str], count: int, seed: int) -> np.ndarray:
+def n_per_class_split(names: Sequence[str], labels: Sequence[str], count: int | Mapping[str, int], seed: int) -> np.ndarray:
     """Some images of each class, drawn by their names.
 
     Args:
         names: (n) distinct names.
         labels: (n) classes.
-        count: Images of each class.
+        count: Images of each class; of those that a mapping does not name, all.
         seed: Of the draw.
 
     Returns:
@@ -130,7 +130,8 @@ def n_per_class_split(names: Sequence[str], labels: Sequence[str], count: int, s
     side = np.zeros(len(names), bool)
     for label in set(labels):
         rows = {name: row for row, (name, other) in enumerate(zip(names, labels, strict=True)) if other == label}
-        side[[rows[name] for name in hash_shuffle(list(rows), seed)[:count]]] = True
+        drawn = hash_shuffle(list(rows), seed)[: count if isinstance(count, int) else count.get(label)]
+        side[[rows[name] for name in drawn]] = True
     return side
 
 

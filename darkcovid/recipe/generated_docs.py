@@ -14,16 +14,17 @@ from darkcovid.recipe.recipe import Recipe
 from darkcovid.recipe.strict_model import models_in
 
 SCHEMA_TITLE = "darkcovid recipe"
-EXTENDS = "Another recipe, relative to this one, whose keys are replaced by those given here."
+EXTENDS = "Another recipe, relative to this one, whose keys are replaced by those given here; of several, later ones go before."
 INTRODUCTION = """\
 # Every key of a recipe
 
 This page is written by `darkcovid recipe reference`; do not edit it.
 
-A recipe is a YAML file. `extends: other.yaml` takes another recipe's keys, to be replaced here; `--set key.path=value` replaces
-one on the command line. A key that does not exist, a wrong type or a value out of range is refused in one line. Keys of earlier
-versions still work, with a line that gives the new name. Editors check and complete a recipe whose first line is
-`# yaml-language-server: $schema=recipe.schema.json` (`darkcovid recipe schema` prints the schema).
+A recipe is a YAML file. `extends: other.yaml` takes another recipe's keys, to be replaced here (of a list of recipes, the later
+ones go before); `--set key.path=value` replaces one on the command line. A key that does not exist, a wrong type or a value out
+of range is refused in one line. Keys of earlier versions still work, with a line that gives the new name. Editors check and
+complete a recipe whose first line is `# yaml-language-server: $schema=recipe.schema.json` (`darkcovid recipe schema` prints the
+schema).
 
 """
 NAMED_SETS = "Named sets for `data.augment`: {}. The last four are the Keras generators of published systems."
@@ -41,7 +42,7 @@ def json_schema() -> dict[str, Any]:
     arm_keys = dict(_dotted_properties(schema, properties, ""))
     arm = {"type": "object", "properties": arm_keys, "additionalProperties": False}
     properties["arms"]["additionalProperties"] = {"anyOf": [arm, {"type": "null"}]}
-    properties["extends"] = {"type": "string", "description": EXTENDS}
+    properties["extends"] = {"type": ["string", "array"], "items": {"type": "string"}, "description": EXTENDS}
     del schema["required"]
     _drop_titles(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": SCHEMA_TITLE}

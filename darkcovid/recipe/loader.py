@@ -114,13 +114,16 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict:
     if not isinstance(plain, dict):
         raise UsageError(f"{path}: a recipe is a mapping of keys, such as `name: segmented`")
     plain = modernize(plain, lambda words: deprecated(f"{path}: {words}"))
-    parent = plain.pop("extends", None)
-    if parent is None:
-        return plain
-    if not isinstance(parent, str):
-        raise UsageError(f"{path}: extends: name one recipe file")
-    beside = path.parent / parent
-    return _merged(_read(beside if beside.is_file() else shipped_recipe(parent) or beside, (*seen, path.resolve())), plain)
+    parents = plain.pop("extends", None) or []
+    parents = [parents] if isinstance(parents, str) else parents
+    if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+        raise UsageError(f"{path}: extends: name a recipe file, or a list of them, the later ones laid over the earlier")
+    merged = {}
+    for parent in parents:
+        beside = path.parent / parent
+        file = beside if beside.is_file() else shipped_recipe(parent) or beside
+        merged = _merged(merged, _read(file, (*seen, path.resolve())))
+    return _merged(merged, plain)
 
 
 def _merged(base: dict, change: dict) -> dict:

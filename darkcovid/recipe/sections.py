@@ -18,6 +18,7 @@ Side = Annotated[int, Field(ge=32, le=2048)]
 Size = Side | tuple[Side, Side]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+AtLeastTwo = Annotated[int, Field(ge=2)]
 Contrast = Literal["none", "clahe"]
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -114,8 +115,9 @@ class Data(StrictModel):
     """Names of the classes; `rest` stands for every other label, so `[covid, rest]` is one against the rest."""
     where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Column: the values kept, such as `{view: [PA, AP]}`."""
-    max_per_class: int | None = Field(default=None, ge=2)
-    """Undersampling: at most this many images of each class, drawn by the split's seed."""
+    max_per_class: AtLeastTwo | dict[str, AtLeastTwo] | None = None
+    """Undersampling: at most this many images of each class, or of the classes named, such as `{covid: 305, no_finding: 500}`,
+    drawn by the split's seed."""
     oversample: bool = False
     """Oversampling: images of rarer classes come several times per epoch, until classes are equal."""
     split: Split = Split()
@@ -161,6 +163,14 @@ class Data(StrictModel):
         if len(classes) < 2 or len(set(classes)) < len(classes):
             raise ValueError("name at least two different classes")
         return classes
+
+    @model_validator(mode="after")
+    def _limits_of_classes_that_exist(self) -> "Data":
+        named = self.max_per_class if isinstance(self.max_per_class, dict) else {}
+        strange = sorted(set(named) - set(self.classes))
+        if strange:
+            raise ValueError(f"max_per_class: {strange[0]!r} is none of the classes {', '.join(self.classes)}")
+        return self
 
     @field_validator("external")
     @classmethod

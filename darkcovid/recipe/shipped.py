@@ -1,5 +1,6 @@
 """The recipes that come with the package, by name: `segmented` is `recipes/segmented.yaml`."""
 
+import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -44,4 +45,4 @@ def summary(path: Path) -> str:
     """The first sentence of a recipe's comments, '' where it has none."""
     lines = path.read_text(encoding="utf-8").splitlines()
     comments = [line.removeprefix("#").strip() for line in lines if line.startswith("# ") and "$schema" not in line]
-    return " ".join(comments).partition(". ")[0].rstrip(".")
+    return re.split(r"(?<!\bal)\. ", " ".join(comments))[0].rstrip(".")

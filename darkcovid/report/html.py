@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from darkcovid.audits.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckResult, RunEvidence, run_checks
 from darkcovid.audits.checks.data import majority
 from darkcovid.audits.findings import DataAudit, parse_data_audit
-from darkcovid.audits.reporting_guideline import reporting_sheet
+from darkcovid.audits.reporting_guideline import dataset_names, reporting_sheet
 from darkcovid.core.environment import parse_environment
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text
@@ -314,7 +314,8 @@ def _leaks(audit: DataAudit | None) -> str:
 def _trained_on(evidence: RunEvidence) -> str:
     arm, data = next(iter(evidence.arms.values())), evidence.recipe["data"]
     counted = ", ".join(f"{count} {side}" for side, count in arm.summary.images.items())
-    return f"{data['dataset'] or data['manifest']}: {counted} images; classes {', '.join(data['classes'])}."
+    source = " and ".join(dataset_names(data)) or data["manifest"]
+    return f"{source}: {counted} images; classes {', '.join(data['classes'])}."
 
 
 def _plot(path: Path, caption: str) -> dict[str, str] | None:

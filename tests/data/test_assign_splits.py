@@ -88,6 +88,12 @@ def test_at_most_so_many_of_each_class(phantom_data, cache_dir):
     assert np.bincount(cohort.labels).tolist() == [9, 9, 9]
 
 
+def test_so_many_of_the_classes_named(phantom_data, cache_dir):
+    everyone = cohort_of(phantom_data, cache_dir)
+    cohort = cohort_of(phantom_data, cache_dir, max_per_class={"covid": 9, "pneumonia": 12})
+    assert np.bincount(cohort.labels).tolist() == [9, np.bincount(everyone.labels)[1], 12]
+
+
 def test_only_rows_whose_columns_hold_what_is_wanted(phantom_data, cache_dir):
     everyone = cohort_of(phantom_data, cache_dir)
     few = tuple(everyone.rows.patient_id.unique()[:12])

@@ -115,6 +115,12 @@ def test_counted_images_are_so_many_of_each_class():
     assert Counter(np.array(LABELS)[side]) == {"covid": 12, "no_finding": 12, "pneumonia": 12}
 
 
+def test_a_class_that_has_no_limit_is_taken_whole():
+    side = n_per_class_split(NAMES, LABELS, {"covid": 7, "pneumonia": 10_000}, 3)
+    every = Counter(LABELS)
+    assert Counter(np.array(LABELS)[side]) == {**every, "covid": 7}
+
+
 @pytest.mark.parametrize("draw", [n_per_class_split, random_folds])
 def test_names_and_labels_must_be_as_many(draw):
     with pytest.raises(ValueError, match="zip"):

@@ -39,6 +39,9 @@ def sizes(name, *counts):
         ("darkcovidnet_binary", (125, 500), (500, 125, 0)),
         ("basic_cnn_1", (146, 146), (194, 66, 32)),
         ("three_layer_cnn", (100, 100), (120, 80, 0)),
+        ("radiography2020/darkcovidnet_rerun", (305, 500, 500), (1044, 261, 0)),
+        ("radiography2020/cnn13", (1226, 1359, 1364), (3159, 790, 0)),
+        ("radiography2020/resnet50_head", (219, 219, 219), (495, 123, 39)),
     ],
 )
 def test_split_sizes(name, counts, expected):
@@ -71,6 +74,17 @@ def test_trainable_parameters_at_the_recipes_size(name, parameters):
         else [p for group in backbone_head_splitter(network) for p in group]
     )
     assert sum(parameter.numel() for parameter in trained) == parameters
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (RECIPES / "systems" / "radiography2020").glob("*.yaml")))
+def test_on_the_radiography_database_only_the_images_are_others(name):
+    rebuilt, original = system(f"radiography2020/{name}"), system(name)
+    assert (rebuilt.model, rebuilt.training) == (original.model, original.training)
+    of_images = {"manifest", "dataset", "label_column", "classes", "where", "max_per_class", "split"}
+    before, after = (recipe.data.model_dump(exclude=of_images) for recipe in (original, rebuilt))
+    assert after == before
+    assert rebuilt.data.split.method == original.data.split.method
+    assert rebuilt.data.selected_datasets == ()
 
 
 def test_every_setting_of_fastai_v1_is_written_out():

@@ -81,6 +81,9 @@ def test_an_unknown_key_in_an_arm_is_named_under_the_arm(write):
         ("data: {image_size: 5}", "data.image_size"),
         ("data: {classes: [covid]}", "data.classes"),
         ("data: {contrast: sharp}", "data.contrast"),
+        ("data: {max_per_class: 1}", "data.max_per_class"),
+        ("data: {max_per_class: {covid: 1}}", "data.max_per_class"),
+        ("data: {max_per_class: {covid19: 5}}", "data"),
         ("task: lung_segmentation\ndata: {contrast: clahe}", "data.contrast"),
         ("data: {split: {valid: 1.0}}", "data.split.valid"),
         ("lungs: {mode: cut}", "lungs.mode"),
@@ -111,6 +114,17 @@ def test_extends_merges_key_by_key_over_several_levels_and_refuses_circles(write
     recipe = load_recipe(write("extends: middle.yaml\nname: top\n"))
     assert (recipe.name, recipe.training.epochs, recipe.training.batch_size) == ("top", 9, 4)
     assert "circle" in refused(write("extends: recipe.yaml\nname: a\n"))
+
+
+def test_of_several_recipes_that_are_extended_the_later_ones_go_before(write):
+    write("name: base\ndata: {classes: [a, b], image_size: 64}\ntraining: {epochs: 7}\n", "base.yaml")
+    write("extends: base.yaml\nname: system\nmodel: {arch: cnn13}\ntraining: {batch_size: 4}\n", "system.yaml")
+    write("name: images\ndata: {classes: [x, y, z]}\narms: {one: {}, two: {}}\n", "images.yaml")
+    recipe = load_recipe(write("extends: [system.yaml, images.yaml]\nname: both\narms: {one: null}\n"))
+    assert (recipe.name, recipe.model.arch, recipe.training.epochs, recipe.training.batch_size) == ("both", "cnn13", 7, 4)
+    assert (recipe.data.classes, recipe.data.image_size, list(recipe.arms)) == (("x", "y", "z"), 64, ["two"])
+    for wrong in ("3", "[base.yaml, 3]", "{a: b}"):
+        assert "extends: name a recipe file, or a list" in refused(write(f"extends: {wrong}\nname: a\n"))
 
 
 def test_set_replaces_one_key_and_speaks_yaml(write):

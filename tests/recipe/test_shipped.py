@@ -15,6 +15,7 @@ def test_every_recipe_is_found_by_its_name_and_has_a_summary(tmp_path, monkeypat
     for name, path in shipped_recipes().items():
         assert find_recipe(name) == find_recipe(f"{name}.yaml") == find_recipe(f"recipes/{name}.yaml") == path
         assert len(summary(path)) > 20
+        assert not summary(path).endswith("et al")
         assert load_recipe(name).data.manifest == load_recipe(path).data.manifest
 
 

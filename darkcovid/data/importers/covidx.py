@@ -11,7 +11,6 @@ from pathlib import Path, PurePosixPath
 from darkcovid.core.errors import DataError
 from darkcovid.core.log import logger
 from darkcovid.data.importers.base import ImportedImage, Importer
-from darkcovid.data.importers.labels import etiology_of
 from darkcovid.data.importers.tables import lines_of
 
 LISTS = re.compile(r"(train|test|val)_(?:split|COVIDx\w*[-\w]*)\.txt", re.IGNORECASE)
@@ -53,7 +52,7 @@ def _image(folder: Path, split: str, cells: list[str], where: str) -> ImportedIm
     patient, name, label = cells[:3]
     places = [Path(split) / name, Path("data") / split / name, Path("images") / name, Path(name)]
     path = next((place for place in places if (folder / place).is_file()), places[0])
-    columns = {"split": SPLITS[split], "source": cells[3] if len(cells) == 4 else "", "etiology": etiology_of(label)}
+    columns = {"split": SPLITS[split], "source": cells[3] if len(cells) == 4 else ""}
     return ImportedImage(path.as_posix(), label, patient, columns)
 
 

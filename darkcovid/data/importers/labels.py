@@ -45,11 +45,21 @@ def known_class(label: str, classes: Mapping[str, str]) -> str | None:
     return known.pop() if len(known) == 1 else None
 
 
-def etiology_of(label: str) -> str:
-    """`pneumonia_viral` or `pneumonia_bacterial` where the label says which, else ''."""
-    if default_class(label) != "pneumonia":
+def etiology_of(finding: str, label: str = "pneumonia") -> str:
+    """The cause of what an image shows.
+
+    Args:
+        finding: As the dataset calls it.
+        label: Its class.
+
+    Returns:
+        `covid` and `no_finding` as the class; `pneumonia_viral` or `pneumonia_bacterial` where the finding says which; else ''.
+    """
+    if label in ("covid", "no_finding"):
+        return label
+    if default_class(finding) != "pneumonia":
         return ""
-    return next((name for word, name in ETIOLOGIES.items() if word in label.casefold()), "")
+    return next((name for word, name in ETIOLOGIES.items() if word in finding.casefold()), "")
 
 
 def parse_classes(text: str) -> dict[str, str]:

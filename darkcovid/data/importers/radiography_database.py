@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer, subfolder
-from darkcovid.data.importers.labels import etiology_of
 
 FOLDERS_2020 = ("COVID-19", "NORMAL", "Viral Pneumonia")
 FOLDERS_2021 = ("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia")
@@ -29,7 +28,7 @@ def _images(folder: Path, files: Sequence[PurePosixPath]) -> Iterator[ImportedIm
             continue
         mask = path.parent.parent / "masks" / path.name if path.parent.name.casefold() == "images" else None
         lung_mask = mask.as_posix() if mask is not None and (folder / mask).is_file() else ""
-        yield ImportedImage(path.as_posix(), label, "", {"lung_mask": lung_mask, "etiology": etiology_of(label)})
+        yield ImportedImage(path.as_posix(), label, "", {"lung_mask": lung_mask})
 
 
 RADIOGRAPHY_DATABASE = Importer(

@@ -82,6 +82,7 @@ def test_the_radiography_database_of_2021(tmp_path):
 def test_the_radiography_database_of_2020(tmp_path):
     rows = imported(miniatures.radiography_2020(tmp_path / "set"))
     assert rows.label.value_counts().to_dict() == {"covid": 2, "no_finding": 2, "pneumonia": 2}
+    assert rows.etiology.value_counts().to_dict() == {"covid": 2, "no_finding": 2, "pneumonia_viral": 2}
     assert rows.loc["NORMAL/NORMAL (1).png"].label == "no_finding"
 
 
@@ -121,7 +122,7 @@ def test_cohens_x_rays_with_views_and_findings(tmp_path):
     assert rows.index.tolist() == ["images/a.jpeg", "images/b.jpeg", "images/c.png", "images/d.jpg"]
     assert rows.label.tolist() == ["covid", "covid", "pneumonia", "no_finding"]
     assert rows.view.tolist() == ["PA", "AP Supine", "L", "PA"]
-    assert rows.etiology.tolist() == ["covid", "covid", "pneumonia_bacterial", ""]
+    assert rows.etiology.tolist() == ["covid", "covid", "pneumonia_bacterial", "no_finding"]
     assert rows.finding["images/c.png"] == "Pneumonia/Bacterial/Streptococcus"
     assert rows.patient_id.tolist() == ["2", "2", "17", "326b"]
 
