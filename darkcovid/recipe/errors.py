@@ -2,15 +2,40 @@
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from darkcovid.recipe.strict_model import models_in
+from darkcovid.core.errors import UsageError
+from darkcovid.recipe.strict_model import StrictModel, models_in
+
+YAML_WORDS = {"a valid array": "a list", "an object": "a mapping", "a valid string": "text"}
+
+Section = TypeVar("Section", bound=StrictModel)
+
+
+def validate_section(kind: type[Section], values: dict[str, Any], where: str) -> Section:
+    """A section of a recipe from the arguments of a function.
+
+    Args:
+        kind: The section.
+        values: Its keys.
+        where: The function, put before the message.
+
+    Returns:
+        The section.
+
+    Raises:
+        UsageError: The first value that is wrong.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {format_first_error(error, kind)}") from None
 
 
 def format_first_error(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first of a validation's errors, `key.path: what is wrong`.
+    """The first of a validation's errors, `key.path: what is wrong`; of a key with several forms, of the form that got furthest.
 
     Args:
         error: pydantic's.
@@ -19,8 +44,10 @@ def format_first_error(error: ValidationError, model: type[BaseModel]) -> str:
     Returns:
         One line.
     """
-    fault = error.errors()[0]
-    keys = [str(key) for key in fault["loc"] if not _is_union_tag(key) or key in _field_names(model)]
+    names = _field_names(model)
+    faults = [([str(key) for key in fault["loc"] if not _is_union_tag(key) or key in names], fault) for fault in error.errors()]
+    first = faults[0][0]
+    keys, fault = max((other for other in faults if other[0][: len(first)] == first), key=lambda other: len(other[0]))
     path = ".".join(keys)
     if fault["type"] == "extra_forbidden":
         elsewhere = [place for place in _dotted_names(model) if place.rpartition(".")[2] == keys[-1]]
@@ -30,6 +57,8 @@ def format_first_error(error: ValidationError, model: type[BaseModel]) -> str:
     if fault["type"] == "missing":
         return f"{path}: this key is required"
     message = fault["msg"].removeprefix("Value error, ")
+    for json_word, word in YAML_WORDS.items():
+        message = message.replace(json_word, word)
     if not path:
         return message
     given = "" if isinstance(fault["input"], dict) else f", not {fault['input']!r}"
@@ -67,7 +96,7 @@ def close_name(name: str, valid: Iterable[str]) -> str | None:
 def _is_union_tag(key: object) -> bool:
     """pydantic adds the member of a union that it tried to the path; a person does not write it."""
     return isinstance(key, str) and (
-        key in {"int", "str", "Augmentation", "External"} or key.startswith(("tuple[", "constrained-"))
+        key in {"int", "str", "Augmentation", "External"} or key.startswith(("tuple[", "dict[", "constrained-"))
     )
 
 

@@ -114,7 +114,7 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     elif failed:
         first = f"Not as it stands: {_checks(failed)} failed. A high figure here is not evidence that lungs were read."
     elif warned:
-        first = f"With care: nothing failed, but caution is called for by {_checks(warned)}."
+        first = f"With care: nothing failed, but {_checks(warned)} call{'s' if len(warned) == 1 else ''} for caution."
     else:
         first = "Nothing that was checked speaks against it."
     where = scored_set(evidence.arms[name])
@@ -132,8 +132,8 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
 
 
 def _checks(rows: list[CheckResult]) -> str:
-    """`2 checks (lungs erased, border only)`."""
-    return f"{'1 check' if len(rows) == 1 else f'{len(rows)} checks'} ({', '.join(row.name for row in rows)})"
+    """`2 checks (lungs erased; border only)`."""
+    return f"{'1 check' if len(rows) == 1 else f'{len(rows)} checks'} ({'; '.join(row.name for row in rows)})"
 
 
 def _template_context(run: Path | None, evidence: RunEvidence, checks: list[CheckResult], images: bool) -> dict[str, Any]:

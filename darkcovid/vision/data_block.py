@@ -21,6 +21,8 @@ from darkcovid.data.loaders import TensorCXR
 from darkcovid.data.manifest import normalize_rows, read_manifest
 from darkcovid.data.splits import assign_splits
 from darkcovid.recipe import Split
+from darkcovid.recipe.errors import validate_section
+from darkcovid.vision.arguments import keys_as_arguments
 from darkcovid.vision.lung_crop import LungCrop
 
 
@@ -53,10 +55,14 @@ class PatientSplitter:
     Args:
         valid_pct: Share of the images in the validation set.
         seed: Of the split.
+
+    Raises:
+        UsageError: A share or seed out of range.
     """
 
     def __init__(self, valid_pct: float = 0.2, seed: int = 41):
-        self.split = Split(method="stratified_group", valid=valid_pct, seed=seed)
+        with keys_as_arguments({"PatientSplitter: valid": "PatientSplitter: valid_pct"}):
+            self.split = validate_section(Split, {"valid": valid_pct, "seed": seed}, "PatientSplitter")
 
     def __call__(self, items: pd.DataFrame) -> tuple[list[int], list[int]]:
         """Rows of the training and of the validation set.

@@ -37,6 +37,7 @@ from darkcovid.models.registry import input_scale
 from darkcovid.recipe import PHANTOM, Recipe, load_recipe
 from darkcovid.recipe.recipe import validate
 from darkcovid.training.fit import seed_everything
+from darkcovid.vision.arguments import LOADERS, keys_as_arguments
 from darkcovid.vision.arm_inputs import InputBuilder
 from darkcovid.vision.images import open_gray
 from darkcovid.vision.lung_crop import LungCrop
@@ -167,7 +168,8 @@ class CXRDataLoaders(DataLoaders):
             "lungs": None if lungs is None else lungs.section.model_dump(mode="json"),
             "training": {"batch_size": bs, "seed": seed, "device": device, "precision": precision},
         }
-        return cls.from_recipe(validate(recipe, where=""), cache_dir=cache_dir)
+        with keys_as_arguments(LOADERS):
+            return cls.from_recipe(validate(recipe, where=""), cache_dir=cache_dir)
 
     @classmethod
     @delegates(from_manifest)

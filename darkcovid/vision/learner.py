@@ -31,6 +31,7 @@ from darkcovid.models.state_dict import load_state_dict_strict
 from darkcovid.models.transfer import TransferClassifier
 from darkcovid.models.weights import initial_weights
 from darkcovid.recipe import Augmentation, Model, Recipe
+from darkcovid.recipe.errors import validate_section
 from darkcovid.recipe.recipe import deep_merge, validate
 from darkcovid.training.batch_norm import reestimate_batch_norm
 from darkcovid.training.classifier import FittedClassifier, build_model, predict_proba, validation_metric
@@ -39,6 +40,7 @@ from darkcovid.training.fit import FitOptions, FitResult, backbone_head_splitter
 from darkcovid.training.loss import ClassificationTask, make_task
 from darkcovid.training.probe import fit_probe
 from darkcovid.training.test_time_augmentation import average_views
+from darkcovid.vision.arguments import LEARNER, keys_as_arguments
 from darkcovid.vision.dataloaders import CXRDataLoaders
 
 SHOWN = (Recorder, ProgressCallback)  # what a notebook shows, which reads the device once per batch
@@ -286,13 +288,15 @@ def cxr_learner(
     arch = getattr(arch, "__name__", arch)  # fastai names networks by torchvision's functions
     _check_options(learner, metrics)
     if not isinstance(dls, CXRDataLoaders):
-        return _plain_learner(dls, Model(arch=arch, weights=weights, **(model or {})), metrics, cbs, training, learner)
+        section = validate_section(Model, {"arch": arch, "weights": weights, **(model or {})}, "cxr_learner")
+        return _plain_learner(dls, section, metrics, cbs, training, learner)
     changes = {"model": {"arch": arch, "weights": weights, **(model or {})}, "training": training or {}}
     own = dls.recipe.model_dump(mode="json")
     if arch != dls.recipe.model.arch:
         own["model"] = {}
-    recipe = validate(deep_merge(own, changes), where="")
-    learn = recipe_learner(dls, recipe.model_copy(update={"data": dls.recipe.data}))
+    with keys_as_arguments(LEARNER):
+        recipe = validate(deep_merge(own, changes), where="")
+        learn = recipe_learner(dls, recipe.model_copy(update={"data": dls.recipe.data}))
     learn.add_cbs([Recorder(), ProgressCallback(), *cbs])
     learn.metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
     for name, value in learner.items():

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from fasttransform import Transform
 from PIL import Image
-from pydantic import ValidationError
 
 from darkcovid.core.device import Device, get_device
 from darkcovid.core.errors import UsageError
@@ -15,7 +14,7 @@ from darkcovid.lungs.crop import LungCropTransform
 from darkcovid.lungs.segment import LungMasks, segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, LungUNet, load_segmenter
 from darkcovid.recipe import Lungs
-from darkcovid.recipe.errors import format_first_error
+from darkcovid.recipe.errors import validate_section
 
 
 class LungCrop(Transform):
@@ -49,10 +48,7 @@ class LungCrop(Transform):
     ):
         super().__init__()
         section = {"crop_size": size, "margin": margin, "context_channel": context, "mode": mode, "weights": weights}
-        try:
-            self.section = Lungs.model_validate(section)
-        except ValidationError as error:
-            raise UsageError(f"LungCrop: {format_first_error(error, Lungs)}") from None
+        self.section = validate_section(Lungs, section, "LungCrop")
 
     @cached_property
     def segmenter(self) -> tuple[LungUNet, Device]:

@@ -82,7 +82,7 @@ def test_an_unknown_key_in_an_arm_is_named_under_the_arm(write):
         ("data: {classes: [covid]}", "data.classes"),
         ("data: {contrast: sharp}", "data.contrast"),
         ("data: {max_per_class: 1}", "data.max_per_class"),
-        ("data: {max_per_class: {covid: 1}}", "data.max_per_class"),
+        ("data: {max_per_class: {covid: 1}}", "data.max_per_class.covid"),
         ("data: {max_per_class: {covid19: 5}}", "data"),
         ("task: lung_segmentation\ndata: {contrast: clahe}", "data.contrast"),
         ("data: {split: {valid: 1.0}}", "data.split.valid"),
