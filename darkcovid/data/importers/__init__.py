@@ -9,7 +9,7 @@ from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.bimcv_covid19 import BIMCV_COVID19
 from darkcovid.data.importers.chest_xray_pneumonia import CHEST_XRAY_PNEUMONIA
 from darkcovid.data.importers.chexpert import CHEXPERT
-from darkcovid.data.importers.class_folders import CLASS_FOLDERS
+from darkcovid.data.importers.class_folders import CLASS_FOLDERS, SPLITS
 from darkcovid.data.importers.cohen import COHEN
 from darkcovid.data.importers.covid_qu_ex import COVID_QU_EX
 from darkcovid.data.importers.covidgr import COVIDGR
@@ -70,7 +70,7 @@ def choose_importer(folder: Path, form: str | None) -> Importer:
         The importer.
 
     Raises:
-        UsageError: No importer, or not the one called `form`, recognizes the folder.
+        UsageError: No importer, or not the one called `form`, recognizes the folder, or it holds whole datasets.
     """
     if form is not None:
         importer = next(importer for importer in IMPORTERS if importer.name == form)
@@ -78,6 +78,8 @@ def choose_importer(folder: Path, form: str | None) -> Importer:
             raise UsageError(f"--form {form}: {folder} does not have the files of {importer.source}")
         return importer
     importer = _special_importer(folder) or (CLASS_FOLDERS if CLASS_FOLDERS.recognizes(folder) else None)
+    if importer is CLASS_FOLDERS:
+        _check_no_datasets_inside(folder)
     if importer is None:
         names = [f"{path.name}{'/' * path.is_dir()}" for path in sorted(folder.iterdir())]
         seen = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "") if names else "nothing"
@@ -86,3 +88,14 @@ def choose_importer(folder: Path, form: str | None) -> Importer:
             "classes, or list them in a CSV and name it with --table"
         )
     return importer
+
+
+def _check_no_datasets_inside(folder: Path) -> None:
+    inside = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()]
+    folders = [path for path in inside if path.name.casefold() not in SPLITS]
+    datasets = [path.name for path in folders if (path / "manifest.csv").is_file() or _special_importer(path)]
+    if datasets:
+        raise UsageError(
+            f"{folder}: holds datasets, not classes ({', '.join(datasets[:SHOWN])}); name one of them, or import each and join "
+            "their manifests with: darkcovid data merge; --form class-folders takes folders for classes all the same"
+        )

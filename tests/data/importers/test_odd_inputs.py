@@ -24,6 +24,8 @@ from darkcovid.data.importers.vindr_cxr import _consensus
 from darkcovid.data.merge import merge_manifests
 from darkcovid.data.unpack import unpack
 
+from . import miniatures
+
 
 def picture(path, value=0, size=(64, 48), **save):
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -235,3 +237,18 @@ def test_a_croissant_description_names_the_columns_as_they_are_written(tmp_path)
     write_croissant(read_manifest(tmp_path / "manifest.csv"), tmp_path / "manifest.csv", tmp_path / "c.json")
     fields = json.loads((tmp_path / "c.json").read_text())["recordSet"][0]["field"]
     assert {field["source"]["extract"]["column"] for field in fields} == {"Path", "Label", "Patient ID"}
+
+
+def test_names_of_datasets_are_no_classes(tmp_path):
+    miniatures.cohen(tmp_path / "all" / "cohen")
+    miniatures.chest_xray_pneumonia(tmp_path / "all" / "children")
+    with pytest.raises(UsageError, match=r"holds datasets, not classes \(children, cohen\); .*darkcovid data merge"):
+        choose_importer(tmp_path / "all", None)
+    assert choose_importer(tmp_path / "all", "class-folders").name == "class-folders"
+
+    listed = miniatures.class_folders(tmp_path / "listed" / "one")
+    miniatures.image(tmp_path / "listed" / "two" / "a.png")
+    assert choose_importer(tmp_path / "listed", None).name == "class-folders"
+    (listed / "manifest.csv").write_text("path,label,patient_id\n")
+    with pytest.raises(UsageError, match=r"holds datasets, not classes \(one\)"):
+        choose_importer(tmp_path / "listed", None)
