@@ -14,8 +14,8 @@ from sklearn.preprocessing import OrdinalEncoder
 
 from darkcovid.audits.metadata import CATEGORIES, FOLDS, metadata, varying
 from darkcovid.core.array_cache import StoredArray
-from darkcovid.metrics.interval_estimates import Interval, accuracy
-from darkcovid.metrics.intervals import Names, codes_of
+from darkcovid.metrics.confidence_intervals import Interval, accuracy
+from darkcovid.metrics.metrics_with_intervals import Names, codes_of
 
 LOW_RESOLUTION = 16
 SOURCES = ("source", "patient_prefix", "license")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from darkcovid.metrics.interval_estimates import Interval
+from darkcovid.metrics.confidence_intervals import Interval
 
 ONE_ID = "give images that are copies one patient_id in the manifest"
 

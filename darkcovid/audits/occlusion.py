@@ -19,8 +19,8 @@ from darkcovid.data.splits import evenly_spaced
 from darkcovid.evaluation.results import VIEWS, OcclusionAudit
 from darkcovid.lungs.crop import LungRegions
 from darkcovid.lungs.morphology import dilate
-from darkcovid.metrics.intervals import metrics_with_intervals
-from darkcovid.metrics.skill_left import ViewMetrics, view_metrics
+from darkcovid.metrics.metrics_with_intervals import metrics_with_intervals
+from darkcovid.metrics.skill_without_lungs import ViewMetrics, view_metrics
 
 DILATION_FRACTION = 0.03  # of the height, so that the lungs' edge is hidden or shown with them
 MAX_OCCLUSION_IMAGES = 1000  # images that are audited

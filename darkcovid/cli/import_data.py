@@ -70,7 +70,7 @@ def import_images(
     from darkcovid.data.import_folder import import_folder, list_images
     from darkcovid.data.importers import choose_importer
     from darkcovid.data.importers.labels import parse_classes
-    from darkcovid.data.importers.table import table_importer
+    from darkcovid.data.importers.own_table import table_importer
     from darkcovid.data.manifest import read_manifest
     from darkcovid.report.console import import_lines, label_lines
 

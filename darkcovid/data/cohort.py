@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from darkcovid.core.errors import DataError, UsageError, one_line
+from darkcovid.data.check_files import FileCheck, validate_files
 from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.phantom import phantom_manifest
 from darkcovid.data.splits import assign_splits, check_all_classes_present, image_ids, n_per_class_split, patient_groups
 from darkcovid.data.table_cells import INVISIBLE, normalize_value
-from darkcovid.data.validate import FileCheck, validate_files
 from darkcovid.recipe import PHANTOM, REST, Data
 from darkcovid.recipe.errors import suggest_name
 

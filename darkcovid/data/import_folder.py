@@ -314,7 +314,7 @@ def import_folder(
     table = normalize_cells(complete.reindex(columns=columns, fill_value="").fillna(""))
     copies = None
     if copies_cache is not None:
-        from darkcovid.data.copy_groups import near_copies  # imports torch
+        from darkcovid.data.duplicate_groups import near_copies  # imports torch
 
         copies = near_copies(table, folder, copies_cache)
     if output.resolve().parent != folder.resolve():
@@ -324,7 +324,7 @@ def import_folder(
         measured = MEASURED if quality is None else (*MEASURED, "quality")
         table = _with_edits(table, read_manifest(output).rows, measured)
     if copies is not None:
-        from darkcovid.data.copy_groups import one_patient_per_copy
+        from darkcovid.data.duplicate_groups import one_patient_per_copy
 
         table["patient_id"] = one_patient_per_copy(table, copies)
     write_text(output, table.to_csv(index=False, lineterminator="\n"))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import write_text
-from darkcovid.data.copy_groups import identical_files, near_copies, one_patient_per_copy
+from darkcovid.data.duplicate_groups import identical_files, near_copies, one_patient_per_copy
 from darkcovid.data.import_folder import check_output
 from darkcovid.data.manifest import OPTIONAL, REQUIRED, Manifest, read_manifest
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from darkcovid.core.threads import map_in_threads
+from darkcovid.data.check_files import check_file
 from darkcovid.data.manifest import Manifest
-from darkcovid.data.validate import check_file
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from darkcovid.metrics.calibration import (
 )
 from darkcovid.metrics.classification import ClassMetrics, classification_metrics, probability_columns
 from darkcovid.metrics.cross_fitting import patient_parts
-from darkcovid.metrics.intervals import field_values, metrics_with_intervals
+from darkcovid.metrics.metrics_with_intervals import field_values, metrics_with_intervals
 from darkcovid.metrics.thresholds import OperatingPoint, cross_fitted_points, operating_point
 
 EXTERNAL = "external:"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from darkcovid.evaluation.results import MetricDrop, PerformanceDrop
-from darkcovid.metrics.interval_estimates import Estimate, difference
-from darkcovid.metrics.intervals import Names, estimates
+from darkcovid.metrics.confidence_intervals import Estimate, difference
+from darkcovid.metrics.metrics_with_intervals import Names, estimates
 
 
 class ScoredSet(NamedTuple):

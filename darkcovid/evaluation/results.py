@@ -14,10 +14,10 @@ from pydantic import TypeAdapter
 
 from darkcovid.core.initial_weights import InitialWeights
 from darkcovid.metrics.calibration import ReliabilityBin
-from darkcovid.metrics.interval_estimates import Interval
-from darkcovid.metrics.intervals import MetricsWithIntervals
+from darkcovid.metrics.confidence_intervals import Interval
+from darkcovid.metrics.metrics_with_intervals import MetricsWithIntervals
 from darkcovid.metrics.paired_tests import PairedComparison
-from darkcovid.metrics.skill_left import ViewMetrics
+from darkcovid.metrics.skill_without_lungs import ViewMetrics
 from darkcovid.metrics.thresholds import OperatingPoint
 
 Json = Mapping[str, Any]

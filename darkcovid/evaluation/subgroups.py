@@ -11,8 +11,8 @@ import pandas as pd
 
 from darkcovid.data.table_cells import parse_age
 from darkcovid.evaluation.results import Subgroup, SubgroupTest
-from darkcovid.metrics.interval_estimates import accuracy
-from darkcovid.metrics.intervals import codes_of
+from darkcovid.metrics.confidence_intervals import accuracy
+from darkcovid.metrics.metrics_with_intervals import codes_of
 
 MIN_SUBGROUP_PATIENTS = 10
 AGES = [0, 18, 40, 60, 75, 200]

@@ -9,7 +9,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.recipe import Recipe
 from darkcovid.report.plots import plot_range_test
-from darkcovid.training.lr_finder import lr_find
+from darkcovid.training.lr_range_test import lr_find
 from darkcovid.vision.arm_inputs import InputBuilder, select_arms
 from darkcovid.vision.learner import classifier_learner
 

@@ -17,7 +17,7 @@ from darkcovid.core.io import atomic_path, sha256_file, write_json
 from darkcovid.data.phantom import CLASSES, draw_anatomy, draw_radiograph
 from darkcovid.inference.load import FittedModel
 from darkcovid.inference.model_card import NOT_FOR
-from darkcovid.lungs.quality import MIN_FLIP_DICE
+from darkcovid.lungs.mask_quality import MIN_FLIP_DICE
 from darkcovid.lungs.unet import INPUT_SIZE, LungUNet
 from darkcovid.models.registry import input_interpolation
 from darkcovid.recipe import Phantom

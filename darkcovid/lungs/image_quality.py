@@ -18,7 +18,7 @@ from darkcovid.core.errors import DataError
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.decode import load_grayscale
 from darkcovid.data.resize import resize
-from darkcovid.lungs.quality import NOT_APART
+from darkcovid.lungs.mask_quality import NOT_APART
 from darkcovid.lungs.segment import find_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, LungUNet
 

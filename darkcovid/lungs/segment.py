@@ -13,8 +13,8 @@ from darkcovid.core.array_cache import StoredArray, cached_sharded_array
 from darkcovid.core.device import Device, predict_batches
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import cached_whole_images
+from darkcovid.lungs.mask_quality import postprocess_mask, rejection_reason
 from darkcovid.lungs.overlap import mask_dice
-from darkcovid.lungs.quality import postprocess_mask, rejection_reason
 from darkcovid.lungs.unet import INPUT_SIZE, LungUNet
 
 RULES = 4  # counts changes of cleaning and trust, so that no older mask is recalled

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from darkcovid.metrics.intervals import Names
+from darkcovid.metrics.metrics_with_intervals import Names
 
 PARTS = 5
 

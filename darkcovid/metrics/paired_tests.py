@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from darkcovid.metrics.interval_estimates import difference
-from darkcovid.metrics.intervals import codes_of, estimates
+from darkcovid.metrics.confidence_intervals import difference
+from darkcovid.metrics.metrics_with_intervals import codes_of, estimates
 from darkcovid.metrics.p_values import holm, p_text
 
 ALPHA = 0.05

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from darkcovid.data.input_channels import to_channels
-from darkcovid.models.init import init_keras_
+from darkcovid.models.keras_init import init_keras_
 from darkcovid.models.registry import Architecture, Build, Size, register_model
 from darkcovid.recipe import Model
 

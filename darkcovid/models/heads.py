@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from darkcovid.models.init import init_keras_
+from darkcovid.models.keras_init import init_keras_
 from darkcovid.models.probes import LinearProbe, NearestNeighbors
 from darkcovid.recipe import Model
 

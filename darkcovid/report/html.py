@@ -16,7 +16,7 @@ from darkcovid.core.environment import parse_environment
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text
 from darkcovid.evaluation.results import VIEWS, SegmenterArm, SetMetrics, parse_comparison
-from darkcovid.metrics.interval_estimates import Interval
+from darkcovid.metrics.confidence_intervals import Interval
 from darkcovid.metrics.p_values import p_text
 from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.report.plots import shown

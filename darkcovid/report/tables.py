@@ -19,7 +19,7 @@ from darkcovid.evaluation.results import (
     SetMetrics,
 )
 from darkcovid.metrics.classification import ClassMetrics
-from darkcovid.metrics.interval_estimates import Interval
+from darkcovid.metrics.confidence_intervals import Interval
 
 Rows = list[tuple[str, list[str]]]
 GAP = 2  # spaces between columns of a terminal's table

@@ -16,11 +16,11 @@ import pandas as pd
 
 from darkcovid.core.array_cache import shard_ranges
 from darkcovid.core.device import get_device
+from darkcovid.data.check_files import validate_files
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.near_duplicates.search import SIZE
 from darkcovid.data.resize import cached_whole_images
-from darkcovid.data.validate import validate_files
 from darkcovid.lungs.unet import LungUNet, load_segmenter
 from darkcovid.recipe import Lungs, Recipe
 from darkcovid.vision.arm_inputs import InputBuilder

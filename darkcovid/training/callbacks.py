@@ -21,6 +21,24 @@ class PlainErrorsCallback(Callback):
         return getattr(self, event_name, _nothing)()
 
 
+class WeightTracker(PlainErrorsCallback):
+    """Holds a copy of the network's state.
+
+    Attributes:
+        kept: By the names of its state_dict; None while there is none.
+    """
+
+    name = ""
+
+    def __init__(self):
+        self.kept: dict[str, torch.Tensor] | None = None
+
+    def remember(self) -> dict[str, torch.Tensor]:
+        """Copy the network's present state, and return the copy."""
+        self.kept = {name: value.detach().clone() for name, value in self.learn.model.state_dict().items()}
+        return self.kept
+
+
 class Autocast(PlainErrorsCallback):
     """Forward and loss in the compute's precision; predictions come out in float32. fastai's own is CUDA only."""
 

@@ -20,7 +20,16 @@ from darkcovid.core.device import Device, to_channels_last
 from darkcovid.models.transfer import TransferClassifier
 from darkcovid.recipe import Optimizer, Training
 from darkcovid.training import schedule
-from darkcovid.training.callbacks import Autocast, EpochEndCallback, EpochTimer, MetricsRecorder, NanGuard, ScoreTuple
+from darkcovid.training.best_weights import BestWeights
+from darkcovid.training.callbacks import (
+    Autocast,
+    EpochEndCallback,
+    EpochTimer,
+    MetricsRecorder,
+    NanGuard,
+    ScoreTuple,
+    WeightTracker,
+)
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.compiled import TorchCompileCallback
 from darkcovid.training.ddp import DistributedDataParallelCallback, check_batch_divisible, check_one_gpu_per_process
@@ -28,11 +37,11 @@ from darkcovid.training.early_stopping import should_stop_early
 from darkcovid.training.history import History
 from darkcovid.training.interrupt import defer_signals_to_batch_end, explain_oom
 from darkcovid.training.mixup import mixup_callbacks
+from darkcovid.training.model_ema import ModelEma
 from darkcovid.training.monitored_metric import MonitorMetricCallback, ValidationMetric
 from darkcovid.training.optimizer import FusedAdam
 from darkcovid.training.progressive import ProgressiveResizing
 from darkcovid.training.resources import ResourceUsage, track_resources
-from darkcovid.training.weight_selection import BestWeights, ModelEma, WeightTracker
 
 LearnerT = TypeVar("LearnerT", bound=Learner)
 

@@ -14,9 +14,9 @@ from darkcovid.audits.findings import parse_data_audit
 from darkcovid.core.environment import Environment
 from darkcovid.evaluation.results import OcclusionAudit
 from darkcovid.evaluation.subgroups import subgroup_tests
-from darkcovid.metrics.intervals import metrics_with_intervals
+from darkcovid.metrics.metrics_with_intervals import metrics_with_intervals
 from darkcovid.metrics.p_values import holm
-from darkcovid.metrics.skill_left import view_metrics
+from darkcovid.metrics.skill_without_lungs import view_metrics
 from darkcovid.recipe import Recipe, load_recipe
 
 from ..arms import ARM, METRICS, comparison_of

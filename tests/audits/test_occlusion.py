@@ -7,7 +7,7 @@ from darkcovid.audits.occlusion import aggregate_occlusion, occlusion_audit
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.evaluation.results import OcclusionAudit
 from darkcovid.lungs.crop import LungRegions
-from darkcovid.metrics.skill_left import ViewMetrics
+from darkcovid.metrics.skill_without_lungs import ViewMetrics
 from darkcovid.recipe import Data, Lungs, Phantom, Recipe, Training
 from darkcovid.vision.arm_inputs import InputBuilder
 from darkcovid.vision.learner import classifier_learner

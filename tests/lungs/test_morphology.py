@@ -6,8 +6,8 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, binary_fill_holes, gaussian_filter, label
 from skimage.morphology import diamond, dilation
 
+from darkcovid.lungs.mask_quality import MAX_COMPONENTS, MIN_COMPONENT_RATIO, postprocess_mask
 from darkcovid.lungs.morphology import dilate, fill_holes, largest_components
-from darkcovid.lungs.quality import MAX_COMPONENTS, MIN_COMPONENT_RATIO, postprocess_mask
 from darkcovid.lungs.unet import INPUT_SIZE
 
 from .test_quality import two_lungs

@@ -19,10 +19,10 @@ from darkcovid.core.array_cache import cached_array, cached_json, is_corrupt
 from darkcovid.core.errors import DarkCovidError, DataError
 from darkcovid.core.io import read_checksummed_json, write_checksummed_json, write_json
 from darkcovid.core.safetensors_io import write_safetensors
+from darkcovid.data.check_files import validate_files
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.data.manifest import read_manifest
 from darkcovid.data.resize import cached_whole_images
-from darkcovid.data.validate import validate_files
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import null_progress

@@ -16,7 +16,7 @@ from darkcovid.audits.checks.registry import (
     check,
 )
 from darkcovid.audits.findings import DataAudit
-from darkcovid.metrics.skill_left import ViewMetrics, skills_left, view_metrics
+from darkcovid.metrics.skill_without_lungs import ViewMetrics, skills_left, view_metrics
 
 UNASKED = "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.files_by_name import FilesByName
-from darkcovid.data.importers.tables import header_of, table_rows
+from darkcovid.data.importers.read_table import header_of, table_rows
 
 TABLE = "metadata.csv"
 FIGURE_1_IMAGE = re.compile(r"(COVID-\d+)[a-z]?")

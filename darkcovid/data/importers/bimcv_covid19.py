@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.padchest import quoted_texts
-from darkcovid.data.importers.tables import table_rows
+from darkcovid.data.importers.read_table import table_rows
 
 LABELS = "derivatives/labels/*.tsv"
 PLACE = re.compile(r"(sub-S\d+)/(ses-E\d+)/(?:mod-rx/)?[^/]+$")

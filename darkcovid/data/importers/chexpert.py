@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
-from darkcovid.data.importers.findings import join_findings
-from darkcovid.data.importers.tables import header_of, table_rows
+from darkcovid.data.importers.read_table import header_of, table_rows
+from darkcovid.data.importers.several_findings import join_findings
 
 SPLITS = {"train": "train", "valid": "valid", "test": "test"}
 FIRST_FINDING = "No Finding"

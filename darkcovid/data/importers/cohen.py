@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
-from darkcovid.data.importers.tables import header_of, table_rows
+from darkcovid.data.importers.read_table import header_of, table_rows
 
 COLUMNS = {"patientid", "finding", "view", "modality", "folder", "filename"}
 ETIOLOGY = {"Viral": "pneumonia_viral", "Bacterial": "pneumonia_bacterial"}

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from darkcovid.core.errors import DataError
 from darkcovid.core.log import logger
 from darkcovid.data.importers.base import ImportedImage, Importer
-from darkcovid.data.importers.tables import lines_of
+from darkcovid.data.importers.read_table import lines_of
 
 LISTS = re.compile(r"(train|test|val)_(?:split|COVIDx\w*[-\w]*)\.txt", re.IGNORECASE)
 

@@ -6,8 +6,8 @@ from pathlib import Path, PurePosixPath
 
 from darkcovid.core.errors import DataError
 from darkcovid.data.importers.base import ImportedImage, Importer
-from darkcovid.data.importers.findings import join_findings
-from darkcovid.data.importers.tables import find_table, table_rows
+from darkcovid.data.importers.read_table import find_table, table_rows
+from darkcovid.data.importers.several_findings import join_findings
 
 SPLITS = {"train": "train", "validate": "valid", "test": "test"}
 VIEWS = {"PA": "PA", "AP": "AP", "LATERAL": "L", "LL": "L"}

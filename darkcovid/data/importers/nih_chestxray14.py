@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.files_by_name import FilesByName
-from darkcovid.data.importers.tables import lines_of, table_rows
+from darkcovid.data.importers.read_table import lines_of, table_rows
 
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}

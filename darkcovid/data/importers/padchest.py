@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.files_by_name import FilesByName
-from darkcovid.data.importers.tables import find_table, table_rows
+from darkcovid.data.importers.read_table import find_table, table_rows
 
 TABLE = "PADCHEST_chest_x_ray_images_labels*.csv"
 COLUMNS = ("ImageID", "PatientID", "Labels", "Projection")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
-from darkcovid.data.importers.tables import table_rows
+from darkcovid.data.importers.read_table import table_rows
 
 INFO = "*detailed_class_info.csv"
 IMAGES = "*train_images"

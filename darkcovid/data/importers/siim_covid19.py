@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
-from darkcovid.data.importers.findings import join_findings
-from darkcovid.data.importers.tables import table_rows
+from darkcovid.data.importers.read_table import table_rows
+from darkcovid.data.importers.several_findings import join_findings
 
 STUDIES = "train_study_level.csv"
 LABELS = ("Negative for Pneumonia", "Typical Appearance", "Indeterminate Appearance", "Atypical Appearance")

@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.files_by_name import FilesByName
-from darkcovid.data.importers.findings import join_findings
-from darkcovid.data.importers.tables import find_table, header_of, table_rows
+from darkcovid.data.importers.read_table import find_table, header_of, table_rows
+from darkcovid.data.importers.several_findings import join_findings
 
 KAGGLE_COLUMNS = ("image_id", "class_name", "rad_id")
 MAJORITY = 2  # of three radiologists

@@ -8,7 +8,7 @@ from darkcovid.core.errors import DataError
 from darkcovid.data.dicom_tags import PatientIds
 from darkcovid.data.import_folder import import_folder, list_images
 from darkcovid.data.importers import choose_importer
-from darkcovid.data.importers.table import table_importer
+from darkcovid.data.importers.own_table import table_importer
 from darkcovid.data.manifest import read_manifest
 
 from ...commands import error_of

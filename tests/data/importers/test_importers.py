@@ -13,7 +13,7 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.import_folder import import_folder, list_images
 from darkcovid.data.importers import IMPORTERS, choose_importer
 from darkcovid.data.importers.labels import default_class, parse_classes
-from darkcovid.data.importers.table import table_importer
+from darkcovid.data.importers.own_table import table_importer
 from darkcovid.data.manifest import read_manifest
 
 from ...commands import error_of

@@ -8,7 +8,7 @@ from darkcovid.core.errors import DataError
 from darkcovid.data.import_folder import import_folder, list_images
 from darkcovid.data.importers import choose_importer
 from darkcovid.data.importers.labels import known_class
-from darkcovid.data.importers.tables import table_rows
+from darkcovid.data.importers.read_table import table_rows
 from darkcovid.data.manifest import read_manifest
 
 from ...commands import error_of

@@ -19,7 +19,7 @@ from darkcovid.data.import_folder import add_file_facts, import_folder, list_ima
 from darkcovid.data.importers import choose_importer
 from darkcovid.data.importers.files_by_name import FilesByName
 from darkcovid.data.importers.labels import default_class
-from darkcovid.data.importers.table import table_importer
+from darkcovid.data.importers.own_table import table_importer
 from darkcovid.data.importers.vindr_cxr import _consensus
 from darkcovid.data.merge import merge_manifests
 from darkcovid.data.unpack import unpack

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from darkcovid.core.errors import DataError
+from darkcovid.data.check_files import validate_files
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.near_duplicates.search import Pair, cached_near_duplicates
 from darkcovid.data.splits import COPIES, UNKNOWN, patient_groups
-from darkcovid.data.validate import validate_files
 
 
 def identical_files(rows: pd.DataFrame) -> list[Pair]:

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics as theirs
 
-from darkcovid.metrics.interval_estimates import Estimate, difference, f1, mean, placements, proportion, roc_auc
-from darkcovid.metrics.intervals import estimates
+from darkcovid.metrics.confidence_intervals import Estimate, difference, f1, mean, placements, proportion, roc_auc
+from darkcovid.metrics.metrics_with_intervals import estimates
 
 
 def shares(good, images):

@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_images
 
 from darkcovid.data.decode import load_grayscale
 from darkcovid.data.resize import resize
-from darkcovid.lungs.quality import postprocess_mask, rejection_reason, shape_rejection_reason
+from darkcovid.lungs.mask_quality import postprocess_mask, rejection_reason, shape_rejection_reason
 from darkcovid.lungs.segment import segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, load_segmenter
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from darkcovid.metrics.intervals import Intervals, MetricsWithIntervals
+from darkcovid.metrics.metrics_with_intervals import Intervals, MetricsWithIntervals
 
 MEASURES = ("recall", "specificity", "roc_auc")
 

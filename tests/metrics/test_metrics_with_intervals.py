@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from darkcovid.metrics.classification import classification_metrics
-from darkcovid.metrics.intervals import estimates, intervals, metrics_with_intervals
+from darkcovid.metrics.metrics_with_intervals import estimates, intervals, metrics_with_intervals
 
 from .test_classification import LABELS, PROBABILITIES
 

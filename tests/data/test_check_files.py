@@ -7,9 +7,9 @@ from PIL import Image
 
 from darkcovid.core.array_cache import content_key
 from darkcovid.core.errors import DataError
-from darkcovid.data import validate as intake
+from darkcovid.data import check_files as intake
+from darkcovid.data.check_files import validate_files
 from darkcovid.data.manifest import Manifest
-from darkcovid.data.validate import validate_files
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_another_decoder_looks_again_and_makes_other_pixels(three, opened, tmp_p
     validate_files(three, tmp_path / "cache")
     before = content_key(kind="whole")
     files[:] = []
-    monkeypatch.setattr("darkcovid.data.validate.DECODER_VERSION", 10**6)
+    monkeypatch.setattr("darkcovid.data.check_files.DECODER_VERSION", 10**6)
     monkeypatch.setattr("darkcovid.core.array_cache.DECODER_VERSION", 10**6)
     validate_files(three, tmp_path / "cache")
     assert sorted(files) == ["0.png", "1.png", "2.png"]

@@ -7,7 +7,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.data.csv_table import csv_form, rows_of_csv
 from darkcovid.data.importers.base import ImportedImage, Importer
 from darkcovid.data.importers.files_by_name import FilesByName
-from darkcovid.data.importers.tables import check_size
+from darkcovid.data.importers.read_table import check_size
 from darkcovid.data.manifest import OPTIONAL
 
 KEPT = (*OPTIONAL, "split")

@@ -7,7 +7,7 @@ import torch
 from darkcovid.core.errors import DarkCovidError
 from darkcovid.training.checkpoint import rng_state
 from darkcovid.training.fit import fit
-from darkcovid.training.lr_finder import SUGGESTIONS, lr_find, suggest
+from darkcovid.training.lr_range_test import SUGGESTIONS, lr_find, suggest
 from darkcovid.vision.learner import classifier_learner
 
 

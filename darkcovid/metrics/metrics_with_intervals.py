@@ -1,4 +1,4 @@
-"""How sure are the metrics? 95 % intervals over patients, as `interval_estimates.py` finds them."""
+"""How sure are the metrics? 95 % intervals over patients, by `confidence_intervals.py`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from darkcovid.metrics.classification import ClassificationMetrics, classification_metrics
-from darkcovid.metrics.interval_estimates import Estimate, Interval, f1, mean, proportion, roc_auc
+from darkcovid.metrics.confidence_intervals import Estimate, Interval, f1, mean, proportion, roc_auc
 
 Estimates = dict[str, Estimate | None]
 Intervals = dict[str, Interval | None]
