@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from darkcovid.audits.baselines import LOW_RESOLUTION, majority_baseline
@@ -19,17 +20,25 @@ from darkcovid.data.splits import evenly_spaced
 from darkcovid.evaluation.results import VIEWS, OcclusionAudit
 from darkcovid.lungs.crop import LungRegions
 from darkcovid.lungs.morphology import dilate
+from darkcovid.metrics.classification import probability_columns
 from darkcovid.metrics.metrics_with_intervals import metrics_with_intervals
 from darkcovid.metrics.skill_without_lungs import ViewMetrics, view_metrics
 
 DILATION_FRACTION = 0.03  # of the height, so that the lungs' edge is hidden or shown with them
 MAX_OCCLUSION_IMAGES = 1000  # images that are audited
+SHORTCUT_PREDICTIONS = "shortcut_predictions.csv"  # in a fit's folder, what `occlusion_predictions` returns
 
 PredictFn = Callable[[StoredArray], np.ndarray]
 
 
 def occlusion_audit(predict: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> OcclusionAudit | None:
-    """Metrics of each of `VIEWS` of the validation images whose lung masks are accepted, 1,000 of them where there are more.
+    """Metrics of each of `VIEWS` of the images of `occlusion_predictions`, of which are the arguments."""
+    return occlusion_metrics(occlusion_predictions(predict, pixels, lungs, cohort), cohort.classes)
+
+
+def occlusion_predictions(predict: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> pd.DataFrame:
+    """What a classifier predicts of each of `VIEWS` of the validation images whose lung masks are accepted, 1,000 of them where
+    there are more.
 
     Args:
         predict: (m, ..., h, w) uint8 pixels to (m, classes) float probabilities.
@@ -38,22 +47,51 @@ def occlusion_audit(predict: PredictFn, pixels: StoredArray, lungs: LungRegions,
         cohort: n images.
 
     Returns:
-        None where no mask is accepted.
+        A row per view and image: `shown`, the view; image, patient, label; the probability of each class. Empty where no mask is
+        accepted.
     """
+    columns = ["shown", "image", "patient", "label", *probability_columns(cohort.classes)]
     rows = evenly_spaced(np.flatnonzero(cohort.valid & lungs.trusted), MAX_OCCLUSION_IMAGES)
     if not len(rows):
-        return None
+        return pd.DataFrame(columns=columns)
     gray = round(
         float(np.mean([pixels[row].mean() for row in evenly_spaced(np.flatnonzero(cohort.train), MAX_OCCLUSION_IMAGES)]))
     )
     plain, inside = np.array(pixels[rows]), dilate(np.array(lungs.areas[rows]) > 0, DILATION_FRACTION)
     shown = {"plain": True, "lungs_erased": ~inside, "lungs_only": inside, "border_only": border_mask(plain.shape[-2:])}
-    labels, patients = cohort.labels[rows], cohort.patients.to_numpy()[rows]
-    views = {}
+    about = {
+        "image": cohort.rows.path.to_numpy()[rows],
+        "patient": cohort.patients.to_numpy()[rows],
+        "label": np.array(cohort.classes)[cohort.labels[rows]],
+    }
+    tables = []
     for name in VIEWS:
         view = np.where(shown[name], plain, gray).astype(np.uint8) if name in shown else _coarse(plain)
-        views[name] = view_metrics(metrics_with_intervals(labels, predict(view), cohort.classes, patients))
-    return OcclusionAudit(images=len(rows), chance=majority_baseline(labels), views=views)
+        probabilities = pd.DataFrame(predict(view), columns=probability_columns(cohort.classes))
+        tables.append(pd.DataFrame({"shown": name, **about}).join(probabilities))
+    return pd.concat(tables, ignore_index=True)
+
+
+def occlusion_metrics(predictions: pd.DataFrame, classes: Sequence[str]) -> OcclusionAudit | None:
+    """Metrics of each view.
+
+    Args:
+        predictions: As `occlusion_predictions` returns them.
+        classes: In the order of the probabilities.
+
+    Returns:
+        None where there is no image.
+    """
+    if predictions.empty:
+        return None
+    codes = {name: code for code, name in enumerate(classes)}
+    views = {}
+    for name in VIEWS:
+        view = predictions[predictions.shown == name]
+        labels = view.label.map(codes).to_numpy(int)
+        probabilities = view[probability_columns(classes)].to_numpy(float)
+        views[name] = view_metrics(metrics_with_intervals(labels, probabilities, classes, view.patient.to_numpy()))
+    return OcclusionAudit(images=len(labels), chance=majority_baseline(labels), views=views)
 
 
 def aggregate_occlusion(each: Sequence[OcclusionAudit | None]) -> OcclusionAudit | None:

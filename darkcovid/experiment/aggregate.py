@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 import pandas as pd
 
-from darkcovid.audits.occlusion import aggregate_occlusion
+from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, aggregate_occlusion
 from darkcovid.core.io import write_json, write_text
 from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.lung_masks import read_scores, summarize_masks
@@ -53,6 +53,8 @@ def aggregate_fits(folder: Path, fits: dict[str, Path], task: str) -> None:
     write_text(folder / "split.csv", _concat_fits(fits, "split.csv").to_csv(index=False))
     predictions = _concat_fits(fits, "predictions.csv")
     write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
+    if all((path / SHORTCUT_PREDICTIONS).is_file() for path in fits.values()):
+        write_text(folder / SHORTCUT_PREDICTIONS, _concat_fits(fits, SHORTCUT_PREDICTIONS).to_csv(index=False))
     jsons = {name: json.loads((path / "metrics.json").read_text()) for name, path in fits.items()}
     costs = [parse_cost(json.loads((path / "timing.json").read_text())) for path in fits.values()]
     write_json(folder / "timing.json", _pooled_cost(costs).as_dict())

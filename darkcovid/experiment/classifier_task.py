@@ -8,7 +8,7 @@ import pandas as pd
 
 from darkcovid.audits.data_audit import normalizer_facts
 from darkcovid.audits.gradcam import gradcam_lung_overlap
-from darkcovid.audits.occlusion import PredictFn, occlusion_audit
+from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, PredictFn, occlusion_metrics, occlusion_predictions
 from darkcovid.core.device import Device
 from darkcovid.core.io import save_png, write_text
 from darkcovid.core.log import logger
@@ -112,13 +112,14 @@ class ClassifierTask:
         if inputs.areas is None:
             return metrics, None
         started, network = perf_counter(), result.fitted.learner.model
-        shortcuts = occlusion_audit(result.predict, inputs.pixels, inputs.areas, cohort)
+        hidden = occlusion_predictions(result.predict, inputs.pixels, inputs.areas, cohort)
+        write_text(job.folder / SHORTCUT_PREDICTIONS, hidden.to_csv(index=False, float_format="%.9g"))
         gradcam = gradcam_lung_overlap(
             network, result.normalizer, inputs.pixels, result.probabilities, inputs.areas, cohort, compute
         )
         write_text(job.folder / "gradcam.csv", gradcam.table.to_csv(index=False, float_format="%.6f"))
         save_png(gradcam_gallery(gradcam, inputs.pixels, cohort.classes), job.folder / "plots" / "gradcam.png")
-        audited = replace(metrics, audited=True, shortcuts=shortcuts, attention=gradcam.summary)
+        audited = replace(metrics, audited=True, shortcuts=occlusion_metrics(hidden, cohort.classes), attention=gradcam.summary)
         return audited, perf_counter() - started
 
     def _predict_external(self, job: FitJob, predict: PredictFn) -> Iterator[pd.DataFrame]:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, aggregate_occlusion, occlusion_metrics
 from darkcovid.core.io import write_json, write_text
 from darkcovid.evaluation.evaluate import EXTERNAL, evaluate
-from darkcovid.evaluation.results import ArmCost, ClassifierFit, parse_classifier_fit, parse_cost
+from darkcovid.evaluation.results import ArmCost, ClassifierFit, OcclusionAudit, parse_classifier_fit, parse_cost
 from darkcovid.experiment.aggregate import with_external_facts
 from darkcovid.metrics.classification import probability_columns
 from darkcovid.report.plots import plot_predictions
@@ -42,8 +43,12 @@ def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
         parameters=sum(arm.summary.parameters * cost.fits for arm, cost in zip(arms, costs, strict=True)),
         initial_weights=None,
     )
+    audits = [member / SHORTCUT_PREDICTIONS for member in members]
+    audited = all(audit.is_file() for audit in audits)
     metrics = replace(
         metrics,
+        audited=audited,
+        shortcuts=_audit_shortcuts([read_text_table(audit) for audit in audits], classes) if audited else None,
         scored_on=first.scored_on or metrics.scored_on,
         external=with_external_facts(metrics, first),
         untrusted_lungs=max(arm.metrics.untrusted_lungs for arm in arms),
@@ -69,17 +74,30 @@ def average_predictions(members: Sequence[pd.DataFrame], classes: Sequence[str])
         A row per image and fold of its validation set, or per image of a set that no fit was trained on.
     """
     table = pd.concat([_without_seeds(member) for member in members], ignore_index=True)
-    columns = probability_columns(classes)
-    table[columns] = table[columns].astype(float)
     if "fit" in table:
         unseen = (table.side == "test") | table.side.str.startswith(EXTERNAL)
         table.loc[unseen, "fit"] = ""
-    keys = ["side", *(["fit"] if "fit" in table else []), "image"]
-    grouped = table.groupby(keys, sort=False)
+    averaged = _averaged(table, classes, "side")
+    averaged["predicted"] = [classes[best] for best in averaged[probability_columns(classes)].to_numpy().argmax(1)]
+    return averaged
+
+
+def _averaged(table: pd.DataFrame, classes: Sequence[str], part: str) -> pd.DataFrame:
+    """The mean probabilities of each image in each part of the table, and fold."""
+    columns = probability_columns(classes)
+    keys = [part, *(["fit"] if "fit" in table else []), "image"]
+    grouped = table.astype(dict.fromkeys(columns, float)).groupby(keys, sort=False)
     averaged = grouped.first()
     averaged[columns] = grouped[columns].mean()
-    averaged["predicted"] = [classes[best] for best in averaged[columns].to_numpy().argmax(1)]
     return averaged.reset_index()[list(table.columns)]
+
+
+def _audit_shortcuts(members: Sequence[pd.DataFrame], classes: Sequence[str]) -> OcclusionAudit | None:
+    """Metrics with parts of the images hidden, of the members' mean, over folds as an arm's."""
+    table = pd.concat([_without_seeds(member) for member in members], ignore_index=True)
+    averaged = _averaged(table, classes, "shown")
+    folds = [rows for _, rows in averaged.groupby("fit", sort=False)] if "fit" in averaged else [averaged]
+    return aggregate_occlusion([occlusion_metrics(fold, classes) for fold in folds])
 
 
 def _without_seeds(table: pd.DataFrame) -> pd.DataFrame:

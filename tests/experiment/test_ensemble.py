@@ -18,7 +18,7 @@ PHANTOM = {"patients": 24, "image_size": 64}
 ELSEWHERE = {"manifest": "phantom", "name": "elsewhere", "shared_patient_ids": False, "phantom": PHANTOM | {"seed": 9}}
 RECIPE = {
     "name": "ensembles",
-    "audit": "data",
+    "audit": "shortcuts",
     "data": {"manifest": "phantom", "image_size": 64, "phantom": PHANTOM, "external": [ELSEWHERE]},
     "model": {"arch": "three_layer_cnn"},
     "training": {"epochs": 1, "folds": 2, "seeds": [1, 2], "batch_size": 8, "precision": "fp32"},
@@ -80,6 +80,21 @@ def test_an_ensemble_stands_beside_the_arms(run):
         axis=None
     )
     assert set(run.metrics["both"].external) == {"elsewhere"}
+
+
+def test_its_shortcuts_are_audited_on_the_mean_of_its_members(run):
+    hidden = {arm: pd.read_csv(run.path / arm / "shortcut_predictions.csv") for arm in ("whole", "crop")}
+    columns = [name for name in hidden["whole"] if name.startswith("probability_")]
+    classes = [name.removeprefix("probability_") for name in columns]
+    audit = run.metrics["both"].shortcuts
+    assert audit.images == len(hidden["whole"][hidden["whole"].shown == "plain"]) / 2 > 0  # two seeds
+    for view in ("plain", "lungs_erased", "thumbnail"):
+        table = pd.concat(hidden.values())
+        table = table[table.shown == view].assign(fold=lambda rows: rows.fit.str.split("-").str[0])
+        mean = table.groupby(["fold", "image"]).agg({"label": "first", **dict.fromkeys(columns, "mean")})
+        right = np.array(classes)[mean[columns].to_numpy().argmax(1)] == mean.label
+        assert audit.views[view].accuracy == pytest.approx(right.mean())
+    assert "both" in run.path.joinpath("report.html").read_text()
 
 
 def test_it_costs_what_its_members_cost(run):
