@@ -355,7 +355,7 @@ class BadImage:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitSummary:
     """What a fit was of. images: by set; merged_patient_ids: spellings that were taken for one patient; initial_weights: None for
-    random ones."""
+    random ones; members: names of the arms that an ensemble averages."""
 
     classes: list[str] = field(default_factory=list)
     images: dict[str, int]
@@ -365,6 +365,7 @@ class FitSummary:
     merged_patient_ids: list[list[str]] = field(default_factory=list)
     bad_images: int
     bad: list[BadImage] = field(default_factory=list)
+    members: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """As in `metrics.json`."""

@@ -42,6 +42,7 @@ def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
         arms[0].summary,
         parameters=sum(arm.summary.parameters * cost.fits for arm, cost in zip(arms, costs, strict=True)),
         initial_weights=None,
+        members=[member.name for member in members],
     )
     audits = [member / SHORTCUT_PREDICTIONS for member in members]
     audited = all(audit.is_file() for audit in audits)

@@ -1,6 +1,6 @@
 """The comparison as a person reads it: arms as columns, in the terminal and as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -13,7 +13,6 @@ from darkcovid.evaluation.results import (
     ArmMetrics,
     ClassifierArm,
     Comparison,
-    FitSummary,
     MaskMetrics,
     SegmenterArm,
     SetMetrics,
@@ -22,6 +21,7 @@ from darkcovid.metrics.classification import ClassMetrics
 from darkcovid.metrics.confidence_intervals import Interval
 
 Rows = list[tuple[str, list[str]]]
+RANDOM = "random"
 GAP = 2  # spaces between columns of a terminal's table
 
 
@@ -29,19 +29,20 @@ def comparison_rows(comparison: Comparison) -> Rows:
     """(figure's name, one text an arm) for every figure that the arms have."""
     arms = list(comparison.arms.values())
     costs, summaries = [arm.cost for arm in arms], [arm.summary for arm in arms]
-    rows = _cost_rows(arms) if any(cost.epochs for cost in costs) else []  # of an audit alone no cost is known
+    rows = _cost_rows(comparison.arms) if any(cost.epochs for cost in costs) else []  # of an audit alone no cost is known
     rows += _classifier_rows([arm.metrics if isinstance(arm, ClassifierArm) else None for arm in arms])
     rows += _segmenter_rows([arm.metrics if isinstance(arm, SegmenterArm) else None for arm in arms])
     return [*rows, ("unreadable images", [str(summary.bad_images) for summary in summaries])]
 
 
-def _cost_rows(arms: Sequence[Arm]) -> Rows:
+def _cost_rows(by_name: Mapping[str, Arm]) -> Rows:
     """What arms were and what they cost."""
+    arms = list(by_name.values())
     costs, summaries = [arm.cost for arm in arms], [arm.summary for arm in arms]
     rows: Rows = [
-        ("image size", [f"{cost.image_size[0]}x{cost.image_size[1]}" for cost in costs]),
+        ("image size", _of_arms(by_name, lambda arm: f"{arm.cost.image_size[0]}x{arm.cost.image_size[1]}")),
         ("parameters", [f"{summary.parameters:,}" for summary in summaries]),
-        *_initial_weights(summaries),
+        *_initial_weights(by_name),
         ("train / valid images", [f"{summary.images['train']} / {summary.images['valid']}" for summary in summaries]),
         ("epochs", [str(cost.epochs) for cost in costs]),
     ]
@@ -65,11 +66,19 @@ def _cost_rows(arms: Sequence[Arm]) -> Rows:
     return rows
 
 
-def _initial_weights(summaries: Sequence[FitSummary]) -> Rows:
+def _initial_weights(arms: Mapping[str, Arm]) -> Rows:
     """Which arms began with which weights; nothing where all began with random ones."""
-    sources = [None if summary.initial_weights is None else summary.initial_weights.source for summary in summaries]
-    texts = ["random" if source is None else PurePath(source).name for source in sources]
-    return [("initial weights", texts)] if any(sources) else []
+    texts = _of_arms(arms, lambda arm: PurePath(began.source).name if (began := arm.summary.initial_weights) else RANDOM)
+    return [("initial weights", texts)] if set(texts) != {RANDOM} else []
+
+
+def _of_arms(arms: Mapping[str, Arm], text: Callable[[Arm], str]) -> list[str]:
+    """A text per arm; of an ensemble, that which all its arms share."""
+    texts = []
+    for arm in arms.values():
+        own = {text(arms[name]) if name in arms else "" for name in arm.summary.members} or {text(arm)}
+        texts.append(own.pop() if len(own) == 1 and "" not in own else "of its arms")
+    return texts
 
 
 def comparison_tables(comparison: Comparison, width: int) -> list[Table]:

@@ -1,6 +1,7 @@
 """Ensembles: averaged by hand, run from a recipe, compared, reported, asked and exported as an arm."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,11 +9,13 @@ import pytest
 
 import darkcovid as dc
 from darkcovid.core.errors import UsageError
+from darkcovid.core.initial_weights import InitialWeights
 from darkcovid.experiment.ensemble import average_predictions
 from darkcovid.inference.export import export_model
 from darkcovid.inference.load import load_fitted
 from darkcovid.lungs.unet import load_segmenter
 from darkcovid.recipe.recipe import validate
+from darkcovid.report.tables import comparison_rows
 
 PHANTOM = {"patients": 24, "image_size": 64}
 ELSEWHERE = {"manifest": "phantom", "name": "elsewhere", "shared_patient_ids": False, "phantom": PHANTOM | {"seed": 9}}
@@ -95,6 +98,23 @@ def test_its_shortcuts_are_audited_on_the_mean_of_its_members(run):
         right = np.array(classes)[mean[columns].to_numpy().argmax(1)] == mean.label
         assert audit.views[view].accuracy == pytest.approx(right.mean())
     assert "both" in run.path.joinpath("report.html").read_text()
+
+
+def test_what_its_arms_do_not_share_is_said_to_be_theirs(run):
+    both, voted = (run.comparison.arms[name].summary.members for name in ("both", "voted"))
+    assert (both, voted) == (["whole", "crop"], ["whole"])
+    sizes = dict(zip(run.arms, dict(comparison_rows(run.comparison))["image size"], strict=True))
+    assert (sizes["both"], sizes["voted"]) == (sizes["whole"], sizes["whole"])  # both are 64x64
+
+    arms = dict(run.comparison.arms)
+    arms["crop"] = replace(
+        arms["crop"],
+        cost=replace(arms["crop"].cost, image_size=(48, 64)),
+        summary=replace(arms["crop"].summary, initial_weights=InitialWeights("some/net.pth", 3, (), ())),
+    )
+    rows = dict(comparison_rows(replace(run.comparison, arms=arms)))
+    assert rows["image size"] == ["64x64", "48x64", "of its arms", "64x64"]
+    assert rows["initial weights"] == ["random", "net.pth", "of its arms", "random"]
 
 
 def test_it_costs_what_its_members_cost(run):
