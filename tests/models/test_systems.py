@@ -130,6 +130,7 @@ def test_epochs_batches_and_rates_of_the_others():
     assert None not in (head.reduce_lr_on_plateau, head.early_stopping_patience)
     assert system("densenet121_head").model.dropout == 0.2
     assert system("vgg16_head").data.max_per_class == 219
+    assert {system(f"{name}_head").data.augment for name in ("vgg16", "resnet50", "densenet121")} == {"none"}
 
 
 def test_the_generators_of_keras():
