@@ -352,9 +352,11 @@ class Training(StrictModel):
     """Images per step, over all processes."""
     lr: float = Field(default=3.0e-3, gt=0)
     """Peak learning rate."""
-    schedule: Literal["one_cycle", "flat_cos", "constant", "exponential", "fine_tune"] = "one_cycle"
+    schedule: Literal["one_cycle", "flat_cos", "constant", "exponential", "fine_tune", "gradual_unfreezing"] = "one_cycle"
     """`one_cycle`, `flat_cos` and `fine_tune` are fastai's; `exponential`: the learning rate times `lr_gamma` after each
-    epoch."""
+    epoch; `gradual_unfreezing`: the head, then a further quarter of the backbone every `freeze_epochs` epochs, the last layers
+    first, then all of it for `epochs`, each part at a 2.6 times lower rate than the next (Howard and Ruder 2018, sections 3.2 and
+    3.3)."""
     warmup_fraction: float = Field(default=0.25, gt=0, lt=1)
     """`one_cycle`: share of the steps until the peak, fastai's `pct_start`."""
     div_final: float = Field(default=1e5, gt=0)
@@ -362,7 +364,8 @@ class Training(StrictModel):
     lr_gamma: float = Field(default=0.6, gt=0, le=1)
     """`exponential`: factor of the learning rate per epoch."""
     freeze_epochs: int = Field(default=1, ge=1)
-    """`fine_tune`: epochs of the head alone, before `epochs` of the whole network with lower rates for earlier layers."""
+    """`fine_tune`: epochs of the head alone, before `epochs` of the whole network with lower rates for earlier layers;
+    `gradual_unfreezing`: epochs until the next part of the backbone trains."""
     freeze_backbone: bool = False
     """`true`: only the head trains, BatchNorm of the backbone included; without augmentation, mixup and cutmix the backbone's
     features are computed once."""
@@ -418,8 +421,9 @@ class Training(StrictModel):
             raise ValueError("reduce_lr_on_plateau needs a constant or exponential schedule; set schedule to one of them")
         if self.mixup_alpha and self.cutmix_alpha:
             raise ValueError("mixup_alpha and cutmix_alpha exclude each other; give one of them")
-        if self.freeze_backbone and (self.unfreeze_epoch or self.schedule == "fine_tune"):
-            raise ValueError("freeze_backbone keeps the backbone as it is; leave out unfreeze_epoch and fine_tune")
-        if self.unfreeze_epoch and (self.schedule == "fine_tune" or self.unfreeze_epoch >= self.epochs):
-            raise ValueError("unfreeze_epoch must be below epochs, and fine_tune has freeze_epochs instead")
+        unfreezes = self.schedule in ("fine_tune", "gradual_unfreezing")
+        if self.freeze_backbone and (self.unfreeze_epoch or unfreezes):
+            raise ValueError(f"freeze_backbone keeps the backbone as it is; leave out unfreeze_epoch and {self.schedule}")
+        if self.unfreeze_epoch and (unfreezes or self.unfreeze_epoch >= self.epochs):
+            raise ValueError("unfreeze_epoch must be below epochs; fine_tune and gradual_unfreezing have freeze_epochs instead")
         return self

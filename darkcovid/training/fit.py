@@ -114,7 +114,7 @@ def create_learner(
         network,
         loss_func=loss,
         opt_func=make_opt_func(training.optimizer),
-        splitter=backbone_head_splitter,
+        splitter=gradual_splitter if training.schedule == "gradual_unfreezing" else backbone_head_splitter,
         wd=training.weight_decay,
         train_bn=not training.freeze_backbone,
         wd_bn_bias=training.optimizer.decay_norm_and_bias,
@@ -135,6 +135,18 @@ def backbone_head_splitter(network: nn.Module) -> list[list[nn.Parameter]]:
     """Parameter groups: backbone and head of a transfer learner, all in one of any other network."""
     parts = [network.body, network.head] if isinstance(network, TransferClassifier) else [network]
     return [[parameter for parameter in part.parameters() if parameter.requires_grad] for part in parts]
+
+
+def gradual_splitter(network: nn.Module) -> list[list[nn.Parameter]]:
+    """Parameter groups: four contiguous parts of a transfer learner's backbone with as many layers each, and the head."""
+    *_, head = backbone_head_splitter(network)
+    layers = [
+        [parameter for parameter in layer.parameters(recurse=False) if parameter.requires_grad]
+        for layer in network.get_submodule("body").modules()
+    ]
+    layers = [parameters for parameters in layers if parameters]
+    parts = np.array_split(np.arange(len(layers)), schedule.BACKBONE_PARTS)
+    return [*([parameter for layer in part for parameter in layers[layer]] for part in parts), head]
 
 
 def fit(

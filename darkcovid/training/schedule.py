@@ -26,6 +26,7 @@ from darkcovid.training.monitored_metric import monitored_values
 
 FINE_TUNE_HEAD_PCT_START, FINE_TUNE_PCT_START, FINE_TUNE_DIV = 0.99, 0.3, 5.0  # of fastai's Learner.fine_tune
 BACKBONE_LR_DIVISOR = 100  # how many times lower the earliest layers' rate is, once all train: fastai's fine_tune
+BACKBONE_PARTS, DISCRIMINATIVE_FACTOR = 4, 2.6  # of gradual unfreezing: parameter groups before the head's; rate per group
 FLAT = 0.75
 BY_EPOCH = ("constant", "exponential")
 
@@ -37,13 +38,13 @@ class Phase:
     Attributes:
         before: Epochs before it.
         epochs: Its own.
-        frozen: Whether the backbone is.
+        freeze_to: The first parameter group that trains, as fastai's `freeze_to` takes it: 0 all, -1 the head alone.
         run: Trains a learner, with callbacks, from an epoch of the phase on.
     """
 
     before: int
     epochs: int
-    frozen: bool
+    freeze_to: int
     run: Callable[[Learner, list, int], None]
 
     @property
@@ -56,12 +57,14 @@ def phases(training: Training) -> list[Phase]:
     """The phases of a recipe's `training`, in order."""
     if training.schedule == "fine_tune":
         return [_one_cycle_head(training), _one_cycle_all(training)]
+    if training.schedule == "gradual_unfreezing":
+        return _gradual_phases(training)
     if training.unfreeze_epoch is None:
-        return [_plain(training, 0, training.epochs, training.freeze_backbone, training.lr)]
+        return [_plain(training, 0, training.epochs, -1 if training.freeze_backbone else 0, training.lr)]
     rest = training.epochs - training.unfreeze_epoch
     return [
-        _plain(training, 0, training.unfreeze_epoch, True, training.lr),
-        _plain(training, training.unfreeze_epoch, rest, False, slice(training.lr / BACKBONE_LR_DIVISOR, training.lr)),
+        _plain(training, 0, training.unfreeze_epoch, -1, training.lr),
+        _plain(training, training.unfreeze_epoch, rest, 0, slice(training.lr / BACKBONE_LR_DIVISOR, training.lr)),
     ]
 
 
@@ -80,8 +83,9 @@ def check_has_backbone(network: nn.Module, training: Training) -> None:
     Raises:
         UsageError: The network has no backbone.
     """
-    if any(phase.frozen for phase in phases(training)) and not hasattr(network, "body"):
-        raise UsageError("training: this network has no backbone to freeze; leave out freeze_backbone, unfreeze_epoch, fine_tune")
+    if any(phase.freeze_to for phase in phases(training)) and not hasattr(network, "body"):
+        keys = "freeze_backbone, unfreeze_epoch, fine_tune, gradual_unfreezing"
+        raise UsageError(f"training: this network has no backbone to freeze; leave out {keys}")
     if training.batch_norm != "train" and not hasattr(network, "body"):
         raise UsageError("training.batch_norm: this network has no backbone with statistics of its own; leave it out")
 
@@ -94,8 +98,8 @@ def apply_freezing(learner: Learner, training: Training, phase: Phase) -> None:
         training: The recipe's section.
         phase: The phase.
     """
-    if len(phases(training)) > 1 or phase.frozen:
-        learner.freeze_to(-1 if phase.frozen else 0)
+    if len(phases(training)) > 1 or phase.freeze_to:
+        learner.freeze_to(phase.freeze_to)
 
 
 def run_phase(learner: Learner, training: Training, phase: Phase, callbacks: list, history: History) -> None:
@@ -155,7 +159,7 @@ class EpochLRScheduler(PlainErrorsCallback):
             group["lr"] = peak * factor
 
 
-def _plain(training: Training, before: int, epochs: int, frozen: bool, rate: float | slice) -> Phase:
+def _plain(training: Training, before: int, epochs: int, freeze_to: int, rate: float | slice) -> Phase:
     def run(learner: Learner, callbacks: list, start: int) -> None:
         if training.schedule == "one_cycle":
             learner.fit_one_cycle(
@@ -166,7 +170,7 @@ def _plain(training: Training, before: int, epochs: int, frozen: bool, rate: flo
         else:
             learner.fit(epochs, rate, cbs=callbacks, start_epoch=start)
 
-    return Phase(before, epochs, frozen, run)
+    return Phase(before, epochs, freeze_to, run)
 
 
 def _fit_flat_cos(learner: Learner, epochs: int, rate: float | slice, final_div: float, callbacks: list, start: int) -> None:
@@ -183,7 +187,7 @@ def _one_cycle_head(training: Training) -> Phase:
             training.freeze_epochs, slice(training.lr), pct_start=FINE_TUNE_HEAD_PCT_START, cbs=callbacks, start_epoch=start
         )
 
-    return Phase(0, training.freeze_epochs, True, run)
+    return Phase(0, training.freeze_epochs, -1, run)
 
 
 def _one_cycle_all(training: Training) -> Phase:
@@ -195,4 +199,18 @@ def _one_cycle_all(training: Training) -> Phase:
             training.epochs, rates, pct_start=FINE_TUNE_PCT_START, div=FINE_TUNE_DIV, cbs=callbacks, start_epoch=start
         )
 
-    return Phase(training.freeze_epochs, training.epochs, False, run)
+    return Phase(training.freeze_epochs, training.epochs, 0, run)
+
+
+def _gradual_phases(training: Training) -> list[Phase]:
+    rates = slice(training.lr / DISCRIMINATIVE_FACTOR**BACKBONE_PARTS, training.lr)
+
+    def cycle(epochs: int) -> Callable[[Learner, list, int], None]:
+        def run(learner: Learner, callbacks: list, start: int) -> None:
+            learner.fit_one_cycle(epochs, rates, cbs=callbacks, start_epoch=start)
+
+        return run
+
+    each = training.freeze_epochs
+    growing = [Phase(part * each, each, -1 - part, cycle(each)) for part in range(BACKBONE_PARTS)]
+    return [*growing, Phase(growing[-1].end, training.epochs, 0, cycle(training.epochs))]

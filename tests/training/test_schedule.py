@@ -1,17 +1,21 @@
 """Rates against their definitions, phases, and that a killed fit ends like a whole one whatever was asked for."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from fastai.callback.core import Callback
 
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import UsageError
 from darkcovid.evaluation.evaluate import averaged_views
 from darkcovid.metrics.classification import classification_metrics, get_metric
+from darkcovid.models import create_model
 from darkcovid.recipe import Augmentation, Loss, Model, Optimizer, Plateau, Recipe
 from darkcovid.training.classifier import predict_proba
 from darkcovid.training.early_stopping import should_stop_early
-from darkcovid.training.fit import FitOptions
+from darkcovid.training.fit import FitOptions, gradual_splitter
 from darkcovid.training.history import History
 from darkcovid.training.loss import make_task
 from darkcovid.training.monitored_metric import monitored_values
@@ -54,6 +58,7 @@ TRANSFER = {
     "unfrozen later": {"unfreeze_epoch": 1},
     "unfrozen at the stop": {"unfreeze_epoch": 2},
     "fine_tune": {"schedule": "fine_tune", "epochs": 2},
+    "gradual unfreezing": {"schedule": "gradual_unfreezing", "epochs": 1},
 }
 
 
@@ -200,4 +205,55 @@ def test_augmented_views_stand_beside_the_plain_one_that_predict_shows(tiny_reci
 
 def test_phases_follow_one_another(tiny_recipe):
     training = changed(tiny_recipe, epochs=5, unfreeze_epoch=2).training
-    assert [(phase.before, phase.end, phase.frozen) for phase in phases(training)] == [(0, 2, True), (2, 5, False)]
+    assert [(phase.before, phase.end, phase.freeze_to) for phase in phases(training)] == [(0, 2, -1), (2, 5, 0)]
+    training = changed(tiny_recipe, epochs=5, freeze_epochs=2, schedule="gradual_unfreezing").training
+    assert [(phase.before, phase.end, phase.freeze_to) for phase in phases(training)] == [
+        (0, 2, -1),
+        (2, 4, -2),
+        (4, 6, -3),
+        (6, 8, -4),
+        (8, 13, 0),
+    ]
+
+
+class TrainedParts(Callback):
+    """Which parameter groups train, and at which rates, in each epoch; BatchNorm trains in all."""
+
+    def __init__(self):
+        self.parts, self.ratios = [], []
+
+    def before_validate(self):
+        convolutions = [[p for p in group if p.dim() > 1] for group in self.learn.opt.param_lists]
+        self.parts.append([all(p.requires_grad for p in group) for group in convolutions])
+        rates = [group["lr"] for group in self.learn.opt.hypers]
+        self.ratios.append([later / earlier for earlier, later in pairwise(rates)])
+
+
+def test_the_backbone_is_unfrozen_part_by_part_from_its_end(tiny_recipe, cohort, pixels, cpu):
+    model = Model(arch="resnet18", grayscale=True)
+    recipe = changed(tiny_recipe, epochs=2, schedule="gradual_unfreezing", lr=1e-3).model_copy(update={"model": model})
+    seen = TrainedParts()
+    result = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe(FitOptions(callbacks=(seen,)))
+    assert len(result.fitted.history.rows) == total_epochs(recipe) == 6
+    frozen = [epoch.index(True) for epoch in seen.parts]
+    assert frozen == [4, 3, 2, 1, 0, 0]
+    assert all(all(epoch[first:]) for first, epoch in zip(frozen, seen.parts, strict=True))
+    np.testing.assert_allclose(seen.ratios, 2.6)
+    groups = result.fitted.learner.opt.param_lists
+    assert sum(len(group) for group in groups) == len(list(result.fitted.learner.model.parameters()))
+
+
+@pytest.mark.parametrize("arch", ["densenet121", "vgg16", "timm/tf_efficientnet_lite0", "timm/vit_tiny_patch16_224"])
+def test_the_parts_of_a_backbone_are_all_of_it_in_order(arch):
+    network = create_model(Model(arch=arch, weights="none"), 3, (224, 224))
+    groups = gradual_splitter(network)
+    assert len(groups) == 5
+    assert min(len(group) for group in groups) > 0
+    flat = [id(parameter) for group in groups for parameter in group]
+    assert sorted(flat) == sorted(id(parameter) for parameter in network.parameters())
+
+
+def test_a_network_without_a_backbone_has_nothing_to_unfreeze(tiny_recipe, cohort, pixels, cpu):
+    recipe = changed(tiny_recipe, schedule="gradual_unfreezing")
+    with pytest.raises(UsageError, match="no backbone to freeze"):
+        classifier_learner(recipe, cohort, pixels, cpu).fit_recipe()
