@@ -41,9 +41,9 @@ def run(
     data_root: DataRoot = None,
     arm: Arms = [],  # noqa: B006
     without_suspects: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="One more arm, trained without the images whose labels a finished run doubts."),
-    ] = None,
+        bool,
+        typer.Option("--without-suspects", help="One more arm: the first, trained without images whose labels it doubts."),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume this recipe's newest unfinished run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run and its cost; train nothing.")] = False,
     profile: Annotated[
@@ -63,8 +63,8 @@ def run(
     """Train and score every arm of a recipe, and print them side by side."""
     _check_exclusive_options(jobs, run_dir, fold, seed, resume, profile)
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
-    if without_suspects is not None:
-        resolved = run_heavy(partial(_without_suspects, resolved, without_suspects))
+    if without_suspects:
+        resolved = run_heavy(partial(_without_suspects, resolved))
     cache = cache_folder(cache_dir)
     if dry_run:
         plan = run_heavy(partial(_plan, resolved, cache, arm))
@@ -83,10 +83,10 @@ def run(
     print_result({"run_dir": str(run_dir), "fits": fits}, json_, lambda: typer.echo(finished))
 
 
-def _without_suspects(recipe: "Recipe", run: Path) -> "Recipe":
+def _without_suspects(recipe: "Recipe") -> "Recipe":
     from darkcovid.experiment.label_errors import add_arm_without_suspects
 
-    return add_arm_without_suspects(recipe, run)
+    return add_arm_without_suspects(recipe)
 
 
 def _plan(recipe: "Recipe", cache: Path, arms: list[str]) -> "RunPlan":

@@ -15,7 +15,7 @@ from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.phantom import phantom_manifest
 from darkcovid.data.splits import assign_splits, check_all_classes_present, image_ids, n_per_class_split, patient_groups
 from darkcovid.data.table_cells import INVISIBLE, normalize_value
-from darkcovid.recipe import PHANTOM, REST, Data
+from darkcovid.recipe import PHANTOM, REST, SUSPECTS, Data
 from darkcovid.recipe.errors import suggest_name
 
 
@@ -105,27 +105,42 @@ class Cohort:
         )
 
     def leaving_out(self, data: Data) -> "Cohort":
-        """The cohort without the images of `data.leave_out` in its training set.
+        """The cohort without the images of the file `data.leave_out` in its training set.
 
         Args:
             data: The recipe's section.
 
         Returns:
-            The cohort, the same where the recipe leaves none out.
+            The cohort, the same where the recipe names no file.
 
         Raises:
             DataError: The file cannot be read, or has no column `image`.
             UsageError: None of its images is in the cohort, or no training image of a class is left.
         """
-        if data.leave_out is None:
+        if data.leave_out in (None, SUSPECTS):
             return self
         named = read_image_list(Path(data.leave_out))
         if not self.rows.path.isin(named).any():
             raise UsageError(f"data.leave_out: {data.leave_out}: none of its {len(named)} images is in the cohort")
-        left = replace(self, left_out=named)
+        return self.without(named, data.leave_out)
+
+    def without(self, images: frozenset[str], where: str) -> "Cohort":
+        """The cohort without some images in its training set.
+
+        Args:
+            images: Their paths.
+            where: They are named, for the message.
+
+        Returns:
+            The cohort.
+
+        Raises:
+            UsageError: No training image of a class is left.
+        """
+        left = replace(self, left_out=images)
         for index, name in enumerate(self.classes):
             if not (left.labels[left.train] == index).any():
-                raise UsageError(f"data.leave_out: {data.leave_out}: no training image of {name} is left")
+                raise UsageError(f"data.leave_out: {where}: no training image of {name} is left")
         return left
 
     def with_shuffled_labels(self, seed: int) -> "Cohort":

@@ -22,8 +22,9 @@ from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.resize import mask_to_image
 from darkcovid.recipe import Phantom
 
-DRAWING_VERSION = 3
+DRAWING_VERSION = 4
 CLASSES = ("covid", "no_finding", "pneumonia")
+PNEUMONIAS = tuple(f"pneumonia_{cause}" for cause in ("viral", "bacterial", "bacterial", "viral"))  # as often in each hospital
 TISSUE = ((0.010, 0.04), (0.025, 0.04), (0.060, 0.03))  # sizes of grains, of a side, and their spread, of white
 
 
@@ -70,7 +71,7 @@ def _row(name: str, patient: int, label: str, hospital: str, size: int, file: Pa
         "dataset": "phantom",
         "path": f"images/{name}",
         "label": label,
-        "etiology": "pneumonia_bacterial" if label == "pneumonia" else label,
+        "etiology": PNEUMONIAS[patient // len(CLASSES) % len(PNEUMONIAS)] if label == "pneumonia" else label,
         "patient_id": f"phantom-{patient}",
         "view": "PA",
         "lung_mask": f"lung_masks/{name}",

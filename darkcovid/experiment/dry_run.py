@@ -14,12 +14,13 @@ from darkcovid.core.device import Device, get_device
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.resize import Size
 from darkcovid.lungs.unet import INPUT_SIZE
-from darkcovid.recipe import Recipe
+from darkcovid.recipe import SUSPECTS, Recipe
 from darkcovid.training.fit import FitResult
 from darkcovid.training.schedule import total_epochs
 from darkcovid.training.segmenter import fit_segmenter
 from darkcovid.vision.arm_inputs import InputBuilder, select_arms
 from darkcovid.vision.learner import classifier_learner
+from darkcovid.vision.training_suspects import INNER_FOLDS
 
 BATCHES = 3
 
@@ -133,6 +134,8 @@ def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Est
     epoch += row["valid_seconds"] * len(valid) / int(few.valid.sum())
     cost = fitted.cost
     epochs = total_epochs(recipe) * len(recipe.fits())
+    if recipe.data.leave_out == SUSPECTS:
+        epochs *= INNER_FOLDS  # as many fits as there are inner folds, each without one of them, and the fit itself
     return Estimate(size, epochs, epoch * epochs, cost.peak_host_bytes, cost.peak_device_bytes)
 
 

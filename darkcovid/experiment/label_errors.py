@@ -1,20 +1,28 @@
 """A finished run's suspected label errors: a CSV, a JSON, and pictures of the least plausible labels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from time import perf_counter
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
 from darkcovid.audits.label_errors import find_label_errors
+from darkcovid.core.array_cache import StoredArray
+from darkcovid.core.device import get_device
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import save_png, write_json, write_text
+from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import load_grayscale
 from darkcovid.evaluation.results import ClassifierArm, Comparison
+from darkcovid.experiment.train_arm import FitJob
 from darkcovid.metrics.classification import PROBABILITY
-from darkcovid.recipe import AUDIT, Recipe
+from darkcovid.recipe import AUDIT, SUSPECTS, Recipe
 from darkcovid.recipe.recipe import validate
 from darkcovid.report.overlays import contact_sheet
+from darkcovid.report.progress import Progress
+from darkcovid.vision.training_suspects import INNER_FOLDS, training_suspects
 
 SHOWN, WITHOUT = 16, "_without_suspects"
 
@@ -51,23 +59,66 @@ def _sheet(suspects: pd.DataFrame, images: Mapping[str, Path]) -> Image.Image:
     return contact_sheet([load_grayscale(images[row["image"]]) for row in rows], captions)
 
 
-def add_arm_without_suspects(recipe: Recipe, run: Path) -> Recipe:
-    """A recipe with one more arm: its first, trained without the images whose labels another run doubts.
+def add_arm_without_suspects(recipe: Recipe) -> Recipe:
+    """A recipe with one more arm: its first, trained without the images whose labels it doubts.
 
     Args:
         recipe: Of the whole run.
-        run: The other run's folder.
 
     Returns:
         The recipe with the arm `<first arm>_without_suspects`.
-
-    Raises:
-        UsageError: The other run has no `label_errors.csv`.
     """
-    file = run / "label_errors.csv"
-    if not file.is_file():
-        raise UsageError(f"--without-suspects {run}: no label_errors.csv in it; name a finished run of classifiers")
     arms = recipe.arms or {recipe.name: {}}
     first = next(iter(arms))
-    further = {f"{first}{WITHOUT}": {**arms[first], "data.leave_out": str(file.absolute())}}
+    further = {f"{first}{WITHOUT}": {**arms[first], "data.leave_out": SUSPECTS}}
     return validate(recipe.model_dump(mode="json") | {"arms": arms | further}, where="")
+
+
+def leave_suspects_out(job: FitJob, cohort: Cohort, pixels: StoredArray, progress: Progress) -> Cohort:
+    """The cohort of a fit without the training images whose labels its network doubts, which `suspects.csv` in the fit's folder
+    lists.
+
+    Args:
+        job: Which fit.
+        cohort: Its images.
+        pixels: As the network gets them.
+        progress: Shown to a person.
+
+    Returns:
+        The cohort.
+
+    Raises:
+        UsageError: No training image of a class is left.
+    """
+    training = job.recipe.training
+    compute = get_device(training.device, training.precision)
+    started = perf_counter()
+    suspects = training_suspects(cohort, job.recipe, pixels, compute)
+    if compute.distributed.is_main:
+        write_text(job.folder / "suspects.csv", suspects.to_csv(index=False, float_format="%.4f"))
+    found = f"{len(suspects)} of {int(cohort.train.sum())} training images are suspects, and left out"
+    progress.stage(f"{job.name}: {found} ({INNER_FOLDS} fits, {perf_counter() - started:.0f} s)")
+    return cohort.without(frozenset(suspects.image), SUSPECTS)
+
+
+def tell_left_out(name: str, cohorts: Sequence[Cohort], progress: Progress) -> None:
+    """Say how many images that would else be trained on are on an arm's list.
+
+    Args:
+        name: The arm's.
+        cohorts: Of its fits.
+        progress: Shown to a person.
+
+    Raises:
+        UsageError: None is trained on in any fit.
+    """
+    if not cohorts[0].left_out:
+        return
+    listed = [cohort.rows.path.isin(cohort.left_out).to_numpy() & ~(cohort.valid | cohort.test) for cohort in cohorts]
+    count = int(np.any(listed, axis=0).sum())
+    if not count:
+        raise UsageError(
+            f"{name}: data.leave_out: no image on the list is in a training set, so nothing is left out; of a run without folds, "
+            "label_errors.csv lists validation images"
+        )
+    progress.stage(f"{name}: {count} images are left out of the training sets (data.leave_out)")

@@ -29,11 +29,11 @@ from darkcovid.experiment.classifier_task import ClassifierTask
 from darkcovid.experiment.compare import build_comparison, load_arm_metrics, pairs_of
 from darkcovid.experiment.ensemble import write_ensemble
 from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
-from darkcovid.experiment.label_errors import write_label_errors
+from darkcovid.experiment.label_errors import leave_suspects_out, tell_left_out, write_label_errors
 from darkcovid.experiment.run_dir import ReadOnlyRunDir, RunDir
 from darkcovid.experiment.segmenter_task import SegmenterTask
 from darkcovid.experiment.train_arm import CHECKPOINT, ArmTask, FitJob, train_arm
-from darkcovid.recipe import FitId, FitSelector, Recipe, Split
+from darkcovid.recipe import SUSPECTS, FitId, FitSelector, Recipe, Split
 from darkcovid.report.html import write_report
 from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
@@ -298,10 +298,7 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
             progress.stage(f"LEAKS, allowed by data.allow_leaks: {worst.across} patients or pairs of copies are in two sets")
         audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
     for name in names:
-        first_fit = next(iter(fits[name].values()))
-        left_out = cohort.rows.path.isin(cohort.leaving_out(first_fit.data).left_out)
-        if left_out.any():
-            progress.stage(f"{name}: {left_out.sum()} of {len(cohort)} images are never trained on (data.leave_out)")
+        tell_left_out(name, [cohorts[fit.data.split].leaving_out(fit.data) for fit in fits[name].values()], progress)
     builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), folders.cache)
     external = external_sets(recipe.data, cohort, folders.cache)
     progress.external(external)
@@ -333,6 +330,8 @@ def run_arm(work: RunContext, name: str, part: FitSelector = FitSelector()) -> N
                 continue
             work.directory.event("arm", arm=job.name)
             cohort = work.prepared.cohorts[recipe.data.split].leaving_out(recipe.data)
+            if recipe.data.leave_out == SUSPECTS:
+                cohort = leave_suspects_out(job, cohort, work.prepared.inputs[name].pixels, work.progress)
             task: ArmTask = (
                 ClassifierTask(work.prepared.inputs[name], cohort)
                 if work.recipe.task == "classification"

@@ -12,6 +12,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PHANTOM = "phantom"
 SAME_PIXELS = "same_pixels_as "
 REST = "rest"
+SUSPECTS = "suspects"
 PROBES = ("linear-probe", "nearest-neighbors")
 
 Side = Annotated[int, Field(ge=32, le=2048)]
@@ -150,8 +151,9 @@ class Data(StrictModel):
     border_only: bool = False
     """Ablation: only a strip along the image's sides is left."""
     leave_out: str | None = None
-    """A CSV file with a column `image`, such as a run's `label_errors.csv`: these images are left out of the training set, and
-    are scored all the same."""
+    """`suspects`: each fit leaves out the training images whose label the network doubts, looked for by four further fits within
+    the training set; or a CSV file with a column `image`, such as a reader's list. They are scored all the same. A list that was
+    made with the labels that are scored, such as a run's `label_errors.csv`, makes scores too good."""
     shuffle_labels: bool = False
     """Ablation: the training labels are permuted."""
     phantom: Phantom = Phantom()

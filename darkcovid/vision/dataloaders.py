@@ -34,7 +34,7 @@ from darkcovid.inference.predictor import network_inputs
 from darkcovid.lungs.segment import segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, load_segmenter
 from darkcovid.models.registry import input_scale
-from darkcovid.recipe import PHANTOM, Recipe, load_recipe
+from darkcovid.recipe import PHANTOM, SUSPECTS, Recipe, load_recipe
 from darkcovid.recipe.recipe import validate
 from darkcovid.training.fit import seed_everything
 from darkcovid.vision.arguments import LOADERS, keys_as_arguments
@@ -101,6 +101,8 @@ class CXRDataLoaders(DataLoaders):
         cache = Path(cache_dir).absolute() if cache_dir is not None else user_cache_dir().absolute()
         first = next(iter(arms[chosen].fits().values()))
         compute = get_device(first.training.device, first.training.precision)
+        if first.data.leave_out == SUSPECTS:
+            raise UsageError("data.leave_out: darkcovid run looks for suspects; here name the suspects.csv of one of its fits")
         cohort = load_classification_cohort(first.data, cache).leaving_out(first.data)
         _warn_of_unknown_patients(cohort)
         builder = InputBuilder(whole, cohort, get_device(first.training.device), cache)
