@@ -109,7 +109,20 @@ def _disjoint(e: RunEvidence) -> str:
 
 def _network(e: RunEvidence) -> str:
     parameters = ", ".join(f"{name} {arm.summary.parameters:,} parameters" for name, arm in e.arms.items())
-    return e.each(lambda recipe: recipe["model"]["arch"]) + ", " + parameters
+    means = [f"{name} is the mean of {' and '.join(arm.summary.members)}" for name, arm in e.arms.items() if arm.summary.members]
+    return "; ".join([e.each(_architecture) + ", " + parameters, *means])
+
+
+def _architecture(recipe: dict[str, Any]) -> str:
+    return recipe["model"]["arch"] + f" ({_probe(recipe)})" * bool(_probe(recipe))
+
+
+def _probe(recipe: dict[str, Any]) -> str:
+    """What a probe is; '' of a network that is trained."""
+    return {
+        "linear-probe": "frozen features and a logistic regression",
+        "nearest-neighbors": "frozen features and the vote of the 20 nearest training images",
+    }.get(recipe["model"]["head"] or "", "")
 
 
 def _software(e: RunEvidence) -> str:
@@ -127,6 +140,8 @@ def _initial(e: RunEvidence) -> str:
 def _optimization(e: RunEvidence) -> str:
     def words(recipe: dict[str, Any]) -> str:
         training = recipe["training"]
+        if _probe(recipe):
+            return "fitted at once, the penalty of a logistic regression chosen on patients left out of the training set"
         return (
             f"{training['epochs']} epochs, batches of {training['batch_size']}, {training['optimizer']['name']}, "
             f"{training['schedule']} to {training['lr']}, weight decay {training['weight_decay']}"
@@ -148,6 +163,8 @@ def _augmentation(e: RunEvidence) -> str:
 def _chosen(e: RunEvidence) -> str:
     def words(recipe: dict[str, Any]) -> str:
         training = recipe["training"]
+        if _probe(recipe):
+            return "those that were fitted"
         metric = f" by validation {(training.get('monitor') or 'accuracy').replace('_', ' ')}"
         return f"the weights of the {training['checkpoint']} epoch{metric if training['checkpoint'] == 'best' else ''}"
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from darkcovid.evaluation.results import is_segmenter, parse_arm
 from darkcovid.metrics.classification import probability_columns
 from darkcovid.metrics.paired_tests import Predictions, compare_arms
 from darkcovid.recipe import AUDIT
+from darkcovid.recipe.fit_id import without_seed
 
 ARM_FILES = ("split.csv", "predictions.csv", "metrics.json", "timing.json")
 
@@ -66,8 +67,28 @@ def paired_comparisons(folders: dict[str, Path], reference: str, classes: list[s
         One dict per other arm that was scored on the same images.
     """
     arms = {name: read_predictions(folder, classes) for name, folder in folders.items()}
-    same = {name: arm for name, arm in arms.items() if list(arm.images) == list(arms[reference].images)}
+    base = arms[reference]
+    same = {name: matched for name, arm in arms.items() if (matched := _row_by_row(base, arm)) is not None}
     return [asdict(pair) for pair in compare_arms(reference, same, classes)]
+
+
+def _row_by_row(base: Predictions, arm: Predictions) -> Predictions | None:
+    """An arm's predictions in the rows of another's; None where it was scored on other images.
+
+    An ensemble has one prediction of an image for all seeds of a fold, and one of the test set for all fits: it stands beside
+    each of theirs.
+    """
+    if list(arm.images) == list(base.images):
+        return arm
+    if not base.fits:
+        return None
+    rows = {image: row for row, image in enumerate(arm.images)}
+    names = [image.removeprefix(f"{fit} ") for image, fit in zip(base.images, base.fits, strict=True)]
+    found = [rows.get(f"{without_seed(fit)} {name}", rows.get(f" {name}")) for name, fit in zip(names, base.fits, strict=True)]
+    known = [row for row in found if row is not None]
+    if len(known) < len(found) or len(set(known)) < len(rows):
+        return None
+    return replace(base, labels=arm.labels[known], probabilities=arm.probabilities[known])
 
 
 def read_predictions(folder: Path, classes: list[str]) -> Predictions:

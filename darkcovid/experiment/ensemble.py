@@ -14,12 +14,21 @@ import pandas as pd
 from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, aggregate_occlusion, occlusion_metrics
 from darkcovid.core.io import write_json, write_text
 from darkcovid.evaluation.evaluate import EXTERNAL, evaluate
-from darkcovid.evaluation.results import ArmCost, ClassifierFit, OcclusionAudit, parse_classifier_fit, parse_cost
+from darkcovid.evaluation.results import (
+    ArmCost,
+    ArmMetrics,
+    ClassifierFit,
+    ExternalMetrics,
+    OcclusionAudit,
+    parse_classifier_fit,
+    parse_cost,
+)
 from darkcovid.experiment.aggregate import with_external_facts
 from darkcovid.metrics.classification import probability_columns
+from darkcovid.recipe.fit_id import without_seed
 from darkcovid.report.plots import plot_predictions
 
-SEED = "seed"
+OCCURRENCE = "occurrence"
 
 
 def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
@@ -32,7 +41,8 @@ def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
     arms = [parse_classifier_fit(json.loads((member / "metrics.json").read_text())) for member in members]
     costs = [parse_cost(json.loads((member / "timing.json").read_text())) for member in members]
     classes = arms[0].summary.classes
-    predictions = average_predictions([read_text_table(member / "predictions.csv") for member in members], classes)
+    tables = [read_text_table(member / "predictions.csv") for member in members]
+    predictions = average_predictions(tables, classes)
     split = _without_seeds(read_text_table(members[0] / "split.csv"))
     write_text(folder / "split.csv", split.drop_duplicates(["fit", "image"] if "fit" in split else ["image"]).to_csv(index=False))
     write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
@@ -51,7 +61,7 @@ def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
         audited=audited,
         shortcuts=_audit_shortcuts([read_text_table(audit) for audit in audits], classes) if audited else None,
         scored_on=first.scored_on or metrics.scored_on,
-        external=with_external_facts(metrics, first),
+        external=_with_falls(with_external_facts(metrics, first), evaluate(average_by_fold(tables, classes), classes)),
         untrusted_lungs=max(arm.metrics.untrusted_lungs for arm in arms),
     )
     plot_predictions(predictions, metrics, classes, folder / "plots")
@@ -74,38 +84,56 @@ def average_predictions(members: Sequence[pd.DataFrame], classes: Sequence[str])
     Returns:
         A row per image and fold of its validation set, or per image of a set that no fit was trained on.
     """
-    table = pd.concat([_without_seeds(member) for member in members], ignore_index=True)
+    table = pd.concat([_with_occurrences(member) for member in members], ignore_index=True)
     if "fit" in table:
         unseen = (table.side == "test") | table.side.str.startswith(EXTERNAL)
         table.loc[unseen, "fit"] = ""
-    averaged = _averaged(table, classes, "side")
-    averaged["predicted"] = [classes[best] for best in averaged[probability_columns(classes)].to_numpy().argmax(1)]
-    return averaged
+    return _averaged(table, classes, "side")
+
+
+def average_by_fold(members: Sequence[pd.DataFrame], classes: Sequence[str]) -> pd.DataFrame:
+    """The same with every image predicted by the fits of one fold, those of external sets too, by each fold: what an image of the
+    validation set gets, so that both can be compared."""
+    return _averaged(pd.concat([_with_occurrences(member) for member in members], ignore_index=True), classes, "side")
+
+
+def _with_falls(external: dict[str, ExternalMetrics], by_fold: ArmMetrics) -> dict[str, ExternalMetrics]:
+    """External sets with what is lost on them by the fits of a fold, as the validation set was predicted; the mean of all folds
+    is better than those, and would hide a part of it."""
+    return {name: replace(metrics, fall=by_fold.external[name].fall) for name, metrics in external.items()}
 
 
 def _averaged(table: pd.DataFrame, classes: Sequence[str], part: str) -> pd.DataFrame:
     """The mean probabilities of each image in each part of the table, and fold."""
     columns = probability_columns(classes)
-    keys = [part, *(["fit"] if "fit" in table else []), "image"]
+    keys = [part, *(["fit"] if "fit" in table else []), "image", OCCURRENCE]
     grouped = table.astype(dict.fromkeys(columns, float)).groupby(keys, sort=False)
     averaged = grouped.first()
     averaged[columns] = grouped[columns].mean()
-    return averaged.reset_index()[list(table.columns)]
+    averaged = averaged.reset_index()[[name for name in table if name != OCCURRENCE]]
+    if "predicted" in averaged:
+        averaged["predicted"] = [classes[best] for best in averaged[columns].to_numpy().argmax(1)]
+    return averaged
 
 
 def _audit_shortcuts(members: Sequence[pd.DataFrame], classes: Sequence[str]) -> OcclusionAudit | None:
     """Metrics with parts of the images hidden, of the members' mean, over folds as an arm's."""
-    table = pd.concat([_without_seeds(member) for member in members], ignore_index=True)
-    averaged = _averaged(table, classes, "shown")
+    averaged = _averaged(pd.concat([_with_occurrences(member, "shown") for member in members]), classes, "shown")
     folds = [rows for _, rows in averaged.groupby("fit", sort=False)] if "fit" in averaged else [averaged]
     return aggregate_occlusion([occlusion_metrics(fold, classes) for fold in folds])
+
+
+def _with_occurrences(table: pd.DataFrame, part: str = "side") -> pd.DataFrame:
+    """The table without seeds, and with the number of a row among those of one fit and path: two datasets may list one path."""
+    rows = [part, *(["fit"] if "fit" in table else []), "image"]
+    return _without_seeds(table.assign(**{OCCURRENCE: table.groupby(rows).cumcount()}))
 
 
 def _without_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """The name of a fit without its seed, since fits of all seeds share the folds."""
     if "fit" not in table:
         return table
-    return table.assign(fit=["-".join(word for word in fit.split("-") if not word.startswith(SEED)) for fit in table.fit])
+    return table.assign(fit=[without_seed(fit) for fit in table.fit])
 
 
 def _summed(costs: Sequence[ArmCost]) -> ArmCost:

@@ -16,6 +16,7 @@ from darkcovid.data.loaders import restart_loaders
 from darkcovid.evaluation.results import ArmMetrics, ClassifierArm, Comparison, MaskMetrics, parse_comparison
 from darkcovid.experiment.compare import compare_runs
 from darkcovid.inference.load import load_fitted
+from darkcovid.models.probes import NearestNeighbors
 from darkcovid.recipe import Recipe, load_recipe
 from darkcovid.report.html import read_evidence, verdict, write_report
 from darkcovid.report.tables import comparison_rows, notice
@@ -146,6 +147,9 @@ class Run(ComparisonTable):
         fitted = load_fitted(fit.folder(self.path / name))
         model = first.model.model_dump(mode="json", exclude={"arch", "weights"})
         learn = cxr_learner(dls, first.model.arch, model=model)
+        head = getattr(fitted.network, "head", None)
+        if isinstance(head, NearestNeighbors):
+            learn.model.get_submodule("head").allocate(len(head.features))
         learn.model.load_state_dict(fitted.network.state_dict())
         learn.normalizer = fitted.normalizer  # of the images of then
         restart_loaders(dls, learn.normalizer, dls.compute.device)

@@ -80,12 +80,15 @@ def torchvision_weights(name: str) -> dict[str, torch.Tensor]:
     """
     place = torchvision_file(name)
     try:
+        start = place.file.stem.rpartition("-")[2]  # torchvision's names end in the first digits of the SHA-256
         if not place.present:
             place.file.parent.mkdir(parents=True, exist_ok=True)
-            start = place.file.stem.rpartition("-")[2]  # torchvision's names end in the first digits of the SHA-256
             torch.hub.download_url_to_file(_torchvision_url(name), str(place.file), start, progress=False)
     except Exception as error:  # noqa: BLE001 (a network fails in many ways)
         raise _unavailable(name, error, f"{place.name} belongs into {place.file.parent}") from None
+    if not sha256_file(place.file).startswith(start):
+        fault = f"its SHA-256 does not begin with {start}"
+        raise DataError(f"model.weights: {place.file} is not torchvision's file ({fault}); delete it")
     return load_state_dict_file(place.file)
 
 

@@ -60,7 +60,8 @@ class NearestNeighbors(Probe):
 
     def classify(self, features: torch.Tensor) -> torch.Tensor:
         """(b, c) pooled features to (b, outputs) log probabilities."""
-        similarity = functional.normalize(features.float()) @ self.features.T
+        with torch.autocast(features.device.type, enabled=False):  # bf16 cannot tell alike neighbors apart
+            similarity = functional.normalize(features.float()) @ self.features.T
         nearest, rows = similarity.topk(min(NEIGHBORS, self.features.shape[0]), dim=1)
         weights = (nearest / TEMPERATURE).softmax(1)
         votes = (weights.unsqueeze(2) * self.classes[rows]).sum(1)

@@ -19,8 +19,9 @@ from darkcovid.models.probes import NearestNeighbors
 
 Tensors = Mapping[str, torch.Tensor]
 SHOWN = 3
-MAX_CLASSIFIER = 8  # tensors after a backbone that can be its classifier
+MAX_CLASSIFIER = 12  # tensors after a backbone that can be its classifier; fastai's head has ten
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net", "network", "weights")
+MOVING_AVERAGES = ("encoder_k", "momentum", "target")  # in names of a second network, as MoCo and BYOL write it
 COUNTER = "num_batches_tracked"  # of BatchNorm, which older files lack and nothing here reads
 STATISTICS = ("running_mean", "running_var")
 RENAMED = ((re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)"), r"\1\2"),)  # torchvision's own densenet files
@@ -207,15 +208,25 @@ def _library_name(name: str) -> str:
 
 
 def _prefix(expected: Tensors, given: Tensors) -> str | None:
-    """What stands before the network's names in a file: `module.`, `model.`, `backbone.`, several, or nothing."""
+    """What stands before the network's names in a file: `module.`, `model.`, `backbone.`, several, or nothing.
+
+    Raises:
+        DataError: Two whole networks are in the file, and neither is known for the other's moving average.
+    """
     candidates = {name[: -len(own)] for own in _first_names(expected) for name in given if name.endswith(own)}
     found = {
         prefix: sum(prefix + name in given for name in expected)
-        for prefix in sorted(candidates, key=len)
+        for prefix in sorted(candidates, key=lambda prefix: (len(prefix), prefix))
         if not prefix or prefix.endswith(".")
     }
-    best = max(found, key=lambda prefix: found[prefix], default=None)
-    return best if best is not None and found[best] > len(expected) / 2 else None
+    most = max(found.values(), default=0)
+    if most <= len(expected) / 2:
+        return None
+    best = [prefix for prefix, count in found.items() if count == most]
+    own = [prefix for prefix in best if not any(word in prefix for word in MOVING_AVERAGES)]
+    if len(best) > 1 and len(own) != 1:
+        raise DataError(f"model.weights: the file holds {len(best)} networks, {' and '.join(best)}; save one of them alone")
+    return own[0] if own else best[0]
 
 
 def _first_names(expected: Tensors) -> Iterator[str]:

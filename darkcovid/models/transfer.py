@@ -303,9 +303,9 @@ def timm_architecture(name: str) -> Architecture:
 
 
 def _classifier_names(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    """How the names of a timm network's classifier begin."""
+    """How the names of a timm network's classifier begin, and of what stands beside it in its head."""
     names = (named,) if isinstance(named, str) else named or ("fc", "classifier", "head")
-    return tuple(f"{name}." for name in names)
+    return tuple(f"{name.partition('.')[0]}." for name in names)
 
 
 def _converted(to_timm: Callable, network: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -41,3 +41,8 @@ class FitSelector:
 
     def __str__(self) -> str:
         return ", ".join(f"{name}{number}" for name, number in asdict(self).items() if number is not None) or "all fits"
+
+
+def without_seed(name: str) -> str:
+    """A fit's name without its seed: `fold2` of `fold2-seed1`."""
+    return "-".join(word for word in name.split("-") if not word.startswith("seed"))

@@ -99,6 +99,8 @@ class Recipe(StrictModel):
             raise ValueError("training.monitor: lungs are judged by Dice, which needs no monitor, or by loss")
         if self.task == "lung_segmentation" and self.data.contrast != "none":
             raise ValueError("data.contrast: lungs are found in images as they are; leave it out of a segmenter's recipe")
+        if self.model.head == "nearest-neighbors" and (self.data.oversample or self.training.loss.class_weights != "none"):
+            raise ValueError("model.head: nearest-neighbors vote by their number; leave out data.oversample and class_weights")
         if self.channels > 1 and self.data.normalize == "zca":
             raise ValueError("data.normalize: zca is not for a crop with a context channel; use training, per_image or none")
         return self

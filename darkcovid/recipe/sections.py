@@ -423,6 +423,8 @@ class Training(StrictModel):
             raise ValueError("reduce_lr_on_plateau needs a constant or exponential schedule; set schedule to one of them")
         if self.mixup_alpha and self.cutmix_alpha:
             raise ValueError("mixup_alpha and cutmix_alpha exclude each other; give one of them")
+        if self.tta_below is not None and not self.tta_views:
+            raise ValueError("tta_below says of which images tta_views are averaged; give tta_views too")
         unfreezes = self.schedule in ("fine_tune", "gradual_unfreezing")
         if self.freeze_backbone and (self.unfreeze_epoch or unfreezes):
             raise ValueError(f"freeze_backbone keeps the backbone as it is; leave out unfreeze_epoch and {self.schedule}")

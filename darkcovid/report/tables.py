@@ -21,7 +21,7 @@ from darkcovid.metrics.classification import ClassMetrics
 from darkcovid.metrics.confidence_intervals import Interval
 
 Rows = list[tuple[str, list[str]]]
-RANDOM = "random"
+RANDOM, IMAGENET = "random", "ImageNet"
 GAP = 2  # spaces between columns of a terminal's table
 
 
@@ -68,8 +68,13 @@ def _cost_rows(by_name: Mapping[str, Arm]) -> Rows:
 
 def _initial_weights(arms: Mapping[str, Arm]) -> Rows:
     """Which arms began with which weights; nothing where all began with random ones."""
-    texts = _of_arms(arms, lambda arm: PurePath(began.source).name if (began := arm.summary.initial_weights) else RANDOM)
+    texts = _of_arms(arms, lambda arm: _short(began.source) if (began := arm.summary.initial_weights) else RANDOM)
     return [("initial weights", texts)] if set(texts) != {RANDOM} else []
+
+
+def _short(source: str) -> str:
+    """`ImageNet`, or a file without its folder."""
+    return IMAGENET if source.startswith(IMAGENET) else PurePath(source).name
 
 
 def _of_arms(arms: Mapping[str, Arm], text: Callable[[Arm], str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ from torch import nn
 from darkcovid import models
 from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device, predict_batches
-from darkcovid.core.errors import DataError
+from darkcovid.core.errors import DataError, UsageError
+from darkcovid.core.safetensors_io import read_safetensors
 from darkcovid.data.augment import Augment
 from darkcovid.metrics.classification import classification_metrics, get_metric
 from darkcovid.recipe import Augmentation, Recipe
@@ -57,12 +59,25 @@ def build_model(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Modul
             `models.create_model` does.
         DataError: As `models.create_model` does.
     """
+    _check_order_of_classes(recipe)
     network = models.create_model(recipe.model, num_outputs(recipe.model.activation, classes), size, recipe.channels)
     check_has_backbone(network, recipe.training)
     if recipe.training.batch_norm != "train":
         freeze_batch_norm(network.get_submodule("body"))
     check_supports_any_size(network, recipe.channels, size, recipe.training)
     return network
+
+
+def _check_order_of_classes(recipe: Recipe) -> None:
+    """Refuse the weights of a run whose outputs are this recipe's classes in another order."""
+    file = Path(recipe.model.weights)
+    if file.suffix != ".safetensors" or not file.is_file():
+        return
+    about = read_safetensors(file)[1]
+    theirs = about.get("classes", []) if isinstance(about, dict) else []
+    ours = list(recipe.data.classes)
+    if theirs != ours and sorted(theirs) == sorted(ours):
+        raise UsageError(f"model.weights: {file}: its classes are {', '.join(theirs)}; give data.classes in that order")
 
 
 def validation_metric(objective: ClassificationTask, classes: tuple[str, ...], monitor: str | None) -> ValidationMetric | None:

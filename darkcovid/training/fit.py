@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from fastai.callback.core import Callback, TrainEvalCallback
-from fastai.callback.training import GradientClip
+from fastai.callback.training import BnFreeze, GradientClip
 from fastai.data.core import DataLoaders
 from fastai.learner import CastToTensor, Learner
 from fastai.optimizer import SGD, RMSProp
@@ -119,7 +119,12 @@ def create_learner(
         train_bn=not training.freeze_backbone,
         wd_bn_bias=training.optimizer.decay_norm_and_bias,
         default_cbs=False,
-        cbs=[TrainEvalCallback(), CastToTensor(), Autocast(compute), *mixup_callbacks(training), *_clipping(training)],
+        cbs=[
+            TrainEvalCallback(),
+            CastToTensor(),
+            Autocast(compute),
+            *_optional(training),
+        ],
     )
 
 
@@ -261,5 +266,11 @@ def _weight_trackers(training: Training, history: History, kept: dict[str, dict[
     return trackers
 
 
-def _clipping(training: Training) -> list[Callback]:
-    return [] if training.clip_grad_norm is None else [GradientClip(training.clip_grad_norm)]
+def _optional(training: Training) -> list[Callback]:
+    """Mixup, clipping, and what keeps the statistics of BatchNorm that does not train."""
+    callbacks = mixup_callbacks(training)
+    if training.clip_grad_norm is not None:
+        callbacks.append(GradientClip(training.clip_grad_norm))
+    if training.freeze_backbone or training.batch_norm != "train":
+        callbacks.append(BnFreeze())
+    return callbacks

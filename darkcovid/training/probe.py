@@ -23,6 +23,7 @@ from darkcovid.training.history import History
 from darkcovid.training.resources import ResourceUsage, track_resources
 
 PENALTIES = tuple(10.0**power for power in range(-4, 2))  # scikit-learn's C; the one with the least loss on other patients
+DEFAULT_PENALTY = 1.0
 INNER_FOLDS, MAX_ITERATIONS = 3, 2000
 REMEMBERED = 2  # sets of features; arms and folds on the same backbone and pixels share them
 
@@ -118,7 +119,7 @@ class _Pool(nn.Module):
 
 def _digest(body: nn.Module, pixels: StoredArray, normalizer: nn.Module, compute: Device) -> str:
     """SHA-256 of all that features depend on."""
-    digest = hashlib.sha256(f"{compute.device} {compute.precision} {pixels.shape}".encode())
+    digest = hashlib.sha256(f"{compute.device} {compute.precision} {pixels.shape} {body}".encode())
     for module in (body, normalizer):
         for name, value in module.state_dict().items():
             digest.update(name.encode())
@@ -136,7 +137,9 @@ def _fit_linear(head: LinearProbe, features: np.ndarray, labels: np.ndarray, pat
     regression = partial(
         LogisticRegression, max_iter=MAX_ITERATIONS, class_weight="balanced" if balanced else None, random_state=0
     )
-    best = min(PENALTIES, key=lambda penalty: _left_out_loss(regression(C=penalty), scaled, labels, patients))
+    folds = _inner_folds(labels, patients)
+    losses = [_left_out_loss(regression(C=penalty), scaled, labels, folds) for penalty in PENALTIES] if folds else []
+    best = PENALTIES[int(np.argmin(losses))] if folds else DEFAULT_PENALTY  # too few patients to choose by
     model = regression(C=best).fit(scaled, labels)
     weight = model.coef_ / scaler.scale_
     bias = model.intercept_ - weight @ scaler.mean_
@@ -149,15 +152,24 @@ def _fit_linear(head: LinearProbe, features: np.ndarray, labels: np.ndarray, pat
         head.linear.bias.copy_(torch.from_numpy(bias))
 
 
-def _left_out_loss(model: LogisticRegression, features: np.ndarray, labels: np.ndarray, patients: np.ndarray) -> float:
-    classes = np.unique(labels)
+def _inner_folds(labels: np.ndarray, patients: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows to fit to and rows left out, of other patients; only folds whose rows to fit to have every class."""
+    count = min(INNER_FOLDS, len(np.unique(patients)), int(np.bincount(labels)[np.unique(labels)].min()))
+    if count < 2:
+        return []
+    classes = len(np.unique(labels))
+    split = StratifiedGroupKFold(count).split(labels, labels, patients)
+    return [(train, left_out) for train, left_out in split if len(left_out) and len(np.unique(labels[train])) == classes]
+
+
+def _left_out_loss(
+    model: LogisticRegression, features: np.ndarray, labels: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]
+) -> float:
     losses = []
-    for train, left_out in StratifiedGroupKFold(INNER_FOLDS).split(features, labels, patients):
-        if len(np.unique(labels[train])) < len(classes):
-            continue
+    for train, left_out in folds:
         predicted = model.fit(features[train], labels[train]).predict_proba(features[left_out])
-        losses.append(log_loss(labels[left_out], predicted, labels=classes))
-    return float(np.mean(losses)) if losses else 0.0
+        losses.append(log_loss(labels[left_out], predicted, labels=np.unique(labels)))
+    return float(np.mean(losses))
 
 
 def _fit_neighbors(head: NearestNeighbors, features: np.ndarray, labels: np.ndarray) -> None:

@@ -13,12 +13,12 @@ from fastai.callback.schedule import (
     combined_cos,
     fit_one_cycle,  # noqa: F401 (importing it gives Learner the method)
 )
-from fastai.callback.training import BnFreeze
 from fastai.learner import Learner
 from torch import nn
 
 from darkcovid.core.errors import UsageError
 from darkcovid.recipe import Recipe, Training
+from darkcovid.training.batch_norm import has_batch_norm
 from darkcovid.training.callbacks import PlainErrorsCallback
 from darkcovid.training.early_stopping import EarlyStopping
 from darkcovid.training.history import History
@@ -86,8 +86,9 @@ def check_has_backbone(network: nn.Module, training: Training) -> None:
     if any(phase.freeze_to for phase in phases(training)) and not hasattr(network, "body"):
         keys = "freeze_backbone, unfreeze_epoch, fine_tune, gradual_unfreezing"
         raise UsageError(f"training: this network has no backbone to freeze; leave out {keys}")
-    if training.batch_norm != "train" and not hasattr(network, "body"):
-        raise UsageError("training.batch_norm: this network has no backbone with statistics of its own; leave it out")
+    body = getattr(network, "body", None)
+    if training.batch_norm != "train" and (body is None or not has_batch_norm(body)):
+        raise UsageError("training.batch_norm: this network has no backbone with BatchNorm; leave it out")
 
 
 def apply_freezing(learner: Learner, training: Training, phase: Phase) -> None:
@@ -112,9 +113,7 @@ def run_phase(learner: Learner, training: Training, phase: Phase, callbacks: lis
         callbacks: fastai's, of the whole fit.
         history: The epochs so far.
     """
-    extra = [EarlyStopping(history, training)]
-    if training.freeze_backbone or training.batch_norm != "train":
-        extra.append(BnFreeze())
+    extra: list = [EarlyStopping(history, training)]
     if training.schedule in BY_EPOCH:
         extra.append(EpochLRScheduler(history, training))
     phase.run(learner, [*callbacks, *extra], len(history.rows) - phase.before)

@@ -122,6 +122,7 @@ class CXRDataLoaders(DataLoaders):
         bs: int = 32,
         lungs: LungCrop | None = None,
         augment: str | dict = "fastai_default",
+        arch: str = "darkcovidnet",
         device: str = "auto",
         precision: str = "auto",
         cache_dir: str | Path | None = None,
@@ -138,6 +139,7 @@ class CXRDataLoaders(DataLoaders):
             bs: Batch size.
             lungs: Crops to the lungs; None: whole images.
             augment: A named augmentation, `none`, or ranges and probabilities as in a recipe.
+            arch: The network whose ImageNet input `normalize="pretrained"` follows.
             device: `auto`, `cpu`, `cuda` or `mps`.
             precision: `auto`, `fp32` or `bf16`.
             cache_dir: Where decoded images and masks are kept; None: the user's cache.
@@ -167,6 +169,7 @@ class CXRDataLoaders(DataLoaders):
         recipe = {
             "name": "notebook",
             "data": section,
+            "model": {"arch": arch},
             "lungs": None if lungs is None else lungs.section.model_dump(mode="json"),
             "training": {"batch_size": bs, "seed": seed, "device": device, "precision": precision},
         }

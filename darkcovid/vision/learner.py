@@ -1,6 +1,7 @@
 """fastai learners of chest radiographs: networks, losses and optimizers as a recipe's arms have them."""
 
 import random
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -90,6 +91,20 @@ class CXRLearner(Learner):
             averaged = average_views(plain, self.probabilities, dls.pixels, recipe.data.augmentation, views, below)
         return FittedClassifier(fitted, self.normalizer, plain, self.probabilities, averaged)
 
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """fastai's, which `fit_one_cycle` and `fine_tune` come to.
+
+        Args:
+            *args: fastai's.
+            **kwargs: fastai's.
+
+        Raises:
+            UsageError: The head is a probe.
+        """
+        if self.recipe.model.is_probe:
+            raise UsageError(f"{self.recipe.model.head}: a probe is fitted at once, without epochs; use learn.fit_recipe()")
+        super().fit(*args, **kwargs)
+
     def _fit_epochs(self, options: FitOptions) -> FitResult:
         recipe, dls = self.recipe, self.dls
         with self.removed_cbs([callback for callback in self.cbs if isinstance(callback, SHOWN)]):
@@ -107,7 +122,7 @@ class CXRLearner(Learner):
 
     def _fit_probe(self, options: FitOptions) -> tuple[FitResult, np.ndarray]:
         dls, objective = self.dls, self.objective
-        balanced = self.recipe.training.loss.class_weights == "balanced"
+        balanced = self.recipe.training.loss.class_weights == "balanced" or self.recipe.data.oversample
         history, cost, predicted = fit_probe(
             self.model, dls.pixels, self.normalizer, dls.cohort, dls.compute, objective.probabilities, balanced, options
         )
@@ -294,6 +309,9 @@ def cxr_learner(
     own = dls.recipe.model_dump(mode="json")
     if arch != dls.recipe.model.arch:
         own["model"] = {}
+    if dls.recipe.data.normalize == "pretrained" and arch != dls.recipe.model.arch:
+        theirs = dls.recipe.model.arch
+        raise UsageError(f"arch: the loaders have the ImageNet input of {theirs} (normalize=pretrained); make them for {arch}")
     with keys_as_arguments(LEARNER):
         recipe = validate(deep_merge(own, changes), where="")
         learn = recipe_learner(dls, recipe.model_copy(update={"data": dls.recipe.data}))
@@ -323,6 +341,14 @@ def _plain_learner(
         raise UsageError("cxr_learner: training= is for CXRDataLoaders; give a DataBlock's learner fastai's own arguments")
     inputs = dls.one_batch()[0]
     network = create_model(model, len(dls.vocab), tuple(inputs.shape[-2:]), inputs.shape[1])
+    began = initial_weights(network)
+    if began is not None and began.batch_norm == "missing":
+        warnings.warn(
+            f"{began.source} has no statistics of BatchNorm, which begin as 0 and 1; CXRDataLoaders have them measured on the "
+            "training images",
+            UserWarning,
+            stacklevel=3,
+        )
     kept = {"loss_func": CrossEntropyLossFlat(), "splitter": backbone_head_splitter} | options
     return Learner(dls, network, metrics=metrics, cbs=list(cbs), **kept)
 

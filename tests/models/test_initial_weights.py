@@ -81,6 +81,11 @@ def before(prefix):
     return lambda tensors: {prefix + name: value for name, value in tensors.items()}
 
 
+def another(tensors):
+    """Weights of the same names and other values."""
+    return {name: value * 2 if value.is_floating_point() else value for name, value in tensors.items()}
+
+
 FORMS = {
     "module.": before("module."),
     "model.": before("model."),
@@ -89,7 +94,7 @@ FORMS = {
     "state_dict": under("state_dict"),
     "model": under("model"),
     "state_dict, module.": lambda tensors: under("state_dict")(before("module.")(tensors)),
-    "beside a momentum encoder": lambda tensors: before("encoder_q.")(tensors) | before("encoder_k.")(tensors),
+    "beside a momentum encoder": lambda tensors: before("encoder_q.")(tensors) | before("encoder_k.")(another(tensors)),
     "half": lambda tensors: {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()},
     "bfloat16": lambda tensors: {
         name: value.bfloat16() if value.is_floating_point() else value for name, value in tensors.items()
@@ -109,6 +114,31 @@ def test_prefixes_wrappers_and_precisions(tmp_path, arch, suffix, form):
     tensors = published(arch)
     network = built(arch=arch, weights=saved(tmp_path / f"w{suffix}", FORMS[form](tensors)))
     assert_backbone(network, tensors, {"half": 1e-3, "bfloat16": 1e-2}.get(form, 0.0))
+
+
+def test_of_two_networks_in_a_file_none_is_taken_by_chance(tmp_path):
+    tensors = published("resnet18")
+    file = saved(tmp_path / "w.pth", before("student.")(tensors) | before("teacher.")(another(tensors)))
+    with pytest.raises(DataError, match=r"the file holds 2 networks, student\. and teacher\.; save one of them alone"):
+        built(arch="resnet18", weights=file)
+
+
+def test_a_file_of_fastai_s_own_learner_loads(tmp_path):
+    from fastai.vision.learner import create_vision_model
+    from torchvision.models import resnet18
+
+    tensors = create_vision_model(resnet18, 3, pretrained=False).state_dict()
+    network = built(arch="resnet18", weights=saved(tmp_path / "w.pth", tensors))
+    torch.testing.assert_close(network.body.state_dict()["layers.0.weight"], tensors["0.0.weight"])
+    assert len(network.initial_weights.skipped) == 10
+
+
+def test_a_head_of_several_layers_is_a_classifier_too(tmp_path):
+    import timm
+
+    tensors = timm.create_model("repvit_m0_9", pretrained=False).state_dict()
+    network = built(arch="timm/repvit_m0_9", weights=saved(tmp_path / "w.safetensors", tensors))
+    assert all(name.startswith("head.") for name in network.initial_weights.skipped)
 
 
 def test_densenet_files_of_torchvision_have_names_of_old(tmp_path):

@@ -77,13 +77,32 @@ def test_the_linear_head_is_scikit_learn_s_regression(classes, outputs):
 
 def test_the_penalty_is_chosen_on_patients_left_out(monkeypatch):
     """Twenty images of each of six patients: by images, noise that tells patients apart would pass for signal."""
-    groups = []
-    monkeypatch.setattr(probe, "_left_out_loss", lambda model, features, labels, patients: groups.append(patients) or model.C)
+    groups, losses = [], dict(zip(probe.PENALTIES, [5, 4, 1, 2, 3, 6], strict=True))
+    monkeypatch.setattr(probe, "_left_out_loss", lambda model, features, labels, folds: groups.append(folds) or losses[model.C])
     random = np.random.RandomState(0)
     patients, labels = np.repeat(list("abcdef"), 20), np.repeat([0, 1] * 3, 20)
-    probe._fit_linear(LinearProbe(4, 2), random.randn(120, 4).astype(np.float32), labels, patients, balanced=False)
+    features, head = random.randn(120, 4).astype(np.float32), LinearProbe(4, 2)
+    probe._fit_linear(head, features, labels, patients, balanced=False)
     assert len(groups) == len(probe.PENALTIES)
-    assert all((of_one == patients).all() for of_one in groups)
+    assert all(not set(patients[train]) & set(patients[left_out]) for train, left_out in groups[0])
+    scaled = (features - features.mean(0)) / features.std(0)
+    least = LogisticRegression(C=probe.PENALTIES[2], max_iter=2000, random_state=0).fit(scaled, labels)
+    with torch.no_grad():
+        ours = head.classify(torch.from_numpy(features)).softmax(1).numpy()
+    np.testing.assert_allclose(ours, least.predict_proba(scaled), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "patients"), [([0, 1] * 20, ["a", "b"] * 20), ([0, 0, 1, 1], list("abcd")), ([0, 1, 2], list("abc"))]
+)
+def test_where_there_are_too_few_patients_to_choose_a_penalty_by_it_is_1(labels, patients):
+    labels = np.array(labels)
+    features = (np.random.RandomState(0).randn(len(labels), 4) + 9 * np.eye(4)[labels]).astype(np.float32)
+    head = LinearProbe(4, labels.max() + 1)
+    probe._fit_linear(head, features, labels, np.array(patients), balanced=False)
+    with torch.no_grad():
+        predicted = head.classify(torch.from_numpy(features)).softmax(1).numpy()
+    assert (predicted[np.arange(len(labels)), labels] > 0.5).all()
 
 
 def test_no_patient_is_on_both_sides_of_an_inner_fold(monkeypatch):
@@ -100,7 +119,7 @@ def test_no_patient_is_on_both_sides_of_an_inner_fold(monkeypatch):
 
     patients = np.repeat(np.arange(12), 5)
     features = np.stack([patients.astype(float), np.random.RandomState(0).randn(60)], 1)
-    probe._left_out_loss(Watched(), features, patients % 2, patients)
+    probe._left_out_loss(Watched(), features, patients % 2, probe._inner_folds(patients % 2, patients))
     assert len(seen) == probe.INNER_FOLDS
 
 
@@ -125,6 +144,49 @@ def test_features_are_computed_once_for_both_probes_and_all_folds(cohort, pixels
     assert first.fitted.history.rows[0]["data_seconds"] == second.fitted.history.rows[0]["data_seconds"]
     learner(cohort, 255 - np.array(pixels)).fit_recipe()
     assert len(passes) == 2
+
+
+def test_features_are_of_one_network_alone_even_where_another_has_the_same_weights(cohort, pixels):
+    """timm's two EfficientNet-Lite0 differ in padding, not in names."""
+    each = [learner(cohort, pixels, arch=f"timm/{name}").fit_recipe() for name in ("tf_efficientnet_lite0", "efficientnet_lite0")]
+    weights = [result.fitted.learner.model.body.state_dict() for result in each]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    for result in each:
+        np.testing.assert_allclose(result.predict(pixels), result.probabilities, atol=1e-5)
+
+
+def test_neighbors_are_told_apart_in_fp32_also_under_bf16():
+    torch.manual_seed(0)
+    head = NearestNeighbors(64, 2)
+    head.allocate(200)
+    features = torch.randn(200, 64) * 0.02 + 1  # alike, as a network's are
+    head.features.copy_(torch.nn.functional.normalize(features))
+    head.classes.copy_(torch.eye(2)[torch.arange(200) % 2])
+    plain = head.classify(features)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(head.classify(features), plain)
+
+
+def test_rarer_classes_weigh_as_much_where_they_are_oversampled(cohort, pixels):
+    few = cohort.take(np.flatnonzero((cohort.labels > 0) | cohort.valid | (np.arange(len(cohort)) % 7 == 0)))
+    pictures = np.array(pixels)[: len(few)]
+    each = []
+    for changed in ({}, {"oversample": True}):
+        data = {"manifest": "phantom", "image_size": 64, "normalize": "imagenet", **changed}
+        recipe = {"name": "a", "data": data, "model": {"arch": "resnet18", "head": "linear-probe"}}
+        each.append(classifier_learner(validate(recipe, where=""), few, pictures, CPU).fit_recipe().probabilities)
+    assert each[1][:, 0].mean() > each[0][:, 0].mean()
+    recipe["model"]["head"] = "nearest-neighbors"
+    with pytest.raises(UsageError, match=r"nearest-neighbors vote by their number; leave out data\.oversample"):
+        validate(recipe, where="")
+
+
+def test_epochs_of_a_notebook_do_not_reach_a_probe(cohort, pixels):
+    probed = learner(cohort, pixels)
+    before = {name: value.clone() for name, value in probed.model.state_dict().items()}
+    with pytest.raises(UsageError, match=r"^linear-probe: a probe is fitted at once, without epochs; use learn\.fit_recipe\(\)"):
+        probed.fit_one_cycle(1)
+    assert all(torch.equal(value, before[name]) for name, value in probed.model.state_dict().items())
 
 
 def test_neighbors_do_not_vote_with_one_logit():

@@ -16,6 +16,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.evaluation.results import ArmMetrics, ClassifierArm, Comparison, SetMetrics
 from darkcovid.recipe import AUDIT
 from darkcovid.recipe.recipe import check_arms_comparable, validate
+from darkcovid.recipe.sections import PROBES
 
 PASS, WARN, FAIL, NOT_RUN, AUTHOR, STATED = "pass", "warn", "fail", "not run", "needs the author", "stated"
 CLOSE = 0.05  # a score without lungs that comes so near the model's own is too near
@@ -56,10 +57,15 @@ class RunEvidence:
 
     @cached_property
     def recipes(self) -> dict[str, dict[str, Any]]:
-        """Each arm's recipe with the keys that it replaces; where the recipe is not valid, or has no such arm, the whole one."""
+        """The recipe of each arm but ensembles, with the keys that it replaces; where the recipe is not valid, or has no such
+        arm, the whole one. What a probe does not use, augmentation and the choice of an epoch, is left out."""
         resolved = {} if self.invalid else validate(self.recipe, "").arm_recipes()
         plain = {name: recipe.model_dump(mode="json") for name, recipe in resolved.items()}
-        return {name: plain.get(name, self.recipe) for name in self.arms}
+        for recipe in plain.values():
+            if recipe["model"]["head"] in PROBES:
+                recipe["data"]["augment"] = "none"
+                recipe["training"] |= {"checkpoint": "last", "early_stopping_patience": None, "reduce_lr_on_plateau": None}
+        return {name: plain.get(name, self.recipe) for name, arm in self.arms.items() if not arm.summary.members}
 
     def retrained(self, name: str) -> ArmMetrics | None:
         """The metrics of an arm of `audit: retrain`, None where there was none."""
