@@ -1,4 +1,6 @@
-from darkcovid.audits.checks import RunEvidence
+import pytest
+
+from darkcovid.audits.checks import PASS, RunEvidence, run_checks
 from darkcovid.audits.findings import parse_data_audit
 from darkcovid.audits.reporting_guideline import reporting_sheet
 from darkcovid.recipe import Recipe, load_recipe
@@ -86,3 +88,19 @@ def test_enhanced_contrast_is_said():
         if topic.name == "preprocessing"
     )
     assert "unsegmented, small: contrast: clahe, normalized: training, whole images" in topic.answer
+
+
+@pytest.mark.parametrize(
+    ("head", "said"), [("linear-probe", "a logistic regression"), ("nearest-neighbors", "the vote of the 20")]
+)
+def test_of_a_probe_nothing_is_said_that_was_not_done(head, said):
+    training = {"checkpoint": "best", "early_stopping_patience": 3}
+    found = topics(model={"arch": "resnet18", "head": head}, training=training)
+    assert said in found["network"].answer
+    assert found["augmentation"].answer == "none"
+    assert "epochs" not in found["optimization"].answer
+    assert found["which weights are kept"].answer == "those that were fitted"
+    recipe = Recipe(name="one", model={"arch": "resnet18", "head": head}, training=training).model_dump(mode="json")
+    evidence = RunEvidence(recipe, comparison_of({"one": ARM}), FINDINGS, ENVIRONMENT)
+    status = {row.name: row.status for row in run_checks(evidence)}
+    assert status["augmentations"] == status["which epoch is kept"] == PASS

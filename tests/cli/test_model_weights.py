@@ -119,3 +119,15 @@ def test_timm_s_weights_are_fetched_once_from_a_hub(server, tmp_path):
     files.clear()
     again = subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=300, check=False)
     assert json.loads(again.stdout) == row, again.stderr
+
+
+def test_another_file_under_torchvision_s_name_is_not_taken_for_imagenet_s(tmp_path, monkeypatch):
+    body, _ = resnet18_file()
+    place = tmp_path / "hub" / "checkpoints" / "resnet18-01234567.pth"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(body)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("darkcovid.models.pretrained._torchvision_url", lambda name: f"https://nowhere/{place.name}")
+    result = CliRunner().invoke(app, ["models", "fetch", "resnet18", "--json"])
+    assert result.exception.exit_code == 3
+    assert "is not torchvision's file (its SHA-256 does not begin with 01234567)" in str(result.exception)

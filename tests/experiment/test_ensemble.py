@@ -8,13 +8,16 @@ import pandas as pd
 import pytest
 
 import darkcovid as dc
+from darkcovid.audits.reporting_guideline import reporting_sheet
 from darkcovid.core.errors import UsageError
 from darkcovid.core.initial_weights import InitialWeights
-from darkcovid.experiment.ensemble import average_predictions
+from darkcovid.experiment.compare import paired_comparisons
+from darkcovid.experiment.ensemble import average_by_fold, average_predictions
 from darkcovid.inference.export import export_model
 from darkcovid.inference.load import load_fitted
 from darkcovid.lungs.unet import load_segmenter
 from darkcovid.recipe.recipe import validate
+from darkcovid.report.html import read_evidence
 from darkcovid.report.tables import comparison_rows
 
 PHANTOM = {"patients": 24, "image_size": 64}
@@ -115,6 +118,78 @@ def test_what_its_arms_do_not_share_is_said_to_be_theirs(run):
     rows = dict(comparison_rows(replace(run.comparison, arms=arms)))
     assert rows["image size"] == ["64x64", "48x64", "of its arms", "64x64"]
     assert rows["initial weights"] == ["random", "net.pth", "of its arms", "random"]
+
+
+def test_it_is_tested_against_the_reference(run):
+    pairs = {pair["arm"]: pair for pair in json.loads((run.path / "comparison.json").read_text())["pairs"]}
+    assert set(pairs) == {"crop", "both", "voted"}
+    table = run.predictions[run.predictions.side == "valid"]
+    whole = table[table.arm == "whole"]
+    right = {arm: rows.set_index("image") for arm, rows in table.groupby("arm") if arm in ("both", "voted")}
+    for arm, rows in right.items():
+        theirs = (rows.predicted == rows.label).astype(float)[whole.image].to_numpy()
+        ours = (whole.predicted == whole.label).to_numpy(float)
+        assert pairs[arm]["only_arm"] == ((theirs > ours).sum())
+        assert pairs[arm]["only_reference"] == ((ours > theirs).sum())
+
+
+def test_a_test_set_is_compared_too(tmp_path):
+    def write(folder, fits):
+        folder.mkdir()
+        rows = [
+            {
+                "image": image,
+                "patient": image,
+                "side": "test",
+                "label": "a",
+                "predicted": "a",
+                "probability_a": 0.9,
+                "probability_b": 0.1,
+            }
+            | ({"fit": fit} if fit is not None else {})
+            for image in ("1.png", "2.png")
+            for fit in fits
+        ]
+        pd.DataFrame(rows).to_csv(folder / "predictions.csv", index=False)
+        return folder
+
+    arms = {"one": write(tmp_path / "one", ["fold1-seed1", "fold2-seed1"]), "mean": write(tmp_path / "mean", [""])}
+    assert [pair["arm"] for pair in paired_comparisons(arms, "one", ["a", "b"])] == ["mean"]
+    arms["other"] = write(tmp_path / "other", ["fold1-seed1"])
+    assert [pair["arm"] for pair in paired_comparisons(arms, "one", ["a", "b"])] == ["mean"]
+
+
+def test_what_is_lost_outside_is_that_of_the_fits_of_a_fold():
+    """Two folds that are each right of half of the external images; together they are right of all."""
+    fold = "fold1"
+    member = rows(
+        ("1.png", "p", "valid", "a", "a", 0.9, 0.1, "fold1"),
+        ("2.png", "q", "valid", "b", "b", 0.1, 0.9, "fold2"),
+        ("x.png", "r", "external:site", "a", "a", 0.9, 0.1, "fold1"),
+        ("y.png", "s", "external:site", "b", "a", 0.6, 0.4, "fold1"),
+        ("x.png", "r", "external:site", "a", "b", 0.4, 0.6, "fold2"),
+        ("y.png", "s", "external:site", "b", "b", 0.1, 0.9, "fold2"),
+    )
+    voted, by_fold = average_predictions([member], ["a", "b"]), average_by_fold([member], ["a", "b"])
+    assert (voted[voted.side == "external:site"].predicted == ["a", "b"]).all()
+    outside = by_fold[by_fold.side == "external:site"]
+    assert (len(outside), (outside.predicted == outside.label).mean()) == (4, 0.5)
+    assert set(by_fold[by_fold.side == "valid"].fit) >= {fold}
+
+
+def test_two_images_of_one_path_stay_two():
+    member = rows(
+        ("1.png", "p", "valid", "a", "a", 0.9, 0.1, "fold1"),
+        ("1.png", "q", "valid", "b", "b", 0.2, 0.8, "fold1"),
+    )
+    averaged = average_predictions([member, member], ["a", "b"])
+    assert averaged[["patient", "label", "predicted"]].to_numpy().tolist() == [["p", "a", "a"], ["q", "b", "b"]]
+
+
+def test_the_reporting_sheet_says_whose_mean_it_is(run):
+    sheet = {topic.name: topic.answer for topic in reporting_sheet(read_evidence(run.path))}
+    assert "both is the mean of whole and crop; voted is the mean of whole" in sheet["network"]
+    assert not any(name in sheet["optimization"] for name in ("both", "voted"))
 
 
 def test_it_costs_what_its_members_cost(run):

@@ -86,6 +86,7 @@ def test_an_unknown_key_in_an_arm_is_named_under_the_arm(write):
         ("data: {max_per_class: {covid19: 5}}", "data"),
         ("task: lung_segmentation\ndata: {contrast: clahe}", "data.contrast"),
         ("data: {split: {valid: 1.0}}", "data.split.valid"),
+        ("training: {tta_below: 0.9}", "training"),
         ("lungs: {mode: cut}", "lungs.mode"),
         ("lungs: 3", "lungs"),
         ("arms: [one]", "arms"),

@@ -57,6 +57,39 @@ def test_images_of_all_classes_are_in_every_batch():
     assert float(body[0].running_var) == pytest.approx(0.25, rel=0.05)
 
 
+@pytest.mark.parametrize("images", [65, 64, 2])
+def test_no_batch_is_of_a_single_image(images):
+    pixels = np.random.RandomState(0).randint(0, 256, (images, 4, 4)).astype(np.uint8)
+    body = nn.Sequential(nn.Conv2d(1, 2, 4), nn.BatchNorm2d(2))
+    reestimate_batch_norm(body, pixels, np.arange(images), Normalize(), CPU)
+    assert float(body[1].running_var.max()) > 0
+
+
+def test_nothing_is_dropped_while_statistics_are_measured():
+    from torchvision.ops import StochasticDepth
+
+    pixels = np.random.RandomState(0).randint(0, 256, (64, 4, 4)).astype(np.uint8)
+    body = nn.Sequential(nn.Dropout(0.9), StochasticDepth(0.9, "row"), nn.BatchNorm2d(1))
+    reestimate_batch_norm(body, pixels, np.arange(64), Normalize(), CPU)
+    assert float(body[2].running_mean) == pytest.approx((pixels / 255).mean(), abs=1e-3)
+    assert (body[0].p, body[1].p) == (0.9, 0.9)
+
+
+@pytest.mark.parametrize("how", ["frozen", "reestimated"])
+def test_frozen_batch_norm_stays_as_it_was_in_a_notebook_too(cohort, pixels, how):
+    learner = classifier_learner(recipe(batch_norm=how), cohort, pixels, CPU)
+    before = statistics(learner.model)
+    with learner.no_bar(), learner.no_logging():
+        learner.fit_one_cycle(1)
+    assert all(torch.equal(value, before[name]) for name, value in statistics(learner.model).items())
+
+
+def test_a_backbone_without_batch_norm_has_none_to_freeze():
+    made = validate({"name": "a", "model": {"arch": "timm/convnext_atto"}, "training": {"batch_norm": "frozen"}}, where="")
+    with pytest.raises(UsageError, match=r"^training\.batch_norm: this network has no backbone with BatchNorm"):
+        build_model(made, 3, (64, 64))
+
+
 def test_weights_without_statistics_get_those_of_the_training_images(cohort, pixels, without_statistics):
     learner = classifier_learner(recipe(without_statistics), cohort, pixels, CPU)
     measured = statistics(learner.model)

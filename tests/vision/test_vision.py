@@ -156,6 +156,24 @@ def test_a_transfer_learner_has_a_body_and_a_head(dls):
     assert Training().batch_size
 
 
+def test_imagenet_s_input_is_that_of_the_network_that_the_loaders_are_made_for(cache_dir):
+    given = {"phantom": {"patients": 24, "image_size": 64}, "size": 64, "cache_dir": cache_dir, "normalize": "pretrained"}
+    loaders = CXRDataLoaders.from_manifest("phantom", arch="timm/tf_efficientnet_lite0", **given)
+    assert loaders.recipe.data.normalize == "pretrained"
+    assert cxr_learner(loaders, "timm/tf_efficientnet_lite0").normalizer is not None
+    with pytest.raises(UsageError, match=r"^arch: the loaders have the ImageNet input of timm/tf_efficientnet_lite0"):
+        cxr_learner(loaders, "resnet18")
+
+
+def test_weights_of_the_classes_in_another_order_are_refused(dls, tmp_path):
+    learn = cxr_learner(dls)
+    file = learn.save(tmp_path / "fitted.safetensors")
+    again = {"phantom": {"patients": 24, "image_size": 64}, "size": 64, "classes": list(reversed(dls.classes))}
+    loaders = CXRDataLoaders.from_manifest("phantom", cache_dir=dls.cache_dir, **again)
+    with pytest.raises(UsageError, match=r"its classes are covid, no_finding, pneumonia; give data\.classes in that order"):
+        cxr_learner(loaders, weights=str(file))
+
+
 def test_what_a_network_sees_can_be_looked_at_again(dls):
     """Shown pixels are those before normalization, whatever the way of normalizing."""
     rows = dls.valid.dataset.items

@@ -61,11 +61,8 @@ class RunEvidence:
         arm, the whole one. What a probe does not use, augmentation and the choice of an epoch, is left out."""
         resolved = {} if self.invalid else validate(self.recipe, "").arm_recipes()
         plain = {name: recipe.model_dump(mode="json") for name, recipe in resolved.items()}
-        for recipe in plain.values():
-            if recipe["model"]["head"] in PROBES:
-                recipe["data"]["augment"] = "none"
-                recipe["training"] |= {"checkpoint": "last", "early_stopping_patience": None, "reduce_lr_on_plateau": None}
-        return {name: plain.get(name, self.recipe) for name, arm in self.arms.items() if not arm.summary.members}
+        arms = [name for name, arm in self.arms.items() if not arm.summary.members]
+        return {name: _as_fitted(plain.get(name, self.recipe)) for name in arms}
 
     def retrained(self, name: str) -> ArmMetrics | None:
         """The metrics of an arm of `audit: retrain`, None where there was none."""
@@ -83,6 +80,14 @@ class RunEvidence:
         for name, recipe in self.recipes.items():
             said.setdefault(answer(recipe), []).append(name)
         return next(iter(said)) if len(said) == 1 else "; ".join(f"{', '.join(names)}: {text}" for text, names in said.items())
+
+
+def _as_fitted(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without the keys that a probe does not use."""
+    if recipe["model"].get("head") not in PROBES:
+        return recipe
+    training = recipe["training"] | {"checkpoint": "last", "early_stopping_patience": None, "reduce_lr_on_plateau": None}
+    return recipe | {"data": recipe["data"] | {"augment": "none"}, "training": training}
 
 
 @dataclass(frozen=True, slots=True)
