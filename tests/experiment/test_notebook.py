@@ -12,6 +12,7 @@ from fastai.learner import Learner
 import darkcovid as dc
 from darkcovid.core.errors import UsageError
 from darkcovid.experiment.notebook import overrides
+from darkcovid.recipe.recipe import validate
 from darkcovid.report.notebook_progress import epoch_table
 from darkcovid.report.progress import null_progress
 from darkcovid.training.history import History
@@ -169,3 +170,12 @@ def test_the_package_offers_its_api_without_importing_torch():
     code = "import sys, darkcovid as dc; assert 'run' in dir(dc) and 'torch' not in sys.modules; dc.CXRDataBlock; dc.nothing"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip().endswith("AttributeError: module 'darkcovid' has no attribute 'nothing'")
+
+
+def test_the_learner_of_nearest_neighbors_holds_those_of_the_run(tmp_path, cache_dir):
+    data = {"manifest": "phantom", "image_size": 64, "phantom": {"patients": 24, "image_size": 64}}
+    recipe = {"name": "nn", "audit": "none", "data": data, "model": {"arch": "resnet18", "head": "nearest-neighbors"}}
+    run = dc.run(validate(recipe | {"training": {"precision": "fp32"}}, where=""), runs_dir=tmp_path, cache_dir=cache_dir)
+    learn = run.learner(cache_dir=cache_dir)
+    columns = [name for name in run.predictions if name.startswith("probability_")]
+    np.testing.assert_allclose(learn.probabilities(learn.dls.pixels), run.predictions[columns].astype(float), atol=1e-4)

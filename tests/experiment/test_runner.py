@@ -86,7 +86,8 @@ def test_the_main_job_on_phantoms(folders):
         folder = directory / arm
         names = {path.name for path in folder.iterdir()}
         assert names == {
-            "split.csv", "history.csv", "predictions.csv", "metrics.json", "timing.json", "weights.safetensors", "plots",
+            "split.csv", "history.csv", "predictions.csv",
+        "shortcut_predictions.csv", "metrics.json", "timing.json", "weights.safetensors", "plots",
             "gradcam.csv", "profile.txt", "trace.json.gz",
         }  # fmt: skip
         plots = {path.name for path in (folder / "plots").iterdir()}
