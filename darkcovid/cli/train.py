@@ -65,6 +65,7 @@ def run(
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     if without_suspects:
         resolved = run_heavy(partial(_without_suspects, resolved))
+        arm = [*arm, list(resolved.arms)[-1]] if arm else []
     cache = cache_folder(cache_dir)
     if dry_run:
         plan = run_heavy(partial(_plan, resolved, cache, arm))
@@ -227,8 +228,11 @@ def bench(
     cache_dir: CacheDir = None,
 ) -> None:
     """Time epochs of stock fastai, whole images and crops in turn, and print the ratios."""
-    network = [] if arch is None else [f"model.arch={arch}", "model.head=null", "model.grayscale=true"]
-    resolved = load_recipe_from_options(recipe, [*network, *sets], manifest, phantom, data_root)
+    resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
+    if arch is not None:
+        network = [f"model.arch={arch}", "model.head=null", "model.grayscale=true"]
+        everywhere = [*network, *(f"arms.{name}.{key}" for name in resolved.arms for key in network)]
+        resolved = load_recipe_from_options(recipe, [*sets, *everywhere], manifest, phantom, data_root)
 
     def work() -> "BenchmarkResult":
         from darkcovid.experiment.benchmark import bench as measure

@@ -31,17 +31,21 @@ EPOCH, STAGES = "epoch", "stages"  # what a process may be told
 
 
 def select_benchmark_arms(recipe: Recipe) -> tuple[str, str]:
-    """The names of the recipe's first whole-image arm and its first crop arm.
+    """The names of the recipe's first arm on whole images, and of its first crop arm of the same network, both trained by epochs.
 
     Raises:
         UsageError: One is missing.
     """
-    arms = recipe.arm_recipes()
-    whole = next((name for name, arm in arms.items() if arm.lungs is None), None)
-    crop = next((name for name, arm in arms.items() if arm.lungs is not None and arm.lungs.mode == "crop"), None)
-    if whole is None or crop is None:
-        raise UsageError(f"arms: bench needs an arm on whole images and one with lungs.mode crop; {recipe.name} lacks one")
-    return whole, crop
+    arms = {name: arm for name, arm in recipe.arm_recipes().items() if not arm.model.is_probe}
+    whole = {name: arm for name, arm in arms.items() if arm.lungs is None}
+    crops = {name: arm for name, arm in arms.items() if arm.lungs is not None and arm.lungs.mode == "crop"}
+    pairs = [(name, other) for name in whole for other in crops if crops[other].model == whole[name].model]
+    if not pairs:
+        raise UsageError(
+            "arms: bench needs an arm on whole images and one of the same network with lungs.mode crop, both trained by epochs; "
+            f"{recipe.name} lacks one"
+        )
+    return pairs[0]
 
 
 @dataclass

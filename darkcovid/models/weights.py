@@ -54,7 +54,7 @@ def load_weights(network: nn.Module, model: Model, pretrained: bool) -> InitialW
     if load_body is None:
         load_state_dict_strict(network, tensors, model.weights)
         return InitialWeights(model.weights, len(tensors), (), ())
-    if any(name.startswith(BODY) for name in tensors):
+    if tensors and all(name.startswith((BODY, HEAD)) for name in tensors):
         return _load_own(network, tensors, model.weights)
     return load_body(tensors, model.weights)
 

@@ -1,7 +1,9 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
+from darkcovid.cli import app
 from darkcovid.core.errors import UsageError
 from darkcovid.experiment.benchmark import select_benchmark_arms
 from darkcovid.recipe import load_recipe
@@ -13,8 +15,20 @@ from ..conftest import RECIPES
 def test_a_recipe_without_a_crop_arm_cannot_be_benched(tmp_path):
     assert select_benchmark_arms(load_recipe(RECIPES / "segmented.yaml")) == ("unsegmented", "segmented")
     (tmp_path / "a.yaml").write_text("name: a\n")
-    with pytest.raises(UsageError, match=r"lungs\.mode crop; a lacks one"):
+    with pytest.raises(UsageError, match=r"lungs\.mode crop, both trained by epochs; a lacks one"):
         select_benchmark_arms(load_recipe(tmp_path / "a.yaml"))
+
+
+def test_arms_of_one_network_that_is_trained_by_epochs_are_benched(monkeypatch):
+    """The recipe begins with probes; each of its arms names its network."""
+    assert select_benchmark_arms(load_recipe("transfer")) == ("resnet18", "resnet18_crop")
+    benched = []
+    monkeypatch.setattr("darkcovid.experiment.benchmark.bench", lambda recipe, *_: benched.append(recipe))
+    monkeypatch.setattr("darkcovid.report.plots.plot_bench", lambda *_: None)
+    CliRunner().invoke(app, ["bench", "transfer", "--arch", "vgg16"])
+    (recipe,) = benched
+    assert {arm.model.arch for arm in recipe.arm_recipes().values()} == {"vgg16"}
+    assert not any(arm.model.is_probe for arm in recipe.arm_recipes().values())
 
 
 @pytest.mark.slow
