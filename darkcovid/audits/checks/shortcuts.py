@@ -109,7 +109,7 @@ def _judged(left: list[Left]) -> CheckOutcome:
     if worst.whole is None and not worst.by_class:
         return NOT_RUN, f"{worst.words}: the network has no skill, so there is none to lose"
     above = "the accuracy above the majority class"
-    none = "no accuracy that its interval tells from the majority class's"
+    none = "no accuracy shown to be above the majority class"
     shares = [] if worst.whole is None else [f"{worst.whole:.0%} of {above}" if worst.whole else none]
     shares += [f"{share:.0%} of the skill with {name}" for name, share in worst.by_class.items()]
     status = FAIL if worst.worst > MUCH else WARN if worst.worst > SOME else PASS
