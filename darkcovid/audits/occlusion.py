@@ -32,7 +32,17 @@ PredictFn = Callable[[StoredArray], np.ndarray]
 
 
 def occlusion_audit(predict: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> OcclusionAudit | None:
-    """Metrics of each of `VIEWS` of the images of `occlusion_predictions`, of which are the arguments."""
+    """Metrics of each of `VIEWS` of the validation images whose lung masks are accepted, 1,000 of them where there are more.
+
+    Args:
+        predict: (m, ..., h, w) uint8 pixels to (m, classes) float probabilities.
+        pixels: (n, h, w) or (n, c, h, w) uint8.
+        lungs: Where the lungs are in the pixels.
+        cohort: n images.
+
+    Returns:
+        None where no mask is accepted.
+    """
     return occlusion_metrics(occlusion_predictions(predict, pixels, lungs, cohort), cohort.classes)
 
 

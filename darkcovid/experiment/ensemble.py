@@ -92,8 +92,15 @@ def average_predictions(members: Sequence[pd.DataFrame], classes: Sequence[str])
 
 
 def average_by_fold(members: Sequence[pd.DataFrame], classes: Sequence[str]) -> pd.DataFrame:
-    """The same with every image predicted by the fits of one fold, those of external sets too, by each fold: what an image of the
-    validation set gets, so that both can be compared."""
+    """The mean of the fits of one fold alone, for images of external sets too: as images of the validation set are predicted.
+
+    Args:
+        members: As `average_predictions` takes them.
+        classes: In the order of the probabilities.
+
+    Returns:
+        A row per image and fold.
+    """
     return _averaged(pd.concat([_with_occurrences(member) for member in members], ignore_index=True), classes, "side")
 
 

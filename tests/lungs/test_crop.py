@@ -23,7 +23,7 @@ from darkcovid.lungs.crop import (
 from darkcovid.lungs.segment import LungMasks
 from darkcovid.recipe import Lungs
 
-from .test_quality import two_lungs
+from .test_mask_quality import two_lungs
 
 
 def test_the_box_holds_both_lungs_and_is_widened_and_clipped():

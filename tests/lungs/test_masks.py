@@ -10,7 +10,7 @@ from darkcovid.core.errors import DataError
 from darkcovid.data.cohort import load_mask_evaluation_cohort
 from darkcovid.lungs.masks import load_ground_truth_masks, read_lung_mask
 
-from .test_quality import two_lungs
+from .test_mask_quality import two_lungs
 
 TRUTH = two_lungs(200).astype(bool)
 LEFT = TRUTH & (np.arange(200) >= 100)

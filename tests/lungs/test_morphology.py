@@ -10,7 +10,7 @@ from darkcovid.lungs.mask_quality import MAX_COMPONENTS, MIN_COMPONENT_RATIO, po
 from darkcovid.lungs.morphology import dilate, fill_holes, largest_components
 from darkcovid.lungs.unet import INPUT_SIZE
 
-from .test_quality import two_lungs
+from .test_mask_quality import two_lungs
 
 
 def former_postprocess_mask(mask):

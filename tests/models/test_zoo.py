@@ -7,6 +7,7 @@ from torch import nn
 
 from darkcovid import models
 from darkcovid.core.errors import DataError, UsageError
+from darkcovid.core.io import sha256_file
 from darkcovid.models.summary import count_multiply_adds, summarize_model
 from darkcovid.recipe import Model
 
@@ -136,9 +137,11 @@ def test_torchvisions_cache_is_used_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    name = ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[1]
-    path, tensors = library_weights(folder, ".pth", name.removesuffix(".pth"))
-    assert path.name == name
+    published = ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[1]
+    path, tensors = library_weights(folder, ".pth", published.removesuffix(".pth"))
+    assert path.name == published
+    own = path.rename(folder / f"resnet18-{sha256_file(path)[:8]}.pth")
+    monkeypatch.setattr("darkcovid.models.pretrained._torchvision_url", lambda name: f"https://nowhere/{own.name}")
     network = built(arch="resnet18", weights="imagenet")
     torch.testing.assert_close(network.body.layers[0].weight, tensors["conv1.weight"])
 
