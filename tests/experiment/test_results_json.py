@@ -96,9 +96,9 @@ def test_results_of_earlier_versions_can_be_read():
     """Those under docs/results lack what was added since, such as `judged_by` and the counts of images by class."""
     folder = RECIPES.parent / "docs" / "results"
     fits = [path for path in folder.glob("*/**/*.json") if path.name == "metrics.json" or path.parent.name == "systems"]
-    assert len(fits) > 20
-    for path in fits:
-        written = json.loads(path.read_text())
+    older = [written for path in fits if "members" not in (written := json.loads(path.read_text()))]
+    assert len(older) > 20
+    for written in older:
         metrics = parse_classifier_fit(written).metrics
         assert metrics.valid.accuracy == written["accuracy"]
         assert metrics.headline.calibration.judged_by == "the images that it was fitted to"
