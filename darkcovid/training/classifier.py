@@ -59,8 +59,8 @@ def build_model(recipe: Recipe, classes: int, size: tuple[int, int]) -> nn.Modul
             `models.create_model` does.
         DataError: As `models.create_model` does.
     """
-    _check_order_of_classes(recipe)
     network = models.create_model(recipe.model, num_outputs(recipe.model.activation, classes), size, recipe.channels)
+    _check_order_of_classes(recipe)
     check_has_backbone(network, recipe.training)
     if recipe.training.batch_norm != "train":
         freeze_batch_norm(network.get_submodule("body"))
