@@ -31,21 +31,6 @@ SHORTCUT_PREDICTIONS = "shortcut_predictions.csv"  # in a fit's folder, what `oc
 PredictFn = Callable[[StoredArray], np.ndarray]
 
 
-def occlusion_audit(predict: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> OcclusionAudit | None:
-    """Metrics of each of `VIEWS` of the validation images whose lung masks are accepted, 1,000 of them where there are more.
-
-    Args:
-        predict: (m, ..., h, w) uint8 pixels to (m, classes) float probabilities.
-        pixels: (n, h, w) or (n, c, h, w) uint8.
-        lungs: Where the lungs are in the pixels.
-        cohort: n images.
-
-    Returns:
-        None where no mask is accepted.
-    """
-    return occlusion_metrics(occlusion_predictions(predict, pixels, lungs, cohort), cohort.classes)
-
-
 def occlusion_predictions(predict: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> pd.DataFrame:
     """What a classifier predicts of each of `VIEWS` of the validation images whose lung masks are accepted, 1,000 of them where
     there are more.
@@ -105,7 +90,7 @@ def occlusion_metrics(predictions: pd.DataFrame, classes: Sequence[str]) -> Occl
 
 
 def aggregate_occlusion(each: Sequence[OcclusionAudit | None]) -> OcclusionAudit | None:
-    """What `occlusion_audit` found of several fits as one: means, weighted by the fits' images.
+    """What `occlusion_metrics` found of several fits as one: means, weighted by the fits' images.
 
     The bounds of intervals are means too, which are then those of one fit on average.
 

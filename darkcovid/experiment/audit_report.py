@@ -16,7 +16,7 @@ from darkcovid.audits.data_audit import audit_cohort, audit_facts, audit_rows, n
 from darkcovid.audits.findings import DataAudit, parse_data_audit
 from darkcovid.audits.gradcam import gradcam_lung_overlap
 from darkcovid.audits.metadata import PandasMetadata, metadata_table
-from darkcovid.audits.occlusion import occlusion_audit
+from darkcovid.audits.occlusion import occlusion_metrics, occlusion_predictions
 from darkcovid.core.environment import current_environment
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import write_text
@@ -203,7 +203,7 @@ def _evidence_of_learner(learn: CXRLearner, shortcuts: bool) -> RunEvidence:
     if shortcuts:
         areas = InputBuilder(recipe, cohort, dls.compute, cache_dir).lung_regions(recipe, dls.size)
         gradcam = gradcam_lung_overlap(learn.model, learn.normalizer, pixels, probabilities, areas, cohort, dls.compute)
-        hidden = occlusion_audit(learn.probabilities, pixels, areas, cohort)
+        hidden = occlusion_metrics(occlusion_predictions(learn.probabilities, pixels, areas, cohort), cohort.classes)
         metrics = replace(metrics, audited=True, shortcuts=hidden, attention=gradcam.summary)
     findings = parse_data_audit(audit_cohort(cohort, cache_dir))
     return _evidence(recipe.name, recipe.model_dump(mode="json"), summarize_fit(cohort, learn.model), metrics, findings)

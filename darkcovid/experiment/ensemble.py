@@ -16,7 +16,6 @@ from darkcovid.core.io import write_json, write_text
 from darkcovid.evaluation.evaluate import EXTERNAL, evaluate
 from darkcovid.evaluation.results import (
     ArmCost,
-    ArmMetrics,
     ClassifierFit,
     ExternalMetrics,
     OcclusionAudit,
@@ -61,7 +60,7 @@ def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
         audited=audited,
         shortcuts=_audit_shortcuts([read_text_table(audit) for audit in audits], classes) if audited else None,
         scored_on=first.scored_on or metrics.scored_on,
-        external=_with_falls(with_external_facts(metrics, first), evaluate(average_by_fold(tables, classes), classes)),
+        external=_with_falls(with_external_facts(metrics, first), tables, classes),
         untrusted_lungs=max(arm.metrics.untrusted_lungs for arm in arms),
     )
     plot_predictions(predictions, metrics, classes, folder / "plots")
@@ -84,7 +83,7 @@ def average_predictions(members: Sequence[pd.DataFrame], classes: Sequence[str])
     Returns:
         A row per image and fold of its validation set, or per image of a set that no fit was trained on.
     """
-    table = pd.concat([_with_occurrences(member) for member in members], ignore_index=True)
+    table = _joined(members, "side")
     if "fit" in table:
         unseen = (table.side == "test") | table.side.str.startswith(EXTERNAL)
         table.loc[unseen, "fit"] = ""
@@ -101,13 +100,18 @@ def average_by_fold(members: Sequence[pd.DataFrame], classes: Sequence[str]) -> 
     Returns:
         A row per image and fold.
     """
-    return _averaged(pd.concat([_with_occurrences(member) for member in members], ignore_index=True), classes, "side")
+    return _averaged(_joined(members, "side"), classes, "side")
 
 
-def _with_falls(external: dict[str, ExternalMetrics], by_fold: ArmMetrics) -> dict[str, ExternalMetrics]:
+def _with_falls(
+    external: dict[str, ExternalMetrics], tables: Sequence[pd.DataFrame], classes: list[str]
+) -> dict[str, ExternalMetrics]:
     """External sets with what is lost on them by the fits of a fold, as the validation set was predicted; the mean of all folds
     is better than those, and would hide a part of it."""
-    return {name: replace(metrics, fall=by_fold.external[name].fall) for name, metrics in external.items()}
+    if not external:
+        return {}
+    by_fold = evaluate(average_by_fold(tables, classes), classes).external
+    return {name: replace(metrics, fall=by_fold[name].fall) for name, metrics in external.items()}
 
 
 def _averaged(table: pd.DataFrame, classes: Sequence[str], part: str) -> pd.DataFrame:
@@ -125,15 +129,16 @@ def _averaged(table: pd.DataFrame, classes: Sequence[str], part: str) -> pd.Data
 
 def _audit_shortcuts(members: Sequence[pd.DataFrame], classes: Sequence[str]) -> OcclusionAudit | None:
     """Metrics with parts of the images hidden, of the members' mean, over folds as an arm's."""
-    averaged = _averaged(pd.concat([_with_occurrences(member, "shown") for member in members]), classes, "shown")
+    averaged = _averaged(_joined(members, "shown"), classes, "shown")
     folds = [rows for _, rows in averaged.groupby("fit", sort=False)] if "fit" in averaged else [averaged]
     return aggregate_occlusion([occlusion_metrics(fold, classes) for fold in folds])
 
 
-def _with_occurrences(table: pd.DataFrame, part: str = "side") -> pd.DataFrame:
-    """The table without seeds, and with the number of a row among those of one fit and path: two datasets may list one path."""
-    rows = [part, *(["fit"] if "fit" in table else []), "image"]
-    return _without_seeds(table.assign(**{OCCURRENCE: table.groupby(rows).cumcount()}))
+def _joined(members: Sequence[pd.DataFrame], part: str) -> pd.DataFrame:
+    """The members' rows without seeds, each with its number among those of one fit and path: two datasets may list one path."""
+    keys = [part, *(["fit"] if "fit" in members[0] else []), "image"]
+    numbered = [member.assign(**{OCCURRENCE: member.groupby(keys).cumcount()}) for member in members]
+    return pd.concat([_without_seeds(member) for member in numbered], ignore_index=True)
 
 
 def _without_seeds(table: pd.DataFrame) -> pd.DataFrame:

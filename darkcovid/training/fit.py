@@ -119,12 +119,7 @@ def create_learner(
         train_bn=not training.freeze_backbone,
         wd_bn_bias=training.optimizer.decay_norm_and_bias,
         default_cbs=False,
-        cbs=[
-            TrainEvalCallback(),
-            CastToTensor(),
-            Autocast(compute),
-            *_optional(training),
-        ],
+        cbs=[TrainEvalCallback(), CastToTensor(), Autocast(compute), *_optional(training)],
     )
 
 

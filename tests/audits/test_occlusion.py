@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from darkcovid.audits.occlusion import aggregate_occlusion, occlusion_audit
+from darkcovid.audits.occlusion import aggregate_occlusion, occlusion_metrics, occlusion_predictions
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.evaluation.results import OcclusionAudit
 from darkcovid.lungs.crop import LungRegions
@@ -20,7 +20,7 @@ def audited(cache_dir, cpu, signal, shortcut):
     cohort = load_classification_cohort(data, cache_dir)
     inputs = InputBuilder(recipe, cohort, cpu, cache_dir).make("audit")
     result = classifier_learner(recipe, cohort, inputs.pixels, cpu).fit_recipe()
-    return occlusion_audit(result.predict, inputs.pixels, inputs.areas, cohort)
+    return occlusion_metrics(occlusion_predictions(result.predict, inputs.pixels, inputs.areas, cohort), cohort.classes)
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_views_hide_what_they_should(cohort, pixels):
         seen.append(view)
         return np.full((len(view), 3), 1 / 3)
 
-    occlusion_audit(judge, flat, LungRegions(areas, np.ones(len(flat), bool)), cohort)
+    occlusion_predictions(judge, flat, LungRegions(areas, np.ones(len(flat), bool)), cohort)
     plain, erased, lungs_only, border_only, coarse = seen
     steps = np.abs(np.diff(coarse.astype(float), axis=1))
     assert 0 < steps.max() < 100  # the edge of 200 gray levels is smeared over a block
