@@ -64,7 +64,7 @@ def run(
     _check_exclusive_options(jobs, run_dir, fold, seed, resume, profile)
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     if without_suspects:
-        resolved = run_heavy(partial(_without_suspects, resolved))
+        resolved = run_heavy(partial(_without_suspects, resolved, arm))
         arm = [*arm, list(resolved.arms)[-1]] if arm else []
     cache = cache_folder(cache_dir)
     if dry_run:
@@ -84,10 +84,10 @@ def run(
     print_result({"run_dir": str(run_dir), "fits": fits}, json_, lambda: typer.echo(finished))
 
 
-def _without_suspects(recipe: "Recipe") -> "Recipe":
+def _without_suspects(recipe: "Recipe", arms: list[str]) -> "Recipe":
     from darkcovid.experiment.label_errors import add_arm_without_suspects
 
-    return add_arm_without_suspects(recipe)
+    return add_arm_without_suspects(recipe, arms)
 
 
 def _plan(recipe: "Recipe", cache: Path, arms: list[str]) -> "RunPlan":

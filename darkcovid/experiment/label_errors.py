@@ -22,6 +22,7 @@ from darkcovid.recipe import AUDIT, SUSPECTS, Recipe
 from darkcovid.recipe.recipe import validate
 from darkcovid.report.overlays import contact_sheet
 from darkcovid.report.progress import Progress
+from darkcovid.vision.arm_inputs import select_arms
 from darkcovid.vision.training_suspects import INNER_FOLDS, training_suspects
 
 SHOWN, WITHOUT = 16, "_without_suspects"
@@ -59,17 +60,21 @@ def _sheet(suspects: pd.DataFrame, images: Mapping[str, Path]) -> Image.Image:
     return contact_sheet([load_grayscale(images[row["image"]]) for row in rows], captions)
 
 
-def add_arm_without_suspects(recipe: Recipe) -> Recipe:
+def add_arm_without_suspects(recipe: Recipe, names: Sequence[str] = ()) -> Recipe:
     """A recipe with one more arm: its first, trained without the images whose labels it doubts.
 
     Args:
         recipe: Of the whole run.
+        names: Of the arms that are run, of which the first is meant; none means all.
 
     Returns:
         The recipe with the arm `<first arm>_without_suspects`.
+
+    Raises:
+        UsageError: There is no arm of such a name.
     """
     arms = recipe.arms or {recipe.name: {}}
-    first = next(iter(arms))
+    first = select_arms(recipe, names)[0]
     further = {f"{first}{WITHOUT}": {**arms[first], "data.leave_out": SUSPECTS}}
     return validate(recipe.model_dump(mode="json") | {"arms": arms | further}, where="")
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -35,6 +36,7 @@ def run_in_parallel(
 
     Raises:
         DarkCovidError: A fit failed; the others are finished first, and the run can be resumed. And as `runner.run` does.
+        Interrupted: Stopped by SIGINT or SIGTERM, and its fits with it; the run can be resumed.
     """
     names = select_arms(recipe, arms)
     prepared = prepare(recipe, names, folders, progress)
@@ -42,9 +44,13 @@ def run_in_parallel(
     check_same_inputs(directory.path, recipe, prepared)
     fits = [(name, fit) for name in names for fit in prepared.fits[name]]
     with track_status(RunContext(recipe, prepared, directory, folders, progress), names):
+        processes = FitProcesses(directory.path, folders.cache, jobs, progress.stage)
         with ThreadPoolExecutor(jobs) as pool:
-            call = _fit_subprocess(directory.path, folders.cache, jobs, progress.stage)
-            failed = [name for name in pool.map(call, fits) if name]
+            try:
+                failed = [name for name in pool.map(processes.fit, fits) if name]
+            except KeyboardInterrupt:
+                processes.stop()
+                raise
         if failed:
             raise DarkCovidError(
                 f"{len(failed)} of {len(fits)} fits failed: {', '.join(failed)}; fix the cause and continue with --resume"
@@ -52,27 +58,50 @@ def run_in_parallel(
         return aggregate_run(directory, recipe, names, progress, prepared.images)
 
 
-def _fit_subprocess(path: Path, cache: Path, jobs: int, say: Callable[[str], None]) -> Callable[[tuple[str, FitId]], str | None]:
-    """What does one fit in a process and returns its name when it failed."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+class FitProcesses:
+    """Processes of one fit each.
 
-    def call(arm_fit: tuple[str, FitId]) -> str | None:
+    Args:
+        path: The run's folder.
+        cache: Folder of caches.
+        jobs: Fits at a time, which share the cores.
+        say: Told of each fit that is done.
+    """
+
+    def __init__(self, path: Path, cache: Path, jobs: int, say: Callable[[str], None]):
+        self.path, self.cache, self.say = path, cache, say
+        self.threads = str(max(1, (os.cpu_count() or 1) // jobs))
+        self.running: set[subprocess.Popen] = set()
+        self.stopped = threading.Event()
+
+    def fit(self, arm_fit: tuple[str, FitId]) -> str | None:
+        """Do one fit in a process of its own; its name if it failed."""
         arm, fit = arm_fit
         selection = [f"--{key}={value}" for key, value in asdict(fit).items() if value is not None]
-        command = [sys.executable, "-m", "darkcovid", "run", str(path / "recipe.yaml"), "--run-dir", str(path), "--arm", arm]
-        finished = subprocess.run(
-            [*command, *selection, "--cache-dir", str(cache)],
+        command = [sys.executable, "-m", "darkcovid", "run", str(self.path / "recipe.yaml"), "--run-dir", str(self.path)]
+        process = subprocess.Popen(
+            [*command, "--arm", arm, *selection, "--cache-dir", str(self.cache)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            check=False,
-            env=os.environ | {"OMP_NUM_THREADS": threads},
+            env=os.environ | {"OMP_NUM_THREADS": self.threads},
+            process_group=0,  # a terminal's Ctrl-C reaches this process alone, which tells its fits once
         )
-        lines = finished.stderr.strip().splitlines() or [""]
-        if finished.returncode:
-            say(f"{fit.name(arm)} failed: {lines[-1]}")
+        self.running.add(process)
+        if self.stopped.is_set():
+            process.terminate()
+        lines = process.communicate()[1].strip().splitlines() or [""]
+        self.running.discard(process)
+        if self.stopped.is_set():
             return fit.name(arm)
-        say(next((line for line in reversed(lines) if " epoch " in line), f"{fit.name(arm)} is finished"))
+        if process.returncode:
+            self.say(f"{fit.name(arm)} failed: {lines[-1]}")
+            return fit.name(arm)
+        self.say(next((line for line in reversed(lines) if " epoch " in line), f"{fit.name(arm)} is finished"))
         return None
 
-    return call
+    def stop(self) -> None:
+        """Tell the running fits to stop at the end of their batch, and later ones at once."""
+        self.stopped.set()
+        for process in tuple(self.running):
+            process.terminate()

@@ -98,6 +98,8 @@ def test_a_run_lists_and_shows_them(run):
 def test_a_further_arm_trains_without_suspects_of_its_own_training_sets_and_scores_all(folders):
     recipe = add_arm_without_suspects(validate(RECIPE, where=""))
     assert list(recipe.arms) == ["probe", "probe_without_suspects"]
+    several = validate(RECIPE | {"arms": {"one": {}, "two": {}}}, where="")
+    assert list(add_arm_without_suspects(several, ["two"]).arms) == ["one", "two", "two_without_suspects"]
     run = dc.run(recipe, **folders)
     whole, without = (run.comparison.arms[name].summary.images for name in run.arms)
     assert whole["valid"] == without["valid"]

@@ -1,13 +1,16 @@
 """SIGINT and SIGTERM end a run after the batch, with the command that goes on."""
 
+import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pandas as pd
+import psutil
 import pytest
 
 from darkcovid.training.interrupt import defer_signals_to_batch_end
@@ -42,6 +45,26 @@ def test_a_signal_ends_the_batch_and_says_how_to_go_on(tmp_path, number):
             break
     goes_on.kill()
     goes_on.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_parallel_fits_ends_all_of_them(tmp_path, number):
+    words = ["run", str(RECIPES / "base.yaml"), "--runs-dir", str(tmp_path), "--jobs", "2"]
+    words += [word for key in [*SETS, "training.epochs=2000", "training.folds=3"] for word in ("--set", key)]
+    process = subprocess.Popen([sys.executable, "-m", "darkcovid", *words], stderr=subprocess.PIPE, text=True)
+    while len(list(tmp_path.glob("*/base/fold*/history.csv"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.1)
+    fits = psutil.Process(process.pid).children()
+    process.send_signal(number)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said and "failed" not in said and "--jobs 2" in said and said.rstrip().endswith("--resume")
+    assert len(fits) == 2 and not any(fit.is_running() for fit in fits)
+    (run,) = tmp_path.iterdir()
+    assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
+    assert not (run / "base" / "fold3" / "history.csv").exists()
 
 
 def test_a_signal_waits_for_the_batch_and_a_second_one_does_not():
