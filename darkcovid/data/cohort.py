@@ -18,6 +18,9 @@ from darkcovid.data.table_cells import INVISIBLE, normalize_value
 from darkcovid.recipe import PHANTOM, REST, SUSPECTS, Data
 from darkcovid.recipe.errors import suggest_name
 
+LEFT_OUT = "left_out"
+UNSCORED = ("train", LEFT_OUT)  # sides of images by which nothing is scored
+
 
 @dataclass(frozen=True, slots=True)
 class ExcludedImage:
@@ -84,8 +87,13 @@ class Cohort:
 
     @property
     def side_names(self) -> np.ndarray:
-        """(n,) name of each image's set: train, valid or test."""
+        """(n,) name of each image's set in the split: train, valid or test."""
         return np.select([self.valid, self.test], ["valid", "test"], "train")
+
+    @property
+    def used_as(self) -> np.ndarray:
+        """(n,) what each image was used as: its set, or left_out."""
+        return np.where(self.train | self.valid | self.test, self.side_names, LEFT_OUT)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Images of each class in each set: {"train": {class: n}, "valid": {class: n}, "test": ...}."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from darkcovid.data.cohort import Cohort
+from darkcovid.data.cohort import UNSCORED, Cohort
 from darkcovid.evaluation.external import ScoredSet, performance_drop
 from darkcovid.evaluation.results import (
     ArmMetrics,
@@ -48,7 +48,7 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
         Metrics of the validation set, of the test set where there is one, and of each external set.
     """
     codes = {name: code for code, name in enumerate(classes)}
-    tables = {str(side): table for side, table in predictions.groupby("side") if side != "train"}
+    tables = {str(side): table for side, table in predictions.groupby("side") if side not in UNSCORED}
     sets = {side: _scored(table, classes) for side, table in tables.items()}
     valid = sets["valid"]
     parts = patient_parts(valid.labels, valid.patients)

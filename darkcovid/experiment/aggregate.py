@@ -11,6 +11,7 @@ import pandas as pd
 
 from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, aggregate_occlusion
 from darkcovid.core.io import write_json, write_text
+from darkcovid.data.cohort import UNSCORED
 from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.lung_masks import read_scores, summarize_masks
 from darkcovid.evaluation.results import (
@@ -81,7 +82,7 @@ def _concat_fits(fits: dict[str, Path], file: str) -> pd.DataFrame:
     """The rows of every fit's file that are not of its training set."""
     tables = [pd.read_csv(path / file, dtype=str, keep_default_na=False).assign(fit=name) for name, path in fits.items()]
     table = pd.concat(tables, ignore_index=True)
-    return table[table.side != "train"] if "side" in table else table
+    return table[~table.side.isin(UNSCORED)] if "side" in table else table
 
 
 def _pooled_summary(fits: Sequence[ClassifierFit | SegmenterFit], predictions: pd.DataFrame) -> FitSummary:

@@ -55,7 +55,7 @@ def prediction_table(cohort: Cohort, probabilities: np.ndarray) -> pd.DataFrame:
         {
             "image": cohort.rows.path,
             "patient": cohort.patients,
-            "side": cohort.side_names,
+            "side": cohort.used_as,
             "label": [cohort.classes[label] for label in cohort.labels],
             "predicted": [cohort.classes[index] for index in probabilities.argmax(1)],
             **{name: cohort.rows[name] for name in ("sex", "view", "age")},

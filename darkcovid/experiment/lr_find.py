@@ -7,7 +7,7 @@ from typing import Any
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import load_classification_cohort
-from darkcovid.recipe import Recipe
+from darkcovid.recipe import SUSPECTS, Recipe
 from darkcovid.report.plots import plot_range_test
 from darkcovid.training.lr_range_test import lr_find
 from darkcovid.vision.arm_inputs import InputBuilder, select_arms
@@ -32,7 +32,8 @@ def find_learning_rate(
         `arm`, `lrs`, `losses`, `suggestions` and the path of `plot`.
 
     Raises:
-        UsageError: The recipe is not of a classifier, has no such arm, or a probe, or the rates are not in order.
+        UsageError: The recipe is not of a classifier, has no such arm, or a probe, one that looks for suspects, or
+            the rates are not in order. And as `Cohort.leaving_out` does.
     """
     if recipe.task != "classification":
         raise UsageError("task: lr-find works on classification recipes")
@@ -41,10 +42,15 @@ def find_learning_rate(
     name = select_arms(recipe, [arm] if arm else [])[0]
     if recipe.arm_recipes()[name].model.is_probe:
         raise UsageError(f"model.head: {name} is a probe, fitted without a learning rate; name another arm with --arm")
+    data = recipe.arm_recipes()[name].data
+    if data.leave_out == SUSPECTS:
+        raise UsageError(
+            "data.leave_out: lr-find looks for no suspects; name the suspects.csv of a fit, or --set data.leave_out=null"
+        )
     cohort = load_classification_cohort(recipe.data, cache_dir)
     inputs = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir).make(name)
     compute = get_device(recipe.training.device, recipe.training.precision)
-    learner = classifier_learner(inputs.recipe, cohort, inputs.pixels, compute)
+    learner = classifier_learner(inputs.recipe, cohort.leaving_out(data), inputs.pixels, compute)
     test = lr_find(learner.trained_part(), start_lr, end_lr, steps)
     plot_range_test(test.lrs, test.losses, test.suggestions, plot)
     return {"arm": name, **asdict(test), "plot": str(plot)}

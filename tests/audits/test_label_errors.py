@@ -12,6 +12,7 @@ from darkcovid.audits.label_errors import find_label_errors
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.experiment.label_errors import add_arm_without_suspects
+from darkcovid.experiment.lr_find import find_learning_rate
 from darkcovid.recipe.recipe import validate
 from darkcovid.vision.training_suspects import training_suspects
 
@@ -108,6 +109,11 @@ def test_a_further_arm_trains_without_suspects_of_its_own_training_sets_and_scor
         suspects = set(pd.read_csv(run.path / "probe_without_suspects" / fold / "suspects.csv").image)
         sides = pd.read_csv(run.path / "probe_without_suspects" / fold / "split.csv").set_index("image").side
         assert suspects and set(sides[list(suspects)]) == {"train"}
+        used = pd.read_csv(run.path / "probe_without_suspects" / fold / "predictions.csv").set_index("image").side
+        assert (
+            suspects == set(used.index[used == "left_out"])
+            and (used[used != "left_out"] == sides[used.index[used != "left_out"]]).all()
+        )
         left_out.append(len(suspects))
     assert whole["train"] - without["train"] == pytest.approx(sum(left_out) / 2, abs=1)
     predicted = run.predictions
@@ -152,6 +158,25 @@ def test_a_notebook_is_told_where_suspects_are_looked_for(folders):
     recipe = validate(RECIPE | {"data": RECIPE["data"] | {"leave_out": "suspects"}}, where="")
     with pytest.raises(UsageError, match=r"name the suspects\.csv of one of its fits"):
         dc.CXRDataLoaders.from_recipe(recipe, cache_dir=folders["cache_dir"])
+
+
+def test_a_learning_rate_is_found_on_what_is_trained_on(folders, tmp_path, monkeypatch):
+    single = RECIPE | {"training": {}, "arms": {}, "model": {"arch": "resnet18"}}
+    cohort = load_classification_cohort(validate(single, where="").data, folders["cache_dir"])
+    listed = cohort.rows.path[cohort.train][:5]
+    pd.DataFrame({"image": listed}).to_csv(tmp_path / "listed.csv", index=False)
+    seen = []
+    monkeypatch.setattr(
+        "darkcovid.experiment.lr_find.classifier_learner", lambda recipe, cohort, *rest: seen.append(cohort) or 1 / 0
+    )
+    words = (None, folders["cache_dir"], 1e-5, 1.0, 3, tmp_path / "plot.png")
+    with pytest.raises(ZeroDivisionError):
+        find_learning_rate(
+            validate(single | {"data": RECIPE["data"] | {"leave_out": str(tmp_path / "listed.csv")}}, where=""), *words
+        )
+    assert not set(listed) & set(seen[0].rows.path[seen[0].train]) and seen[0].train.sum() == cohort.train.sum() - 5
+    with pytest.raises(UsageError, match=r"lr-find looks for no suspects; name the suspects\.csv of a fit"):
+        find_learning_rate(validate(single | {"data": RECIPE["data"] | {"leave_out": "suspects"}}, where=""), *words)
 
 
 def test_a_list_that_is_of_no_use_is_refused(folders, tmp_path):
