@@ -1,8 +1,10 @@
 """The page in a real browser: Chromium, headless, where one is installed."""
 
+import re
 import shutil
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from ..data.test_dicom import dataset, written
 from .conftest import served
@@ -16,8 +18,6 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -50,10 +50,10 @@ def test_a_radiograph_is_explained(page, radiograph):
     shares = [float(text.rstrip(" %")) for text in page.locator("#bars td:last-child").all_inner_texts()]
     assert sum(shares) == pytest.approx(100, abs=0.3)
     best = page.locator("#bars tr.best th").inner_text()
-    assert page.locator("#answer").inner_text().startswith(f"{best}, ")
-    assert page.evaluate("document.activeElement.id") == "answer"
-    assert page.evaluate("document.getElementById('picture').naturalWidth") == 96
-    assert page.get_by_role("progressbar").count() == 3
+    expect(page.locator("#answer")).to_have_text(re.compile(f"^{best}, "))
+    expect(page.locator("#answer")).to_be_focused()
+    page.wait_for_function("document.getElementById('picture').naturalWidth === 96")
+    expect(page.get_by_role("progressbar")).to_have_count(3)
 
 
 def test_a_radiograph_that_is_chosen_before_the_models_are_listed_waits_for_them(browser, server, radiograph):
@@ -63,10 +63,10 @@ def test_a_radiograph_that_is_chosen_before_the_models_are_listed_waits_for_them
     page.goto(f"{server}/")
     upload(page, radiograph)
     page.get_by_text("Asking the model about").wait_for()
-    assert not page.locator("#result").is_visible()
+    expect(page.locator("#result")).to_be_hidden()
     held[0].continue_()
     page.locator("#result:not([hidden])").wait_for()
-    assert page.locator("#bars tr.best").count() == 1
+    expect(page.locator("#bars tr.best")).to_have_count(1)
     page.close()
 
 
@@ -77,9 +77,9 @@ def test_the_slider_and_the_outline(page, radiograph):
     slider.focus()
     for _ in range(10):
         page.keyboard.press("ArrowLeft")
-    assert page.locator("#heat").evaluate("image => image.style.opacity") == "0.5"
+    expect(page.locator("#heat")).to_have_css("opacity", "0.5")
     page.get_by_label("Lung outline").uncheck()
-    assert page.locator("#lungs").is_hidden()
+    expect(page.locator("#lungs")).to_be_hidden()
 
 
 def test_a_bad_file_is_answered_in_words(page, radiograph, tmp_path):
@@ -87,11 +87,10 @@ def test_a_bad_file_is_answered_in_words(page, radiograph, tmp_path):
     bad.write_text("no picture")
     upload(page, bad)
     alert = page.get_by_role("alert")
-    alert.wait_for()
-    assert "not a PNG, JPEG or DICOM image" in alert.inner_text()
+    expect(alert).to_contain_text("not a PNG, JPEG or DICOM image")
     upload(page, radiograph)
     page.locator("#result:not([hidden])").wait_for()
-    assert alert.is_hidden()
+    expect(alert).to_be_hidden()
 
 
 def test_a_dicom_and_a_dropped_file(page, tmp_path):
@@ -99,7 +98,7 @@ def test_a_dicom_and_a_dropped_file(page, tmp_path):
     file.write_bytes(written(dataset()))
     upload(page, file)
     page.locator("#result:not([hidden])").wait_for()
-    assert page.evaluate("document.getElementById('picture').naturalWidth") == 64
+    page.wait_for_function("document.getElementById('picture').naturalWidth === 64")
     page.evaluate("""() => {
         const data = new DataTransfer();
         data.items.add(new File(["x"], "dropped.png"));
@@ -110,8 +109,8 @@ def test_a_dicom_and_a_dropped_file(page, tmp_path):
 
 def test_the_card_and_another_model(page):
     page.get_by_text("Model card").click()
-    assert "never a diagnosis" in page.locator("#caution").inner_text()
-    assert "crop around the lungs" in page.locator("#card").inner_text()
+    expect(page.locator("#caution")).to_contain_text("never a diagnosis")
+    expect(page.locator("#card")).to_contain_text("crop around the lungs")
     page.get_by_label("Model", exact=True).select_option("whole")
     page.get_by_text("whole image").wait_for()
 
@@ -124,7 +123,7 @@ def test_nothing_hangs_over_on_a_phone(page, radiograph):
 
 
 def test_the_keyboard_reaches_everything(page):
-    page.locator("#file").wait_for()
+    expect(page.locator("#model option")).to_have_text(["segmented", "whole"])
     reached = set()
     for _ in range(8):
         page.keyboard.press("Tab")
@@ -139,6 +138,6 @@ def test_a_token_is_asked_for_when_one_is_needed(browser, fitted_run):
         page.get_by_role("alert").wait_for()
         page.get_by_label("Token").fill("secret")
         page.keyboard.press("Tab")
-        page.get_by_role("alert").wait_for(state="hidden")
-        assert page.locator("#model option").all_inner_texts() == ["segmented"]
+        expect(page.get_by_role("alert")).to_be_hidden()
+        expect(page.locator("#model option")).to_have_text(["segmented"])
         page.close()
