@@ -175,12 +175,24 @@ def create_model(model: Model, outputs: int, size: Size, channels: int = 1) -> n
             network.eval()(torch.zeros(1, channels, *size))
     except (RuntimeError, ValueError, AssertionError) as error:
         side = architecture.default_size
+        if not _builds(architecture, model, outputs, (side, side)):
+            raise UsageError(f"model.arch: {model.arch} cannot be a classifier here ({one_line(error)[:120]})") from None
         raise UsageError(
             f"data.image_size: {size[0]}x{size[1]} does not fit {model.arch}, which was made for {side}x{side} "
             f"({one_line(error)[:120]})"
         ) from None
     network.initial_weights = load_weights(network, model, architecture.pretrained is not None)  # pyright: ignore
     return network.train()
+
+
+def _builds(architecture: Architecture, model: Model, outputs: int, size: Size) -> bool:
+    """Whether the network can be made at all, for a size that it was made for."""
+    try:
+        with torch.no_grad():
+            architecture.build(model, outputs, size).eval()(torch.zeros(1, 1, *size))
+    except (RuntimeError, ValueError, AssertionError):
+        return False
+    return True
 
 
 def validate_model_config(model: Model) -> Architecture:

@@ -4,7 +4,7 @@ Files are read as safetensors or with torch's `weights_only`; no pickle is run.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,14 +89,14 @@ def _unwrap(loaded: Any) -> dict[str, torch.Tensor]:
     raise ValueError("it does not hold a mapping of tensors")
 
 
-def match_tensors(expected: Tensors, given: Tensors, stem: str | None = None) -> Match:
+def match_tensors(expected: Tensors, given: Tensors, stems: Collection[str] = ()) -> Match:
     """Find the tensors of a network among those of a file: by name behind a common prefix, or else in order.
 
     Args:
         expected: The network's, by the names that its library gives them.
         given: The file's.
-        stem: The name of the weights of the first convolution, whose input channels may differ: they are summed or repeated
-            so that gray images give the same outputs. None: they may not.
+        stems: Names of the weights of the convolutions that take the image, whose input channels may differ: they are summed
+            or repeated so that gray images give the same outputs.
 
     Returns:
         What was found.
@@ -104,13 +104,13 @@ def match_tensors(expected: Tensors, given: Tensors, stem: str | None = None) ->
     renamed = {_library_name(name): value for name, value in given.items()}
     prefix = _prefix(expected, renamed)
     if prefix is None:
-        return _match_in_order(expected, given, stem)
+        return _match_in_order(expected, given, stems)
     tensors, shapes = {}, []
     for name, own in expected.items():
         value = renamed.get(prefix + name)
         if value is None:
             continue
-        if name == stem:
+        if name in stems:
             value = to_stem_channels(value, own)
         if value.shape == own.shape:
             tensors[name] = value
@@ -235,13 +235,13 @@ def _first_names(expected: Tensors) -> Iterator[str]:
     yield from names[:: max(1, len(names) // 4)]
 
 
-def _match_in_order(expected: Tensors, given: Tensors, stem: str | None) -> Match:
+def _match_in_order(expected: Tensors, given: Tensors, stems: Collection[str]) -> Match:
     """The file's tensors one after the other, where each has the shape and the last name (weight, bias ...) of the network's."""
     own = [name for name in expected if not name.endswith(COUNTER)]
     theirs = [name for name in given if not name.endswith(COUNTER)]
     tensors = {}
     for name, other in zip(own, theirs, strict=False):
-        value = to_stem_channels(given[other], expected[name]) if name == stem else given[other]
+        value = to_stem_channels(given[other], expected[name]) if name in stems else given[other]
         if value.shape != expected[name].shape or name.rpartition(".")[2] != other.rpartition(".")[2]:
             break
         tensors[name] = value

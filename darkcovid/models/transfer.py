@@ -5,8 +5,10 @@ Backbones: VGG16 (Simonyan and Zisserman 2015), ResNet (He et al. 2016), DenseNe
 """
 
 import difflib
+import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,12 +23,13 @@ from darkcovid.models.heads import HEADS
 from darkcovid.models.pretrained import timm_file, timm_weights, torchvision_file, torchvision_input, torchvision_weights
 from darkcovid.models.registry import TIMM, Architecture, PretrainedInput, Size, register_model, register_prefix
 from darkcovid.models.state_dict import check_whole, is_statistic, match_tensors, to_stem_channels
-from darkcovid.models.weights import HEAD, load_matched, stem_name
+from darkcovid.models.weights import HEAD, load_matched
 from darkcovid.recipe import Model
 
 FeatureExtractor = Callable[[nn.Module], nn.Module]
 Converter = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 DEFAULT_HEAD = "concat-pool"
+AFTER_POOLING = re.compile(r"(^|\.)fc_norm\.")
 
 
 class TransferClassifier(nn.Module):
@@ -46,8 +49,14 @@ class TransferClassifier(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(x))
 
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """Names of the weights of the convolutions that take the image."""
+        return tuple(f"body.layers.{name}" for name in self.body.stems)
+
     def set_input_channels(self, channels: int) -> None:
-        """Let the backbone take 1 or 2 channels instead of three: the same outputs as before for equal channels."""
+        """Let the backbone take 1 or 2 channels instead of three: the same outputs as before for equal channels. One that takes
+        the image in other ways than by a convolution goes on with three, the gray image repeated."""
         self.body.set_input_channels(channels)
 
     def load_imagenet(self) -> InitialWeights:
@@ -94,20 +103,27 @@ class Backbone(nn.Module):
     ):
         super().__init__()
         self.layers, self.channels = cut(network), channels
-        theirs = {id(value): name for name, value in network.state_dict(keep_vars=True).items()}
-        self._names = {name: theirs[id(value)] for name, value in self.layers.state_dict(keep_vars=True).items()}
+        self.stems: tuple[str, ...] = ()
+        theirs: dict[int, list[str]] = {}
+        for name, value in network.state_dict(keep_vars=True).items():
+            theirs.setdefault(id(value), []).append(name)
+        own = self.layers.state_dict(keep_vars=True)
+        self._names = {name: _next_name(theirs[id(value)]) for name, value in own.items()}
         self._classifier, self._convert = classifier, convert
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(to_channels(x, self.channels))
 
     def set_input_channels(self, channels: int) -> None:
-        """Replace the first convolution by one for `channels`."""
-        self.channels = channels
-        replace_stem(self.layers, channels)
+        """Replace the convolutions that take the image by ones for `channels`, where there are any."""
+        if self.stems:
+            self.channels = channels
+        for name, layer in self.layers.named_modules():
+            if isinstance(layer, nn.Conv2d) and f"{name}.weight" in self.stems:
+                replace_stem(layer, channels)
 
     def load(self, tensors: dict[str, torch.Tensor], where: str, initialized: tuple[str, ...]) -> InitialWeights:
-        """Load weights under the library's names, the first convolution's channels summed or repeated where they differ.
+        """Load weights under the library's names, the channels of the image summed or repeated where they differ.
 
         Args:
             tensors: By name.
@@ -122,14 +138,19 @@ class Backbone(nn.Module):
         """
         state = self.layers.state_dict()
         expected = {self._names[name]: value for name, value in state.items()}
-        stem = stem_name(self.layers)
-        theirs = None if stem is None else self._names[stem]
-        match = match_tensors(expected, tensors, theirs)
-        if (match.shapes or not match.tensors) and self._convert is not None:
-            match = match_tensors(expected, self._convert(tensors), theirs)
+        stems = [self._names[name] for name in self.stems]
+        match = match_tensors(expected, tensors, stems)
+        wanting = match.shapes or any(not is_statistic(name) for name in match.missing)
+        if wanting and self._convert is not None:
+            match = match_tensors(expected, self._convert(tensors), stems)
         check_whole(match, where, is_statistic, self._classifier)
         ours = {name: match.tensors[library] for name, library in self._names.items() if library in match.tensors}
         return load_matched(self.layers, replace(match, tensors=ours), where, initialized)
+
+
+def _next_name(names: list[str]) -> str:
+    """The first of a tensor's names, taken from the list where there are more: some networks share a tensor among layers."""
+    return names.pop(0) if len(names) > 1 else names[0]
 
 
 @dataclass(frozen=True)
@@ -163,6 +184,7 @@ class BackboneSource:
         """
         network = self.make(size)
         body = Backbone(network, self.cut, 3, self.classifier, self.convert(network))
+        body.stems = find_stems(body, size)
         head = HEADS[model.head or DEFAULT_HEAD](*feature_shape(body, size), model, outputs)
         return TransferClassifier(body, head, lambda: self.imagenet(size))
 
@@ -185,14 +207,40 @@ def feature_shape(body: Backbone, size: Size) -> tuple[int, Size]:
     return shape[1], (shape[2], shape[3])
 
 
-def replace_stem(network: nn.Module, channels: int) -> None:
-    """Replace a network's first convolution by one for fewer channels: the same outputs for equal channels, at less work.
+def find_stems(body: Backbone, size: Size) -> tuple[str, ...]:
+    """Names of the weights of the convolutions that take the image itself; none where it is rearranged before any.
 
     Args:
-        network: Changed in place.
+        body: The backbone.
+        size: (height, width) of the input in pixels.
+
+    Returns:
+        Names within `body.layers`, in the order of their use.
+    """
+    images: list[torch.Tensor] = []
+    found: list[str] = []
+
+    def look(name: str, layer: nn.Module, inputs: tuple) -> None:
+        if inputs and inputs[0] is images[0]:
+            found.append(f"{name}.weight")
+
+    hooks = [body.layers.register_forward_pre_hook(lambda _, inputs: images.append(inputs[0]))]
+    for name, layer in body.layers.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            hooks.append(layer.register_forward_pre_hook(partial(look, name)))
+    feature_shape(body, size)
+    for hook in hooks:
+        hook.remove()
+    return tuple(found)
+
+
+def replace_stem(conv: nn.Conv2d, channels: int) -> None:
+    """Make a convolution one for fewer channels: the same outputs for equal channels, at less work.
+
+    Args:
+        conv: Changed in place.
         channels: Of the input.
     """
-    conv = next(layer for layer in network.modules() if isinstance(layer, nn.Conv2d))
     wanted = conv.weight[:, :1].expand(-1, channels, -1, -1)
     conv.weight = nn.Parameter(to_stem_channels(conv.weight.detach(), wanted))
     conv.in_channels = channels
@@ -286,15 +334,20 @@ def timm_architecture(name: str) -> Architecture:
 
     def make(size: Size, pretrained: bool = False) -> nn.Module:
         sized: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
-        return timm.create_model(short, pretrained=pretrained, num_classes=0, global_pool="", **sized)
+        try:
+            return timm.create_model(short, pretrained=pretrained, num_classes=0, global_pool="", **sized)
+        except (AssertionError, ValueError):  # networks that always pool
+            network = timm.create_model(short, pretrained=pretrained, num_classes=0, **sized)
+            network.forward = network.forward_features  # pyright: ignore
+            return network
 
     def imagenet(size: Size) -> tuple[dict[str, torch.Tensor], str]:
         tensors = timm_weights(short, lambda: make(size, pretrained=True))
         return tensors, f"ImageNet ({timm_file(short).name})"
 
-    def convert(network: nn.Module) -> Converter | None:
+    def convert(network: nn.Module) -> Converter:
         to_timm = getattr(sys.modules[timm.model_entrypoint(short).__module__], "checkpoint_filter_fn", None)
-        return None if to_timm is None else partial(_converted, to_timm, network)
+        return partial(_converted, to_timm, network)
 
     source = BackboneSource(make, TokensToFeatureMap, classifier, imagenet, convert)
     side = known.input_size[-1] if known is not None else 224
@@ -308,12 +361,15 @@ def _classifier_names(named: str | tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(f"{name.partition('.')[0]}." for name in names)
 
 
-def _converted(to_timm: Callable, network: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights in the form in which authors published them, in timm's; unchanged where timm does not know the form."""
-    try:
-        return to_timm(dict(tensors), network)
-    except (KeyError, ValueError, RuntimeError, AttributeError, TypeError, IndexError):
+def _converted(to_timm: Callable | None, network: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights in the form in which authors published them, in timm's without a pooling; unchanged where timm does not know the
+    form. The norm that some networks apply after pooling is applied before it here, under the name that it has there."""
+    if to_timm is not None:
+        with suppress(KeyError, ValueError, RuntimeError, AttributeError, TypeError, IndexError):
+            tensors = to_timm(dict(tensors), network)
+    if any(name.startswith("fc_norm.") for name in network.state_dict()):
         return tensors
+    return {AFTER_POOLING.sub(r"\1norm.", name): value for name, value in tensors.items()}
 
 
 class TokensToFeatureMap(nn.Module):
@@ -325,6 +381,8 @@ class TokensToFeatureMap(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.network(x)
+        if not torch.is_tensor(features):
+            raise ValueError("its features are several maps, not one")
         if features.dim() == 3:
             return features[:, getattr(self.network, "num_prefix_tokens", 0) :].transpose(1, 2).unsqueeze(-1)
         if features.shape[1] != self.network.num_features and features.shape[-1] == self.network.num_features:

@@ -84,18 +84,7 @@ def _load_own(network: nn.Module, tensors: dict[str, torch.Tensor], where: str) 
     if {name: value.shape for name, value in head.items()} == {name: value.shape for name, value in own_head.items()}:
         load_state_dict_strict(network, tensors, where)
         return InitialWeights(where, len(tensors), (), ())
-    match = match_tensors({name: value for name, value in state.items() if name.startswith(BODY)}, tensors, stem_name(network))
+    body = {name: value for name, value in state.items() if name.startswith(BODY)}
+    match = match_tensors(body, tensors, getattr(network, "stems", ()))
     check_whole(match, where, is_statistic, (HEAD,))
     return load_matched(network, match, where, tuple(own_head))
-
-
-def stem_name(network: nn.Module) -> str | None:
-    """The name of the weights of a network's first convolution.
-
-    Args:
-        network: Any.
-
-    Returns:
-        The name; None where the network has no convolution.
-    """
-    return next((name for name, value in network.state_dict().items() if value.dim() == 4), None)

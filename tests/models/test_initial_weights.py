@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from darkcovid import models
-from darkcovid.core.errors import DataError
+from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.initial_weights import InitialWeights
 from darkcovid.models.registry import get_architecture, input_interpolation, input_scale
 from darkcovid.recipe.recipe import validate
@@ -71,6 +71,39 @@ def test_a_complete_published_checkpoint_loads_and_its_classifier_is_said_to_be_
     assert not any(name in began.skipped for name in network.body._names.values())
     assert all(name.startswith("head.") for name in began.initialized)
     assert began.batch_norm == "loaded"
+
+
+ODD_TIMM = {  # network: channels of its input where one is asked for
+    "timm/repvgg_a0": 1,  # two convolutions take the image
+    "timm/visformer_tiny": 1,  # its first convolution is not the first of its modules
+    "timm/deit_tiny_distilled_patch16_224": 1,  # cannot leave pooling out
+    "timm/coat_lite_tiny": 1,  # layers share tensors
+    "timm/eva02_tiny_patch14_224": 1,  # norm after pooling
+    "timm/test_vit4": 1,
+    "timm/tresnet_m": 3,  # rearranges the image first
+}
+
+
+@pytest.mark.parametrize("arch", ODD_TIMM)
+def test_networks_of_other_forms_load_and_see_gray_images_and_contexts_alike(tmp_path, arch):
+    file, side = saved(tmp_path / "w.pth", published(arch)), get_architecture(arch).default_size
+    three, one = built(side, arch=arch, weights=file), built(side, arch=arch, weights=file, grayscale=True)
+    two = built(side, 2, arch=arch, weights=file, grayscale=True)
+    assert one.body.channels == ODD_TIMM[arch]
+    image = torch.randn(1, 1, side, side)
+    with torch.no_grad():
+        expected = three.body(image)
+        scale = float(expected.abs().max())
+        torch.testing.assert_close(one.body(image) / scale, expected / scale, atol=1e-4, rtol=0)
+        torch.testing.assert_close(two.body(image.expand(-1, 2, -1, -1)) / scale, expected / scale, atol=1e-4, rtol=0)
+    assert torch.isfinite(one(image)).all()
+
+
+def test_a_network_of_several_feature_maps_is_refused_for_what_it_is():
+    with pytest.raises(
+        UsageError, match=r"^model\.arch: timm/crossvit_tiny_240 cannot be a classifier here \(its features are several"
+    ):
+        built(240, arch="timm/crossvit_tiny_240")
 
 
 def under(key):
