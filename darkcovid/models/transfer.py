@@ -4,6 +4,7 @@ Backbones: VGG16 (Simonyan and Zisserman 2015), ResNet (He et al. 2016), DenseNe
 (Szegedy et al. 2016), EfficientNet-B0 (Tan and Le 2019), ConvNeXt-Tiny (Liu et al. 2022), and any of timm's.
 """
 
+import copy
 import difflib
 import re
 import sys
@@ -202,13 +203,15 @@ def feature_shape(body: Backbone, size: Size) -> tuple[int, Size]:
     device = next(body.parameters()).device
     training = body.training
     with torch.inference_mode():
-        shape = body.eval()(torch.zeros(1, 1, *size, device=device)).shape
+        ramp = torch.linspace(0, 1, size[0] * size[1], device=device).view(1, 1, *size)
+        shape = body.eval()(ramp).shape
     body.train(training)
     return shape[1], (shape[2], shape[3])
 
 
 def find_stems(body: Backbone, size: Size) -> tuple[str, ...]:
-    """Names of the weights of the convolutions that take the image itself; none where it is rearranged before any.
+    """Names of the weights of the convolutions that take the image itself; none where it is rearranged before any, or where they
+    standardize their weights over the channels.
 
     Args:
         body: The backbone.
@@ -219,10 +222,13 @@ def find_stems(body: Backbone, size: Size) -> tuple[str, ...]:
     """
     images: list[torch.Tensor] = []
     found: list[str] = []
+    exact: list[bool] = []
 
-    def look(name: str, layer: nn.Module, inputs: tuple) -> None:
+    def look(name: str, layer: nn.Conv2d, inputs: tuple) -> None:
         if inputs and inputs[0] is images[0]:
-            found.append(f"{name}.weight")
+            found.append(name)
+            alone = replace_stem(copy.deepcopy(layer), 1)
+            exact.append(torch.allclose(alone.forward(inputs[0][:, :1]), layer.forward(inputs[0]), rtol=1e-3, atol=1e-4))
 
     hooks = [body.layers.register_forward_pre_hook(lambda _, inputs: images.append(inputs[0]))]
     for name, layer in body.layers.named_modules():
@@ -231,19 +237,23 @@ def find_stems(body: Backbone, size: Size) -> tuple[str, ...]:
     feature_shape(body, size)
     for hook in hooks:
         hook.remove()
-    return tuple(found)
+    return tuple(f"{name}.weight" for name in found) if all(exact) else ()
 
 
-def replace_stem(conv: nn.Conv2d, channels: int) -> None:
+def replace_stem(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
     """Make a convolution one for fewer channels: the same outputs for equal channels, at less work.
 
     Args:
         conv: Changed in place.
         channels: Of the input.
+
+    Returns:
+        `conv`.
     """
     wanted = conv.weight[:, :1].expand(-1, channels, -1, -1)
     conv.weight = nn.Parameter(to_stem_channels(conv.weight.detach(), wanted))
     conv.in_channels = channels
+    return conv
 
 
 def features(network: nn.Module) -> nn.Module:

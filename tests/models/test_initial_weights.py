@@ -80,6 +80,7 @@ ODD_TIMM = {  # network: channels of its input where one is asked for
     "timm/coat_lite_tiny": 1,  # layers share tensors
     "timm/eva02_tiny_patch14_224": 1,  # norm after pooling
     "timm/test_vit4": 1,
+    "timm/test_nfnet": 3,  # standardizes the weights of its convolutions
     "timm/tresnet_m": 3,  # rearranges the image first
 }
 
