@@ -154,6 +154,7 @@ def test_weights_that_cannot_be_had_are_said_to_be_so(tmp_path, monkeypatch, arc
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of its first use, also for later tests
     with pytest.raises(
         DataError, match=r"not in the cache and could not be fetched .* belongs into .*model\.weights=none"
     ) as caught:
