@@ -1,19 +1,23 @@
 """Work on every core, in threads."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from darkcovid.core.slow_progress import slow_progress
 
-def map_in_threads(work: Callable, items: Iterable) -> list:
+
+def map_in_threads(work: Callable, items: Sequence, doing: str = "") -> list:
     """Do work on every core; Pillow and hashlib release the interpreter lock.
 
     Args:
         work: Takes one item.
         items: Any number of them.
+        doing: Said beside a bar once it takes longer than two seconds, such as "reading images"; '': nothing is shown.
 
     Returns:
         Results in order.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(work, items))
+        results = pool.map(work, items)
+        return list(slow_progress(doing, results, len(items)) if doing else results)

@@ -60,7 +60,8 @@ def _block(files: list[Path | None], expected: list[str], cache_dir: Path) -> li
     unknown = [row for row, intake in enumerate(remembered) if intake is None]
     if not unknown:
         return [intake for intake in remembered if intake is not None]
-    for row, intake in zip(unknown, map_in_threads(lambda row: check_file(files[row], expected[row]), unknown), strict=True):
+    checked = map_in_threads(lambda row: check_file(files[row], expected[row]), unknown, "reading images")
+    for row, intake in zip(unknown, checked, strict=True):
         remembered[row] = intake
     known = [intake for intake in remembered if intake is not None]
     write_checksummed_json(memory, [None if intake.fault else asdict(intake) | {"file": None} for intake in known])

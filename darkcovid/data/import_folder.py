@@ -191,7 +191,7 @@ def _facts_of(files: Mapping[str, Path], ids: PatientIds, journal: Journal) -> d
     """The facts of each file by path, from the journal or now."""
     recalled = {path: journal.recall(path, file) for path, file in files.items()}
     fresh = [path for path, facts in recalled.items() if facts is None or ("patient_id" in facts and not ids.lasting)]
-    made = dict(zip(fresh, map_in_threads(lambda path: file_facts(files[path], ids), fresh), strict=True))
+    made = dict(zip(fresh, map_in_threads(lambda path: file_facts(files[path], ids), fresh, "reading images"), strict=True))
     sound = {path: (files[path], facts) for path, facts in made.items() if isinstance(facts, dict)}  # a fault may be mended
     if sound:
         journal.record(sound)

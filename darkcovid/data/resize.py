@@ -154,7 +154,7 @@ def cached_whole_images(
             image = load_grayscale(files[index])
             array[index - rows.start] = resize_whole(image, size, keep_aspect, detail, border_only, contrast, interpolation)
 
-        map_in_threads(one, rows)
+        map_in_threads(one, rows, "resizing images")
 
     altered = {"detail": detail, "border_only": border_only} if detail is not None or border_only else {}
     enhanced = {"contrast": contrast} if contrast != "none" else {}

@@ -21,7 +21,7 @@ class VerificationResult:
 def verify(manifest: Manifest) -> VerificationResult:
     """Read, hash and decode every image and lung mask of the manifest, whatever was remembered of them."""
     rows = manifest.rows
-    answers = map_in_threads(lambda row: _fault(manifest, row), rows.to_dict("records"))
+    answers = map_in_threads(lambda row: _fault(manifest, row), rows.to_dict("records"), "reading images")
     faults = [(path, fault) for path, fault in zip(rows.path, answers, strict=True) if fault]
     sound = [fault is None for fault in answers]
     recorded = (rows.sha256 != "").tolist()

@@ -7,12 +7,13 @@ from typing import Any
 
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import user_cache_dir
+from darkcovid.core.slow_progress import in_notebook
 from darkcovid.experiment.finished_run import Run
 from darkcovid.experiment.resolve_recipe import resolve_recipe
 from darkcovid.experiment.runner import RunPaths
 from darkcovid.experiment.runner import run as run_recipe
 from darkcovid.recipe import Recipe
-from darkcovid.report.notebook_progress import NotebookProgress, in_notebook
+from darkcovid.report.notebook_progress import NotebookProgress
 from darkcovid.report.progress import Progress
 
 

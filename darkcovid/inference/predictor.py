@@ -70,7 +70,7 @@ def network_inputs(
     drawn = np.stack([mask.mask for mask in masks]).astype(np.uint8)
     known = LungMasks(drawn, tuple(mask.reason for mask in masks), version, seconds=0.0, fresh=True)
     view = LungCropTransform(known, recipe.lungs, size, data.letterbox, data.contrast, input_interpolation(recipe))
-    return np.stack(map_in_threads(lambda pair: view.picture(*pair), enumerate(images))), view.frame
+    return np.stack(map_in_threads(lambda pair: view.picture(*pair), list(enumerate(images)))), view.frame
 
 
 @dataclass(frozen=True)

@@ -334,7 +334,7 @@ def _stored(
     made_from = [f"{sha256} {digest}" for sha256, digest in zip(cohort.sha256, masks.digests, strict=True)]
 
     def fill(array: np.ndarray, rows: range) -> None:
-        map_in_threads(lambda index: draw(array[index - rows.start], index), rows)
+        map_in_threads(lambda index: draw(array[index - rows.start], index), rows, "cropping images")
 
     return cached_sharded_array(cache_dir / "pixels", made_from, shape, fill, kind=kind, size=list(size), policy=policy)
 

@@ -47,7 +47,7 @@ def load_ground_truth_masks(cohort: Cohort, size: tuple[int, int], cache_dir: Pa
         def one(index: int) -> None:
             array[index] = squashed_mask(files[index], size)
 
-        map_in_threads(one, range(len(files)))
+        map_in_threads(one, range(len(files)), "reading lung masks")
 
     digests = [sha256_file(file) for file in files]
     key = content_key(kind="true masks", masks=digests, size=list(size), reader=READER_VERSION)

@@ -11,6 +11,7 @@ import numpy as np
 
 from darkcovid.core.array_cache import StoredArray, cached_sharded_array
 from darkcovid.core.device import Device, predict_batches
+from darkcovid.core.slow_progress import slow_progress
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.lungs.mask_quality import postprocess_mask, rejection_reason
@@ -119,7 +120,8 @@ def segment_cohort(cohort: Cohort, segmenter: LungUNet, compute: Device, cache_d
     def fill(masks: np.ndarray, rows: range) -> list[str | None]:
         part, reasons = slice(rows.start, rows.stop), []
         pixels = cached_whole_images(cohort.files[part], cohort.sha256[part], INPUT_SIZE, cache_dir).array
-        for index, lung_mask in enumerate(segment_lungs(np.asarray(pixels), segmenter, compute)):
+        found = segment_lungs(np.asarray(pixels), segmenter, compute)
+        for index, lung_mask in enumerate(slow_progress("finding lungs", found, len(pixels))):
             masks[index] = lung_mask.mask
             reasons.append(lung_mask.reason)
         return reasons

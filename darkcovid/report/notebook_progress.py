@@ -14,16 +14,6 @@ from darkcovid.training.history import History
 COLUMNS = ("epoch", "train_loss", "valid_loss")
 
 
-def in_notebook() -> bool:
-    """Whether this is a kernel of Jupyter or Colab, where output is shown as HTML."""
-    try:
-        from IPython import get_ipython
-    except ImportError:
-        return False
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
-
-
 class NotebookProgress(Progress):
     """Shows stages as text, and for each fit a table that grows by a row per epoch."""
 

@@ -1,0 +1,62 @@
+"""Work that takes long is seen to go on, on a terminal and in a notebook, and nowhere else."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from darkcovid.core import log, slow_progress
+from darkcovid.core.threads import map_in_threads
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    console = Console(file=io.StringIO(), force_terminal=True, width=80)
+    monkeypatch.setattr(log, "console", console)
+    return console.file
+
+
+def doubled(count=50):
+    return map_in_threads(lambda number: 2 * number, range(count), "reading images")
+
+
+def test_a_bar_on_a_terminal_once_it_takes_long(terminal, monkeypatch):
+    assert doubled() == list(range(0, 100, 2))
+    assert terminal.getvalue() == ""
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.0)
+    assert doubled() == list(range(0, 100, 2))
+    assert "reading images" in terminal.getvalue()
+    assert "50/50" in terminal.getvalue()
+
+
+def test_nothing_in_a_log_of_other_processes_or_where_nothing_is_done(terminal, monkeypatch):
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.0)
+    assert doubled(0) == []
+    monkeypatch.setenv("RANK", "1")
+    assert len(doubled()) == 50
+    assert terminal.getvalue() == ""
+    monkeypatch.delenv("RANK")
+    monkeypatch.setattr(log, "console", Console(file=terminal))
+    assert len(doubled()) == 50
+    assert terminal.getvalue() == ""
+
+
+def test_a_bar_in_a_notebook_is_gone_afterwards(monkeypatch):
+    shown = []
+
+    class Display:
+        def update(self, html):
+            shown.append(html.data)
+
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(slow_progress, "in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda html, display_id: Display())
+    doubled()
+    assert "<progress value='50' max='50'></progress> reading images, 50/50" in shown
+    assert shown[-1] == ""
+
+
+def test_a_mistake_in_the_work_is_raised_as_it_is(terminal, monkeypatch):
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.0)
+    with pytest.raises(ZeroDivisionError):
+        map_in_threads(lambda number: 1 / number, [2, 1, 0], "reading images")
