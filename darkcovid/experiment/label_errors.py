@@ -126,4 +126,7 @@ def tell_left_out(name: str, cohorts: Sequence[Cohort], progress: Progress) -> N
             f"{name}: data.leave_out: no image on the list is in a training set, so nothing is left out; of a run without folds, "
             "label_errors.csv lists validation images"
         )
-    progress.stage(f"{name}: {count} images are left out of the training sets (data.leave_out)")
+    unknown = len(cohorts[0].left_out - set(cohorts[0].rows.path))
+    of_no_use = f"; {unknown} on the list are not in the cohort" if unknown else ""
+    images = "1 image is" if count == 1 else f"{count} images are"
+    progress.stage(f"{name}: {images} left out of the training sets (data.leave_out){of_no_use}")

@@ -113,6 +113,8 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
         first = f"Not as it stands: {guess}. Train longer, or on more images."
     elif failed:
         first = f"Not as it stands: {_checks(failed)} failed. A high figure here is not evidence that lungs were read."
+    elif unaudited := _unaudited(evidence, name):
+        first = f"Not audited: {unaudited}, so that nothing failed says little."
     elif warned:
         first = f"With care: nothing failed, but {_checks(warned)} call{'s' if len(warned) == 1 else ''} for caution."
     else:
@@ -129,6 +131,13 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     score = f"{who}: {best.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f} {over}; {where})."
     patients = [f"The patient of {unknown} images is not known: the same person may be in two sets."] if unknown else []
     return [first, score, *patients, *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
+
+
+def _unaudited(evidence: RunEvidence, best: str) -> str:
+    """What was not looked for, '' where leaks and shortcuts were."""
+    if evidence.audit is None:
+        return "neither leaked patients nor shortcuts were looked for (audit: none)"
+    return "" if evidence.arms[best].metrics.audited else "shortcuts were not looked for (audit: data)"
 
 
 def _checks(rows: list[CheckResult]) -> str:

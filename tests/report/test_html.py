@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -137,6 +138,21 @@ def test_all_checks_are_there_once_and_a_planted_source_fails(finished):
     assert (by_number[3].status, by_number[6].status, by_number[34].status) == ("pass", "fail", "warn")
     assert "source goes with the class" in by_number[6].words
     assert verdict(evidence, checks)[0].startswith("Not as it stands: ")
+
+
+def test_what_was_not_audited_gets_no_better_verdict(finished, monkeypatch):
+    monkeypatch.setattr("darkcovid.report.html.majority", lambda metrics: 0.0)
+    evidence = read_evidence(finished)
+    name, _ = evidence.best
+    arm = evidence.comparison.arms[name]
+    quiet = replace(arm, metrics=replace(arm.metrics, audited=False, shortcuts=None))
+    shortcuts_unknown = replace(evidence, comparison=replace(evidence.comparison, arms={**evidence.comparison.arms, name: quiet}))
+    for less, said in (
+        (replace(evidence, audit=None), "neither leaked patients nor shortcuts"),
+        (shortcuts_unknown, "shortcuts were not"),
+    ):
+        passed = [row for row in run_checks(less) if row.status != "fail"]
+        assert verdict(less, passed)[0].startswith(f"Not audited: {said}")
 
 
 def test_the_report_can_be_written_anew_and_without_radiographs(finished):
