@@ -52,16 +52,24 @@ def test_a_signal_ends_the_batch_and_says_how_to_go_on(tmp_path, number):
 def test_a_signal_to_parallel_fits_ends_all_of_them(tmp_path, number):
     words = ["run", str(RECIPES / "base.yaml"), "--runs-dir", str(tmp_path), "--jobs", "2"]
     words += [word for key in [*SETS, "training.epochs=2000", "training.folds=3"] for word in ("--set", key)]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background job
     process = subprocess.Popen([sys.executable, "-m", "darkcovid", *words], stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     while len(list(tmp_path.glob("*/base/fold*/history.csv"))) < 2:
         assert process.poll() is None
         time.sleep(0.1)
     fits = psutil.Process(process.pid).children()
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
+    try:
+        said = process.communicate(timeout=120)[1]
+    finally:
+        left = [one for one in (process, *fits) if (one.poll() is None if one is process else one.is_running())]
+        for one in left:
+            one.kill()
+    assert not left
     assert process.returncode == 130
     assert "Traceback" not in said and "failed" not in said and "--jobs 2" in said and said.rstrip().endswith("--resume")
-    assert len(fits) == 2 and not any(fit.is_running() for fit in fits)
+    assert len(fits) == 2
     (run,) = tmp_path.iterdir()
     assert json.loads((run / "status.json").read_text())["state"] == "interrupted"
     assert not (run / "base" / "fold3" / "history.csv").exists()
