@@ -71,8 +71,7 @@ def run(
         plan = run_heavy(partial(_plan, resolved, cache, arm))
         print_result(plan, json_, lambda: _show_plan(plan))
         return
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs begin with SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if run_dir is None:
         with _told_how_to_resume(_resume_command()):
             comparison = run_heavy(partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs))

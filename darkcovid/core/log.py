@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from rich.progress import Progress as Bars
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 logger = logging.getLogger("darkcovid")
+one_bar = threading.Lock()  # held while a bar is shown: older rich refuses a second one
 
 
 class ConsoleHandler(logging.Handler):
@@ -50,7 +52,7 @@ def configure_logging(quiet: bool = False, verbose: bool = False) -> None:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A context with a bar on a terminal, and nothing in a log.
+    """A context with a bar on a terminal, and nothing in a log or while another bar is shown.
 
     Args:
         what: Before the bar.
@@ -59,7 +61,13 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     Yields:
         What takes the number of steps done so far.
     """
+    if not one_bar.acquire(blocking=False):
+        yield lambda done: None
+        return
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
-    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda done: bars.update(task, completed=done)
+    try:
+        with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+            task = bars.add_task(what, total=total)
+            yield lambda done: bars.update(task, completed=done)
+    finally:
+        one_bar.release()

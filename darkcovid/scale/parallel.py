@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ def run_in_parallel(
 
     Raises:
         DarkCovidError: A fit failed; the others are finished first, and the run can be resumed. And as `runner.run` does.
-        Interrupted: Stopped by SIGINT or SIGTERM, and its fits with it; the run can be resumed.
+        Interrupted: Stopped by SIGINT or SIGTERM, and its fits with it: at the first signal after their batch, at the second at
+            once. The run can be resumed.
     """
     names = select_arms(recipe, arms)
     prepared = prepare(recipe, names, folders, progress)
@@ -46,11 +47,10 @@ def run_in_parallel(
     with track_status(RunContext(recipe, prepared, directory, folders, progress), names):
         processes = FitProcesses(directory.path, folders.cache, jobs, progress.stage)
         with ThreadPoolExecutor(jobs) as pool:
-            try:
-                failed = [name for name in pool.map(processes.fit, fits) if name]
-            except KeyboardInterrupt:
-                processes.stop()
-                raise
+            running = [pool.submit(processes.fit, fit) for fit in fits]
+            if processes.stopped_before(running):
+                raise KeyboardInterrupt
+        failed = [name for fit in running if (name := fit.result())]
         if failed:
             raise DarkCovidError(
                 f"{len(failed)} of {len(fits)} fits failed: {', '.join(failed)}; fix the cause and continue with --resume"
@@ -77,6 +77,8 @@ class FitProcesses:
     def fit(self, arm_fit: tuple[str, FitId]) -> str | None:
         """Do one fit in a process of its own; its name if it failed."""
         arm, fit = arm_fit
+        if self.stopped.is_set():
+            return fit.name(arm)
         selection = [f"--{key}={value}" for key, value in asdict(fit).items() if value is not None]
         command = [sys.executable, "-m", "darkcovid", "run", str(self.path / "recipe.yaml"), "--run-dir", str(self.path)]
         process = subprocess.Popen(
@@ -85,7 +87,6 @@ class FitProcesses:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"OMP_NUM_THREADS": self.threads},
-            process_group=0,  # a terminal's Ctrl-C reaches this process alone, which tells its fits once
         )
         self.running.add(process)
         if self.stopped.is_set():
@@ -100,8 +101,20 @@ class FitProcesses:
         self.say(next((line for line in reversed(lines) if " epoch " in line), f"{fit.name(arm)} is finished"))
         return None
 
-    def stop(self) -> None:
-        """Tell the running fits to stop at the end of their batch, and later ones at once."""
-        self.stopped.set()
-        for process in tuple(self.running):
-            process.terminate()
+    def stopped_before(self, fits: Sequence[Future]) -> bool:
+        """Wait for the fits, and pass every signal on to those that run.
+
+        Args:
+            fits: Calls of `fit`.
+
+        Returns:
+            Whether there was a signal; none of the fits runs any more.
+        """
+        while True:
+            try:
+                wait(fits)
+                return self.stopped.is_set()
+            except KeyboardInterrupt:
+                self.stopped.set()
+                for process in tuple(self.running):
+                    process.terminate()

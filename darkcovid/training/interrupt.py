@@ -30,10 +30,11 @@ class InterruptCallback(PlainErrorsCallback):
 
 @contextmanager
 def defer_signals_to_batch_end() -> Iterator[InterruptCallback]:
-    """A context in which SIGINT and SIGTERM wait for the end of a batch, so that nothing is left half done; a second one does
-    not.
+    """A context in which SIGINT and SIGTERM wait for the end of a batch, so that nothing is left half done; the same signal
+    again does not.
 
-    Only the main thread can ask the system for that; elsewhere signals stay as they are.
+    One of each is one request: a terminal sends SIGINT to all processes, and `run --jobs` sends SIGTERM to its fits then. Only
+    the main thread can ask the system for that; elsewhere, and where it is ignored, a signal stays as it is.
 
     Yields:
         The callback that ends the fit.
@@ -41,15 +42,17 @@ def defer_signals_to_batch_end() -> Iterator[InterruptCallback]:
     Raises:
         KeyboardInterrupt: A signal came.
     """
-    stopping, before = InterruptCallback(), {}
+    stopping, came, before = InterruptCallback(), set(), {}
 
     def tell(number: int, frame: object) -> None:
-        if stopping.told:
+        if number in came:
             raise KeyboardInterrupt
+        came.add(number)
         stopping.told = True
 
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, tell) for number in SIGNALS}
+        heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+        before = {number: signal.signal(number, tell) for number in heard}
     try:
         yield stopping
     finally:

@@ -41,6 +41,17 @@ def test_nothing_in_a_log_of_other_processes_or_where_nothing_is_done(terminal, 
     assert terminal.getvalue() == ""
 
 
+def test_a_bar_within_a_bar_is_not_shown(terminal, monkeypatch):
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.0)
+    with log.progress_bar("importing", 1) as show:
+        assert doubled() == list(range(0, 100, 2))
+        show(1)
+    assert "importing" in terminal.getvalue()
+    assert "reading images" not in terminal.getvalue()
+    doubled()
+    assert "reading images" in terminal.getvalue()
+
+
 def test_a_bar_in_a_notebook_is_gone_afterwards(monkeypatch):
     shown = []
 

@@ -8,15 +8,26 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import psutil
 import pytest
 
+from darkcovid.recipe import FitId
+from darkcovid.scale import parallel
 from darkcovid.training.interrupt import defer_signals_to_batch_end
 
 from ..conftest import RECIPES
 from .attempts import SETS
+
+
+@pytest.fixture(autouse=True)
+def sigint_is_heard():
+    """A shell's background job begins with SIGINT ignored, and so would its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow
@@ -52,9 +63,7 @@ def test_a_signal_ends_the_batch_and_says_how_to_go_on(tmp_path, number):
 def test_a_signal_to_parallel_fits_ends_all_of_them(tmp_path, number):
     words = ["run", str(RECIPES / "base.yaml"), "--runs-dir", str(tmp_path), "--jobs", "2"]
     words += [word for key in [*SETS, "training.epochs=2000", "training.folds=3"] for word in ("--set", key)]
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background job
     process = subprocess.Popen([sys.executable, "-m", "darkcovid", *words], stderr=subprocess.PIPE, text=True)
-    signal.signal(signal.SIGINT, before)
     while len(list(tmp_path.glob("*/base/fold*/history.csv"))) < 2:
         assert process.poll() is None
         time.sleep(0.1)
@@ -90,6 +99,84 @@ def test_a_signal_waits_for_the_batch_and_a_second_one_does_not():
         seen.append("never")
     assert seen == [True, "in the batch"]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_terminal_and_the_run_that_started_a_fit_ask_once():
+    with pytest.raises(KeyboardInterrupt), defer_signals_to_batch_end() as stopping:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        told = stopping.told
+        stopping.after_batch()
+    assert told
+
+
+def test_a_signal_that_is_ignored_stays_so():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with defer_signals_to_batch_end() as stopping:
+        os.kill(os.getpid(), signal.SIGINT)
+    assert not stopping.told
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+FIT = """#!/bin/bash
+trap "echo x >> {folder}/asked" TERM
+echo $$ >> {folder}/began
+while [ $(wc -l < {folder}/asked) -lt {enough} ]; do sleep 0.1; done
+"""
+
+
+@pytest.fixture
+def fits_that_are_asked(tmp_path, monkeypatch):
+    """Two processes in place of fits, and what makes them: each ends after so many lines of `asked`."""
+
+    def start(enough):
+        (tmp_path / "asked").touch()
+        (tmp_path / "began").touch()
+        (tmp_path / "fit").write_text(FIT.format(folder=tmp_path, enough=enough))
+        (tmp_path / "fit").chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "fit"))
+        processes = parallel.FitProcesses(tmp_path, tmp_path, 2, print)
+        pool = ThreadPoolExecutor(2)
+        return processes, [pool.submit(processes.fit, ("arm", FitId(fold))) for fold in (1, 2, 3)]
+
+    return start
+
+
+def lines(path):
+    return path.read_text().splitlines()
+
+
+def wait_for(path, count):
+    while len(lines(path)) < count:
+        time.sleep(0.02)
+
+
+def test_every_signal_is_passed_on_to_the_fits(fits_that_are_asked, tmp_path):
+    processes, fits = fits_that_are_asked(4)
+
+    def signals():
+        for count in (2, 4):
+            wait_for(tmp_path / "began", 2)
+            os.kill(os.getpid(), signal.SIGINT)
+            wait_for(tmp_path / "asked", count)
+
+    thread = threading.Thread(target=signals)
+    thread.start()
+    assert processes.stopped_before(fits)
+    thread.join()
+    assert len(lines(tmp_path / "asked")) == 4
+    assert len(lines(tmp_path / "began")) == 2  # the third was not begun
+    assert [fit.result() for fit in fits] == ["arm/fold1", "arm/fold2", "arm/fold3"]
+
+
+def test_fits_are_of_the_process_group_of_their_run(fits_that_are_asked, tmp_path):
+    """So a closed terminal, Ctrl-Z and `timeout` reach them."""
+    processes, fits = fits_that_are_asked(1)
+    wait_for(tmp_path / "began", 2)
+    groups = {os.getpgid(int(pid)) for pid in lines(tmp_path / "began")}
+    (tmp_path / "asked").write_text("x\n")
+    assert groups == {os.getpgid(0)}
+    assert not processes.stopped_before(fits)
 
 
 def test_outside_the_main_thread_signals_stay_as_they_are():
