@@ -42,7 +42,9 @@ def run(
     arm: Arms = [],  # noqa: B006
     without_suspects: Annotated[
         bool,
-        typer.Option("--without-suspects", help="One more arm: the first, trained without images whose labels it doubts."),
+        typer.Option(
+            "--without-suspects", help="One more arm: the first of those run, trained without images whose labels it doubts."
+        ),
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume this recipe's newest unfinished run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be run and its cost; train nothing.")] = False,
@@ -64,8 +66,8 @@ def run(
     _check_exclusive_options(jobs, run_dir, fold, seed, resume, profile)
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     if without_suspects:
-        resolved = run_heavy(partial(_without_suspects, resolved, arm))
-        arm = [*arm, list(resolved.arms)[-1]] if arm else []
+        resolved, further = run_heavy(partial(_without_suspects, resolved, arm))
+        arm = [*arm, further] if arm else []
     cache = cache_folder(cache_dir)
     if dry_run:
         plan = run_heavy(partial(_plan, resolved, cache, arm))
@@ -84,7 +86,7 @@ def run(
     print_result({"run_dir": str(run_dir), "fits": fits}, json_, lambda: typer.echo(finished))
 
 
-def _without_suspects(recipe: "Recipe", arms: list[str]) -> "Recipe":
+def _without_suspects(recipe: "Recipe", arms: list[str]) -> tuple["Recipe", str]:
     from darkcovid.experiment.label_errors import add_arm_without_suspects
 
     return add_arm_without_suspects(recipe, arms)

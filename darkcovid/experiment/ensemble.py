@@ -13,6 +13,7 @@ import pandas as pd
 
 from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, aggregate_occlusion, occlusion_metrics
 from darkcovid.core.io import write_json, write_text
+from darkcovid.data.cohort import LEFT_OUT
 from darkcovid.evaluation.evaluate import EXTERNAL, evaluate
 from darkcovid.evaluation.results import (
     ArmCost,
@@ -27,7 +28,7 @@ from darkcovid.metrics.classification import probability_columns
 from darkcovid.recipe.fit_id import without_seed
 from darkcovid.report.plots import plot_predictions
 
-OCCURRENCE = "occurrence"
+OCCURRENCE, TRAIN = "occurrence", "train"
 
 
 def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
@@ -84,6 +85,8 @@ def average_predictions(members: Sequence[pd.DataFrame], classes: Sequence[str])
         A row per image and fold of its validation set, or per image of a set that no fit was trained on.
     """
     table = _joined(members, "side")
+    trained = table.assign(trained=table.side == TRAIN).groupby(_image_keys(table)).trained.transform("any")
+    table.loc[trained & (table.side == LEFT_OUT), "side"] = TRAIN  # where another member was trained on the image
     if "fit" in table:
         unseen = (table.side == "test") | table.side.str.startswith(EXTERNAL)
         table.loc[unseen, "fit"] = ""
@@ -117,8 +120,7 @@ def _with_falls(
 def _averaged(table: pd.DataFrame, classes: Sequence[str], part: str) -> pd.DataFrame:
     """The mean probabilities of each image in each part of the table, and fold."""
     columns = probability_columns(classes)
-    keys = [part, *(["fit"] if "fit" in table else []), "image", OCCURRENCE]
-    grouped = table.astype(dict.fromkeys(columns, float)).groupby(keys, sort=False)
+    grouped = table.astype(dict.fromkeys(columns, float)).groupby([part, *_image_keys(table)], sort=False)
     averaged = grouped.first()
     averaged[columns] = grouped[columns].mean()
     averaged = averaged.reset_index()[[name for name in table if name != OCCURRENCE]]
@@ -139,6 +141,10 @@ def _joined(members: Sequence[pd.DataFrame], part: str) -> pd.DataFrame:
     keys = [part, *(["fit"] if "fit" in members[0] else []), "image"]
     numbered = [member.assign(**{OCCURRENCE: member.groupby(keys).cumcount()}) for member in members]
     return pd.concat([_without_seeds(member) for member in numbered], ignore_index=True)
+
+
+def _image_keys(table: pd.DataFrame) -> list[str]:
+    return [*(["fit"] if "fit" in table else []), "image", OCCURRENCE]
 
 
 def _without_seeds(table: pd.DataFrame) -> pd.DataFrame:

@@ -60,23 +60,26 @@ def _sheet(suspects: pd.DataFrame, images: Mapping[str, Path]) -> Image.Image:
     return contact_sheet([load_grayscale(images[row["image"]]) for row in rows], captions)
 
 
-def add_arm_without_suspects(recipe: Recipe, names: Sequence[str] = ()) -> Recipe:
-    """A recipe with one more arm: its first, trained without the images whose labels it doubts.
+def add_arm_without_suspects(recipe: Recipe, names: Sequence[str] = ()) -> tuple[Recipe, str]:
+    """A recipe with one more arm: one of its own, trained without the images whose labels it doubts.
 
     Args:
         recipe: Of the whole run.
-        names: Of the arms that are run, of which the first is meant; none means all.
+        names: Of the arms that are run, of which the first in the recipe is meant; none means all.
 
     Returns:
-        The recipe with the arm `<first arm>_without_suspects`.
+        The recipe with the arm `<first arm>_without_suspects`, and that name.
 
     Raises:
-        UsageError: There is no arm of such a name.
+        UsageError: There is no arm of such a name, or it is one of the audit's.
     """
     arms = recipe.arms or {recipe.name: {}}
     first = select_arms(recipe, names)[0]
-    further = {f"{first}{WITHOUT}": {**arms[first], "data.leave_out": SUSPECTS}}
-    return validate(recipe.model_dump(mode="json") | {"arms": arms | further}, where="")
+    if first not in arms:
+        raise UsageError(f"--without-suspects --arm {first}: an arm of the audit; name one of {', '.join(arms)}")
+    name = f"{first}{WITHOUT}"
+    arms = arms | {name: {**arms[first], "data.leave_out": SUSPECTS}}
+    return validate(recipe.model_dump(mode="json") | {"arms": arms}, where=""), name
 
 
 def leave_suspects_out(job: FitJob, cohort: Cohort, pixels: StoredArray, progress: Progress) -> Cohort:

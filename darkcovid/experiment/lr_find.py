@@ -45,7 +45,8 @@ def find_learning_rate(
     data = recipe.arm_recipes()[name].data
     if data.leave_out == SUSPECTS:
         raise UsageError(
-            "data.leave_out: lr-find looks for no suspects; name the suspects.csv of a fit, or --set data.leave_out=null"
+            f"arms.{name}.data.leave_out: lr-find looks for no suspects; name the suspects.csv of a fit, or "
+            f"--set arms.{name}.data.leave_out=null"
         )
     cohort = load_classification_cohort(recipe.data, cache_dir)
     inputs = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir).make(name)

@@ -175,8 +175,8 @@ def create_model(model: Model, outputs: int, size: Size, channels: int = 1) -> n
             network.eval()(torch.zeros(1, channels, *size))
     except (RuntimeError, ValueError, AssertionError) as error:
         side = architecture.default_size
-        if not _builds(architecture, model, outputs, (side, side)):
-            raise UsageError(f"model.arch: {model.arch} cannot be a classifier here ({one_line(error)[:120]})") from None
+        if size == (side, side) or not _builds(architecture, model, outputs, (side, side)):
+            raise UsageError(f"model.arch: {model.arch} cannot be built ({one_line(error)[:120]})") from None
         raise UsageError(
             f"data.image_size: {size[0]}x{size[1]} does not fit {model.arch}, which was made for {side}x{side} "
             f"({one_line(error)[:120]})"

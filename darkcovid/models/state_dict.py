@@ -4,8 +4,8 @@ Files are read as safetensors or with torch's `weights_only`; no pickle is run.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,23 @@ def to_stem_channels(weight: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
     if weight.dim() != 4 or weight.shape[1] == own.shape[1] or weight.shape[::2] != own.shape[::2]:
         return weight
     return (weight.sum(1, keepdim=True) / own.shape[1]).repeat(1, own.shape[1], 1, 1)
+
+
+def fill_shared(match: Match, shared: Iterable[Collection[str]]) -> Match:
+    """A match with the tensors that layers share under all of their names; safetensors' `save_model` writes one of them.
+
+    Args:
+        match: What was found in a file.
+        shared: The network's names of one tensor, for each that has several.
+
+    Returns:
+        The match.
+    """
+    tensors = dict(match.tensors)
+    for names in shared:
+        held = [tensors[name] for name in names if name in tensors]
+        tensors.update((name, held[0]) for name in names if held and name not in tensors)
+    return replace(match, tensors=tensors, missing=tuple(name for name in match.missing if name not in tensors))
 
 
 def check_whole(match: Match, where: str, optional: Callable[[str], bool], ignored: tuple[str, ...] = ()) -> None:

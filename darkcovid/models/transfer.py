@@ -23,7 +23,7 @@ from darkcovid.data.input_channels import to_channels
 from darkcovid.models.heads import HEADS
 from darkcovid.models.pretrained import timm_file, timm_weights, torchvision_file, torchvision_input, torchvision_weights
 from darkcovid.models.registry import TIMM, Architecture, PretrainedInput, Size, register_model, register_prefix
-from darkcovid.models.state_dict import check_whole, is_statistic, match_tensors, to_stem_channels
+from darkcovid.models.state_dict import check_whole, fill_shared, is_statistic, match_tensors, to_stem_channels
 from darkcovid.models.weights import HEAD, load_matched
 from darkcovid.recipe import Model
 
@@ -108,6 +108,7 @@ class Backbone(nn.Module):
         theirs: dict[int, list[str]] = {}
         for name, value in network.state_dict(keep_vars=True).items():
             theirs.setdefault(id(value), []).append(name)
+        self._shared = [tuple(names) for names in theirs.values() if len(names) > 1]
         own = self.layers.state_dict(keep_vars=True)
         self._names = {name: _next_name(theirs[id(value)]) for name, value in own.items()}
         self._classifier, self._convert = classifier, convert
@@ -140,10 +141,10 @@ class Backbone(nn.Module):
         state = self.layers.state_dict()
         expected = {self._names[name]: value for name, value in state.items()}
         stems = [self._names[name] for name in self.stems]
-        match = match_tensors(expected, tensors, stems)
+        match = fill_shared(match_tensors(expected, tensors, stems), self._shared)
         wanting = match.shapes or any(not is_statistic(name) for name in match.missing)
         if wanting and self._convert is not None:
-            match = match_tensors(expected, self._convert(tensors), stems)
+            match = fill_shared(match_tensors(expected, self._convert(tensors), stems), self._shared)
         check_whole(match, where, is_statistic, self._classifier)
         ours = {name: match.tensors[library] for name, library in self._names.items() if library in match.tensors}
         return load_matched(self.layers, replace(match, tensors=ours), where, initialized)
@@ -200,44 +201,53 @@ def feature_shape(body: Backbone, size: Size) -> tuple[int, Size]:
     Returns:
         Channels, and (height, width).
     """
+    shape = gray_features(body, size).shape
+    return shape[1], (shape[2], shape[3])
+
+
+def gray_features(body: Backbone, size: Size) -> torch.Tensor:
+    """(1, c, h, w) features of a gray image that grows brighter downward, as after training."""
     device = next(body.parameters()).device
     training = body.training
     with torch.inference_mode():
         ramp = torch.linspace(0, 1, size[0] * size[1], device=device).view(1, 1, *size)
-        shape = body.eval()(ramp).shape
+        features = body.eval()(ramp)
     body.train(training)
-    return shape[1], (shape[2], shape[3])
+    return features
 
 
 def find_stems(body: Backbone, size: Size) -> tuple[str, ...]:
-    """Names of the weights of the convolutions that take the image itself; none where it is rearranged before any, or where they
-    standardize their weights over the channels.
+    """Names of the weights of the convolutions that take the image; none where the features of a gray image would not be the same
+    through one channel, as where pixels are moved into channels first, or weights are standardized over them.
 
     Args:
-        body: The backbone.
+        body: The backbone, of three channels.
         size: (height, width) of the input in pixels.
 
     Returns:
         Names within `body.layers`, in the order of their use.
     """
-    images: list[torch.Tensor] = []
     found: list[str] = []
-    exact: list[bool] = []
 
     def look(name: str, layer: nn.Conv2d, inputs: tuple) -> None:
-        if inputs and inputs[0] is images[0]:
-            found.append(name)
-            alone = replace_stem(copy.deepcopy(layer), 1)
-            exact.append(torch.allclose(alone.forward(inputs[0][:, :1]), layer.forward(inputs[0]), rtol=1e-3, atol=1e-4))
+        if layer.in_channels == body.channels and all(inputs[0][:, :1].equal(inputs[0][:, one : one + 1]) for one in (1, 2)):
+            found.append(f"{name}.weight")
 
-    hooks = [body.layers.register_forward_pre_hook(lambda _, inputs: images.append(inputs[0]))]
-    for name, layer in body.layers.named_modules():
-        if isinstance(layer, nn.Conv2d):
-            hooks.append(layer.register_forward_pre_hook(partial(look, name)))
-    feature_shape(body, size)
+    convolutions = [(name, layer) for name, layer in body.layers.named_modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [layer.register_forward_pre_hook(partial(look, name)) for name, layer in convolutions]
+    features = gray_features(body, size)
     for hook in hooks:
         hook.remove()
-    return tuple(f"{name}.weight" for name in found) if all(exact) else ()
+    if not found:
+        return ()
+    gray = copy.deepcopy(body)
+    gray.stems = tuple(found)
+    gray.set_input_channels(1)
+    try:
+        difference = (gray_features(gray, size) - features).abs().max()
+    except RuntimeError:  # a layer after them needs three channels
+        return ()
+    return gray.stems if difference <= 1e-3 * features.abs().max() else ()
 
 
 def replace_stem(conv: nn.Conv2d, channels: int) -> nn.Conv2d:
@@ -343,13 +353,17 @@ def timm_architecture(name: str) -> Architecture:
     classifier = _classifier_names(known.classifier if known is not None else None)
 
     def make(size: Size, pretrained: bool = False) -> nn.Module:
-        sized: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
+        options: dict[str, Any] = {"img_size": size} if known is not None and known.fixed_input_size else {}
+        create = partial(timm.create_model, short, num_classes=0)
         try:
-            return timm.create_model(short, pretrained=pretrained, num_classes=0, global_pool="", **sized)
-        except (AssertionError, ValueError):  # networks that always pool
-            network = timm.create_model(short, pretrained=pretrained, num_classes=0, **sized)
+            network, always_pools = create(global_pool="", **options), False
+        except (AssertionError, ValueError):
+            network, always_pools = create(**options), True
+        if pretrained:
+            network = create(pretrained=True, **options, **({} if always_pools else {"global_pool": ""}))
+        if always_pools:  # PiT's features are its class tokens alone, those of CoaT have the class token among the places
             network.forward = network.forward_features  # pyright: ignore
-            return network
+        return network
 
     def imagenet(size: Size) -> tuple[dict[str, torch.Tensor], str]:
         tensors = timm_weights(short, lambda: make(size, pretrained=True))

@@ -114,9 +114,10 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     elif failed:
         first = f"Not as it stands: {_checks(failed)} failed. A high figure here is not evidence that lungs were read."
     elif unaudited := _unaudited(evidence, name):
-        first = f"Not audited: {unaudited}, so that nothing failed says little."
+        caution = f" {_caution(warned)}." if warned else ""
+        first = f"Not audited: {unaudited}, so that nothing failed says little.{caution}"
     elif warned:
-        first = f"With care: nothing failed, but {_checks(warned)} call{'s' if len(warned) == 1 else ''} for caution."
+        first = f"With care: nothing failed, but {_caution(warned)}."
     else:
         first = "Nothing that was checked speaks against it."
     where = scored_set(evidence.arms[name])
@@ -136,8 +137,17 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
 def _unaudited(evidence: RunEvidence, best: str) -> str:
     """What was not looked for, '' where leaks and shortcuts were."""
     if evidence.audit is None:
-        return "neither leaked patients nor shortcuts were looked for (audit: none)"
-    return "" if evidence.arms[best].metrics.audited else "shortcuts were not looked for (audit: data)"
+        return f"neither leaked patients nor shortcuts were looked for{_audit_key(evidence)}"
+    return "" if evidence.arms[best].metrics.audited else f"shortcuts were not looked for{_audit_key(evidence)}"
+
+
+def _audit_key(evidence: RunEvidence) -> str:
+    """The recipe's key, where a recipe chose what is audited."""
+    return f" (audit: {evidence.recipe['audit']})" if evidence.recipe.get("audit") in ("none", "data") else ""
+
+
+def _caution(warned: list[CheckResult]) -> str:
+    return f"{_checks(warned)} call{'s' if len(warned) == 1 else ''} for caution"
 
 
 def _checks(rows: list[CheckResult]) -> str:

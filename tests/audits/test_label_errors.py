@@ -97,10 +97,8 @@ def test_a_run_lists_and_shows_them(run):
 
 
 def test_a_further_arm_trains_without_suspects_of_its_own_training_sets_and_scores_all(folders):
-    recipe = add_arm_without_suspects(validate(RECIPE, where=""))
-    assert list(recipe.arms) == ["probe", "probe_without_suspects"]
-    several = validate(RECIPE | {"arms": {"one": {}, "two": {}}}, where="")
-    assert list(add_arm_without_suspects(several, ["two"]).arms) == ["one", "two", "two_without_suspects"]
+    recipe, name = add_arm_without_suspects(validate(RECIPE, where=""))
+    assert (list(recipe.arms), name) == (["probe", "probe_without_suspects"], "probe_without_suspects")
     run = dc.run(recipe, **folders)
     whole, without = (run.comparison.arms[name].summary.images for name in run.arms)
     assert whole["valid"] == without["valid"]
@@ -118,6 +116,20 @@ def test_a_further_arm_trains_without_suspects_of_its_own_training_sets_and_scor
     assert whole["train"] - without["train"] == pytest.approx(sum(left_out) / 2, abs=1)
     predicted = run.predictions
     assert set(predicted[predicted.arm == "probe_without_suspects"].image) == set(predicted[predicted.arm == "probe"].image)
+
+
+def test_which_arm_doubts_labels():
+    several = validate(RECIPE | {"arms": {"one": {}, "two": {}}, "audit": "retrain"}, where="")
+    more, name = add_arm_without_suspects(several, ["two"])
+    assert (list(more.arms), name) == (["one", "two", "two_without_suspects"], "two_without_suspects")
+    assert add_arm_without_suspects(more, ["one"])[1] == "one_without_suspects"
+    assert add_arm_without_suspects(more, ["two"])[1] == "two_without_suspects"
+    audits = [arm for arm in several.arm_recipes() if arm not in several.arms]
+    assert audits
+    with pytest.raises(UsageError, match=f"^--without-suspects --arm {audits[0]}: an arm of the audit; name one of one, two$"):
+        add_arm_without_suspects(several, [audits[0]])
+    with pytest.raises(UsageError, match="has no such arm"):
+        add_arm_without_suspects(several, ["three"])
 
 
 def test_no_label_outside_the_training_set_has_a_part_in_the_suspects(folders, cpu):
@@ -139,7 +151,7 @@ def test_leaving_suspects_out_gains_nothing_where_labels_say_nothing(tmp_path, c
     """Labels of noise: what is scored stays at chance. With suspects of the whole cohort, 0.31 became 0.41."""
     data = RECIPE["data"] | {"phantom": {"patients": 200, "image_size": 64, "signal": 0.0}}
     base = RECIPE | {"data": data, "model": {"arch": "resnet18", "head": "nearest-neighbors"}, "training": {"folds": 2}}
-    run = dc.run(add_arm_without_suspects(validate(base, where="")), runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
+    run = dc.run(add_arm_without_suspects(validate(base, where=""))[0], runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
     plain, without = (run.metrics[name].valid for name in run.arms)
     assert without.accuracy - plain.accuracy < 0.06
     assert without.intervals["accuracy"][0] < 0.36

@@ -54,6 +54,23 @@ def test_the_mean_of_members_by_hand():
     assert averaged.predicted.to_dict() == {"1.png": "a", "2.png": "b"}
 
 
+@pytest.mark.parametrize("fit", [False, True])
+def test_an_image_left_out_by_one_member_was_trained_on_by_another(fit):
+    def member(left, out, seed):
+        extra = (f"fold1-seed{seed}",) if fit else ()
+        one = ("1.png", "p", left, "a", "a", 0.9, 0.1, *extra)
+        two = ("2.png", "q", out, "b", "b", 0.2, 0.8, *extra)
+        return rows(one, two, ("3.png", "r", "valid", "b", "b", 0.2, 0.8, *extra), fit=fit)
+
+    averaged = average_predictions([member("train", "left_out", 1), member("left_out", "left_out", 1)], ["a", "b"])
+    assert averaged.set_index("image").side.to_dict() == {"1.png": "train", "2.png": "left_out", "3.png": "valid"}
+    assert len(averaged) == 3
+    if fit:  # suspects differ by seed
+        seeds = pd.concat([member("train", "left_out", 1), member("left_out", "train", 2)], ignore_index=True)
+        averaged = average_predictions([seeds], ["a", "b"])
+        assert averaged.set_index("image").side.to_dict() == {"1.png": "train", "2.png": "train", "3.png": "valid"}
+
+
 def test_a_fold_s_images_get_the_fits_of_that_fold_and_other_images_all_fits():
     member = rows(
         ("1.png", "p", "valid", "a", "a", 0.8, 0.2, "fold1-seed1"),

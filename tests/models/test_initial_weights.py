@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file, save_model
 from torch import nn
 
 from darkcovid import models
@@ -80,6 +80,7 @@ ODD_TIMM = {  # network: channels of its input where one is asked for
     "timm/coat_lite_tiny": 1,  # layers share tensors
     "timm/eva02_tiny_patch14_224": 1,  # norm after pooling
     "timm/test_vit4": 1,
+    "timm/tnt_s_patch16_224": 1,  # its convolution takes parts of the image
     "timm/test_nfnet": 3,  # standardizes the weights of its convolutions
     "timm/tresnet_m": 3,  # rearranges the image first
 }
@@ -100,10 +101,17 @@ def test_networks_of_other_forms_load_and_see_gray_images_and_contexts_alike(tmp
     assert torch.isfinite(one(image)).all()
 
 
+def test_layers_that_share_a_tensor_load_from_a_file_with_one_of_its_names(tmp_path):
+    import timm
+
+    network = timm.create_model("coat_lite_tiny")
+    save_model(network, str(tmp_path / "w.safetensors"))
+    assert len(load_file(tmp_path / "w.safetensors")) < len(network.state_dict())
+    assert_backbone(built(96, arch="timm/coat_lite_tiny", weights=str(tmp_path / "w.safetensors")), network.state_dict())
+
+
 def test_a_network_of_several_feature_maps_is_refused_for_what_it_is():
-    with pytest.raises(
-        UsageError, match=r"^model\.arch: timm/crossvit_tiny_240 cannot be a classifier here \(its features are several"
-    ):
+    with pytest.raises(UsageError, match=r"^model\.arch: timm/crossvit_tiny_240 cannot be built \(its features are several"):
         built(240, arch="timm/crossvit_tiny_240")
 
 

@@ -147,12 +147,19 @@ def test_what_was_not_audited_gets_no_better_verdict(finished, monkeypatch):
     arm = evidence.comparison.arms[name]
     quiet = replace(arm, metrics=replace(arm.metrics, audited=False, shortcuts=None))
     shortcuts_unknown = replace(evidence, comparison=replace(evidence.comparison, arms={**evidence.comparison.arms, name: quiet}))
-    for less, said in (
-        (replace(evidence, audit=None), "neither leaked patients nor shortcuts"),
-        (shortcuts_unknown, "shortcuts were not"),
+    for less, audit, said in (
+        (replace(evidence, audit=None), {"audit": "none"}, "neither leaked patients nor shortcuts were looked for (audit: none)"),
+        (shortcuts_unknown, {"audit": "data"}, "shortcuts were not looked for (audit: data)"),
+        (shortcuts_unknown, {}, "shortcuts were not looked for"),
     ):
+        recipe = {key: value for key, value in evidence.recipe.items() if key != "audit"} | audit
+        less = replace(less, recipe=recipe)
         passed = [row for row in run_checks(less) if row.status != "fail"]
-        assert verdict(less, passed)[0].startswith(f"Not audited: {said}")
+        first = verdict(less, passed)[0]
+        assert first.startswith(f"Not audited: {said}, so that nothing failed says little.")
+        warned = [row.name for row in passed if row.status == "warn"]
+        assert warned and all(name in first for name in warned) and first.endswith("for caution.")
+        assert verdict(less, [row for row in passed if row.status == "pass"])[0].endswith("says little.")
 
 
 def test_the_report_can_be_written_anew_and_without_radiographs(finished):
