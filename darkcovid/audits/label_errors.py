@@ -9,6 +9,8 @@ import pandas as pd
 from cleanlab.filter import find_label_issues
 
 from darkcovid.metrics.classification import probability_columns
+from darkcovid.metrics.confidence_intervals import accuracy
+from darkcovid.metrics.metrics_with_intervals import codes_of
 
 COLUMNS = ("image", "patient", "label", "suggested", "label_quality")
 
@@ -62,23 +64,26 @@ def find_label_errors(predictions: pd.DataFrame, classes: Sequence[str], arm: st
 
     Returns:
         What was found, and a table of the suspects, the least plausible label first: image, patient, label, suggested,
-        label_quality (the label's own probability), and the probabilities. None where a class has no image.
+        label_quality (the label's own probability), and the probabilities. None where a class has no image, or where the
+        predictions are not shown to be more accurate than the majority class (by the 95 % interval over patients), so that
+        they say nothing of labels.
     """
     columns = probability_columns(classes)
     by_image = predictions.groupby("image", sort=False)
     table = by_image[["patient", "label"]].first().join(by_image[columns].mean()).reset_index()
     labels = table.label.map({name: code for code, name in enumerate(classes)}).to_numpy()
     probabilities = table[columns].to_numpy(float)
-    if len(np.unique(labels)) < len(classes):
+    best = probabilities.argmax(1)
+    right, images = best == labels, np.bincount(labels, minlength=len(classes))
+    if not images.all() or accuracy(right, codes_of(table.patient, len(table))).interval[0] <= images.max() / len(labels):
         return None
     ranked = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
-    best = probabilities.argmax(1)
     table["suggested"] = [classes[index] for index in best]
     table["label_quality"] = probabilities[np.arange(len(labels)), labels]
     suspects = table.iloc[ranked].reset_index(drop=True)[[*COLUMNS, *columns]]
     counted = suspects.groupby(["label", "suggested"], sort=False).size().sort_values(ascending=False, kind="stable")
     pairs = tuple(LabelPair(label, suggested, int(count)) for (label, suggested), count in counted.items())
-    right, kept = best == labels, np.ones(len(labels), bool)
+    kept = np.ones(len(labels), bool)
     kept[ranked] = False
     found = LabelErrors(arm, len(table), len(suspects), pairs, float(right.mean()), float(right[kept].mean()))
     return found, suspects

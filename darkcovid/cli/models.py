@@ -99,4 +99,7 @@ def _show_table(rows: list[dict[str, Any]]) -> None:
         cost = f"{row['multiply_adds'] / 1e6:,.0f} M"
         typer.echo(f"{row['name']:17}{row['parameters']:>12,}{cost:>11}{row['default_size']:>6}  {', '.join(row['heads'])}")
         typer.echo(f"{'':48}{row['source']}")
-    typer.echo("and any network of timm, as timm/<name>; parameters are of three classes; heads: model.head of a recipe")
+    typer.echo(
+        "and any network of timm, as timm/<name>, such as timm/tf_efficientnet_lite0 (see models weights); parameters are of "
+        "three classes; heads: model.head of a recipe"
+    )

@@ -274,6 +274,10 @@ def _show_plan(plan: "RunPlan") -> None:
     for name, arm in plan.arms.items():
         size, memory = f"{arm.image_size[0]}x{arm.image_size[1]}", arm.peak_host_bytes / 1e9
         typer.echo(f"{name}: {size} px, about {duration(arm.train_seconds)} for {arm.epochs} epochs, {memory:.1f} GB of memory")
+    for name in plan.absent_weights:
+        typer.echo(
+            f"the ImageNet weights of {name} are not on this machine; a run fetches them, or `darkcovid models fetch {name}`"
+        )
     typer.echo("the recipe with every key written out: --json")
 
 

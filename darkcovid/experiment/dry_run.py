@@ -3,6 +3,7 @@
 Trains nothing that is kept. Lungs are found where an arm's input size depends on them, and stay in the cache.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from darkcovid.core.device import Device, get_device
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.resize import Size
 from darkcovid.lungs.unet import INPUT_SIZE
+from darkcovid.models.pretrained import pretrained_file
 from darkcovid.recipe import SUSPECTS, Recipe
 from darkcovid.training.fit import FitResult
 from darkcovid.training.schedule import total_epochs
 from darkcovid.training.segmenter import fit_segmenter
-from darkcovid.vision.arm_inputs import InputBuilder, select_arms
+from darkcovid.vision.arm_inputs import InputBuilder, check_networks, select_arms
 from darkcovid.vision.learner import classifier_learner
 from darkcovid.vision.training_suspects import INNER_FOLDS
 
@@ -55,6 +57,7 @@ class RunPlan:
         bad_images: How many could not be read.
         unknown_patients: Images without a patient id, each of which counts as a patient.
         arms: The cost of each.
+        absent_weights: Networks whose ImageNet weights are not on this machine, so that a run fetches them.
     """
 
     recipe: dict[str, Any]
@@ -63,6 +66,7 @@ class RunPlan:
     bad_images: int
     unknown_patients: int
     arms: dict[str, Estimate]
+    absent_weights: list[str]
 
 
 def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> RunPlan:
@@ -80,6 +84,7 @@ def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> RunPlan:
         UsageError, DataError: What a run would raise before training.
     """
     names = select_arms(recipe, arms)
+    check_networks(recipe, names)
     segmentation = recipe.task == "lung_segmentation"
     first = next(iter(recipe.fits().values()))
     cohort = (load_segmentation_cohort if segmentation else load_classification_cohort)(first.data, cache_dir)
@@ -96,7 +101,13 @@ def dry_run(recipe: Recipe, cache_dir: Path, arms: list[str]) -> RunPlan:
         bad_images=len(cohort.bad),
         unknown_patients=int((cohort.rows.patient_id == "").sum()),
         arms=estimates,
+        absent_weights=[] if segmentation else _absent_weights([builder.arms[name] for name in names]),
     )
+
+
+def _absent_weights(arms: Iterable[Recipe]) -> list[str]:
+    wanted = sorted({arm.model.arch for arm in arms if arm.model.weights == "imagenet"})
+    return [name for name in wanted if not pretrained_file(name).present]
 
 
 def estimate(recipe: Recipe, cohort: Cohort, size: Size, cache_dir: Path) -> Estimate:

@@ -29,7 +29,7 @@ SHOWN, WITHOUT = 16, "_without_suspects"
 
 
 def write_label_errors(run: Path, comparison: Comparison, images: Mapping[str, Path]) -> None:
-    """Write what the most accurate arm's predictions say of the labels, where every class has images that were predicted.
+    """Write what the most accurate arm's predictions say of the labels, where they can (`find_label_errors`).
 
     Args:
         run: The run's folder.
@@ -100,11 +100,16 @@ def leave_suspects_out(job: FitJob, cohort: Cohort, pixels: StoredArray, progres
     """
     training = job.recipe.training
     compute = get_device(training.device, training.precision)
+    progress.stage(f"{job.name}: looking for labels to doubt, {INNER_FOLDS} fits within the training set")
     started = perf_counter()
     suspects = training_suspects(cohort, job.recipe, pixels, compute)
+    if suspects is None:
+        found = "no image is left out: the networks that would doubt labels are not shown to be better than the majority class"
+        suspects = pd.DataFrame({"image": []})
+    else:
+        found = f"{len(suspects)} of {int(cohort.train.sum())} training images are suspects, and left out"
     if compute.distributed.is_main:
         write_text(job.folder / "suspects.csv", suspects.to_csv(index=False, float_format="%.4f"))
-    found = f"{len(suspects)} of {int(cohort.train.sum())} training images are suspects, and left out"
     progress.stage(f"{job.name}: {found} ({INNER_FOLDS} fits, {perf_counter() - started:.0f} s)")
     return cohort.without(frozenset(suspects.image), SUSPECTS)
 

@@ -40,7 +40,7 @@ from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
 from darkcovid.training.classifier import build_model
 from darkcovid.training.ddp import check_ranks_agree
-from darkcovid.vision.arm_inputs import ArmInputs, InputBuilder, build_inputs, select_arms
+from darkcovid.vision.arm_inputs import ArmInputs, InputBuilder, build_inputs, check_networks, in_arm, select_arms
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +278,7 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
     Raises:
         UsageError, DataError: The first thing that is wrong with the recipe, the images or a network.
     """
+    check_networks(recipe, names)
     progress.stage(f"reading {recipe.data.manifest}")
     fits = {name: recipe.arm_recipes()[name].fits() for name in names}
     classification = recipe.task == "classification"
@@ -288,6 +289,9 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
     progress.cohort(cohort)
     if not classification:
         return PreparedRun(fits, cohorts, {}, None, given_files(recipe, []))
+    builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), folders.cache)
+    early = [name for name in names if not builder.size_needs_lungs(name)]
+    _build_networks(builder, early)
     audit = None
     if recipe.audit != "none":
         progress.stage("auditing the images")
@@ -299,13 +303,18 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
         audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
     for name in names:
         tell_left_out(name, [cohorts[fit.data.split].leaving_out(fit.data) for fit in fits[name].values()], progress)
-    builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), folders.cache)
     external = external_sets(recipe.data, cohort, folders.cache)
     progress.external(external)
     inputs = build_inputs(builder, external, names, progress.stage)
-    for arm in inputs.values():
-        build_model(arm.recipe, len(cohort.classes), arm.size)
+    _build_networks(builder, [name for name in names if name not in early])
     return PreparedRun(fits, cohorts, inputs, audit, given_files(recipe, external))
+
+
+def _build_networks(builder: InputBuilder, arms: Iterable[str]) -> None:
+    """Build the networks of arms once, so that one that cannot be built or lacks its weights is told before any is trained."""
+    for arm in arms:
+        with in_arm(builder.recipe, arm):
+            build_model(builder.arms[arm], len(builder.cohort.classes), builder.size(arm))
 
 
 def run_arm(work: RunContext, name: str, part: FitSelector = FitSelector()) -> None:

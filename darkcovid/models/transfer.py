@@ -21,7 +21,14 @@ from darkcovid.core.errors import UsageError
 from darkcovid.core.initial_weights import InitialWeights
 from darkcovid.data.input_channels import to_channels
 from darkcovid.models.heads import HEADS
-from darkcovid.models.pretrained import timm_file, timm_weights, torchvision_file, torchvision_input, torchvision_weights
+from darkcovid.models.pretrained import (
+    PACKAGES,
+    timm_file,
+    timm_weights,
+    torchvision_file,
+    torchvision_input,
+    torchvision_weights,
+)
 from darkcovid.models.registry import TIMM, Architecture, PretrainedInput, Size, register_model, register_prefix
 from darkcovid.models.state_dict import check_whole, fill_shared, is_statistic, match_tensors, to_stem_channels
 from darkcovid.models.weights import HEAD, load_matched
@@ -417,4 +424,4 @@ class TokensToFeatureMap(nn.Module):
 for _name, (_source, _size, _authors) in TORCHVISION.items():
     _input = partial(torchvision_input, _name)
     register_model(Architecture(_name, f"{_authors}; torchvision", _size, tuple(HEADS), _source.build, pretrained=_input))
-register_prefix(TIMM, timm_architecture)
+register_prefix(TIMM, timm_architecture, tuple(f"{TIMM}{short}" for short in PACKAGES))

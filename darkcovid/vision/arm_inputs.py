@@ -1,6 +1,8 @@
 """What each arm of a recipe feeds its network: the input size, the pixels, and what making them cost."""
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 
 from darkcovid.core.array_cache import CachedArray, StoredArray
 from darkcovid.core.device import Device
-from darkcovid.core.errors import UsageError
+from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
 from darkcovid.data.resize import Size, cached_whole_images
@@ -16,8 +18,10 @@ from darkcovid.evaluation.results import ExternalMetrics
 from darkcovid.lungs.crop import LungRegions, cached_lung_inputs, cached_lung_regions, crop_boxes, crop_input_size
 from darkcovid.lungs.segment import LungMasks, segment_cohort
 from darkcovid.lungs.unet import LungUNet, load_segmenter
-from darkcovid.models.registry import input_interpolation
+from darkcovid.models.registry import input_interpolation, input_scale, validate_model_config
 from darkcovid.recipe import SAME_PIXELS, Data, Lungs, Recipe
+
+KEY = re.compile(r"(data|model|lungs|training)\.\w")  # how the path of an arm's key begins
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,16 @@ class InputBuilder:
         self.arms = recipe.arm_recipes()
         self._segmenter = segmenter
         self.cohort, self.compute, self.cache_dir = cohort, compute, cache_dir
-        self._recipe = recipe
+        self.recipe = recipe
         self._lungs: dict[str | None, LungMasks] = {}
+
+    def size_needs_lungs(self, arm: str) -> bool:
+        """Whether the size of an arm's input depends on where lungs are."""
+        recipe = self.arms[arm]
+        if recipe.lungs is not None and recipe.lungs.mode not in ("mask", "outside"):
+            return True
+        size = recipe.data.image_size
+        return isinstance(size, str) and self.size_needs_lungs(size.removeprefix(SAME_PIXELS))
 
     def make(self, arm: str) -> ArmInputs:
         """The inputs of one arm, from the cache where they are there.
@@ -135,7 +147,7 @@ class InputBuilder:
 
     def of(self, cohort: Cohort) -> "InputBuilder":
         """A builder of the same inputs of other images."""
-        return InputBuilder(self._recipe, cohort, self.compute, self.cache_dir)
+        return InputBuilder(self.recipe, cohort, self.compute, self.cache_dir)
 
     def pixels(self, recipe: Recipe, size: Size) -> tuple[CachedArray, LungMasks | None]:
         """The cohort's images as an arm of this recipe sees them.
@@ -214,6 +226,45 @@ def select_arms(recipe: Recipe, selected: Iterable[str]) -> list[str]:
     return [name for name in names if name in selected] if selected else names
 
 
+@contextmanager
+def in_arm(recipe: Recipe, arm: str) -> Iterator[None]:
+    """A context in which an error about a key of a recipe with several arms says whose: `arms.crop.model.weights: ...`.
+
+    Args:
+        recipe: Of the whole run.
+        arm: The arm's name.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UsageError, DataError: What was raised inside.
+    """
+    try:
+        yield
+    except (UsageError, DataError) as error:
+        if arm not in recipe.arms or not KEY.match(str(error)):
+            raise
+        raise type(error)(f"arms.{arm}.{error}") from error
+
+
+def check_networks(recipe: Recipe, arms: Iterable[str]) -> None:
+    """What can be known to be wrong with the networks of a recipe before any image is read.
+
+    Args:
+        recipe: Of the whole run.
+        arms: Names of those to run.
+
+    Raises:
+        UsageError: An unknown network, a head that it does not have, or a mean of ImageNet weights that it does not have.
+    """
+    for name, arm in recipe.arm_recipes().items():
+        if name in arms and recipe.task == "classification":
+            with in_arm(recipe, name):
+                validate_model_config(arm.model)
+                input_scale(arm)
+
+
 def build_inputs(
     builder: InputBuilder, external: Sequence[ExternalSet], arms: Iterable[str], say: Callable[[str], None]
 ) -> dict[str, ArmInputs]:
@@ -231,7 +282,8 @@ def build_inputs(
     inputs, builders = {}, [(each, builder.of(each.cohort)) for each in external]
     for arm in arms:
         say(f"preparing {arm}")
-        own = builder.make(arm)
+        with in_arm(builder.recipe, arm):
+            own = builder.make(arm)
         inputs[arm] = replace(own, external=tuple(_external_inputs(each, other, own) for each, other in builders))
     return inputs
 

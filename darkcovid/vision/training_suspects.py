@@ -19,7 +19,7 @@ from darkcovid.vision.learner import classifier_learner
 INNER_FOLDS = 4
 
 
-def training_suspects(cohort: Cohort, recipe: Recipe, pixels: StoredArray, compute: Device) -> pd.DataFrame:
+def training_suspects(cohort: Cohort, recipe: Recipe, pixels: StoredArray, compute: Device) -> pd.DataFrame | None:
     """Training images whose label the recipe's own network doubts (confident learning, Northcutt et al. 2021), by predictions of
     networks that are fitted to the rest of the training set: `INNER_FOLDS` fits, patients apart.
 
@@ -30,7 +30,7 @@ def training_suspects(cohort: Cohort, recipe: Recipe, pixels: StoredArray, compu
         compute: Device and precision.
 
     Returns:
-        As `find_label_errors` lists them; without rows where there is none, or too few images to tell.
+        As `find_label_errors` lists them; None where it cannot, as of networks that are no better than the majority class.
     """
     train = np.flatnonzero(cohort.train)
     names = np.array(cohort.classes)[cohort.labels]
@@ -50,4 +50,4 @@ def training_suspects(cohort: Cohort, recipe: Recipe, pixels: StoredArray, compu
         about = {"image": cohort.rows.path.to_numpy()[judged], "patient": patients[judged], "label": names[judged]}
         tables.append(pd.DataFrame(about).join(pd.DataFrame(probabilities, columns=probability_columns(cohort.classes))))
     found = find_label_errors(pd.concat(tables, ignore_index=True), cohort.classes, recipe.name)
-    return pd.DataFrame({"image": []}) if found is None else found[1]
+    return None if found is None else found[1]

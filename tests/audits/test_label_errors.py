@@ -14,6 +14,7 @@ from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.experiment.label_errors import add_arm_without_suspects
 from darkcovid.experiment.lr_find import find_learning_rate
 from darkcovid.recipe.recipe import validate
+from darkcovid.vision.arm_inputs import InputBuilder
 from darkcovid.vision.training_suspects import training_suspects
 
 CLASSES = ["covid", "no_finding", "pneumonia"]
@@ -62,6 +63,15 @@ def test_predictions_of_one_image_are_averaged():
 def test_a_class_without_images_is_not_judged():
     table, _ = predictions()
     assert find_label_errors(table[table.label != "covid"], CLASSES, "arm") is None
+
+
+def test_a_network_at_chance_does_not_judge_labels():
+    table, _ = predictions()
+    random = np.random.default_rng(0)
+    shuffled = table.assign(label=random.permutation(table.label))
+    assert find_label_errors(shuffled, CLASSES, "arm") is None
+    one_patient = table.assign(patient="p")  # nothing is known of other patients
+    assert find_label_errors(one_patient, CLASSES, "arm") is None
 
 
 RECIPE = {
@@ -133,10 +143,11 @@ def test_which_arm_doubts_labels():
 
 
 def test_no_label_outside_the_training_set_has_a_part_in_the_suspects(folders, cpu):
-    recipe = validate(RECIPE | {"data": RECIPE["data"] | {"leave_out": "suspects"}}, where="")
+    phantom = {"patients": 120, "image_size": 64, "signal": 1.0}
+    recipe = validate(RECIPE | {"data": RECIPE["data"] | {"leave_out": "suspects", "phantom": phantom}}, where="")
     fit = next(iter(recipe.fits().values()))
     cohort = load_classification_cohort(fit.data, folders["cache_dir"])
-    pixels = np.random.default_rng(0).integers(0, 256, (len(cohort), 64, 64), np.uint8)
+    pixels = InputBuilder(recipe, cohort, cpu, folders["cache_dir"]).make("probe").pixels
     suspects = training_suspects(cohort, fit, pixels, cpu)
     other = cohort.labels.copy()
     other[cohort.valid] = (other[cohort.valid] + 1) % len(cohort.classes)
