@@ -200,7 +200,8 @@ def _external(e: RunEvidence) -> str:
 
 def _flow(e: RunEvidence) -> str:
     summary = _arm(e).summary
-    return f"{sum(summary.images.values())} images used, {summary.bad_images} unusable ones excluded"
+    left_out = f", {summary.left_out_of_training} left out of training" if summary.left_out_of_training else ""
+    return f"{sum(summary.images.values())} images used, {summary.bad_images} unusable ones excluded{left_out}"
 
 
 def _demographics(e: RunEvidence) -> str:

@@ -26,6 +26,7 @@ from darkcovid.cli.options import (
 )
 from darkcovid.cli.results import show_comparison
 from darkcovid.core.errors import Interrupted, UsageError
+from darkcovid.core.words import counted
 
 if TYPE_CHECKING:
     from darkcovid.evaluation.benchmark_result import BenchmarkResult
@@ -266,14 +267,17 @@ def _show_plan(plan: "RunPlan") -> None:
     names = {"train": "training", "valid": "validation", "test": "test"}
     for side, counts in plan.images.items():
         classes = ", ".join(f"{count} {name}" for name, count in counts.items())
-        typer.echo(f"{names[side]}: {sum(counts.values())} images of {plan.patients[side]} patients ({classes})")
+        images, patients = counted(sum(counts.values()), "image"), counted(plan.patients[side], "patient")
+        typer.echo(f"{names[side]}: {images} of {patients} ({classes})")
     if plan.bad_images:
-        typer.echo(f"excluded: {plan.bad_images} images that cannot be used; `darkcovid data verify MANIFEST` names them")
+        unusable = counted(plan.bad_images, "image")
+        typer.echo(f"excluded: {unusable} that cannot be used; `darkcovid data verify MANIFEST` names them")
     if plan.unknown_patients:
         typer.echo(f"{plan.unknown_patients} images have no patient id; each counts as a patient")
     for name, arm in plan.arms.items():
         size, memory = f"{arm.image_size[0]}x{arm.image_size[1]}", arm.peak_host_bytes / 1e9
-        typer.echo(f"{name}: {size} px, about {duration(arm.train_seconds)} for {arm.epochs} epochs, {memory:.1f} GB of memory")
+        time = f"about {duration(arm.train_seconds)} for {counted(arm.epochs, 'epoch')}"
+        typer.echo(f"{name}: {size} px, {time}, {memory:.1f} GB of memory")
     for name in plan.absent_weights:
         typer.echo(
             f"the ImageNet weights of {name} are not on this machine; a run fetches them, or `darkcovid models fetch {name}`"

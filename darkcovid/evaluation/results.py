@@ -354,7 +354,8 @@ class BadImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitSummary:
-    """What a fit was of. images: by set; merged_patient_ids: spellings that were taken for one patient; initial_weights: None for
+    """What a fit was of. images: by set; left_out_of_training: by `data.leave_out`, of images that else were in the training set;
+    merged_patient_ids: spellings that were taken for one patient; initial_weights: None for
     random ones; members: names of the arms that an ensemble averages."""
 
     classes: list[str] = field(default_factory=list)
@@ -362,6 +363,7 @@ class FitSummary:
     parameters: int
     initial_weights: InitialWeights | None = None
     excluded_by_label: dict[str, int] = field(default_factory=dict)
+    left_out_of_training: int = 0
     merged_patient_ids: list[list[str]] = field(default_factory=list)
     bad_images: int
     bad: list[BadImage] = field(default_factory=list)

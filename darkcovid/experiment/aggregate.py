@@ -88,7 +88,9 @@ def _concat_fits(fits: dict[str, Path], file: str) -> pd.DataFrame:
 def _pooled_summary(fits: Sequence[ClassifierFit | SegmenterFit], predictions: pd.DataFrame) -> FitSummary:
     """The first fit's, with the mean count of training images, and the count of images that some fit was validated on."""
     train = round(float(np.mean([fit.summary.images["train"] for fit in fits])))
-    return replace(fits[0].summary, images={"train": train, "valid": _count_scored(predictions)})
+    left_out = round(float(np.mean([fit.summary.left_out_of_training for fit in fits])))
+    images = {"train": train, "valid": _count_scored(predictions)}
+    return replace(fits[0].summary, images=images, left_out_of_training=left_out)
 
 
 def _pooled_metrics(fits: dict[str, ClassifierFit], pooled: ArmMetrics) -> ArmMetrics:

@@ -52,6 +52,7 @@ def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
         arms[0].summary,
         parameters=sum(arm.summary.parameters * cost.fits for arm, cost in zip(arms, costs, strict=True)),
         initial_weights=None,
+        left_out_of_training=min(arm.summary.left_out_of_training for arm in arms),
         members=[member.name for member in members],
     )
     audits = [member / SHORTCUT_PREDICTIONS for member in members]

@@ -18,7 +18,7 @@ from darkcovid.data.decode import load_grayscale
 from darkcovid.evaluation.results import ClassifierArm, Comparison
 from darkcovid.experiment.train_arm import FitJob
 from darkcovid.metrics.classification import PROBABILITY
-from darkcovid.recipe import AUDIT, SUSPECTS, Recipe
+from darkcovid.recipe import AUDIT, SUSPECTS, Data, Recipe
 from darkcovid.recipe.recipe import validate
 from darkcovid.report.overlays import contact_sheet
 from darkcovid.report.progress import Progress
@@ -114,19 +114,21 @@ def leave_suspects_out(job: FitJob, cohort: Cohort, pixels: StoredArray, progres
     return cohort.without(frozenset(suspects.image), SUSPECTS)
 
 
-def tell_left_out(name: str, cohorts: Sequence[Cohort], progress: Progress) -> None:
-    """Say how many images that would else be trained on are on an arm's list.
+def tell_left_out(name: str, data: Data, cohorts: Sequence[Cohort], progress: Progress) -> None:
+    """Say how many images that would else be trained on are on an arm's list, and warn of a list that a network made.
 
     Args:
         name: The arm's.
+        data: The section of its recipe.
         cohorts: Of its fits.
         progress: Shown to a person.
 
     Raises:
         UsageError: None is trained on in any fit.
     """
-    if not cohorts[0].left_out:
+    if data.leave_out in (None, SUSPECTS):
         return
+    cohorts = [cohort.leaving_out(data) for cohort in cohorts]
     listed = [cohort.rows.path.isin(cohort.left_out).to_numpy() & ~(cohort.valid | cohort.test) for cohort in cohorts]
     count = int(np.any(listed, axis=0).sum())
     if not count:
@@ -138,3 +140,8 @@ def tell_left_out(name: str, cohorts: Sequence[Cohort], progress: Progress) -> N
     of_no_use = f"; {unknown} on the list are not in the cohort" if unknown else ""
     images = "1 image is" if count == 1 else f"{count} images are"
     progress.stage(f"{name}: {images} left out of the training sets (data.leave_out){of_no_use}")
+    if {"suggested", "label_quality"} <= set(pd.read_csv(data.leave_out, nrows=0)):
+        progress.stage(
+            f"{name}: WARNING: a network made this list from labels; where those are labels that are scored here, scores are too "
+            "good. `--without-suspects` looks for suspects within each training set"
+        )

@@ -302,7 +302,7 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
             progress.stage(f"LEAKS, allowed by data.allow_leaks: {worst.across} patients or pairs of copies are in two sets")
         audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
     for name in names:
-        tell_left_out(name, [cohorts[fit.data.split].leaving_out(fit.data) for fit in fits[name].values()], progress)
+        tell_left_out(name, recipe.arm_recipes()[name].data, list(cohorts.values()), progress)
     external = external_sets(recipe.data, cohort, folders.cache)
     progress.external(external)
     inputs = build_inputs(builder, external, names, progress.stage)
@@ -411,6 +411,10 @@ def aggregate_run(
             remove_partial(directory.arm(name))
             aggregate_fits(directory.arm(name), folders, recipe.task)
     ensembles = {name: members for name, members in recipe.ensemble.items() if set(members) <= set(names)}
+    for name, members in recipe.ensemble.items():
+        if name not in ensembles:
+            missing_arms = ", ".join(member for member in members if member not in names)
+            progress.stage(f"ensemble {name} is left out, since not all of its arms were run: {missing_arms}")
     for name, members in ensembles.items():
         write_ensemble(directory.arm(name), [directory.arm(member) for member in members])
     comparison = compare_arms(directory, [*names, *ensembles])

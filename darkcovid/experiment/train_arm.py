@@ -11,7 +11,7 @@ from torch import nn
 
 from darkcovid.core.device import Device, get_device
 from darkcovid.core.io import write_json, write_text
-from darkcovid.data.cohort import Cohort
+from darkcovid.data.cohort import LEFT_OUT, Cohort
 from darkcovid.data.resize import Size
 from darkcovid.evaluation.results import ArmCost, ArmMetrics, BadImage, FitSummary, MaskMetrics
 from darkcovid.experiment.run_dir import RunDir
@@ -199,6 +199,7 @@ def summarize_fit(cohort: Cohort, network: nn.Module) -> FitSummary:
         parameters=parameter_counts(network)[0],
         initial_weights=initial_weights(network),
         excluded_by_label=cohort.excluded_by_label,
+        left_out_of_training=int((cohort.used_as == LEFT_OUT).sum()),
         merged_patient_ids=[list(spellings) for spellings in cohort.manifest.merged_patients],
         bad_images=len(cohort.bad),
         bad=[BadImage(bad.path, bad.reason) for bad in cohort.bad],

@@ -79,7 +79,10 @@ def export_model(model: FittedModel, segmenter: LungUNet, form: str, folder: Pat
             nothing is left behind then.
     """
     if not all(member.sees_as(model) for member in model.members):
-        raise UsageError(f"--arm {model.fit}: its arms see different parts of an image; export them one by one with --arm")
+        differing = "size, lungs, letterbox, contrast, or interpolation"
+        raise UsageError(
+            f"--arm {model.fit}: its arms see different pixels of an image ({differing}); export them one by one with --arm"
+        )
     channels = model.recipe.channels
     stem = model.recipe.name if model.fit == model.recipe.name else f"{model.recipe.name}-{model.fit.replace('/', '-')}"
     networks = {

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from safetensors import SafetensorError
 from torch import nn
 
@@ -55,6 +56,12 @@ class FittedModel:
     def networks(self) -> tuple["FittedModel", ...]:
         """The classifiers whose probabilities are averaged: the members, or this one alone."""
         return self.members or (self,)
+
+    def training_images(self) -> frozenset[str]:
+        """SHA-256 of the files in the training set, of an ensemble in any member's; empty where the run's split is gone."""
+        files = [each.run / each.fit / "split.csv" for each in self.networks]
+        tables = [pd.read_csv(file, dtype=str, usecols=["side", "sha256"]) for file in files if file.is_file()]
+        return frozenset(value for table in tables for value in table.sha256[table.side == "train"])
 
     def sees_as(self, other: "FittedModel") -> bool:
         """Whether both get the same pixels of an image."""

@@ -30,7 +30,12 @@ def model_card(model: FittedModel) -> dict[str, Any]:
         "classes": list(model.classes),
         "image_size": list(model.size),
         "lungs": " and ".join(dict.fromkeys(_seen(each) for each in model.networks)),
-        "trained_on": {"manifest": data.manifest, "dataset": ", ".join(data.selected_datasets) or None, "images": summary.images},
+        "trained_on": {
+            "manifest": data.manifest,
+            "dataset": ", ".join(data.selected_datasets) or None,
+            "images": summary.images,
+            "left_out": summary.left_out_of_training,
+        },
         "patients_kept_apart": data.split.method == "stratified_group",
         "leaks_found": data_audit.get("leaks"),
         "accuracy": metrics.valid.accuracy,

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from darkcovid.core.io import save_png, write_text
+from darkcovid.core.io import save_png, sha256_file, write_text
 from darkcovid.core.threads import map_in_threads
 from darkcovid.inference.image_files import ImageRef, open_image, png_names
 from darkcovid.inference.predictor import InferencePipeline, Prediction
@@ -16,6 +16,7 @@ from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.report.overlays import downscale, heatmap_overlay
 
 BATCH = 16
+TRAINED_ON = "in the training set: the prediction says nothing of other images"
 LONG_SIDE = 1024
 
 
@@ -34,11 +35,11 @@ def predict_images(
         on_batch: Called with the number of images done.
 
     Returns:
-        Per image, in order: image, label, probabilities, lungs_trusted, warnings; the label of one that cannot be read is
-            None, and
-        its warning says why.
+        Per image, in order: image, label, probabilities, lungs_trusted, warnings; the label of one that cannot be read is None,
+        and its warning says why.
     """
     answers: list[dict[str, Any]] = []
+    trained_on = predictor.model.training_images()
     overlays = dict(zip(images, png_names([image.name for image in images]), strict=True))
     for start in range(0, len(images), BATCH):
         block = images[start : start + BATCH]
@@ -46,7 +47,8 @@ def predict_images(
         predictions = iter(predictor([image for image, fault in opened if fault is None], explain is not None))
         for named, (image, fault) in zip(block, opened, strict=True):
             prediction = None if fault else next(predictions)
-            answers.append(_prediction_row(named.name, prediction, fault))
+            trained = fault is None and named.file is not None and sha256_file(named.file) in trained_on
+            answers.append(_prediction_row(named.name, prediction, fault, trained))
             if explain is not None and prediction is not None and prediction.heat is not None:
                 save_png(overlay_heatmap(image, prediction.heat), explain / overlays[named])
         on_batch(len(answers))
@@ -80,7 +82,7 @@ def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
     write_text(path, table.join(probabilities).to_csv(index=False, float_format="%.6f"))
 
 
-def _prediction_row(name: str, prediction: Prediction | None, fault: str | None) -> dict[str, Any]:
+def _prediction_row(name: str, prediction: Prediction | None, fault: str | None, trained: bool) -> dict[str, Any]:
     if prediction is None:
         return {"image": name, "label": None, "probabilities": {}, "lungs_trusted": False, "warnings": [fault]}
     return {
@@ -88,5 +90,5 @@ def _prediction_row(name: str, prediction: Prediction | None, fault: str | None)
         "label": prediction.label,
         "probabilities": prediction.probabilities,
         "lungs_trusted": prediction.lungs_trusted,
-        "warnings": list(prediction.warnings),
+        "warnings": [*([TRAINED_ON] if trained else []), *prediction.warnings],
     }

@@ -1,12 +1,12 @@
 """Is one arm better than another on the same patients? Paired tests, corrected for how many are made, and what may be said."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import binomtest
 
-from darkcovid.metrics.confidence_intervals import difference
+from darkcovid.metrics.confidence_intervals import Estimate, difference
 from darkcovid.metrics.metrics_with_intervals import codes_of, estimates
 from darkcovid.metrics.p_values import holm, p_text
 
@@ -100,8 +100,27 @@ def compare_arms(reference: str, arms: dict[str, Predictions], classes: Sequence
             if own is not None and (theirs := each[reference][metric]) is not None
         }
         sentence = conclusion_sentence(name, reference, differences["accuracy"], corrected[name])
+        sentence += untrained_sentence({key: each[key]["accuracy"] for key in (name, reference)}, base.labels)
         pairs.append(PairedComparison(name, reference, *discordant[name], ps[name], corrected[name], differences, sentence))
     return pairs
+
+
+def untrained_sentence(accuracies: Mapping[str, Estimate | None], labels: np.ndarray) -> str:
+    """What a comparison is worth where an arm may have learned nothing.
+
+    Args:
+        accuracies: Of each arm that is compared.
+        labels: (n,) int, of the images.
+
+    Returns:
+        One sentence after a blank; '' where all arms are shown to be more accurate than the majority class.
+    """
+    majority = float(np.bincount(labels).max() / len(labels))
+    weak = [name for name, found in accuracies.items() if found is not None and found.interval[0] <= majority]
+    if not weak:
+        return ""
+    verb = "is" if len(weak) == 1 else "are"
+    return f" {' and '.join(weak)} {verb} not shown to be more accurate than the majority class ({majority:.3f})."
 
 
 def patients_for(first: Predictions, second: Predictions) -> tuple[int, int]:

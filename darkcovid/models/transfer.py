@@ -213,7 +213,15 @@ def feature_shape(body: Backbone, size: Size) -> tuple[int, Size]:
 
 
 def gray_features(body: Backbone, size: Size) -> torch.Tensor:
-    """(1, c, h, w) features of a gray image that grows brighter downward, as after training."""
+    """A backbone's features of a gray image that grows brighter downward, in evaluation.
+
+    Args:
+        body: The backbone.
+        size: (height, width) of the image in pixels.
+
+    Returns:
+        (1, c, h, w).
+    """
     device = next(body.parameters()).device
     training = body.training
     with torch.inference_mode():

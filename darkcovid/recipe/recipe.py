@@ -66,6 +66,8 @@ class Recipe(StrictModel):
     @classmethod
     def _one_ensemble(cls, ensemble: Any) -> Any:
         named = {ENSEMBLE: ensemble} if isinstance(ensemble, (list, tuple)) else ensemble
+        if named is None:
+            return {}
         if not isinstance(named, dict):
             return named
         return {name: tuple(members) if isinstance(members, list) else members for name, members in named.items()}

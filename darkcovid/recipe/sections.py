@@ -351,7 +351,7 @@ class Training(StrictModel):
     seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
     """One fit per seed; metrics come with their spread."""
     batch_size: int = Field(default=32, ge=2)
-    """Images per step, over all processes."""
+    """Images per step, over all processes; an epoch leaves out its last, incomplete batch, as in fastai."""
     lr: float = Field(default=3.0e-3, gt=0)
     """Peak learning rate."""
     schedule: Literal["one_cycle", "flat_cos", "constant", "exponential", "fine_tune", "gradual_unfreezing"] = "one_cycle"

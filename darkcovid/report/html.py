@@ -332,7 +332,9 @@ def _leaks(audit: DataAudit | None) -> str:
 
 def _trained_on(evidence: RunEvidence) -> str:
     arm, data = next(iter(evidence.arms.values())), evidence.recipe["data"]
-    counted = ", ".join(f"{count} {side}" for side, count in arm.summary.images.items())
+    left_out = arm.summary.left_out_of_training
+    counts = arm.summary.images | ({"left out of training": left_out} if left_out else {})
+    counted = ", ".join(f"{count} {side}" for side, count in counts.items())
     source = " and ".join(dataset_names(data)) or data["manifest"]
     return f"{source}: {counted} images; classes {', '.join(data['classes'])}."
 

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from darkcovid.core import log
+from darkcovid.core.words import counted
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
 from darkcovid.data.table_cells import parse_age
@@ -32,11 +33,11 @@ class Progress:
         names = {"train": "training", "valid": "validation", "test": "test"}
         for side, of_class in counts.items():
             classes = ", ".join(f"{count} {label}" for label, count in of_class.items())
-            self.stage(f"{names[side]}: {sum(of_class.values())} images ({classes})")
+            self.stage(f"{names[side]}: {counted(sum(of_class.values()), 'image')} ({classes})")
         if cohort.excluded_by_label:
             labels = [f"{count} {label or 'without a label'}" for label, count in cohort.excluded_by_label.items()]
             shown = ", ".join(labels[:8]) + (f", {len(labels) - 8} more labels" if len(labels) > 8 else "")
-            self.stage(f"excluded, being of no class: {sum(cohort.excluded_by_label.values())} images ({shown})")
+            self.stage(f"excluded, being of no class: {counted(sum(cohort.excluded_by_label.values()), 'image')} ({shown})")
         merged = cohort.manifest.merged_patients
         if merged:
             self.stage(
@@ -57,7 +58,7 @@ class Progress:
         """Print the images of each external set, and how many are left out."""
         for external_set in sets:
             classes = ", ".join(f"{count} {label}" for label, count in external_set.cohort.counts()["test"].items())
-            self.stage(f"external, {external_set.name}: {len(external_set.cohort)} images ({classes})")
+            self.stage(f"external, {external_set.name}: {counted(len(external_set.cohort), 'image')} ({classes})")
             for reason, count in external_set.left_out.items():
                 self.stage(f"  left out: {count}, {reason}")
 
@@ -77,7 +78,7 @@ class Progress:
         Yields:
             What shows each epoch's row, given the history.
         """
-        self.stage(f"{name}: {epochs} {'epoch' if epochs == 1 else 'epochs'} at {size[0]}x{size[1]} px")
+        self.stage(f"{name}: {counted(epochs, 'epoch')} at {size[0]}x{size[1]} px")
         with self._epochs(name, epochs) as show:
             yield show
 

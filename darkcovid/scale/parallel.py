@@ -48,8 +48,7 @@ def run_in_parallel(
         processes = FitProcesses(directory.path, folders.cache, jobs, progress.stage)
         with ThreadPoolExecutor(jobs) as pool:
             running = [pool.submit(processes.fit, fit) for fit in fits]
-            if processes.stopped_before(running):
-                raise KeyboardInterrupt
+            processes.wait_for(running)
         failed = [name for fit in running if (name := fit.result())]
         if failed:
             raise DarkCovidError(
@@ -101,20 +100,21 @@ class FitProcesses:
         self.say(next((line for line in reversed(lines) if " epoch " in line), f"{fit.name(arm)} is finished"))
         return None
 
-    def stopped_before(self, fits: Sequence[Future]) -> bool:
-        """Wait for the fits, and pass every signal on to those that run.
+    def wait_for(self, fits: Sequence[Future]) -> None:
+        """Wait for the ends of fits, and pass every signal on to those that run.
 
         Args:
             fits: Calls of `fit`.
 
-        Returns:
-            Whether there was a signal; none of the fits runs any more.
+        Raises:
+            KeyboardInterrupt: There was a signal; no fit runs any more.
         """
-        while True:
+        while not all(fit.done() for fit in fits):
             try:
                 wait(fits)
-                return self.stopped.is_set()
             except KeyboardInterrupt:
                 self.stopped.set()
                 for process in tuple(self.running):
                     process.terminate()
+        if self.stopped.is_set():
+            raise KeyboardInterrupt

@@ -11,11 +11,13 @@ import darkcovid as dc
 from darkcovid.audits.label_errors import find_label_errors
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.cohort import load_classification_cohort
-from darkcovid.experiment.label_errors import add_arm_without_suspects
+from darkcovid.experiment.label_errors import add_arm_without_suspects, tell_left_out
 from darkcovid.experiment.lr_find import find_learning_rate
 from darkcovid.recipe.recipe import validate
 from darkcovid.vision.arm_inputs import InputBuilder
 from darkcovid.vision.training_suspects import training_suspects
+
+from ..experiment.test_runner import Watched
 
 CLASSES = ["covid", "no_finding", "pneumonia"]
 
@@ -124,6 +126,10 @@ def test_a_further_arm_trains_without_suspects_of_its_own_training_sets_and_scor
         )
         left_out.append(len(suspects))
     assert whole["train"] - without["train"] == pytest.approx(sum(left_out) / 2, abs=1)
+    summary = run.comparison.arms["probe_without_suspects"].summary
+    assert summary.left_out_of_training == whole["train"] - without["train"] == round(sum(left_out) / 2)
+    report = (run.path / "report.html").read_text()
+    assert f"left out of training by data.leave_out: {summary.left_out_of_training} in probe_without_suspects" in report
     predicted = run.predictions
     assert set(predicted[predicted.arm == "probe_without_suspects"].image) == set(predicted[predicted.arm == "probe"].image)
 
@@ -200,6 +206,19 @@ def test_a_learning_rate_is_found_on_what_is_trained_on(folders, tmp_path, monke
     assert not set(listed) & set(seen[0].rows.path[seen[0].train]) and seen[0].train.sum() == cohort.train.sum() - 5
     with pytest.raises(UsageError, match=r"lr-find looks for no suspects; name the suspects\.csv of a fit"):
         find_learning_rate(validate(single | {"data": RECIPE["data"] | {"leave_out": "suspects"}}, where=""), *words)
+
+
+def test_a_list_that_a_network_made_is_warned_of(run, tmp_path):
+    cohort = load_classification_cohort(run.recipe.data, tmp_path / "cache")
+    reader = tmp_path / "reader.csv"
+    pd.DataFrame({"image": cohort.rows.path[cohort.train][:3]}).to_csv(reader, index=False)
+    network = tmp_path / "label_errors.csv"
+    pd.read_csv(reader).assign(label="covid", suggested="pneumonia", label_quality=0.1).to_csv(network, index=False)
+    for path, warned in ((reader, False), (network, True)):
+        progress = Watched()
+        tell_left_out("probe", run.recipe.data.model_copy(update={"leave_out": str(path)}), [cohort], progress)
+        assert "probe: 3 images are left out of the training sets" in progress.text.getvalue()
+        assert ("a network made this list" in progress.text.getvalue()) == warned
 
 
 def test_a_list_that_is_of_no_use_is_refused(folders, tmp_path):

@@ -260,7 +260,10 @@ def test_it_answers_with_the_mean_of_its_members(run):
 def test_an_ensemble_of_one_input_is_exported_and_one_of_several_is_refused(run, tmp_path):
     made = export_model(load_fitted(run.path, "voted"), load_segmenter(None), "onnx", tmp_path)
     assert made["classifier"]["largest_difference"] < 1e-4
-    with pytest.raises(UsageError, match=r"^--arm both: its arms see different parts of an image; export them one by one"):
+    with pytest.raises(
+        UsageError,
+        match=r"^--arm both: its arms see different pixels of an image \(size, lungs, .*\); export them one by one",
+    ):
         export_model(load_fitted(run.path, "both"), load_segmenter(None), "onnx", tmp_path)
 
 
@@ -302,6 +305,19 @@ def test_a_run_with_an_ensemble_is_reproduced(run, tmp_path):
 def test_ensembles_that_cannot_be(change, said):
     with pytest.raises(UsageError, match=said):
         validate(RECIPE | change, where="")
+
+
+def test_an_ensemble_can_be_taken_out_of_a_recipe():
+    assert validate(RECIPE | {"ensemble": None}, where="").ensemble == {}
+
+
+def test_an_ensemble_without_all_of_its_arms_is_said_to_be_left_out(tmp_path):
+    from ..experiment.test_runner import Watched
+
+    recipe = validate(RECIPE | {"training": {"epochs": 1, "precision": "fp32"}, "ensemble": ["whole", "crop"]}, where="")
+    progress = Watched()
+    dc.run(recipe, arms=["whole"], runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache", progress=progress)
+    assert "ensemble ensemble is left out, since not all of its arms were run: crop" in progress.text.getvalue()
 
 
 def test_a_list_of_arms_is_an_ensemble_of_that_name():

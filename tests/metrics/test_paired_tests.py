@@ -40,6 +40,18 @@ def test_a_clear_difference_is_said_and_a_small_one_is_not():
     assert near.sentence.startswith("No difference in accuracy between same and base could be shown: ")
 
 
+def test_an_arm_that_may_have_learned_nothing_is_named():
+    random = np.random.default_rng(0)
+    good, guess = random.random(200) < 0.9, random.random(200) < 0.5
+    (pair,) = compare_arms("good", {"good": arm(good), "guess": arm(guess)}, ("x", "y"))
+    assert pair.sentence.startswith("guess was less accurate than good: ")
+    assert pair.sentence.endswith(". guess is not shown to be more accurate than the majority class (0.500).")
+    (pair,) = compare_arms("a", {"a": arm(guess), "b": arm(~guess)}, ("x", "y"))
+    assert pair.sentence.endswith(" b and a are not shown to be more accurate than the majority class (0.500).")
+    (pair,) = compare_arms("a", {"a": arm(good), "b": arm(good)}, ("x", "y"))
+    assert "majority" not in pair.sentence
+
+
 def test_images_predicted_several_times_are_not_counted_as_independent():
     base = np.arange(40) % 3 > 0
     (pair,) = compare_arms("a", {"a": arm(base, True), "b": arm(~base, True)}, ("x", "y"))

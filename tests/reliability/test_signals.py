@@ -162,7 +162,8 @@ def test_every_signal_is_passed_on_to_the_fits(fits_that_are_asked, tmp_path):
 
     thread = threading.Thread(target=signals)
     thread.start()
-    assert processes.stopped_before(fits)
+    with pytest.raises(KeyboardInterrupt):
+        processes.wait_for(fits)
     thread.join()
     assert len(lines(tmp_path / "asked")) == 4
     assert len(lines(tmp_path / "began")) == 2  # the third was not begun
@@ -176,7 +177,8 @@ def test_fits_are_of_the_process_group_of_their_run(fits_that_are_asked, tmp_pat
     groups = {os.getpgid(int(pid)) for pid in lines(tmp_path / "began")}
     (tmp_path / "asked").write_text("x\n")
     assert groups == {os.getpgid(0)}
-    assert not processes.stopped_before(fits)
+    processes.wait_for(fits)
+    assert not processes.stopped.is_set()
 
 
 def test_outside_the_main_thread_signals_stay_as_they_are():

@@ -8,7 +8,9 @@ from PIL import Image
 
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.decode import load_grayscale
+from darkcovid.inference.image_files import ImageRef
 from darkcovid.inference.load import load_fitted
+from darkcovid.inference.predict_files import predict_images
 from darkcovid.inference.predictor import load_pipeline
 from darkcovid.lungs.crop import CropTransform
 from darkcovid.metrics.calibration import apply_temperature
@@ -91,6 +93,16 @@ def test_a_run_that_cannot_be_used_says_why(fitted_run, tmp_path):
     weights.unlink()
     with pytest.raises(UsageError, match="no finished fit"):
         load_fitted(copy, "small")
+
+
+def test_a_training_image_is_said_to_be_one(fitted_run, fitted_cohort, phantom_files):
+    predictor = load_pipeline(fitted_run, "small", "cpu")
+    train = fitted_cohort.files[np.flatnonzero(fitted_cohort.train)[0]]
+    refs = [ImageRef("train.png", train), ImageRef("valid.png", next(iter(phantom_files.values()))), ImageRef("gone.png", None)]
+    trained, other, gone = predict_images(predictor, refs)
+    assert trained["warnings"][0].startswith("in the training set")
+    assert not any("training set" in warning for answer in (other, gone) for warning in answer["warnings"])
+    assert gone["warnings"] == ["missing"]
 
 
 @pytest.mark.slow

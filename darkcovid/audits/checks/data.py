@@ -157,11 +157,15 @@ def _missing(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
 def _flow(e: RunEvidence) -> CheckOutcome:
     summary = next(iter(e.arms.values())).summary
     used = ", ".join(f"{count} {side}" for side, count in summary.images.items())
-    text = f"{sum(summary.images.values())} used ({used}), {summary.bad_images} unusable ones excluded"
-    if not summary.excluded_by_label:
-        return STATED, text
+    left_out = {name: arm.summary.left_out_of_training for name, arm in e.arms.items() if arm.summary.left_out_of_training}
+    untrained = ", ".join(f"{count} in {name}" for name, count in left_out.items())
     labels = ", ".join(f"{label or 'no label'} {count}" for label, count in summary.excluded_by_label.items())
-    return STATED, f"{text}; of other labels: {labels}"
+    parts = [
+        f"{sum(summary.images.values())} used ({used}), {summary.bad_images} unusable ones excluded",
+        f"of other labels: {labels}" if labels else "",
+        f"left out of training by data.leave_out: {untrained}" if untrained else "",
+    ]
+    return STATED, "; ".join(filter(None, parts))
 
 
 @check(12, "data", "where each label comes from", declares=True)
