@@ -11,7 +11,7 @@ import pandas as pd
 from darkcovid.audits.findings import ONE_ID
 from darkcovid.audits.metadata import MetadataCounts, PandasMetadata, identities, metadata_table
 from darkcovid.core.errors import UsageError
-from darkcovid.data.cohort import Cohort
+from darkcovid.data.cohort import LEFT_OUT, Cohort
 from darkcovid.data.near_duplicates.search import Pair, cached_near_duplicates, describe_alterations
 
 SHOWN = 3
@@ -180,7 +180,14 @@ def find_leaks_of_splits(cohorts: Sequence[Cohort], cache_dir: Path) -> list[Lea
     """
     first = cohorts[0]
     near, who = cached_near_duplicates(first.files, first.sha256, cache_dir), cohort_facts(first, identities)
-    return [find_leaks(PandasMetadata(who.assign(side=split.side_names)), near_duplicate_pairs(split, near)) for split in cohorts]
+    return [_leaks_of_split(split, who, near) for split in cohorts]
+
+
+def _leaks_of_split(split: Cohort, who: pd.DataFrame, near: Sequence[Pair]) -> LeakageReport:
+    """Images that are left out of training leak nothing: they are in no set."""
+    used = split.used_as != LEFT_OUT
+    pairs = [pair for pair in near if used[pair[0]] and used[pair[1]]]
+    return find_leaks(PandasMetadata(who.assign(side=split.side_names)[used]), near_duplicate_pairs(split, pairs))
 
 
 def check_no_leaks(leaks: LeakageReport, allowed: bool) -> None:

@@ -13,7 +13,14 @@ from darkcovid.core.errors import DataError, UsageError, one_line
 from darkcovid.data.check_files import FileCheck, validate_files
 from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.phantom import phantom_manifest
-from darkcovid.data.splits import assign_splits, check_all_classes_present, image_ids, n_per_class_split, patient_groups
+from darkcovid.data.splits import (
+    assign_splits,
+    check_all_classes_present,
+    image_ids,
+    n_per_class_split,
+    of_patients_elsewhere,
+    patient_groups,
+)
 from darkcovid.data.table_cells import INVISIBLE, normalize_value
 from darkcovid.recipe import PHANTOM, REST, SUSPECTS, Data
 from darkcovid.recipe.errors import suggest_name
@@ -130,7 +137,7 @@ class Cohort:
         named = read_image_list(Path(data.leave_out))
         if not self.rows.path.isin(named).any():
             raise UsageError(f"data.leave_out: {data.leave_out}: none of its {len(named)} images is in the cohort")
-        return self.without(named, data.leave_out)
+        return self.without(named, f"data.leave_out: {data.leave_out}")
 
     def without(self, images: frozenset[str], where: str) -> "Cohort":
         """The cohort without some images in its training set.
@@ -145,10 +152,10 @@ class Cohort:
         Raises:
             UsageError: No training image of a class is left.
         """
-        left = replace(self, left_out=images)
+        left = replace(self, left_out=self.left_out | images)
         for index, name in enumerate(self.classes):
             if not (left.labels[left.train] == index).any():
-                raise UsageError(f"data.leave_out: {where}: no training image of {name} is left")
+                raise UsageError(f"{where}: no training image of {name} is left")
         return left
 
     def with_shuffled_labels(self, seed: int) -> "Cohort":
@@ -211,7 +218,10 @@ def load_classification_cohort(data: Data, cache_dir: Path) -> Cohort:
     """
     manifest, labels, excluded = select_rows(data, cache_dir)
     codes = labels.map({name: index for index, name in enumerate(data.classes)}).to_numpy(np.int64)
-    cohort = build_cohort(manifest, data, codes, assign_splits(manifest.rows, labels, data.split), data.classes, cache_dir)
+    valid, test = assign_splits(manifest.rows, labels, data.split)
+    cohort = build_cohort(manifest, data, codes, (valid, test), data.classes, cache_dir)
+    if data.split.method == "leave_source_out":
+        cohort = cohort.without(frozenset(manifest.rows.path[of_patients_elsewhere(manifest.rows, test)]), "data.split")
     return replace(cohort, excluded_by_label=excluded)
 
 

@@ -219,10 +219,89 @@ def assign_splits(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tuple[
         UsageError: `by_column` names no column of the manifest, or one with other values than train, valid and test.
     """
     if split.method == "by_column":
-        return _splits_of_column(rows, split.column)
+        return _splits_of_column(rows, split.column or "split")
+    if split.method == "leave_source_out":
+        return _split_of_source(rows, labels, split)
     test = _test_mask(rows, labels, split)
     valid = np.zeros(len(rows), bool)
     valid[~test] = _validation_mask(rows[~test], labels[~test], split)
+    return valid, test
+
+
+def source_column(rows: pd.DataFrame, split: Split) -> pd.Series:
+    """The source of each image, by which `leave_source_out` splits.
+
+    Args:
+        rows: (n) rows of a manifest.
+        split: The recipe's section.
+
+    Returns:
+        (n,) text.
+
+    Raises:
+        UsageError: The manifest has no such column, or a row has no source.
+    """
+    name = split.column or "dataset"
+    if name not in rows:
+        raise UsageError(f"data.split.column: the manifest has no column {name!r}{suggest_name(name, rows.columns)}")
+    empty = rows.path[rows[name] == ""]
+    if len(empty):
+        raise UsageError(f"data.split.column: {len(empty)} rows have no {name}, the first is {empty.iloc[0]}; name their source")
+    return rows[name]
+
+
+def sources_to_hold_out(sources: pd.Series, labels: pd.Series) -> list[str]:
+    """Sources without which every class still has images in another one, sorted: each can be held out.
+
+    Args:
+        sources: (n,) of the images.
+        labels: (n,) classes.
+    """
+    table = pd.crosstab(sources, labels)
+    others = table.sum() - table
+    return sorted(str(name) for name in table.index[(others > 0).all(axis=1)])
+
+
+def of_patients_elsewhere(rows: pd.DataFrame, test: np.ndarray) -> np.ndarray:
+    """Which images outside the test set are of its patients, as copies in two collections are: nothing may be learned of them.
+
+    Args:
+        rows: (n) rows of a manifest.
+        test: (n,) bool.
+
+    Returns:
+        (n,) bool.
+    """
+    patients = patient_groups(rows)
+    return ~test & patients.isin(set(patients[test])).to_numpy()
+
+
+def _split_of_source(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tuple[np.ndarray, np.ndarray]:
+    column, sources = split.column or "dataset", source_column(rows, split)
+    possible = sources_to_hold_out(sources, labels)
+    counted = f"{len(possible)} of the {sources.nunique()} sources in column {column} can be held out"
+    if not possible:
+        raise UsageError(
+            f"data.split: no source in column {column} can be held out, since each is the only one with some class; merge "
+            "cohorts that share classes (darkcovid data merge)"
+        )
+    if split.folds is not None and split.folds != len(possible):
+        raise UsageError(f"training.folds: {counted} ({', '.join(possible)}); set training.folds to {len(possible)}")
+    held_out = split.held_out if split.folds is None else possible[split.fold - 1]
+    if held_out not in possible:
+        known = sources.eq(held_out).any()
+        why = (
+            "no other source has all of its classes"
+            if known
+            else f"there is no such source{suggest_name(str(held_out), possible)}"
+        )
+        raise UsageError(f"data.split.held_out: {held_out}: {why}; {counted}: {', '.join(possible)}")
+    test = (sources == held_out).to_numpy()
+    rest = ~test & ~of_patients_elsewhere(rows, test)
+    valid = np.zeros(len(rows), bool)
+    strata = (labels[rest] + "/" + sources[rest]).tolist()
+    targets = per_class_targets(strata, split.valid)
+    valid[rest] = stratified_group_split(strata, patient_groups(rows)[rest].tolist(), targets, split.seed)
     return valid, test
 
 
@@ -295,6 +374,8 @@ def check_all_classes_present(
 
 def _describe_split(split: Split) -> str:
     if split.method == "by_column":
-        return f"the column {split.column}"
+        return f"the column {split.column or 'split'}"
+    if split.method == "leave_source_out":
+        return f"leave_source_out with valid={split.valid} and seed={split.seed}"
     how = f"fold {split.fold} of {split.folds}" if split.folds else f"valid={split.valid}"
     return f"{split.method} with {how} and seed={split.seed}"

@@ -29,7 +29,7 @@ from darkcovid.metrics.cross_fitting import patient_parts
 from darkcovid.metrics.metrics_with_intervals import field_values, metrics_with_intervals
 from darkcovid.metrics.thresholds import OperatingPoint, cross_fitted_points, operating_point
 
-EXTERNAL = "external:"
+EXTERNAL, SOURCE = "external:", "source:"
 
 
 def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
@@ -41,14 +41,17 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
 
     Args:
         predictions: A row per image, or per image and fit, with patient, side (the set), label, sex, view, age and
-            `probability_<class>`, and `fit` where there are several; the set of external images is `external:<name>`.
+            `probability_<class>`, `fit` where there are several, and `source` where the test set is of sources held out; the set
+            of external images is `external:<name>`.
         classes: Their names.
 
     Returns:
-        Metrics of the validation set, of the test set where there is one, and of each external set.
+        Metrics of the validation set, of the test set where there is one, and of each source held out and each external set.
     """
     codes = {name: code for code, name in enumerate(classes)}
     tables = {str(side): table for side, table in predictions.groupby("side") if side not in UNSCORED}
+    if "source" in predictions and "test" in tables:
+        tables |= {f"{SOURCE}{name}": table for name, table in tables["test"].groupby("source")}
     sets = {side: _scored(table, classes) for side, table in tables.items()}
     valid = sets["valid"]
     parts = patient_parts(valid.labels, valid.patients)
@@ -68,22 +71,35 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
         )
         for side, table in tables.items()
     }
-    internal = "test" if "test" in metrics else "valid"
-    return ArmMetrics(
-        valid=metrics["valid"],
-        scored_on="test" if internal == "test" else "validation",
-        test=metrics.get("test"),
-        external={
-            side.removeprefix(EXTERNAL): ExternalMetrics(
+    internal = "test" if "test" in metrics and "source" not in predictions else "valid"
+
+    def outside(prefix: str) -> dict[str, ExternalMetrics]:
+        return {
+            side.removeprefix(prefix): ExternalMetrics(
                 **field_values(metrics[side]),
                 images=int(table.image.nunique()),
                 patients=int(table.patient.nunique()),
-                fall=performance_drop(sets[internal], sets[side], classes),
+                fall=performance_drop(_scored(_of_same_fits(tables[internal], table), classes), sets[side], classes),
             )
             for side, table in tables.items()
-            if side.startswith(EXTERNAL)
-        },
+            if side.startswith(prefix)
+        }
+
+    return ArmMetrics(
+        valid=metrics["valid"],
+        scored_on="test" if "test" in metrics else "validation",
+        test=metrics.get("test"),
+        sources=outside(SOURCE),
+        external=outside(EXTERNAL),
     )
+
+
+def _of_same_fits(inside: pd.DataFrame, outside: pd.DataFrame) -> pd.DataFrame:
+    """The internal predictions of the fits that made the external ones; all where those have none of their own."""
+    if "fit" not in inside:
+        return inside
+    same = inside[inside.fit.isin(set(outside.fit))]
+    return same if len(same) else inside
 
 
 def averaged_views(cohort: Cohort, averaged: np.ndarray | None) -> dict[str, AveragedMetrics]:

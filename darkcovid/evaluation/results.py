@@ -265,6 +265,7 @@ class ArmMetrics:
         valid: Of the validation set.
         scored_on: The set that the headline comes from.
         test: None where there is no test set.
+        sources: Of each source that was held out in turn (`leave_source_out`), together the test set.
         external: By set.
         tta: By set, of `training.tta_views`.
         normalizer: Whether it fits the training images.
@@ -277,6 +278,7 @@ class ArmMetrics:
     valid: SetMetrics
     scored_on: str = ""
     test: SetMetrics | None = None
+    sources: dict[str, ExternalMetrics] = field(default_factory=dict)
     external: dict[str, ExternalMetrics] = field(default_factory=dict)
     tta: dict[str, AveragedMetrics] = field(default_factory=dict)
     normalizer: NormalizerFacts | None = None
@@ -284,6 +286,11 @@ class ArmMetrics:
     audited: bool = False
     shortcuts: OcclusionAudit | None = None
     attention: dict[str, LungAttention] = field(default_factory=dict)
+
+    @property
+    def elsewhere(self) -> dict[str, ExternalMetrics]:
+        """Of every set of images from elsewhere: sources held out, and external sets."""
+        return self.sources | self.external
 
     @property
     def headline(self) -> SetMetrics:
@@ -297,6 +304,8 @@ class ArmMetrics:
         others: dict[str, Any] = {"scored_on": self.scored_on}
         if self.test:
             others["test"] = self.test.as_dict()
+        if self.sources:
+            others["sources"] = {name: metrics.as_dict() for name, metrics in self.sources.items()}
         if self.external:
             others["external"] = {name: metrics.as_dict() for name, metrics in self.external.items()}
         if self.tta:
@@ -530,6 +539,7 @@ def parse_metrics(json: Json) -> ArmMetrics:
         valid=_SET.validate_python(json),
         scored_on=json.get("scored_on", ""),
         test=_SET.validate_python(json["test"]) if "test" in json else None,
+        sources={name: parse_external(metrics) for name, metrics in json.get("sources", {}).items()},
         external={name: parse_external(metrics) for name, metrics in json.get("external", {}).items()},
         tta=_TTA.validate_python(json.get("tta", {})),
         normalizer=_NORMALIZER.validate_python(json["normalizer"]) if json.get("normalizer") else None,

@@ -14,6 +14,7 @@ from darkcovid.core.io import save_png, write_text
 from darkcovid.core.log import logger
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import Size
+from darkcovid.data.splits import source_column
 from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
 from darkcovid.evaluation.results import ArmMetrics
 from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
@@ -81,7 +82,10 @@ class ClassifierTask:
         """
         recipe, folder, inputs, cohort = job.recipe, job.folder, self.inputs, self.cohort
         external = self._predict_external(job, result.predict)
-        predictions = pd.concat([prediction_table(cohort, result.probabilities), *external])
+        own = prediction_table(cohort, result.probabilities)
+        if recipe.data.split.method == "leave_source_out":
+            own = own.assign(source=source_column(cohort.rows, recipe.data.split))
+        predictions = pd.concat([own, *external])
         metrics = evaluate(predictions, list(cohort.classes))
         metrics = replace(
             metrics,

@@ -111,7 +111,7 @@ def leave_suspects_out(job: FitJob, cohort: Cohort, pixels: StoredArray, progres
     if compute.distributed.is_main:
         write_text(job.folder / "suspects.csv", suspects.to_csv(index=False, float_format="%.4f"))
     progress.stage(f"{job.name}: {found} ({INNER_FOLDS} fits, {perf_counter() - started:.0f} s)")
-    return cohort.without(frozenset(suspects.image), SUSPECTS)
+    return cohort.without(frozenset(suspects.image), f"data.leave_out: {SUSPECTS}")
 
 
 def tell_left_out(name: str, data: Data, cohorts: Sequence[Cohort], progress: Progress) -> None:

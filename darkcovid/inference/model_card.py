@@ -42,7 +42,7 @@ def model_card(model: FittedModel) -> dict[str, Any]:
         "accuracy_interval": metrics.valid.intervals.get("accuracy"),
         "per_class": {name: asdict(scores) for name, scores in metrics.valid.per_class.items()},
         "calibration": {"temperature": model.temperature, "error_after": metrics.valid.calibration.ece_after},
-        "elsewhere": {name: external.balanced_accuracy for name, external in metrics.external.items()},
+        "elsewhere": {name: external.balanced_accuracy for name, external in metrics.elsewhere.items()},
         "darkcovid": __version__,
     }
 

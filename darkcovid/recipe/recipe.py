@@ -97,6 +97,11 @@ class Recipe(StrictModel):
             raise ValueError("training.loss: focal_gamma and label_smoothing need model.activation softmax")
         if self.training.folds and (self.data.split.folds or self.data.split.method == "by_column"):
             raise ValueError("training.folds draws the folds itself; leave out data.split.folds, and use a method that draws")
+        split = self.data.split
+        if split.method == "leave_source_out" and bool(self.training.folds or split.folds) == (split.held_out is not None):
+            raise ValueError(
+                "data.split: leave_source_out needs either held_out, a source, or training.folds, the number of sources"
+            )
         if self.task == "lung_segmentation" and self.training.monitor not in (None, "loss"):
             raise ValueError("training.monitor: lungs are judged by Dice, which needs no monitor, or by loss")
         if self.task == "lung_segmentation" and self.data.contrast != "none":

@@ -27,9 +27,11 @@ Interpolation = Literal["bilinear", "bicubic"]
 class Split(StrictModel):
     """How patients or images are divided into training, validation and test set."""
 
-    method: Literal["stratified_group", "stratified_random", "random", "by_column"] = "stratified_group"
+    method: Literal["stratified_group", "stratified_random", "random", "by_column", "leave_source_out"] = "stratified_group"
     """`stratified_group`: all images of a patient are in one set, classes in the same shares; `stratified_random`, `random`:
-    images are divided, not patients, as most papers do; `by_column`: the manifest says where each image belongs."""
+    images are divided, not patients, as most papers do; `by_column`: the manifest says where each image belongs;
+    `leave_source_out`: the test set is one source (dataset, hospital) that the network has not seen, with `training.folds` each
+    in turn, and the validation set is of patients of the other sources."""
     valid: float = Field(default=0.2, gt=0, lt=1)
     """Share of the images in the validation set; 0.2 is 80:20."""
     test: Share | Count | None = None
@@ -38,8 +40,11 @@ class Split(StrictModel):
     """Number of folds, of which fold number `fold` is the validation set."""
     fold: int = Field(default=1, ge=1)
     """Which fold is the validation set, from 1."""
-    column: str = "split"
-    """For `by_column`: the manifest's column that says train, valid or test."""
+    column: str | None = None
+    """For `by_column`: the manifest's column that says train, valid or test, otherwise `split`. For `leave_source_out`: the
+    column of the source, otherwise `dataset`."""
+    held_out: str | None = None
+    """For `leave_source_out` without `training.folds`: the source that is the test set."""
     seed: int = Field(default=41, ge=0)
     """Seed of the split."""
 
@@ -49,6 +54,18 @@ class Split(StrictModel):
             raise ValueError("fold needs folds, their number")
         if self.folds is not None and (self.fold > self.folds or self.method == "by_column"):
             raise ValueError(f"fold {self.fold} of {self.folds} needs a fold in 1..{self.folds} and a method that draws")
+        return self
+
+    @model_validator(mode="after")
+    def _a_source_that_is_held_out(self) -> "Split":
+        if self.method != "leave_source_out":
+            if self.held_out is not None:
+                raise ValueError("held_out needs method: leave_source_out")
+            return self
+        if self.test is not None:
+            raise ValueError("test: the test set of leave_source_out is the source held out; leave it out")
+        if self.folds is not None and self.held_out is not None:
+            raise ValueError("held_out: folds hold each source out in turn; leave it out")
         return self
 
 

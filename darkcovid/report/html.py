@@ -237,14 +237,16 @@ def _arm_context(folder: Path | None, name: str, arm: SetMetrics) -> dict[str, A
 
 
 def _external_context(evidence: RunEvidence) -> list[dict[str, Any]]:
-    """Each external set: what it is, and every arm's figures on it beside those inside."""
-    arms = {name: arm.metrics.external for name, arm in evidence.arms.items()}
+    """Each source held out and each external set: what it is, and every arm's figures on it beside those inside."""
+    arms = {name: arm.metrics.elsewhere for name, arm in evidence.arms.items()}
+    sources = {source for arm in evidence.arms.values() for source in arm.metrics.sources}
     first = next(iter(arms.values()))
     return [
         {
             "name": place,
             "images": metrics.images,
             "patients": metrics.patients,
+            "held_out": place in sources,
             "classes": ", ".join(metrics.fall.classes),
             "labels": ", ".join(f"{theirs} is {ours}" for theirs, ours in metrics.labels.items() if theirs != ours),
             "left_out": "; ".join(f"{count}, {reason}" for reason, count in metrics.left_out.items()),

@@ -161,10 +161,13 @@ def notice(comparison: Comparison) -> str:
 
 
 def scored_set(arm: Arm) -> str:
-    """`Held-out test set`, `Out-of-fold` or `One validation split`, with the count of fits where there are several."""
+    """`Sources held out`, `Held-out test set`, `Out-of-fold` or `One validation split`, with the count of fits where there are
+    several."""
     fits = f", {arm.cost.fits} fits pooled" if arm.cost.fits > 1 else ""
     if isinstance(arm, SegmenterArm):
         return f"{'Validation sets' if fits else 'One validation split'}{fits} of images with lung masks"
+    if arm.metrics.sources:
+        return f"Sources held out ({', '.join(arm.metrics.sources)}){fits}"
     if arm.metrics.test:
         return f"Held-out test set{fits}"
     return f"{'Out-of-fold' if arm.metrics.scored_on == 'out-of-fold' else 'One validation split'}{fits}"
@@ -187,8 +190,8 @@ def _classifier_rows(arms: Sequence[ArmMetrics | None]) -> Rows:
             rows.append((f"  accuracy, {VIEW_NAMES[name]}", [_fraction(view and view.accuracy) for view in views]))
     if any(metrics.test for metrics in known):
         rows += _set_rows("test ", [metrics and metrics.test for metrics in arms], classes)
-    for place in dict.fromkeys(place for metrics in known for place in metrics.external):
-        sets = [metrics.external.get(place) if metrics else None for metrics in arms]
+    for place in dict.fromkeys(place for metrics in known for place in metrics.elsewhere):
+        sets = [metrics.elsewhere.get(place) if metrics else None for metrics in arms]
         drops = [metrics.fall.metrics.get("balanced_accuracy") if metrics else None for metrics in sets]
         rows.append((f"{place}, balanced", [_fraction(drop and drop.outside) for drop in drops]))
         rows.append(("  inside, same classes", [_fraction(drop and drop.inside) for drop in drops]))

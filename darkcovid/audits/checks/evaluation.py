@@ -56,12 +56,12 @@ def _subgroups(e: RunEvidence) -> CheckOutcome:
     return (WARN if p < ALPHA else PASS), text
 
 
-@check(32, "evaluation", "an external set")
+@check(32, "evaluation", "images from elsewhere")
 def _external(e: RunEvidence) -> CheckOutcome:
     drops = [
         (name, place, metrics.fall.metrics["balanced_accuracy"])
         for name, arm in e.arms.items()
-        for place, metrics in arm.metrics.external.items()
+        for place, metrics in arm.metrics.elsewhere.items()
     ]
     if not drops:
         return AUTHOR, "none was scored; published networks fell from an AUROC above .95 to .70 to .80 in other hospitals"

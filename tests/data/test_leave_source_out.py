@@ -1,0 +1,168 @@
+"""Each hospital in turn is what the network has not seen: no patient of it is trained on, under any name of its source."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import darkcovid as dc
+from darkcovid.audits.leakage import find_leaks_of_splits
+from darkcovid.core.errors import UsageError
+from darkcovid.data.cohort import load_classification_cohort
+from darkcovid.data.splits import assign_splits
+from darkcovid.recipe import Phantom, Split
+from darkcovid.recipe.recipe import validate
+
+from ..experiment.test_runner import Watched
+
+PER_CLASS = {"north": {"a": 40, "b": 40}, "south": {"a": 40, "b": 20}, "west": {"b": 30}, "only": {"c": 10, "a": 10}}
+
+
+def rows(per_class=PER_CLASS, patients_of=2):
+    cells = [(source, label) for source, counts in per_class.items() for label, count in counts.items() for _ in range(count)]
+    table = pd.DataFrame(cells, columns=["dataset", "label"])
+    table["path"] = [f"{row}.png" for row in range(len(table))]
+    table["patient_id"] = [f"{row.dataset}{row.label}{number // patients_of}" for number, row in enumerate(table.itertuples())]
+    return table
+
+
+def two_classes():
+    table = rows()
+    return table[(table.label != "c")].reset_index(drop=True)
+
+
+def split_of(table, **split):
+    return assign_splits(table, table.label, Split(method="leave_source_out", **split))
+
+
+def test_each_source_is_the_test_set_once_and_validation_is_of_all_others():
+    table = two_classes()
+    held = []
+    for fold in (1, 2, 3, 4):
+        valid, test = split_of(table, folds=4, fold=fold)
+        (source,) = set(table.dataset[test])
+        held.append(source)
+        assert test.sum() == (table.dataset == source).sum()
+        assert set(table.dataset[valid]) == set(table.dataset) - {source}
+        assert valid.sum() == pytest.approx(0.2 * (~test).sum(), abs=4)
+        sets = [set(table.patient_id[where]) for where in (valid, test, ~valid & ~test)]
+        assert sum(map(len, sets)) == len(set.union(*sets))
+    assert held == ["north", "only", "south", "west"]
+    _, test = split_of(table, held_out="west")
+    assert set(table.dataset[test]) == {"west"}
+
+
+def test_a_source_with_the_only_images_of_a_class_stays_in_training():
+    table = rows()
+    with pytest.raises(
+        UsageError, match=r"^training\.folds: 3 of the 4 sources in column dataset can be held out \(north, south, west\)"
+    ):
+        split_of(table, folds=4)
+    assert set(table.dataset[split_of(table, folds=3, fold=3)[1]]) == {"west"}
+    with pytest.raises(UsageError, match=r"^data\.split\.held_out: only: no other source has all of its classes; 3 of the 4"):
+        split_of(table, held_out="only")
+    alone = rows({"north": {"a": 10}, "south": {"b": 10}})
+    with pytest.raises(UsageError, match="no source in column dataset can be held out"):
+        split_of(alone, folds=2)
+
+
+def test_a_source_is_any_column_and_every_row_has_one():
+    table = two_classes().assign(hospital=lambda table: np.where(table.index % 3 == 0, "x", "y"), patient_id="")
+    _, test = split_of(table, held_out="x", column="hospital")
+    assert (test == (table.hospital == "x")).all()
+    with pytest.raises(UsageError, match="the manifest has no column 'hospitl'; did you mean 'hospital'"):
+        split_of(table, held_out="x", column="hospitl")
+    table.loc[3, "hospital"] = ""
+    with pytest.raises(UsageError, match=r"1 rows have no hospital, the first is 3\.png"):
+        split_of(table, held_out="x", column="hospital")
+    with pytest.raises(UsageError, match="nort: there is no such source; did you mean 'north'"):
+        split_of(table, held_out="nort")
+
+
+@pytest.mark.parametrize(
+    ("split", "training", "said"),
+    [
+        ({"method": "leave_source_out"}, {}, "needs either held_out, a source, or training.folds"),
+        ({"method": "leave_source_out", "held_out": "a"}, {"folds": 2}, "needs either held_out"),
+        ({"method": "leave_source_out", "held_out": "a", "test": 0.2}, {}, "the test set of leave_source_out is the source"),
+        ({"held_out": "a"}, {}, "held_out needs method: leave_source_out"),
+    ],
+)
+def test_what_contradicts_is_refused(split, training, said):
+    with pytest.raises(UsageError, match=said):
+        validate({"name": "x", "data": {"manifest": "phantom", "split": split}, "training": training}, where="")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Phantoms of two hospitals, and copies of five images of the first in the second, under the first one's patients."""
+    folder = tmp_path_factory.mktemp("sources")
+    from darkcovid.data.phantom import phantom_manifest
+
+    drawn = phantom_manifest(Phantom(patients=60, image_size=64, signal=1.0), folder / "cache")
+    table = drawn.rows.assign(path=[str(drawn.locate(path)) for path in drawn.rows.path])
+    codes = table.patient_id.astype("category").cat.codes
+    table["dataset"] = np.where(codes % 2 == 0, "north", "south")
+    files = folder / "images"
+    files.mkdir()
+    for row, path in enumerate(table.path):
+        (files / f"{row}.png").write_bytes(Path(path).read_bytes())
+    table["path"] = [f"images/{row}.png" for row in range(len(table))]
+    moved = table[table.dataset == "north"].head(5).copy()
+    moved["path"] = [f"images/copy{row}.png" for row in range(5)]
+    for row, path in zip(moved.path, table[table.dataset == "north"].path[:5], strict=True):
+        (folder / row).write_bytes((folder / path).read_bytes())
+    moved["dataset"] = "south"
+    pd.concat([table, moved]).to_csv(folder / "manifest.csv", index=False)
+    return folder / "manifest.csv"
+
+
+def recipe(manifest, **change):
+    plain = {
+        "name": "sources",
+        "audit": "data",
+        "data": {"manifest": str(manifest), "image_size": 64, "split": {"method": "leave_source_out"}},
+        "model": {"arch": "resnet18", "head": "linear-probe", "weights": "none"},
+        "training": {"folds": 2},
+        "arms": {"probe": {}, "neighbors": {"model.head": "nearest-neighbors"}},
+        "ensemble": {"mean": ["probe", "neighbors"]},
+    }
+    return validate(plain | change, where="")
+
+
+def test_patients_in_two_sources_are_not_trained_on(manifest, tmp_path):
+    fits = list(recipe(manifest).fits().values())
+    cohorts = [load_classification_cohort(fit.data, tmp_path / "cache") for fit in fits]
+    for cohort, source, count in zip(cohorts, ("north", "south"), (5, 5), strict=True):
+        patients = cohort.patients.to_numpy()
+        assert set(cohort.rows.dataset[cohort.test]) == {source}
+        assert not set(patients[cohort.train | cohort.valid]) & set(patients[cohort.test])
+        assert len(cohort.left_out) >= count
+        assert set(cohort.used_as) == {"train", "valid", "test", "left_out"}
+    for leaks in find_leaks_of_splits(cohorts, tmp_path / "cache"):
+        assert not leaks.leaks
+    without = cohorts[0].without(frozenset({cohorts[0].rows.path[cohorts[0].train].iloc[0]}), "x")
+    assert len(without.left_out) == len(cohorts[0].left_out) + 1
+
+
+def test_a_run_says_how_each_source_fares(manifest, tmp_path):
+    progress = Watched()
+    run = dc.run(recipe(manifest), runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache", progress=progress)
+    table = pd.read_csv(manifest)
+    for name, metrics in run.metrics.items():
+        assert list(metrics.sources) == ["north", "south"]
+        assert {source: of.images for source, of in metrics.sources.items()} == table.dataset.value_counts().to_dict()
+        assert metrics.headline is metrics.test and metrics.scored_on == "test"
+        predicted = run.predictions[(run.predictions.arm == name) & (run.predictions.side == "test")]
+        assert len(predicted) == len(table)
+        for source, of in metrics.sources.items():
+            here = predicted[predicted.source == source]
+            assert of.accuracy == pytest.approx((here.label == here.predicted).mean())
+            assert of.fall.metrics["accuracy"].outside == of.accuracy
+    probe, folds = run.metrics["probe"], run.predictions[run.predictions.arm == "probe"]
+    first = folds[(folds.fit == "fold1") & (folds.side == "valid")]
+    assert probe.sources["north"].fall.metrics["accuracy"].inside == pytest.approx((first.label == first.predicted).mean())
+    report = (run.path / "report.html").read_text()
+    assert "<h3>north</h3>" in report and "by the fits that were trained without this source" in report
+    assert "sources held out (north, south), 2 fits pooled" in " ".join(run.verdict).lower()
