@@ -113,7 +113,8 @@ def show_comparison(json: dict[str, Any]) -> None:
 def _verdict(run: Path) -> list[str]:
     """The first sentence of a run's verdict, and where the rest is; nothing of several runs, or of lung segmenters."""
     from darkcovid.audits.checks import run_checks
-    from darkcovid.report.html import read_evidence, verdict
+    from darkcovid.report.html import read_evidence
+    from darkcovid.report.verdict import verdict
 
     if not (run / "report.html").is_file():
         return []

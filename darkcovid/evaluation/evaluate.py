@@ -12,6 +12,7 @@ from darkcovid.evaluation.results import (
     AveragedMetrics,
     Calibration,
     ClassCount,
+    ConformalMetrics,
     ExternalMetrics,
     SetMetrics,
 )
@@ -25,8 +26,10 @@ from darkcovid.metrics.calibration import (
     reliability,
 )
 from darkcovid.metrics.classification import ClassMetrics, classification_metrics, probability_columns
+from darkcovid.metrics.confidence_intervals import accuracy
+from darkcovid.metrics.conformal import LEVEL, conformal_sets, conformal_thresholds, cross_fitted_sets
 from darkcovid.metrics.cross_fitting import patient_parts
-from darkcovid.metrics.metrics_with_intervals import field_values, metrics_with_intervals
+from darkcovid.metrics.metrics_with_intervals import codes_of, field_values, metrics_with_intervals
 from darkcovid.metrics.thresholds import OperatingPoint, cross_fitted_points, operating_point
 
 EXTERNAL, SOURCE = "external:", "source:"
@@ -41,8 +44,9 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
 
     Args:
         predictions: A row per image, or per image and fit, with patient, side (the set), label, sex, view, age and
-            `probability_<class>`, `fit` where there are several, and `source` where the test set is of sources held out; the set
-            of external images is `external:<name>`.
+            `probability_<class>`, `fit` where there are several, `source` where the test set is of sources held out, and
+            `ood_score` where it is known how unlike the training images an image is; the set of external images is
+            `external:<name>`.
         classes: Their names.
 
     Returns:
@@ -59,6 +63,9 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
     points = {
         name: cross_fitted_points(valid.labels == code, valid.probabilities[:, code], parts) for name, code in codes.items()
     }
+    thresholds = conformal_thresholds(valid.labels, valid.probabilities, valid.patients)
+    class_sets = {side: conformal_sets(of.probabilities, thresholds) for side, of in sets.items()}
+    class_sets["valid"] = cross_fitted_sets(valid.labels, valid.probabilities, valid.patients, parts)
     cooled = {side: apply_temperature(of.probabilities, temperature) for side, of in sets.items()}
     cooled["valid"] = cross_fitted(valid.labels, valid.probabilities, parts)
     metrics = {
@@ -67,6 +74,7 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
             sets[side],
             classes,
             _calibration(sets[side], cooled[side], temperature, side),
+            _conformal(table, sets[side], class_sets[side], dict(zip(classes, thresholds, strict=True)), side),
             points if side == "valid" else _points(sets[side], points, codes),
         )
         for side, table in tables.items()
@@ -129,6 +137,7 @@ def _set_metrics(
     scored: ScoredSet,
     classes: list[str],
     calibration: Calibration,
+    conformal: ConformalMetrics,
     points: dict[str, list[OperatingPoint]],
 ) -> SetMetrics:
     metrics = metrics_with_intervals(scored.labels, scored.probabilities, classes, scored.patients, scored.fits)
@@ -141,6 +150,7 @@ def _set_metrics(
         operating_points=points,
         subgroups=subgroup_metrics(table, scored.right),
         subgroup_tests=subgroup_tests(table, scored.right),
+        conformal=conformal,
     )
 
 
@@ -173,12 +183,43 @@ def _points(scored: ScoredSet, points: dict[str, list[OperatingPoint]], codes: d
     }
 
 
+def _conformal(
+    table: pd.DataFrame, scored: ScoredSet, class_sets: np.ndarray, thresholds: dict[str, float], side: str
+) -> ConformalMetrics:
+    """Of one set of images. class_sets: (n, classes) bool."""
+    held, sizes = class_sets[np.arange(len(class_sets)), scored.labels], class_sets.sum(1)
+    known = pd.to_numeric(table["ood_score"], errors="coerce") if "ood_score" in table else pd.Series(np.nan, table.index)
+    unlike = (known > 1).to_numpy()
+    answered = (sizes == 1) & ~unlike
+    patients = codes_of(scored.patients, len(held))
+    return ConformalMetrics(
+        level=LEVEL,
+        thresholds=thresholds,
+        judged_by=_judged_by(side),
+        coverage=float(held.mean()),
+        interval=accuracy(held, patients).interval,
+        per_class={
+            name: float(held[scored.labels == code].mean()) if (scored.labels == code).any() else None
+            for code, name in enumerate(thresholds)
+        },
+        set_sizes=[float((sizes == size).mean()) for size in range(len(thresholds) + 1)],
+        unlike=float(unlike.mean()) if known.notna().any() else None,
+        answered=float(answered.mean()),
+        wrong_answers=float((answered & ~held).mean()),
+        wrong_above_half=float((~scored.right & (scored.probabilities.max(1) >= 0.5)).mean()),
+    )
+
+
+def _judged_by(side: str) -> str:
+    return "cross-fitting over patients" if side == "valid" else "images that it was not fitted to"
+
+
 def _calibration(scored: ScoredSet, cooled: np.ndarray, temperature: float, side: str) -> Calibration:
     return Calibration(
         bins=reliability(scored.labels, scored.probabilities),
         temperature=temperature,
         fitted_on="valid",
-        judged_by="cross-fitting over patients" if side == "valid" else "images that it was not fitted to",
+        judged_by=_judged_by(side),
         ece_after=expected_calibration_error(scored.labels, cooled),
         log_loss_after=negative_log_likelihood(scored.labels, cooled),
     )

@@ -85,6 +85,38 @@ class SubgroupTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConformalMetrics:
+    """Sets of classes that are to hold the true one, and what is left of wrong answers where only sets of one class are answers.
+
+    Attributes:
+        level: Share of images whose set is to hold the true class, 0..1.
+        thresholds: Of each class, the lowest probability with which it is in a set; from the validation set.
+        judged_by: On which images the rest was measured.
+        coverage: Share of images whose set holds the true class.
+        interval: Of that, 95 % over patients.
+        per_class: The same of each class's images; None of a class without any.
+        set_sizes: Share of images whose set has 0, 1, 2 ... classes.
+        unlike: Share of images that are unlike the training images by the network's features; None where that is not known.
+        answered: Share of images with a set of one class, and not unlike the training images.
+        wrong_answers: Share of all images that are answered, and wrongly.
+        wrong_above_half: Share of all images whose most probable class is wrong, at a probability of at least .5: the wrong
+            answers of a network that refuses nothing.
+    """
+
+    level: float
+    thresholds: dict[str, float]
+    judged_by: str
+    coverage: float
+    interval: Interval
+    per_class: dict[str, float | None]
+    set_sizes: list[float]
+    unlike: float | None
+    answered: float
+    wrong_answers: float
+    wrong_above_half: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetMetrics(MetricsWithIntervals):
     """All metrics of one set of images: validation, test, or an external one.
 
@@ -95,6 +127,7 @@ class SetMetrics(MetricsWithIntervals):
         operating_points: By class.
         subgroups: By sex, view and age band.
         subgroup_tests: Of differences among subgroups.
+        conformal: Of sets of classes; None in runs of earlier versions.
     """
 
     images_per_class: dict[str, ClassCount] = field(default_factory=dict)
@@ -103,6 +136,7 @@ class SetMetrics(MetricsWithIntervals):
     operating_points: dict[str, list[OperatingPoint]]
     subgroups: list[Subgroup]
     subgroup_tests: list[SubgroupTest] = field(default_factory=list)
+    conformal: ConformalMetrics | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As in `metrics.json`."""

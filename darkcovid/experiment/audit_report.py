@@ -29,7 +29,8 @@ from darkcovid.experiment.finished_run import Run
 from darkcovid.experiment.train_arm import summarize_fit
 from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.report.console import audit_lines
-from darkcovid.report.html import render_report, verdict
+from darkcovid.report.html import render_report
+from darkcovid.report.verdict import verdict
 from darkcovid.vision.arm_inputs import InputBuilder
 from darkcovid.vision.dataloaders import CXRDataLoaders
 from darkcovid.vision.learner import CXRLearner

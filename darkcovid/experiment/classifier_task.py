@@ -1,20 +1,30 @@
 """An arm that trains a classifier: its inputs, its fit, and the scores of its predictions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 
+import numpy as np
 import pandas as pd
 
 from darkcovid.audits.data_audit import normalizer_facts
+from darkcovid.audits.feature_distance import (
+    FEATURE_DISTANCE,
+    MAX_TRAINING_IMAGES,
+    FeatureDistance,
+    fit_feature_distance,
+    image_features,
+)
 from darkcovid.audits.gradcam import gradcam_lung_overlap
 from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, PredictFn, occlusion_metrics, occlusion_predictions
+from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device
 from darkcovid.core.io import save_png, write_text
 from darkcovid.core.log import logger
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import Size
-from darkcovid.data.splits import source_column
+from darkcovid.data.splits import evenly_spaced, source_column
 from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
 from darkcovid.evaluation.results import ArmMetrics
 from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
@@ -81,8 +91,12 @@ class ClassifierTask:
             Metrics, and what the audit took.
         """
         recipe, folder, inputs, cohort = job.recipe, job.folder, self.inputs, self.cohort
-        external = self._predict_external(job, result.predict)
-        own = prediction_table(cohort, result.probabilities)
+        network = result.fitted.learner.model
+        features = partial(image_features, network, result.normalizer, compute=compute)
+        distance, scores = self._feature_distance(features)
+        distance.save(folder / FEATURE_DISTANCE)
+        external = self._predict_external(job, result.predict, lambda pixels: distance.scores(features(pixels)))
+        own = prediction_table(cohort, result.probabilities).assign(ood_score=scores)
         if recipe.data.split.method == "leave_source_out":
             own = own.assign(source=source_column(cohort.rows, recipe.data.split))
         predictions = pd.concat([own, *external])
@@ -94,7 +108,6 @@ class ClassifierTask:
             normalizer=normalizer_facts(recipe.data.normalize, result.normalizer, inputs.pixels, cohort.train),
             untrusted_lungs=sum(reason is not None for reason in self.rejections),
         )
-        network = result.fitted.learner.model
         save_weights(network, recipe, cohort, inputs.pixels, result.normalizer, folder / "weights.safetensors")
         write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
         plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
@@ -126,9 +139,22 @@ class ClassifierTask:
         audited = replace(metrics, audited=True, shortcuts=occlusion_metrics(hidden, cohort.classes), attention=gradcam.summary)
         return audited, perf_counter() - started
 
-    def _predict_external(self, job: FitJob, predict: PredictFn) -> Iterator[pd.DataFrame]:
+    def _feature_distance(self, features: Callable[[StoredArray], np.ndarray]) -> tuple[FeatureDistance, np.ndarray]:
+        """What new images are compared with, and (n,) scores of the cohort's images, nan of the training set's."""
+        cohort, pixels = self.cohort, self.inputs.pixels
+        rows = evenly_spaced(np.flatnonzero(cohort.train), MAX_TRAINING_IMAGES)
+        unseen = np.flatnonzero(cohort.valid | cohort.test)
+        of_unseen = features(pixels[unseen])
+        distance = fit_feature_distance(features(pixels[rows]), of_unseen[cohort.valid[unseen]])
+        scores = np.full(len(cohort), np.nan)
+        scores[unseen] = distance.scores(of_unseen)
+        return distance, scores
+
+    def _predict_external(
+        self, job: FitJob, predict: PredictFn, ood_scores: Callable[[StoredArray], np.ndarray]
+    ) -> Iterator[pd.DataFrame]:
         """The predictions of each external set, under its name as the set. Each use of one is logged."""
         for external in self.inputs.external:
             job.directory.event("external", arm=job.name, set=external.of.name)
             table = prediction_table(external.of.cohort, predict(external.pixels))
-            yield table.assign(side=EXTERNAL + external.of.name)
+            yield table.assign(side=EXTERNAL + external.of.name, ood_score=ood_scores(external.pixels))

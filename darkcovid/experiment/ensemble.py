@@ -120,13 +120,14 @@ def _with_falls(
 
 def _averaged(table: pd.DataFrame, classes: Sequence[str], part: str) -> pd.DataFrame:
     """The mean probabilities of each image in each part of the table, and fold."""
-    columns = probability_columns(classes)
-    grouped = table.astype(dict.fromkeys(columns, float)).groupby([part, *_image_keys(table)], sort=False)
+    columns = [*probability_columns(classes), *(["ood_score"] if "ood_score" in table else [])]
+    numbers = table.assign(**{name: pd.to_numeric(table[name]) for name in columns})
+    grouped = numbers.groupby([part, *_image_keys(table)], sort=False)
     averaged = grouped.first()
     averaged[columns] = grouped[columns].mean()
     averaged = averaged.reset_index()[[name for name in table if name != OCCURRENCE]]
     if "predicted" in averaged:
-        averaged["predicted"] = [classes[best] for best in averaged[columns].to_numpy().argmax(1)]
+        averaged["predicted"] = [classes[best] for best in averaged[probability_columns(classes)].to_numpy().argmax(1)]
     return averaged
 
 

@@ -18,8 +18,9 @@ from darkcovid.experiment.compare import compare_runs
 from darkcovid.inference.load import load_fitted
 from darkcovid.models.probes import NearestNeighbors
 from darkcovid.recipe import Recipe, load_recipe
-from darkcovid.report.html import read_evidence, verdict, write_report
+from darkcovid.report.html import read_evidence, write_report
 from darkcovid.report.tables import comparison_rows, notice
+from darkcovid.report.verdict import verdict
 from darkcovid.vision.dataloaders import CXRDataLoaders
 from darkcovid.vision.learner import CXRLearner, cxr_learner
 from darkcovid.vision.predictor import Predictor

@@ -9,6 +9,7 @@ import pandas as pd
 from safetensors import SafetensorError
 from torch import nn
 
+from darkcovid.audits.feature_distance import FEATURE_DISTANCE, FeatureDistance, load_feature_distance
 from darkcovid.core.errors import DataError, UsageError, one_line
 from darkcovid.core.safetensors_io import read_safetensors
 from darkcovid.data.normalize import load_normalizer
@@ -38,6 +39,8 @@ class FittedModel:
         statistic_ranges: Lowest and highest value of each image statistic on the training set.
         scores: Its `metrics.json`.
         members: The fitted classifiers of an ensemble; none of a single one.
+        distance: What images are compared with to be told as unlike the training images; None in runs of earlier versions, and of
+            an ensemble, whose members each have one.
     """
 
     run: Path
@@ -51,6 +54,7 @@ class FittedModel:
     statistic_ranges: dict[str, tuple[float, float]]
     scores: ClassifierFit
     members: tuple["FittedModel", ...] = ()
+    distance: FeatureDistance | None = None
 
     @property
     def networks(self) -> tuple["FittedModel", ...]:
@@ -143,7 +147,7 @@ def _load_ensemble(run: Path, name: str, arms: dict[str, Recipe]) -> FittedModel
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not an ensemble's metrics ({one_line(error)[:150]}); run its recipe again") from None
     temperature = scores.metrics.valid.calibration.temperature
-    return replace(members[0], fit=name, temperature=temperature, scores=scores, members=tuple(members))
+    return replace(members[0], fit=name, temperature=temperature, scores=scores, members=tuple(members), distance=None)
 
 
 def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
@@ -174,4 +178,14 @@ def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
         temperature=scores.metrics.valid.calibration.temperature,
         statistic_ranges=ranges,
         scores=scores,
+        distance=_load_distance(folder / FEATURE_DISTANCE),
     )
+
+
+def _load_distance(path: Path) -> FeatureDistance | None:
+    if not path.is_file():
+        return None
+    try:
+        return load_feature_distance(path)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: damaged ({one_line(error)[:150]}); run its recipe again") from None

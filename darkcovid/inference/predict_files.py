@@ -35,8 +35,8 @@ def predict_images(
         on_batch: Called with the number of images done.
 
     Returns:
-        Per image, in order: image, label, probabilities, lungs_trusted, warnings; the label of one that cannot be read is None,
-        and its warning says why.
+        Per image, in order: image, label, probabilities, answer, class_set, ood_score, lungs_trusted, warnings; the label and the
+        answer of one that cannot be read are None, and its warning says why.
     """
     answers: list[dict[str, Any]] = []
     trained_on = predictor.model.training_images()
@@ -78,17 +78,30 @@ def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
     """
     table = pd.DataFrame(answers).drop(columns="probabilities")
     table["warnings"] = table.warnings.map("; ".join)
+    table["class_set"] = table.class_set.map("; ".join)
     probabilities = pd.DataFrame([answer["probabilities"] for answer in answers]).add_prefix(PROBABILITY)
     write_text(path, table.join(probabilities).to_csv(index=False, float_format="%.6f"))
 
 
 def _prediction_row(name: str, prediction: Prediction | None, fault: str | None, trained: bool) -> dict[str, Any]:
     if prediction is None:
-        return {"image": name, "label": None, "probabilities": {}, "lungs_trusted": False, "warnings": [fault]}
+        return {
+            "image": name,
+            "label": None,
+            "probabilities": {},
+            "answer": None,
+            "class_set": [],
+            "ood_score": None,
+            "lungs_trusted": False,
+            "warnings": [fault],
+        }
     return {
         "image": name,
         "label": prediction.label,
         "probabilities": prediction.probabilities,
+        "answer": prediction.answer,
+        "class_set": list(prediction.class_set),
+        "ood_score": prediction.ood_score,
         "lungs_trusted": prediction.lungs_trusted,
         "warnings": [*([TRAINED_ON] if trained else []), *prediction.warnings],
     }

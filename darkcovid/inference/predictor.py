@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from darkcovid.audits.baselines import image_statistics
+from darkcovid.audits.feature_distance import collect_features
 from darkcovid.audits.gradcam import grad_cam
 from darkcovid.core.device import Device, get_device, predict_batches
 from darkcovid.core.threads import map_in_threads
@@ -18,6 +19,7 @@ from darkcovid.lungs.crop import CropTransform, LungCropTransform, whole_image_t
 from darkcovid.lungs.segment import CleanedMask, LungMasks, segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, LungUNet, load_segmenter
 from darkcovid.metrics.calibration import apply_temperature
+from darkcovid.metrics.conformal import NOT_SURE, UNLIKE, conformal_sets
 from darkcovid.models.registry import input_interpolation
 from darkcovid.recipe import Recipe
 from darkcovid.training.loss import class_probabilities
@@ -33,6 +35,11 @@ class Prediction:
     Attributes:
         label: The most probable class.
         probabilities: Calibrated, by class.
+        answer: The class, where the set has one; else `not sure`, or `not like the training images` by the network's features or
+            by a rejected lung mask.
+        class_set: Classes of which one is right for 90 % of images like the validation set's (conformal prediction); empty in
+            runs of earlier versions.
+        ood_score: Distance from the training images, above 1 unlike them; None in runs of earlier versions.
         lungs_trusted: Whether the lung mask is accepted.
         warnings: What makes the image unlike those that the network was trained on.
         lungs: (256, 256) bool over the whole image.
@@ -41,6 +48,9 @@ class Prediction:
 
     label: str
     probabilities: dict[str, float]
+    answer: str
+    class_set: tuple[str, ...]
+    ood_score: float | None
     lungs_trusted: bool
     warnings: tuple[str, ...]
     lungs: np.ndarray
@@ -96,14 +106,19 @@ class InferencePipeline:
         model = self.model
         masks = self._lungs(images)
         seen = self._seen(images, masks)
-        probabilities = self._probabilities(seen)
+        raw, distances = self._outputs(seen)
+        probabilities = apply_temperature(raw, model.temperature)
         best = probabilities.argmax(1)
         heats = self._heats(images, seen, best) if explain else [None] * len(images)
         warnings = self._warnings(seen[0].pixels, masks)
+        sets = self._class_sets(raw)
         return [
             Prediction(
                 model.classes[best[row]],
                 {name: float(value) for name, value in zip(model.classes, probabilities[row], strict=True)},
+                _answer(model.classes[best[row]], sets[row], distances[row], masks[row].reason is None),
+                sets[row] or (),
+                distances[row],
                 masks[row].reason is None,
                 warnings[row],
                 masks[row].mask,
@@ -128,17 +143,28 @@ class InferencePipeline:
             seen.append(_Seen(network, pixels, frame))
         return seen
 
-    def _probabilities(self, seen: Sequence["_Seen"]) -> np.ndarray:
-        """(n, classes) calibrated probabilities: of one network, or the mean of several."""
-        model = self.model
-        logits = [
-            torch.cat(list(predict_batches(each.network.network, each.pixels, each.network.normalizer, self.compute)))
-            for each in seen
-        ]
-        if not model.members:
-            return class_probabilities(logits[0], model.temperature).numpy()
-        mean = torch.stack([class_probabilities(of_one) for of_one in logits]).mean(0)
-        return apply_temperature(mean.numpy(), model.temperature)
+    def _outputs(self, seen: Sequence["_Seen"]) -> tuple[np.ndarray, list[float | None]]:
+        """(n, classes) probabilities before calibration, and each image's `ood_score`: of one network, or the mean of several."""
+        probabilities, distances = [], []
+        for each in seen:
+            network = each.network
+            with collect_features(network.network) as features:
+                logits = torch.cat(list(predict_batches(network.network, each.pixels, network.normalizer, self.compute)))
+            probabilities.append(class_probabilities(logits).numpy())
+            if network.distance is not None:
+                distances.append(network.distance.scores(features()))
+        mean = np.mean(probabilities, axis=0)
+        known = len(distances) == len(seen)
+        return mean, np.mean(distances, axis=0).tolist() if known else [None] * len(mean)
+
+    def _class_sets(self, raw: np.ndarray) -> list[tuple[str, ...] | None]:
+        """Each image's classes; None where no thresholds are known."""
+        conformal = self.model.scores.metrics.valid.conformal
+        if conformal is None:
+            return [None] * len(raw)
+        classes = np.array(self.model.classes)
+        thresholds = [conformal.thresholds[name] for name in self.model.classes]
+        return [tuple(classes[held].tolist()) for held in conformal_sets(raw, thresholds)]
 
     def _heats(self, images: Sequence[Image.Image], seen: Sequence["_Seen"], classes: np.ndarray) -> list[np.ndarray]:
         """Grad-CAM over each image, of several networks their mean."""
@@ -168,6 +194,15 @@ class InferencePipeline:
                 if not low - leeway <= of_image[name] <= high + leeway:
                     said.append(f"{text} {of_image[name]:.2f} is unlike the training images' {low:.2f} to {high:.2f}")
         return said
+
+
+def _answer(label: str, class_set: tuple[str, ...] | None, distance: float | None, lungs_trusted: bool) -> str:
+    """What is said of an image."""
+    if not lungs_trusted or (distance is not None and distance > 1):
+        return UNLIKE
+    if class_set is None:
+        return label
+    return class_set[0] if len(class_set) == 1 else NOT_SURE
 
 
 def load_pipeline(run: Path, arm: str | None = None, device: str = "auto") -> InferencePipeline:

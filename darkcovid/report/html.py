@@ -9,7 +9,6 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from darkcovid.audits.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckResult, RunEvidence, run_checks
-from darkcovid.audits.checks.data import majority
 from darkcovid.audits.findings import DataAudit, parse_data_audit
 from darkcovid.audits.reporting_guideline import dataset_names, reporting_sheet
 from darkcovid.core.environment import parse_environment
@@ -20,7 +19,8 @@ from darkcovid.metrics.confidence_intervals import Interval
 from darkcovid.metrics.p_values import p_text
 from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.report.plots import shown
-from darkcovid.report.tables import comparison_rows, notice, scored_set
+from darkcovid.report.tables import comparison_rows, notice
+from darkcovid.report.verdict import verdict
 
 CLASSES = {PASS: "pass", WARN: "warn", FAIL: "fail", AUTHOR: "author", NOT_RUN: "none", STATED: "none"}
 FIGURES = ("precision", "recall", "specificity", "f1", "roc_auc")
@@ -94,67 +94,6 @@ def read_evidence(run: Path) -> RunEvidence:
         raise UsageError(f"{run}: not a finished run ({one_line(error)}); name a folder that `darkcovid run` made") from None
 
 
-def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
-    """What the evidence allows a person to say, in plain words.
-
-    Args:
-        evidence: A finished run's files.
-        checks: Results of the checks of it.
-
-    Returns:
-        Sentences, the gravest first.
-    """
-    failed = [row for row in checks if row.status == FAIL]
-    warned = [row for row in checks if row.status == WARN]
-    name, best = evidence.best
-    low, high = best.interval("accuracy")
-    if best.accuracy <= majority(best):
-        guess = f"no arm is more accurate than the majority class ({majority(best):.3f})"
-        first = f"Not as it stands: {guess}. Train longer, or on more images."
-    elif failed:
-        first = f"Not as it stands: {_checks(failed)} failed. A high figure here is not evidence that lungs were read."
-    elif unaudited := _unaudited(evidence, name):
-        caution = f" {_caution(warned)}." if warned else ""
-        first = f"Not audited: {unaudited}, so that nothing failed says little.{caution}"
-    elif warned:
-        first = f"With care: nothing failed, but {_caution(warned)}."
-    else:
-        first = "Nothing that was checked speaks against it."
-    where = scored_set(evidence.arms[name])
-    where = where[0].lower() + where[1:]
-    others = [other for other, metrics in evidence.scored.items() if metrics.accuracy == best.accuracy and other != name]
-    if len(evidence.scored) == 1:
-        who = "Accuracy"
-    else:
-        who = f"The most accurate arm is {name}" if not others else f"The most accurate arms are {' and '.join([name, *others])}"
-    unknown = evidence.audit.unknown_patients if evidence.audit is not None else 0
-    over = "over images" if evidence.audit is not None and unknown == evidence.audit.images else "over patients"
-    score = f"{who}: {best.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f} {over}; {where})."
-    patients = [f"The patient of {unknown} images is not known: the same person may be in two sets."] if unknown else []
-    return [first, score, *patients, *(f"{row.name.capitalize()}: {row.words}." for row in failed)]
-
-
-def _unaudited(evidence: RunEvidence, best: str) -> str:
-    """What was not looked for, '' where leaks and shortcuts were."""
-    if evidence.audit is None:
-        return f"neither leaked patients nor shortcuts were looked for{_audit_key(evidence)}"
-    return "" if evidence.arms[best].metrics.audited else f"shortcuts were not looked for{_audit_key(evidence)}"
-
-
-def _audit_key(evidence: RunEvidence) -> str:
-    """The recipe's key, where a recipe chose what is audited."""
-    return f" (audit: {evidence.recipe['audit']})" if evidence.recipe.get("audit") in ("none", "data") else ""
-
-
-def _caution(warned: list[CheckResult]) -> str:
-    return f"{_checks(warned)} call{'s' if len(warned) == 1 else ''} for caution"
-
-
-def _checks(rows: list[CheckResult]) -> str:
-    """`2 checks (lungs erased; border only)`."""
-    return f"{'1 check' if len(rows) == 1 else f'{len(rows)} checks'} ({'; '.join(row.name for row in rows)})"
-
-
 def _template_context(run: Path | None, evidence: RunEvidence, checks: list[CheckResult], images: bool) -> dict[str, Any]:
     audit = evidence.audit
     return {
@@ -175,6 +114,7 @@ def _template_context(run: Path | None, evidence: RunEvidence, checks: list[Chec
         "scored": [_arm_context(run and run / name, name, arm) for name, arm in evidence.scored.items()],
         "prevalences": ["1 %", "5 %", "20 %"],
         "elsewhere": _external_context(evidence),
+        "refusals": _refusal_rows(evidence),
         "confounders": _confounders(audit),
         "shortcuts": _shortcuts(evidence),
         "label_errors": _label_errors(run, images) if run else None,
@@ -259,6 +199,21 @@ def _external_context(evidence: RunEvidence) -> list[dict[str, Any]]:
         }
         for place, metrics in first.items()
     ]
+
+
+def _refusal_rows(evidence: RunEvidence) -> list[list[str]]:
+    """Of every arm and set: the coverage of its sets of classes, what is refused, and what is answered wrongly all the same."""
+    rows = []
+    for name, arm in evidence.arms.items():
+        inside = "validation set" if arm.metrics.scored_on != "out-of-fold" else "out-of-fold"
+        sets = {inside: arm.metrics.valid} | ({"test set": arm.metrics.test} if arm.metrics.test else {})
+        for place, metrics in (sets | arm.metrics.elsewhere).items():
+            found = metrics.conformal
+            if found is not None:
+                unlike = "-" if found.unlike is None else f"{found.unlike:.0%}"
+                shares = [f"{found.answered:.0%}", f"{found.wrong_answers:.1%}", f"{found.wrong_above_half:.1%}"]
+                rows.append([name, place, _with_ci(found.coverage, found.interval), unlike, *shares])
+    return rows
 
 
 def _prediction_mix(metrics: SetMetrics) -> str:

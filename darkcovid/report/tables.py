@@ -19,6 +19,7 @@ from darkcovid.evaluation.results import (
 )
 from darkcovid.metrics.classification import ClassMetrics
 from darkcovid.metrics.confidence_intervals import Interval
+from darkcovid.metrics.conformal import NOT_SURE
 
 Rows = list[tuple[str, list[str]]]
 RANDOM, IMAGENET = "random", "ImageNet"
@@ -131,15 +132,21 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:
-    """What a fitted model said of images, a row each: the class, every class's probability, and warnings."""
+    """What a fitted model said of images, a row each: the answer, every class's probability, and warnings."""
     classes = next((list(answer["probabilities"]) for answer in answers if answer["probabilities"]), [])
     table = Table(box=None, pad_edge=False)
-    for name, side in [("image", "left"), ("label", "left"), *[(name, "right") for name in classes], ("warnings", "left")]:
+    for name, side in [("image", "left"), ("answer", "left"), *[(name, "right") for name in classes], ("warnings", "left")]:
         table.add_column(name, justify=side)
     for answer in answers:
         shares = [f"{answer['probabilities'][name]:.3f}" if answer["probabilities"] else "-" for name in classes]
-        table.add_row(*map(escape, [answer["image"], answer["label"] or "-", *shares, "; ".join(answer["warnings"])]))
+        table.add_row(*map(escape, [answer["image"], _answer(answer), *shares, "; ".join(answer["warnings"])]))
     return table
+
+
+def _answer(answer: dict[str, Any]) -> str:
+    """`covid`, `not sure (covid or pneumonia)`, `not like the training images`, or `-`."""
+    could = " or ".join(answer["class_set"]) if answer["answer"] == NOT_SURE else ""
+    return f"{answer['answer'] or '-'}{f' ({could})' if could else ''}"
 
 
 VIEW_NAMES = {

@@ -21,8 +21,8 @@ def explanation_layers(image: Image.Image, prediction: Prediction) -> dict[str, 
         prediction: Of this image.
 
     Returns:
-        `label`, `probabilities`, `lungs_trusted` (whether the lung mask was accepted), `warnings`, and `picture`, `lungs`,
-        `heat`: PNG data URLs of one size, the last two transparent where there is nothing to show.
+        `label`, `probabilities`, `answer`, `class_set`, `lungs_trusted` (whether the lung mask was accepted), `warnings`, and
+        `picture`, `lungs`, `heat`: PNG data URLs of one size, the last two transparent where there is nothing to show.
     """
     heat = np.zeros(image.size[::-1], np.float32) if prediction.heat is None else prediction.heat
     small, heat = downscale(image, heat, LONG_SIDE)
@@ -30,6 +30,8 @@ def explanation_layers(image: Image.Image, prediction: Prediction) -> dict[str, 
     return {
         "label": prediction.label,
         "probabilities": prediction.probabilities,
+        "answer": prediction.answer,
+        "class_set": list(prediction.class_set),
         "lungs_trusted": prediction.lungs_trusted,
         "warnings": list(prediction.warnings),
         "picture": _url(small),

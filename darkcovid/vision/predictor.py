@@ -13,6 +13,8 @@ from darkcovid.inference.predictor import Prediction, load_pipeline
 from darkcovid.metrics.classification import probability_columns
 from darkcovid.vision.images import open_gray
 
+SAID = ["answer", "class_set", "ood_score", "lungs_trusted", "warnings"]
+
 
 class Predictor:
     """The classifier of a finished run. Research software, never a diagnosis.
@@ -42,8 +44,8 @@ class Predictor:
             images: A file, a folder, a manifest, or a list of files.
 
         Returns:
-            A row per image: image, label, `probability_<class>` (calibrated), lungs_trusted and warnings, a list; label is None
-            where the file cannot be read, and the warning says why.
+            A row per image: image, label, `probability_<class>` (calibrated), and answer, class_set, ood_score, lungs_trusted and
+            warnings as `Prediction` has them; label is None where the file cannot be read, and the warning says why.
 
         Raises:
             UsageError: No such path, or no image in it.
@@ -54,10 +56,10 @@ class Predictor:
             files = [ImageRef(str(file), Path(file).expanduser()) for file in images]
         table = pd.DataFrame(predict_images(self.pipeline, files))
         if table.empty:
-            return pd.DataFrame(columns=["image", "label", *self._columns(), "lungs_trusted", "warnings"])
+            return pd.DataFrame(columns=["image", "label", *self._columns(), *SAID])
         probabilities = pd.DataFrame([row or {} for row in table.probabilities], columns=list(self.classes))
         probabilities.columns = self._columns()
-        return pd.concat([table[["image", "label"]], probabilities, table[["lungs_trusted", "warnings"]]], axis=1)
+        return pd.concat([table[["image", "label"]], probabilities, table[SAID]], axis=1)
 
     def predict_one(self, image: Any, explain: bool = False) -> Prediction:
         """The prediction of one image.

@@ -16,7 +16,8 @@ from darkcovid.cli import app
 from darkcovid.core.errors import UsageError
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
-from darkcovid.report.html import read_evidence, verdict, write_report
+from darkcovid.report.html import read_evidence, write_report
+from darkcovid.report.verdict import verdict
 
 from ..conftest import RECIPES
 from ..experiment.test_runner import SETS, Watched
@@ -141,7 +142,7 @@ def test_all_checks_are_there_once_and_a_planted_source_fails(finished):
 
 
 def test_what_was_not_audited_gets_no_better_verdict(finished, monkeypatch):
-    monkeypatch.setattr("darkcovid.report.html.majority", lambda metrics: 0.0)
+    monkeypatch.setattr("darkcovid.report.verdict.majority", lambda metrics: 0.0)
     evidence = read_evidence(finished)
     name, _ = evidence.best
     arm = evidence.comparison.arms[name]

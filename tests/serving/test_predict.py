@@ -17,6 +17,8 @@ from darkcovid.metrics.calibration import apply_temperature
 
 from ..commands import error_of
 
+KEYS = ["image", "label", "probabilities", "answer", "class_set", "ood_score", "lungs_trusted", "warnings"]
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arm", ["unsegmented", "small", "segmented"])
@@ -113,7 +115,7 @@ def test_the_command_on_a_folder(darkcovid, fitted_run, phantom_files, tmp_path)
     (folder / "b.png").write_text("no image")
     words = ["predict", fitted_run, folder, "--gradcam-dir", tmp_path / "maps", "--output", tmp_path / "answers.csv"]
     answers = json.loads(darkcovid(*words, "--json").stdout)
-    assert [list(one) for one in answers] == [["image", "label", "probabilities", "lungs_trusted", "warnings"]] * 2
+    assert [list(one) for one in answers] == [KEYS] * 2
     assert sum(answers[0]["probabilities"].values()) == pytest.approx(1)
     assert (answers[1]["label"], answers[1]["warnings"]) == (None, ["not a PNG, JPEG or DICOM image"])
     assert Image.open(tmp_path / "maps" / "a.png").size == (96, 96)
@@ -121,6 +123,6 @@ def test_the_command_on_a_folder(darkcovid, fitted_run, phantom_files, tmp_path)
     assert table.image.tolist() == ["a.png", "b.png"]
     assert table.probability_covid[0] == pytest.approx(answers[0]["probabilities"]["covid"], abs=1e-6)
     shown = darkcovid("predict", fitted_run, folder / "a.png").stdout
-    assert answers[0]["label"] in shown and "never a diagnosis" in shown
+    assert answers[0]["answer"] in shown and "never a diagnosis" in shown
     assert "no image could be read" in error_of(darkcovid("predict", fitted_run, folder / "b.png", code=3))
     assert "not a run folder" in error_of(darkcovid("predict", tmp_path, folder, code=2))

@@ -69,8 +69,16 @@ function row(name, share, best) {
   return made;
 }
 
+function answer(found) {
+  if (found.answer === found.label) {
+    return words(found.label) + ", " + percent(found.probabilities[found.label]);
+  }
+  const could = found.answer === "not sure" && found.class_set.length ? ": " + found.class_set.map(words).join(" or ") : "";
+  return words(found.answer) + could;
+}
+
 function show(found, name) {
-  at("answer").textContent = words(found.label) + ", " + percent(found.probabilities[found.label]);
+  at("answer").textContent = answer(found);
   at("bars").replaceChildren(
     ...Object.entries(found.probabilities).map(([label, share]) => row(label, share, label === found.label)),
   );
