@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from darkcovid.audits.gradcam import last_conv_layer
 from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device, predict_batches
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
+from darkcovid.models.feature_layer import feature_layer
 
 FEATURE_DISTANCE = "feature_distance.safetensors"  # in a fit's folder
 MAX_TRAINING_IMAGES = 500
@@ -117,9 +117,9 @@ def collect_features(network: nn.Module) -> Iterator[Callable[[], np.ndarray]]:
         What gives (n, c) float32 of the n images so far, each row of length 1.
     """
     found: list[torch.Tensor] = []
-    body = getattr(network, "body", None)
-    layer = body if isinstance(body, nn.Module) else last_conv_layer(network)
-    hook = layer.register_forward_hook(lambda _, inputs, output: found.append(output.float().flatten(2).mean(2).cpu()))
+    hook = feature_layer(network).register_forward_hook(
+        lambda _, inputs, output: found.append(output.float().flatten(2).mean(2).cpu())
+    )
     try:
         yield lambda: torch.nn.functional.normalize(torch.cat(found)).numpy()
     finally:

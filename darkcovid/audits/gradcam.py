@@ -21,8 +21,8 @@ from darkcovid.data.cohort import Cohort
 from darkcovid.data.splits import evenly_spaced
 from darkcovid.evaluation.results import LungAttention
 from darkcovid.lungs.crop import LungRegions
+from darkcovid.models.feature_layer import last_conv_layer
 
-MIN_CHANNELS = 16
 BATCH = 32
 
 
@@ -120,12 +120,6 @@ def grad_cam(network: nn.Module, normalizer: nn.Module, pixels: np.ndarray, targ
         inputs = normalizer(block.float() / 255).requires_grad_()
         maps.append(_gradcam_batch(explainer, inputs, classes, size))
     return np.concatenate(maps)
-
-
-def last_conv_layer(network: nn.Module) -> nn.Module:
-    """The last convolution that gives at least 16 channels: one that gives a channel a class is part of the head."""
-    candidates = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels >= MIN_CHANNELS]
-    return candidates[-1]
 
 
 def reinitialized(network: nn.Module) -> nn.Module:

@@ -11,6 +11,7 @@ from fastai.torch_core import TensorImage, TensorMask
 from fasttransform import ItemTransform
 from torch.nn import functional
 
+from darkcovid.data.style import randomize_style
 from darkcovid.data.synthetic_artifacts import burn_in_text, illumination_gradient, simulate_consolidation
 from darkcovid.recipe import Augmentation
 
@@ -65,6 +66,7 @@ class Augment(ItemTransform):
         if ranges.channel_shift:
             added = _uniform(len(images), -ranges.channel_shift / 255, ranges.channel_shift / 255).to(seen.device)
             seen = seen.add_(added.view(-1, 1, 1, 1)).clamp_(0, 1)
+        seen = randomize_style(seen, ranges)
         return burn_in_text(
             illumination_gradient(random_erasing(seen, ranges.random_erasing), ranges.illumination), ranges.burned_in_text
         ), masks

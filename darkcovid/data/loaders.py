@@ -64,14 +64,24 @@ class ArrayLoader(TfmdDL):
         inputs: (n, h, w) or (n, c, h, w) uint8.
         targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1; None: batches are of inputs alone.
         distributed: This process's place.
+        weights: (n,) float, how often each row is drawn for an epoch of as many as there are; None: each once.
         **kwargs: fastai's.
 
     Attributes:
         batches: The rows of each batch since the epoch began.
     """
 
-    def __init__(self, dataset, *, inputs: Any = None, targets: Any = None, distributed: Distributed = ALONE, **kwargs):
-        self.inputs, self.targets, self.distributed = inputs, targets, distributed
+    def __init__(
+        self,
+        dataset,
+        *,
+        inputs: Any = None,
+        targets: Any = None,
+        distributed: Distributed = ALONE,
+        weights: np.ndarray | None = None,
+        **kwargs,
+    ):
+        self.inputs, self.targets, self.distributed, self.weights = inputs, targets, distributed, weights
         self.batches: list[np.ndarray] = []
         super().__init__(dataset, **kwargs | {"num_workers": 0})
 
@@ -86,9 +96,15 @@ class ArrayLoader(TfmdDL):
         Returns:
             The loader.
         """
-        return super().new(
-            dataset, cls, **{"inputs": self.inputs, "targets": self.targets, "distributed": self.distributed} | kwargs
-        )
+        own = {"inputs": self.inputs, "targets": self.targets, "distributed": self.distributed, "weights": self.weights}
+        return super().new(dataset, cls, **own | kwargs)
+
+    def get_idxs(self):
+        """fastai's: the order of an epoch, drawn by the weights where there are any."""
+        if self.weights is None or not self.shuffle:
+            return super().get_idxs()
+        weights = self.weights[np.asarray(self.dataset.items)]
+        return np.random.choice(len(weights), len(weights), p=weights / weights.sum()).tolist()  # noqa: NPY002 (seeded with a fit)
 
     def create_batches(self, samples: Iterator[int]):
         """fastai's: the batches of one epoch.
@@ -145,6 +161,7 @@ def array_loaders(
     batch_size: int,
     compute: Device,
     oversample: bool = False,
+    sources: np.ndarray | None = None,
 ) -> DataLoaders:
     """fastai `DataLoaders` of a cohort's training and validation sets.
 
@@ -157,13 +174,16 @@ def array_loaders(
         batch_size: Of training; the last incomplete batch is dropped when there is a whole one.
         compute: Device, and this process's place.
         oversample: Whether images of rarer classes come several times per epoch.
+        sources: (n,) int; training images are drawn so that every class, and every source within it, is equally frequent.
+            None: they are not.
 
     Returns:
         Loaders of (b, c, h, w) float32, normalized, and (b,) int64 or (b, h, w) int64.
     """
     augmenting = [] if augmentation is None else [Augment(augmentation)]
     transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normalizer, compute.device)]
-    return _loaders(cohort, pixels, targets, transforms, batch_size, compute, oversample)
+    weights = None if sources is None else source_weights(cohort.labels, sources, cohort.train)
+    return _loaders(cohort, pixels, targets, transforms, batch_size, compute, oversample, weights)
 
 
 def restart_loaders(dls: DataLoaders, normalizer: nn.Module, device: torch.device) -> None:
@@ -182,7 +202,12 @@ def restart_loaders(dls: DataLoaders, normalizer: nn.Module, device: torch.devic
 
 
 def feature_loaders(
-    cohort: Cohort, features: torch.Tensor, batch_size: int, compute: Device, oversample: bool = False
+    cohort: Cohort,
+    features: torch.Tensor,
+    batch_size: int,
+    compute: Device,
+    oversample: bool = False,
+    sources: np.ndarray | None = None,
 ) -> DataLoaders:
     """fastai `DataLoaders` of feature maps, which are handed on as they are.
 
@@ -192,11 +217,13 @@ def feature_loaders(
         batch_size: Of training.
         compute: Device, and this process's place.
         oversample: Whether images of rarer classes come several times per epoch.
+        sources: As `array_loaders` takes them.
 
     Returns:
         Loaders of (b, c, h, w) float and (b,) int64.
     """
-    return _loaders(cohort, features, None, [], batch_size, compute, oversample)
+    weights = None if sources is None else source_weights(cohort.labels, sources, cohort.train)
+    return _loaders(cohort, features, None, [], batch_size, compute, oversample, weights)
 
 
 def _loaders(
@@ -207,6 +234,7 @@ def _loaders(
     batch_size: int,
     compute: Device,
     oversample: bool,
+    weights: np.ndarray | None,
 ) -> DataLoaders:
     stored: StoredArray | torch.Tensor = cohort.labels if targets is None else targets
     train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
@@ -230,10 +258,31 @@ def _loaders(
         inputs=inputs,
         targets=stored,
         distributed=compute.distributed,
+        weights=weights,
         bs=batch_size,
         drop_last=len(train) > batch_size,
         device=compute.device,
     )
+
+
+def source_weights(labels: np.ndarray, sources: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """How often images are drawn so that all classes are equally frequent, and within a class all sources that have it.
+
+    Args:
+        labels: (n,) int.
+        sources: (n,) int.
+        train: (n,) bool, those that are trained on.
+
+    Returns:
+        (n,) float, 0 outside the training set.
+    """
+    weights = np.zeros(len(labels))
+    for label in np.unique(labels[train]):
+        of_class = train & (labels == label)
+        present, counts = np.unique(sources[of_class], return_counts=True)
+        share = dict(zip(present, 1 / (len(present) * counts), strict=True))
+        weights[of_class] = [share[source] for source in sources[of_class]]
+    return weights
 
 
 def oversample_rows(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -241,13 +241,18 @@ def source_column(rows: pd.DataFrame, split: Split) -> pd.Series:
     Raises:
         UsageError: The manifest has no such column, or a row has no source.
     """
-    name = split.column or "dataset"
+    name = "dataset" if split.column is None or split.method == "by_column" else split.column
     if name not in rows:
         raise UsageError(f"data.split.column: the manifest has no column {name!r}{suggest_name(name, rows.columns)}")
     empty = rows.path[rows[name] == ""]
     if len(empty):
         raise UsageError(f"data.split.column: {len(empty)} rows have no {name}, the first is {empty.iloc[0]}; name their source")
     return rows[name]
+
+
+def source_codes(rows: pd.DataFrame, split: Split) -> np.ndarray:
+    """(n,) int from 0, the source of each image; raises UsageError as `source_column` does."""
+    return np.unique(source_column(rows, split), return_inverse=True)[1]
 
 
 def sources_to_hold_out(sources: pd.Series, labels: pd.Series) -> list[str]:

@@ -50,6 +50,14 @@ class Augmentation(StrictModel):
     """Probability of burned-in text."""
     illumination: Share = 0.0
     """Probability of an uneven illumination."""
+    gamma: Range = (1.0, 1.0)
+    """Least and greatest exponent of gray levels in 0..1."""
+    histogram_matching: Share = 0.0
+    """Probability that an image gets the gray levels of another one of its batch, such as of another hospital."""
+    reduced_resolution: Share = 0.0
+    """Probability that an image is reduced by up to 4 and enlarged again, for the sharpness of another scanner."""
+    random_frame: Share = 0.0
+    """Probability of bars of one gray along the sides, of up to an eighth of the image each, so that a frame says nothing."""
     trivial_augment: bool = False
     """TrivialAugment (Müller and Hutter 2021) in place of all of these."""
 
@@ -61,6 +69,15 @@ AUGMENTATIONS = {
     "fastai_default": FASTAI,
     "fastai_v1": FASTAI.model_copy(update={"perspective_by": "side"}),
     "strong": FASTAI.model_copy(update=STRONG | {"consolidation": 0.2, "burned_in_text": 0.15, "illumination": 0.15}),
+    "style": FASTAI.model_copy(
+        update={
+            "gamma": (0.5, 2.0),
+            "histogram_matching": 0.5,
+            "reduced_resolution": 0.3,
+            "random_frame": 0.5,
+            "burned_in_text": 0.3,
+        }
+    ),
     "trivial": Augmentation(trivial_augment=True),
     "flips_rotations": Augmentation(flip=0.5, rotate=10.0),
     "basic_cnn_first": Augmentation(flip=0.5, rotate=45.0, shift=0.15, zoom_range=(0.5, 1.5), padding="border"),

@@ -108,6 +108,13 @@ class Recipe(StrictModel):
             raise ValueError("data.contrast: lungs are found in images as they are; leave it out of a segmenter's recipe")
         if self.model.head == "nearest-neighbors" and (self.data.oversample or self.training.loss.class_weights != "none"):
             raise ValueError("model.head: nearest-neighbors vote by their number; leave out data.oversample and class_weights")
+        knows_sources = self.data.oversample == "sources" or self.training.loss.groups != "none"
+        if knows_sources and (self.model.is_probe or self.task != "classification"):
+            raise ValueError("data.oversample: sources and training.loss.groups are for classifiers trained by epochs")
+        if self.training.loss.groups != "none" and (
+            self.model.activation == "sigmoid" or self.training.mixup_alpha or self.training.cutmix_alpha
+        ):
+            raise ValueError("training.loss.groups needs model.activation softmax, and no mixup or CutMix")
         if self.channels > 1 and self.data.normalize == "zca":
             raise ValueError("data.normalize: zca is not for a crop with a context channel; use training, per_image or none")
         return self

@@ -136,8 +136,10 @@ class Data(StrictModel):
     max_per_class: AtLeastTwo | dict[str, AtLeastTwo] | None = None
     """Undersampling: at most this many images of each class, or of the classes named, such as `{covid: 305, no_finding: 500}`,
     drawn by the split's seed."""
-    oversample: bool = False
-    """Oversampling: images of rarer classes come several times per epoch, until classes are equal."""
+    oversample: bool | Literal["sources"] = False
+    """Oversampling: `true`: images of rarer classes come several times per epoch, until classes are equal; `sources`: an epoch of
+    as many images as before is drawn so that every class is equally frequent, and within it every source that has it
+    (`data.split.column`)."""
     split: Split = Split()
     """How patients or images are divided."""
     image_size: Size | str = 256
@@ -326,11 +328,16 @@ class Loss(StrictModel):
     """Gamma of the focal loss (Lin et al. 2017); 0: cross entropy."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing."""
+    groups: Literal["none", "reweighted", "dro"] = "none"
+    """Groups are the classes of each source (`data.split.column`). `reweighted`: all weigh the same; `dro`: the worst weighs most
+    (group DRO, Sagawa et al. 2020)."""
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Loss":
         if self.focal_gamma and self.label_smoothing:
             raise ValueError("focal_gamma and label_smoothing exclude each other; give one of them")
+        if self.groups != "none" and (self.focal_gamma or self.class_weights != "none"):
+            raise ValueError("groups is a loss of its own; leave out focal_gamma and class_weights")
         return self
 
 

@@ -34,6 +34,7 @@ from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.compiled import TorchCompileCallback
 from darkcovid.training.ddp import DistributedDataParallelCallback, check_batch_divisible, check_one_gpu_per_process
 from darkcovid.training.early_stopping import should_stop_early
+from darkcovid.training.group_losses import GroupLoss
 from darkcovid.training.history import History
 from darkcovid.training.interrupt import defer_signals_to_batch_end, explain_oom
 from darkcovid.training.mixup import mixup_callbacks
@@ -158,6 +159,7 @@ def fit(
     score: ScoreTuple,
     monitored: ValidationMetric | None = None,
     image_paths: Sequence[str] = (),
+    group_loss: GroupLoss | None = None,
     options: FitOptions = FitOptions(),
 ) -> FitResult:
     """Train through the phases of `training`.
@@ -170,6 +172,7 @@ def fit(
         score: (outputs, targets) of a batch to one number per item.
         monitored: What `training.monitor` names, where that is neither `metric` nor the loss.
         image_paths: Of all images of the cohort, for error messages.
+        group_loss: Changes the loss by each image's source; None: it does not.
         options: Checkpoint, resuming and callbacks.
 
     Returns:
@@ -188,6 +191,8 @@ def fit(
     if options.resume and checkpoint is not None and checkpoint.is_file():
         saved = load_checkpoint(checkpoint, learner, lambda done: _freeze_for(learner, training, done), compute.distributed)
         history, kept, spent = saved.history, saved.kept, ResourceUsage(**saved.notes["cost"])
+        if group_loss is not None:
+            group_loss.weights = saved.notes["group_weights"]
         options.on_epoch(history)
     trackers = _weight_trackers(training, history, kept)
 
@@ -201,7 +206,8 @@ def fit(
         def after_epoch(learner: Learner) -> None:
             if checkpoint is not None:
                 weights = {tracker.name: tracker.kept for tracker in trackers if tracker.kept is not None}
-                save_checkpoint(checkpoint, learner, history, {"cost": meter.cost().as_dict()}, weights, compute.distributed)
+                notes = {"cost": meter.cost().as_dict(), "group_weights": group_loss and group_loss.weights}
+                save_checkpoint(checkpoint, learner, history, notes, weights, compute.distributed)
             options.on_epoch(history)
 
         callbacks = [
@@ -210,6 +216,7 @@ def fit(
             NanGuard(history, compute, image_paths),
             EpochEndCallback(after_epoch),
             stopping,
+            *([group_loss] if group_loss is not None else []),
             *_optional_callbacks(training, compute, history, monitored),
             *trackers,
             *options.callbacks,

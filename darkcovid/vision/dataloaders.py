@@ -30,6 +30,7 @@ from darkcovid.data.loaders import array_loaders, restart_loaders
 from darkcovid.data.manifest import normalize_rows, read_manifest
 from darkcovid.data.normalize import Normalize, fit_normalizer
 from darkcovid.data.resize import Size, resize
+from darkcovid.data.splits import source_codes
 from darkcovid.inference.predictor import network_inputs
 from darkcovid.lungs.segment import segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, load_segmenter
@@ -268,7 +269,8 @@ class CXRDataLoaders(DataLoaders):
             augmentation=data.augmentation,
             batch_size=training.batch_size,
             compute=compute,
-            oversample=data.oversample,
+            oversample=data.oversample is True,
+            sources=source_codes(cohort.rows, data.split) if data.oversample == "sources" else None,
         )
         dls = cls(*loaders.loaders, path=Path(), device=compute.device)
         dls.cohort, dls.pixels, dls.recipe, dls.compute = cohort, pixels, recipe, compute

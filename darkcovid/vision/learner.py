@@ -26,6 +26,7 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import feature_loaders, restart_loaders
+from darkcovid.data.splits import source_codes
 from darkcovid.metrics.classification import probability_columns
 from darkcovid.models import create_model
 from darkcovid.models.state_dict import load_state_dict_strict
@@ -38,6 +39,7 @@ from darkcovid.training.batch_norm import reestimate_batch_norm
 from darkcovid.training.classifier import FittedClassifier, build_model, predict_proba, validation_metric
 from darkcovid.training.feature_cache import can_cache_features, extract_features
 from darkcovid.training.fit import FitOptions, FitResult, backbone_head_splitter, create_learner, fit, seed_everything
+from darkcovid.training.group_losses import GroupLoss
 from darkcovid.training.loss import ClassificationTask, make_task
 from darkcovid.training.probe import fit_probe
 from darkcovid.training.test_time_augmentation import average_views
@@ -116,13 +118,22 @@ class CXRLearner(Learner):
                 score=self.objective.correct,
                 monitored=validation_metric(self.objective, dls.classes, recipe.training.monitor),
                 image_paths=dls.cohort.rows.path.tolist(),
+                group_loss=self._group_loss(),
                 options=options,
             )
         return replace(fitted, learner=self)
 
+    def _group_loss(self) -> GroupLoss | None:
+        """The loss that knows each image's source, where the recipe asks for it."""
+        loss, cohort = self.recipe.training.loss, self.dls.cohort
+        if loss.groups == "none":
+            return None
+        sources = source_codes(cohort.rows, self.recipe.data.split)
+        return GroupLoss(sources * len(cohort.classes) + cohort.labels, cohort.train, loss)
+
     def _fit_probe(self, options: FitOptions) -> tuple[FitResult, np.ndarray]:
         dls, objective = self.dls, self.objective
-        balanced = self.recipe.training.loss.class_weights == "balanced" or self.recipe.data.oversample
+        balanced = self.recipe.training.loss.class_weights == "balanced" or self.recipe.data.oversample is True
         history, cost, predicted = fit_probe(
             self.model, dls.pixels, self.normalizer, dls.cohort, dls.compute, objective.probabilities, balanced, options
         )
@@ -140,7 +151,9 @@ class CXRLearner(Learner):
             return self
         features = extract_features(network.body, dls.pixels, self.normalizer, dls.compute)
         random.seed(recipe.training.seed)  # the order of images is that of loaders that were made first
-        loaders = feature_loaders(dls.cohort, features, recipe.training.batch_size, dls.compute, recipe.data.oversample)
+        data = recipe.data
+        sources = source_codes(dls.cohort.rows, data.split) if data.oversample == "sources" else None
+        loaders = feature_loaders(dls.cohort, features, recipe.training.batch_size, dls.compute, data.oversample is True, sources)
         return create_learner(loaders, network.head, self.objective.loss, dls.compute, recipe.training)
 
     def probabilities(self, pixels: StoredArray, view: Augmentation | None = None) -> np.ndarray:
