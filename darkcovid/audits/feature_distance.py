@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.spatial.distance import cdist
 from torch import nn
 
 from darkcovid.core.array_cache import StoredArray
@@ -128,6 +129,5 @@ def collect_features(network: nn.Module) -> Iterator[Callable[[], np.ndarray]]:
 
 def _distances(features: np.ndarray, training: np.ndarray) -> np.ndarray:
     """(n,) distance to the NEIGHBORS-th nearest training image."""
-    nearest = min(NEIGHBORS, len(training))
-    likeness = np.partition(features @ training.T, len(training) - nearest, axis=1)[:, len(training) - nearest]
-    return np.sqrt(np.clip(2 - 2 * likeness, 0, None))
+    nearest = min(NEIGHBORS, len(training)) - 1
+    return np.partition(cdist(features, training), nearest, axis=1)[:, nearest]

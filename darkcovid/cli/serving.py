@@ -21,6 +21,10 @@ def predict(
     arm: Arm = None,
     gradcam_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM overlays there.")] = None,
     output: Annotated[Path | None, output_option("CSV", "Write the predictions as CSV.")] = None,
+    sensitivity: Annotated[
+        float | None,
+        typer.Option(help="Also name each class whose probability reaches this sensitivity's threshold (0.9 or 0.95)."),
+    ] = None,
     data_root: DataRoot = None,
     device: Device = "auto",
     json_: Json = False,
@@ -34,7 +38,7 @@ def predict(
         from darkcovid.inference.predictor import load_pipeline
 
         images = find_images(target, data_root)
-        predictor = load_pipeline(run, arm, device)
+        predictor = load_pipeline(run, arm, device, sensitivity)
         logger.info(f"predicting with {predictor.model.fit} of {predictor.model.run.name}")
         with progress_bar("predicting", len(images)) as show:
             answers = predict_images(predictor, images, gradcam_dir, show)

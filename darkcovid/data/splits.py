@@ -251,7 +251,18 @@ def source_column(rows: pd.DataFrame, split: Split) -> pd.Series:
 
 
 def source_codes(rows: pd.DataFrame, split: Split) -> np.ndarray:
-    """(n,) int from 0, the source of each image; raises UsageError as `source_column` does."""
+    """The source of each image, by number.
+
+    Args:
+        rows: (n) rows of a manifest.
+        split: The recipe's section.
+
+    Returns:
+        (n,) int from 0 without gaps.
+
+    Raises:
+        UsageError: As `source_column` does.
+    """
     return np.unique(source_column(rows, split), return_inverse=True)[1]
 
 
@@ -261,6 +272,9 @@ def sources_to_hold_out(sources: pd.Series, labels: pd.Series) -> list[str]:
     Args:
         sources: (n,) of the images.
         labels: (n,) classes.
+
+    Returns:
+        Names.
     """
     table = pd.crosstab(sources, labels)
     others = table.sum() - table

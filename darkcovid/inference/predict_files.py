@@ -35,8 +35,8 @@ def predict_images(
         on_batch: Called with the number of images done.
 
     Returns:
-        Per image, in order: image, label, probabilities, answer, class_set, ood_score, lungs_trusted, warnings; the label and the
-        answer of one that cannot be read are None, and its warning says why.
+        Per image, in order: image, label, probabilities, answer, class_set, ood_score, lungs_trusted, warnings, and, where a
+        sensitivity was asked for, positive. Label and answer of one that cannot be read are None, and its warning says why.
     """
     answers: list[dict[str, Any]] = []
     trained_on = predictor.model.training_images()
@@ -79,6 +79,8 @@ def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
     table = pd.DataFrame(answers).drop(columns="probabilities")
     table["warnings"] = table.warnings.map("; ".join)
     table["class_set"] = table.class_set.map("; ".join)
+    if "positive" in table:
+        table["positive"] = table.positive.map(lambda names: "; ".join(names) if isinstance(names, list) else "")
     probabilities = pd.DataFrame([answer["probabilities"] for answer in answers]).add_prefix(PROBABILITY)
     write_text(path, table.join(probabilities).to_csv(index=False, float_format="%.6f"))
 
@@ -104,4 +106,5 @@ def _prediction_row(name: str, prediction: Prediction | None, fault: str | None,
         "ood_score": prediction.ood_score,
         "lungs_trusted": prediction.lungs_trusted,
         "warnings": [*([TRAINED_ON] if trained else []), *prediction.warnings],
+        **({} if prediction.positive is None else {"positive": list(prediction.positive)}),
     }

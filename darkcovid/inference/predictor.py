@@ -12,6 +12,7 @@ from darkcovid.audits.baselines import image_statistics
 from darkcovid.audits.feature_distance import collect_features
 from darkcovid.audits.gradcam import grad_cam
 from darkcovid.core.device import Device, get_device, predict_batches
+from darkcovid.core.errors import UsageError
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.resize import Size, resize, resize_whole
 from darkcovid.inference.load import FittedModel, load_fitted
@@ -44,6 +45,7 @@ class Prediction:
         warnings: What makes the image unlike those that the network was trained on.
         lungs: (256, 256) bool over the whole image.
         heat: Grad-CAM for the class, (height, width) float32 over the image, not negative; None where not asked for.
+        positive: Classes whose probability reaches the threshold of the sensitivity asked for; None where none was.
     """
 
     label: str
@@ -55,6 +57,7 @@ class Prediction:
     warnings: tuple[str, ...]
     lungs: np.ndarray
     heat: np.ndarray | None = None
+    positive: tuple[str, ...] | None = None
 
 
 def network_inputs(
@@ -93,10 +96,17 @@ class _Seen:
 
 
 class InferencePipeline:
-    """A fitted model with what it needs to see as it saw in training."""
+    """A fitted model with what it needs to see as it saw in training.
 
-    def __init__(self, model: FittedModel, segmenter: LungUNet, compute: Device):
-        self.model, self.segmenter, self.compute = model, segmenter, compute
+    Args:
+        model: A fitted classifier.
+        segmenter: The lung U-Net.
+        compute: Device and precision.
+        thresholds: Of classes, on probabilities before calibration; those that reach them are called positive. None: none are.
+    """
+
+    def __init__(self, model: FittedModel, segmenter: LungUNet, compute: Device, thresholds: dict[str, float] | None = None):
+        self.model, self.segmenter, self.compute, self.thresholds = model, segmenter, compute, thresholds
 
     def __call__(self, images: Sequence[Image.Image], explain: bool = False) -> list[Prediction]:
         """images: mode L, any sizes. explain: Grad-CAM of each image's most probable class; for a crop beside a thumbnail
@@ -123,6 +133,7 @@ class InferencePipeline:
                 warnings[row],
                 masks[row].mask,
                 heats[row],
+                self._positive(raw[row]),
             )
             for row in range(len(images))
         ]
@@ -156,6 +167,12 @@ class InferencePipeline:
         mean = np.mean(probabilities, axis=0)
         known = len(distances) == len(seen)
         return mean, np.mean(distances, axis=0).tolist() if known else [None] * len(mean)
+
+    def _positive(self, raw: np.ndarray) -> tuple[str, ...] | None:
+        if self.thresholds is None:
+            return None
+        named = zip(self.model.classes, raw, strict=True)
+        return tuple(name for name, share in named if name in self.thresholds and share >= self.thresholds[name])
 
     def _class_sets(self, raw: np.ndarray) -> list[tuple[str, ...] | None]:
         """Each image's classes; None where no thresholds are known."""
@@ -205,21 +222,34 @@ def _answer(label: str, class_set: tuple[str, ...] | None, distance: float | Non
     return class_set[0] if len(class_set) == 1 else NOT_SURE
 
 
-def load_pipeline(run: Path, arm: str | None = None, device: str = "auto") -> InferencePipeline:
+def load_pipeline(run: Path, arm: str | None = None, device: str = "auto", sensitivity: float | None = None) -> InferencePipeline:
     """The predictor of a run's arm, in the precision it was trained in.
 
     Args:
         run: The run's folder.
         arm: As `load_fitted` takes it.
         device: "auto", "cpu", "cuda" or "mps".
+        sensitivity: By whose thresholds, chosen on the validation set, classes are called positive: 0.9 or 0.95; None: none are.
 
     Returns:
         The predictor.
 
     Raises:
-        UsageError, DataError: As `load_fitted` and `load_segmenter` do.
+        UsageError: No threshold is known for the sensitivity; and as `load_fitted` does.
+        DataError: As `load_fitted` and `load_segmenter` do.
     """
     model = load_fitted(run, arm)
     compute = get_device(device, model.recipe.training.precision)
     lungs = next((network.recipe.lungs for network in model.networks if network.recipe.lungs is not None), None)
-    return InferencePipeline(model, load_segmenter(lungs.weights if lungs is not None else None), compute)
+    thresholds = None if sensitivity is None else _thresholds(model, sensitivity)
+    return InferencePipeline(model, load_segmenter(lungs.weights if lungs is not None else None), compute, thresholds)
+
+
+def _thresholds(model: FittedModel, sensitivity: float) -> dict[str, float]:
+    """Of each class, the threshold that reached a sensitivity on the validation set."""
+    points = [(name, point) for name, found in model.scores.metrics.valid.operating_points.items() for point in found]
+    known = sorted({point.wanted_sensitivity for _, point in points})
+    if sensitivity not in known:
+        given = " and ".join(f"{value:g}" for value in known)
+        raise UsageError(f"--sensitivity {sensitivity:g}: thresholds are known for {given}")
+    return {name: point.threshold for name, point in points if point.wanted_sensitivity == sensitivity}

@@ -71,10 +71,10 @@ AUGMENTATIONS = {
     "strong": FASTAI.model_copy(update=STRONG | {"consolidation": 0.2, "burned_in_text": 0.15, "illumination": 0.15}),
     "style": FASTAI.model_copy(
         update={
-            "gamma": (0.5, 2.0),
-            "histogram_matching": 0.5,
+            "gamma": (0.4, 2.5),
+            "histogram_matching": 1.0,
             "reduced_resolution": 0.3,
-            "random_frame": 0.5,
+            "random_frame": 1.0,
             "burned_in_text": 0.3,
         }
     ),

@@ -139,7 +139,8 @@ def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:
         table.add_column(name, justify=side)
     for answer in answers:
         shares = [f"{answer['probabilities'][name]:.3f}" if answer["probabilities"] else "-" for name in classes]
-        table.add_row(*map(escape, [answer["image"], _answer(answer), *shares, "; ".join(answer["warnings"])]))
+        positive = [f"positive: {', '.join(answer['positive']) or 'none'}"] if "positive" in answer else []
+        table.add_row(*map(escape, [answer["image"], _answer(answer), *shares, "; ".join([*positive, *answer["warnings"]])]))
     return table
 
 

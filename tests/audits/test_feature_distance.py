@@ -68,3 +68,9 @@ def test_features_of_every_kind_of_network(arch, channels):
             network(torch.from_numpy(pixels[row])[None, None].float() / 255)
     np.testing.assert_allclose(collected(), features, atol=1e-4)
     assert not any(layer._forward_hooks for layer in network.modules())
+
+
+def test_features_that_are_almost_the_same_are_told_apart():
+    near, far = np.array([[1.0, 1e-5]]), np.array([[1.0, 3e-5]])
+    distance = fit_feature_distance(np.array([[1.0, 0.0]], np.float32), near)
+    assert distance.scores(far) == pytest.approx([3], rel=0.05)

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from darkcovid.data.decode import load_grayscale
 from darkcovid.inference.image_files import ImageRef
 from darkcovid.inference.load import load_fitted
 from darkcovid.inference.predict_files import predict_images
-from darkcovid.inference.predictor import load_pipeline
+from darkcovid.inference.predictor import InferencePipeline, load_pipeline
 from darkcovid.lungs.crop import CropTransform
 from darkcovid.metrics.calibration import apply_temperature
 
@@ -95,6 +96,47 @@ def test_a_run_that_cannot_be_used_says_why(fitted_run, tmp_path):
     weights.unlink()
     with pytest.raises(UsageError, match="no finished fit"):
         load_fitted(copy, "small")
+
+
+def test_classes_are_called_by_the_thresholds_of_a_sensitivity(fitted_run, phantom_files):
+    files = [load_grayscale(path) for path in phantom_files.values()]
+    table = pd.read_csv(fitted_run / "small" / "predictions.csv").set_index("image").loc[list(phantom_files)]
+    points = load_fitted(fitted_run, "small").scores.metrics.valid.operating_points
+    for place, sensitivity in enumerate((0.9, 0.95)):
+        found = load_pipeline(fitted_run, "small", "cpu", sensitivity)(files)
+        for name, of_class in points.items():
+            called = np.array([name in one.positive for one in found])
+            sure = (table[f"probability_{name}"] - of_class[place].threshold).abs().to_numpy() > 1e-3
+            assert (called == (table[f"probability_{name}"] >= of_class[place].threshold).to_numpy())[sure].all()
+    assert load_pipeline(fitted_run, "small", "cpu")(files[:1])[0].positive is None
+    with pytest.raises(UsageError, match=r"^--sensitivity 0\.8: thresholds are known for 0\.9 and 0\.95$"):
+        load_pipeline(fitted_run, "small", "cpu", 0.8)
+
+
+def test_an_answer_is_a_class_or_says_why_there_is_none(fitted_run, phantom_files):
+    predictor = load_pipeline(fitted_run, "small", "cpu")
+    conformal, distance = predictor.model.scores.metrics.valid.conformal, predictor.model.distance
+    raw = pd.read_csv(fitted_run / "small" / "predictions.csv").set_index("image").loc[list(phantom_files)]
+    found = predictor([load_grayscale(path) for path in phantom_files.values()])
+    np.testing.assert_allclose([one.ood_score for one in found], raw.ood_score, rtol=0.02)
+    for one, (_, row) in zip(found, raw.iterrows(), strict=True):
+        held = [name for name, threshold in conformal.thresholds.items() if row[f"probability_{name}"] >= threshold + 1e-3]
+        assert set(held) <= set(one.class_set)
+        if one.ood_score > 1 or not one.lungs_trusted:
+            assert one.answer == "not like the training images"
+        else:
+            assert one.answer == (one.class_set[0] if len(one.class_set) == 1 else "not sure")
+    far = replace(predictor.model, distance=replace(distance, limit=distance.limit / 1e6))
+    image = load_grayscale(next(iter(phantom_files.values())))
+    (one,) = InferencePipeline(far, predictor.segmenter, predictor.compute)([image])
+    assert one.answer == "not like the training images" and one.ood_score > 1
+    older = replace(predictor.model, distance=None)
+    metrics = replace(older.scores.metrics, valid=replace(older.scores.metrics.valid, conformal=None))
+    older = replace(older, scores=replace(older.scores, metrics=metrics))
+    (one,) = InferencePipeline(older, predictor.segmenter, predictor.compute)(
+        [load_grayscale(next(iter(phantom_files.values())))]
+    )
+    assert one.ood_score is None and one.class_set == () and one.answer in (one.label, "not like the training images")
 
 
 def test_a_training_image_is_said_to_be_one(fitted_run, fitted_cohort, phantom_files):

@@ -1,0 +1,26 @@
+"""Every remedy that is shipped beats plain training by a margin where a source that tells the class is planted."""
+
+import pytest
+
+import darkcovid as dc
+from darkcovid.recipe.recipe import validate
+
+from .planted_source import recipe, write_cohort
+
+MARGIN = 0.2  # of accuracy on images whose source says the opposite
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signal", "blurred", "remedies"), [(0.5, True, ["balanced", "reweighted", "dro"]), (0.6, False, ["style"])]
+)
+def test_a_remedy_is_better_than_none(tmp_path, signal, blurred, remedies):
+    inside = write_cohort(tmp_path / "in", 400, covid_in_north=0.9, seed=1, signal=signal, blurred=blurred)
+    outside = write_cohort(tmp_path / "out", 200, covid_in_north=0.1, seed=2, signal=signal, blurred=blurred)
+    arms = ["plain", *remedies]
+    planted = validate(recipe(inside, outside), where="")
+    run = dc.run(planted, arms=arms, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
+    outsides = {name: metrics.external["outside"].accuracy for name, metrics in run.metrics.items()}
+    assert run.metrics["plain"].valid.accuracy > 0.9 and outsides["plain"] < 0.5
+    for name in remedies:
+        assert outsides[name] - outsides["plain"] > MARGIN, outsides
