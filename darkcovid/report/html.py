@@ -31,6 +31,7 @@ PLOTS = {
     "roc": "ROC curve of each class",
     "precision_recall": "precision against recall of each class",
     "reliability": "confidence against the share that was right",
+    "risk_coverage": "wrong answers by the share answered, of every set",
 }
 GALLERIES = {
     "gradcam": "the most confident right and wrong answers of each class, under what the network looked at (Grad-CAM)",

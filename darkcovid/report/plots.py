@@ -14,6 +14,7 @@ from matplotlib.text import Text
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from darkcovid.core.io import atomic_path
+from darkcovid.data.cohort import UNSCORED
 from darkcovid.evaluation.benchmark_result import BenchmarkResult
 from darkcovid.evaluation.results import Arm, ArmMetrics, ClassifierArm, Comparison
 from darkcovid.metrics.calibration import ReliabilityBin
@@ -111,8 +112,7 @@ def plot_confusion(matrix: np.ndarray, classes: Sequence[str], path: Path) -> No
 
 def plot_predictions(predictions: pd.DataFrame, metrics: ArmMetrics, classes: Sequence[str], folder: Path) -> None:
     """`confusion_matrix.png`, `roc.png`, `precision_recall.png` and `reliability.png` of the test set, or without one of the
-    validation
-    set.
+    validation set; and `risk_coverage.png` of every set.
 
     Args:
         predictions: As in `predictions.csv`.
@@ -140,6 +140,32 @@ def plot_predictions(predictions: pd.DataFrame, metrics: ArmMetrics, classes: Se
         axes.legend(loc="lower center" if name == "precision_recall" else "lower right", framealpha=0.9)
         save(figure, folder / f"{name}.png")
     plot_reliability(headline.calibration.bins, headline.ece, folder / "reliability.png")
+    plot_risk_coverage(predictions, classes, folder / "risk_coverage.png")
+
+
+def plot_risk_coverage(predictions: pd.DataFrame, classes: Sequence[str], path: Path) -> None:
+    """The share of wrong answers among the most confident, by how many are answered, of every set (Geifman and El-Yaniv 2017).
+
+    Args:
+        predictions: As in `predictions.csv`.
+        classes: Their names.
+        path: The PNG file.
+    """
+    figure, axes = _figure("share answered, the most confident first", "share of these that are wrong")
+    scored = predictions[~predictions.side.isin(UNSCORED)]
+    names = scored.side.str.removeprefix("external:").replace({"valid": "validation"})
+    if "source" in scored:
+        names = names.mask(scored.side == "test", scored.source)
+    sets = list(scored.groupby(names.to_numpy(), sort=False))
+    for (name, table), color in zip(sets, class_colors(len(sets)), strict=True):
+        probabilities = table[[PROBABILITY + label for label in classes]].to_numpy(float)
+        wrong = np.array(classes)[probabilities.argmax(1)] != table.label.to_numpy()
+        order = np.argsort(-probabilities.max(1), kind="stable")
+        answered = np.arange(1, len(table) + 1)
+        axes.plot(answered / len(table), np.cumsum(wrong[order]) / answered, color=color, label=str(name))
+    axes.set(xlim=(0, 1.01), ylim=(0, None))
+    axes.legend(loc="upper left", framealpha=0.9)
+    save(figure, path)
 
 
 def plot_reliability(bins: Sequence[ReliabilityBin], error: float, path: Path) -> None:

@@ -87,11 +87,19 @@ def test_the_main_job_on_phantoms(folders):
         names = {path.name for path in folder.iterdir()}
         assert names == {
             "split.csv", "history.csv", "predictions.csv",
-        "shortcut_predictions.csv", "metrics.json", "timing.json", "weights.safetensors", "plots",
+        "shortcut_predictions.csv", "metrics.json", "timing.json", "weights.safetensors", "feature_distance.safetensors", "plots",
             "gradcam.csv", "profile.txt", "trace.json.gz",
         }  # fmt: skip
         plots = {path.name for path in (folder / "plots").iterdir()}
-        curves = {"loss.png", "accuracy.png", "learning_rate.png", "roc.png", "precision_recall.png", "reliability.png"}
+        curves = {
+            "loss.png",
+            "accuracy.png",
+            "learning_rate.png",
+            "roc.png",
+            "precision_recall.png",
+            "reliability.png",
+            "risk_coverage.png",
+        }
         untrusted = {"untrusted_lungs.png"} if comparison["arms"][arm]["untrusted_lungs"] else set()
         assert plots == curves | {"confusion_matrix.png", "gradcam.png"} | untrusted
         assert len(read_csv(folder / "history.csv")) == 2
