@@ -375,7 +375,8 @@ def timm_architecture(name: str) -> Architecture:
         except (AssertionError, ValueError):
             network, always_pools = create(**options), True
         if pretrained:
-            network = create(pretrained=True, **options, **({} if always_pools else {"global_pool": ""}))
+            unpooled: dict[str, Any] = {} if always_pools else {"global_pool": ""}
+            network = create(pretrained=True, **options, **unpooled)
         if always_pools:  # PiT's features are its class tokens alone, those of CoaT have the class token among the places
             network.forward = network.forward_features  # pyright: ignore
         return network
