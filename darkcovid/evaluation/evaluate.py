@@ -1,6 +1,6 @@
 """Everything that one arm's predictions say: metrics with intervals, calibration, operating points and subgroups."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,8 @@ from darkcovid.metrics.metrics_with_intervals import codes_of, field_values, met
 from darkcovid.metrics.thresholds import OperatingPoint, cross_fitted_points, operating_point
 
 EXTERNAL, SOURCE = "external:", "source:"
+CROSS_FITTED, UNSEEN = "cross-fitting over patients", "images that it was not fitted to"
+OTHER_SOURCES = "thresholds of the other sources held out"
 
 
 def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
@@ -63,9 +65,7 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
     points = {
         name: cross_fitted_points(valid.labels == code, valid.probabilities[:, code], parts) for name, code in codes.items()
     }
-    thresholds = conformal_thresholds(valid.labels, valid.probabilities, valid.patients)
-    class_sets = {side: conformal_sets(of.probabilities, thresholds) for side, of in sets.items()}
-    class_sets["valid"] = cross_fitted_sets(valid.labels, valid.probabilities, valid.patients, parts)
+    class_sets = _class_sets(tables, sets, parts)
     cooled = {side: apply_temperature(of.probabilities, temperature) for side, of in sets.items()}
     cooled["valid"] = cross_fitted(valid.labels, valid.probabilities, parts)
     metrics = {
@@ -74,7 +74,7 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
             sets[side],
             classes,
             _calibration(sets[side], cooled[side], temperature, side),
-            _conformal(table, sets[side], class_sets[side], dict(zip(classes, thresholds, strict=True)), side),
+            _conformal(table, sets[side], class_sets[side], classes),
             points if side == "valid" else _points(sets[side], points, codes),
         )
         for side, table in tables.items()
@@ -183,26 +183,58 @@ def _points(scored: ScoredSet, points: dict[str, list[OperatingPoint]], codes: d
     }
 
 
-def _conformal(
-    table: pd.DataFrame, scored: ScoredSet, class_sets: np.ndarray, thresholds: dict[str, float], side: str
-) -> ConformalMetrics:
-    """Of one set of images. class_sets: (n, classes) bool."""
-    held, sizes = class_sets[np.arange(len(class_sets)), scored.labels], class_sets.sum(1)
+@dataclass(frozen=True)
+class _ClassSets:
+    """Sets of classes of some images: (n, classes) bool, by which thresholds, and on which images those are judged."""
+
+    held: np.ndarray
+    thresholds: list[float]
+    judged_by: str = UNSEEN
+
+
+def _class_sets(tables: dict[str, pd.DataFrame], sets: dict[str, ScoredSet], parts: np.ndarray) -> dict[str, _ClassSets]:
+    """By side. Thresholds are of the validation set; of several sources held out, those that are for new sources: of the
+    predictions of the other sources by fits that had not seen them."""
+    valid = sets["valid"]
+    thresholds = _thresholds(valid)
+    crossed = cross_fitted_sets(valid.labels, valid.probabilities, valid.patients, parts)
+    found = {"valid": _ClassSets(crossed, thresholds, CROSS_FITTED)}
+    sources = [side for side in sets if side.startswith(SOURCE)]
+    if len(sources) > 1:
+        thresholds = _thresholds(sets["test"])
+        held = np.zeros(sets["test"].probabilities.shape, bool)
+        for side in sources:
+            rows = (tables["test"].source == side.removeprefix(SOURCE)).to_numpy()
+            patients = tables["test"].patient
+            others = _thresholds(sets["test"], ~patients.isin(set(patients[rows])).to_numpy())
+            found[side] = _ClassSets(conformal_sets(sets[side].probabilities, others), others, OTHER_SOURCES)
+            held[rows] = conformal_sets(sets["test"].probabilities[rows], others)
+        found["test"] = _ClassSets(held, thresholds, OTHER_SOURCES)
+    rest = [side for side in sets if side not in found]
+    return found | {side: _ClassSets(conformal_sets(sets[side].probabilities, thresholds), thresholds) for side in rest}
+
+
+def _thresholds(scored: ScoredSet, rows: np.ndarray | slice = slice(None)) -> list[float]:
+    return conformal_thresholds(scored.labels[rows], scored.probabilities[rows], np.asarray(scored.patients)[rows])
+
+
+def _conformal(table: pd.DataFrame, scored: ScoredSet, sets: _ClassSets, classes: list[str]) -> ConformalMetrics:
+    held, sizes = sets.held[np.arange(len(sets.held)), scored.labels], sets.held.sum(1)
     known = pd.to_numeric(table["ood_score"], errors="coerce") if "ood_score" in table else pd.Series(np.nan, table.index)
     unlike = (known > 1).to_numpy()
     answered = (sizes == 1) & ~unlike
     patients = codes_of(scored.patients, len(held))
     return ConformalMetrics(
         level=LEVEL,
-        thresholds=thresholds,
-        judged_by=_judged_by(side),
+        thresholds=dict(zip(classes, sets.thresholds, strict=True)),
+        judged_by=sets.judged_by,
         coverage=float(held.mean()),
         interval=accuracy(held, patients).interval,
         per_class={
             name: float(held[scored.labels == code].mean()) if (scored.labels == code).any() else None
-            for code, name in enumerate(thresholds)
+            for code, name in enumerate(classes)
         },
-        set_sizes=[float((sizes == size).mean()) for size in range(len(thresholds) + 1)],
+        set_sizes=[float((sizes == size).mean()) for size in range(len(classes) + 1)],
         unlike=float(unlike.mean()) if known.notna().any() else None,
         answered=float(answered.mean()),
         wrong_answers=float((answered & ~held).mean()),
@@ -210,16 +242,12 @@ def _conformal(
     )
 
 
-def _judged_by(side: str) -> str:
-    return "cross-fitting over patients" if side == "valid" else "images that it was not fitted to"
-
-
 def _calibration(scored: ScoredSet, cooled: np.ndarray, temperature: float, side: str) -> Calibration:
     return Calibration(
         bins=reliability(scored.labels, scored.probabilities),
         temperature=temperature,
         fitted_on="valid",
-        judged_by=_judged_by(side),
+        judged_by=CROSS_FITTED if side == "valid" else UNSEEN,
         ece_after=expected_calibration_error(scored.labels, cooled),
         log_loss_after=negative_log_likelihood(scored.labels, cooled),
     )

@@ -90,7 +90,8 @@ class ConformalMetrics:
 
     Attributes:
         level: Share of images whose set is to hold the true class, 0..1.
-        thresholds: Of each class, the lowest probability with which it is in a set; from the validation set.
+        thresholds: Of each class, the lowest probability with which it is in a set; from the validation set, or, where several
+            sources were held out in turn, for images from elsewhere from the predictions of those.
         judged_by: On which images the rest was measured.
         coverage: Share of images whose set holds the true class.
         interval: Of that, 95 % over patients.

@@ -14,7 +14,7 @@ from darkcovid.core.errors import DataError, UsageError, one_line
 from darkcovid.core.safetensors_io import read_safetensors
 from darkcovid.data.normalize import load_normalizer
 from darkcovid.data.resize import Size
-from darkcovid.evaluation.results import ClassifierFit, parse_classifier_fit
+from darkcovid.evaluation.results import ArmMetrics, ClassifierFit, parse_classifier_fit
 from darkcovid.models.registry import input_interpolation
 from darkcovid.models.state_dict import load_state_dict_strict
 from darkcovid.recipe import AUDIT, Recipe, load_recipe
@@ -41,6 +41,8 @@ class FittedModel:
         members: The fitted classifiers of an ensemble; none of a single one.
         distance: What images are compared with to be told as unlike the training images; None in runs of earlier versions, and of
             an ensemble, whose members each have one.
+        class_thresholds: Lowest probability, before calibration, with which each class is in an image's set; None in runs of
+            earlier versions.
     """
 
     run: Path
@@ -55,6 +57,7 @@ class FittedModel:
     scores: ClassifierFit
     members: tuple["FittedModel", ...] = ()
     distance: FeatureDistance | None = None
+    class_thresholds: dict[str, float] | None = None
 
     @property
     def networks(self) -> tuple["FittedModel", ...]:
@@ -112,7 +115,30 @@ def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:
     fits = sorted(path.parent for path in run.joinpath(chosen, *below[1:]).glob("**/weights.safetensors"))
     if not fits:
         raise UsageError(f"{run / chosen}: no finished fit in it; finish it with `darkcovid run --resume`")
-    return _load(run, fits[0], arms[chosen])
+    model, pooled = _load(run, fits[0], arms[chosen]), run / chosen / "metrics.json"
+    if arms[chosen].data.split.method == "leave_source_out" and pooled.is_file():
+        return replace(model, class_thresholds=class_thresholds(_read_scores(pooled).metrics))
+    return model
+
+
+def class_thresholds(metrics: ArmMetrics) -> dict[str, float] | None:
+    """The lowest probability with which each class is in a new image's set.
+
+    Args:
+        metrics: Of a fit, or of all fits of an arm.
+
+    Returns:
+        Those for new sources where several were held out in turn, else those of the validation set; None where there are none.
+    """
+    scored = metrics.test if metrics.test is not None and len(metrics.sources) > 1 else metrics.valid
+    return None if scored.conformal is None else scored.conformal.thresholds
+
+
+def _read_scores(path: Path) -> ClassifierFit:
+    try:
+        return parse_classifier_fit(json.loads(path.read_text()))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not an arm's metrics ({one_line(error)[:150]}); run its recipe again") from None
 
 
 def _is_run(path: Path) -> bool:
@@ -141,13 +167,17 @@ def _load_ensemble(run: Path, name: str, arms: dict[str, Recipe]) -> FittedModel
     members = [_load(run, fit.folder(run / arm), recipe) for arm, recipe in arms.items() for fit in recipe.fits()]
     if len({recipe.lungs.weights for recipe in arms.values() if recipe.lungs is not None}) > 1:
         raise UsageError(f"{run / name}: its arms find lungs with different weights; name one of the arms")
-    path = run / name / "metrics.json"
-    try:
-        scores = parse_classifier_fit(json.loads(path.read_text()))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not an ensemble's metrics ({one_line(error)[:150]}); run its recipe again") from None
+    scores = _read_scores(run / name / "metrics.json")
     temperature = scores.metrics.valid.calibration.temperature
-    return replace(members[0], fit=name, temperature=temperature, scores=scores, members=tuple(members), distance=None)
+    return replace(
+        members[0],
+        fit=name,
+        temperature=temperature,
+        scores=scores,
+        members=tuple(members),
+        distance=None,
+        class_thresholds=class_thresholds(scores.metrics),
+    )
 
 
 def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
@@ -179,6 +209,7 @@ def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
         statistic_ranges=ranges,
         scores=scores,
         distance=_load_distance(folder / FEATURE_DISTANCE),
+        class_thresholds=class_thresholds(scores.metrics),
     )
 
 

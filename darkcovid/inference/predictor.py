@@ -176,11 +176,10 @@ class InferencePipeline:
 
     def _class_sets(self, raw: np.ndarray) -> list[tuple[str, ...] | None]:
         """Each image's classes; None where no thresholds are known."""
-        conformal = self.model.scores.metrics.valid.conformal
-        if conformal is None:
+        if self.model.class_thresholds is None:
             return [None] * len(raw)
         classes = np.array(self.model.classes)
-        thresholds = [conformal.thresholds[name] for name in self.model.classes]
+        thresholds = [self.model.class_thresholds[name] for name in self.model.classes]
         return [tuple(classes[held].tolist()) for held in conformal_sets(raw, thresholds)]
 
     def _heats(self, images: Sequence[Image.Image], seen: Sequence["_Seen"], classes: np.ndarray) -> list[np.ndarray]:

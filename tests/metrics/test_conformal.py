@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from darkcovid.evaluation.evaluate import evaluate
+from darkcovid.inference.load import class_thresholds
 from darkcovid.metrics.conformal import conformal_sets, conformal_thresholds, cross_fitted_sets
 from darkcovid.metrics.cross_fitting import patient_parts
 
@@ -77,6 +78,37 @@ def table_of(labels, probabilities, patients, side, ood=None):
     about = {"image": [f"{side}{i}.png" for i in range(len(labels))], "patient": [f"{side}{name}" for name in patients]}
     table = table.assign(**about, side=side, label=names, sex="", view="", age="")
     return table if ood is None else table.assign(ood_score=ood)
+
+
+def test_sets_for_new_sources_go_by_the_other_sources_held_out():
+    """Sources in which the network is ever less sure: sets made inside break there, those of other sources hold more often."""
+    random = np.random.default_rng(0)
+    tables = [table_of(*drawn(random, [60, 60, 60], sharpness=2.5), "valid").assign(fit="fold1", source="s1")]
+    for number, sharpness in enumerate((1.5, 0.8, 0.4), 1):
+        table = table_of(*drawn(random, [60, 60, 60], sharpness=sharpness), "test")
+        tables.append(table.assign(fit=f"fold{number}", source=f"s{number}", image=[f"s{number}-{i}" for i in range(180)]))
+        tables[-1]["patient"] = f"s{number}" + tables[-1].patient
+    metrics = evaluate(pd.concat(tables, ignore_index=True), CLASSES)
+    assert metrics.valid.conformal.judged_by == "cross-fitting over patients"
+    test = metrics.test.conformal
+    assert test.judged_by == "thresholds of the other sources held out"
+    rows = pd.concat(tables[1:], ignore_index=True)
+    labels = rows.label.map({name: code for code, name in enumerate(CLASSES)}).to_numpy()
+    probabilities = rows[[f"probability_{name}" for name in CLASSES]].to_numpy()
+    held = np.zeros(len(rows), bool)
+    for source, of in metrics.sources.items():
+        here = (rows.source == source).to_numpy()
+        thresholds = conformal_thresholds(labels[~here], probabilities[~here], rows.patient[~here])
+        assert list(of.conformal.thresholds.values()) == thresholds
+        held[here] = conformal_sets(probabilities[here], thresholds)[np.arange(here.sum()), labels[here]]
+        assert of.conformal.coverage == pytest.approx(held[here].mean())
+    assert test.coverage == pytest.approx(held.mean())
+    inside = conformal_sets(probabilities, list(metrics.valid.conformal.thresholds.values()))
+    assert test.coverage > inside[np.arange(len(rows)), labels].mean() + 0.1
+    assert list(test.thresholds.values()) == conformal_thresholds(labels, probabilities, rows.patient)
+    assert class_thresholds(metrics) == test.thresholds
+    one = evaluate(pd.concat(tables[:2], ignore_index=True), CLASSES)  # one source says nothing of others
+    assert one.test.conformal.thresholds == one.valid.conformal.thresholds == class_thresholds(one)
 
 
 def test_metrics_say_what_is_refused_and_what_is_still_wrong():
