@@ -258,6 +258,19 @@ class LungAttention:
         return self.inside_lungs is not None and self.lungs_of_picture is not None and self.inside_lungs < self.lungs_of_picture
 
 
+@dataclass(frozen=True, slots=True)
+class SourceSeparability:
+    """How well the source of an image is told by a network's features, among images of one class, mean over classes.
+
+    Attributes:
+        balanced_accuracy: Cross-validated over patients.
+        chance: One over the number of sources.
+    """
+
+    balanced_accuracy: float
+    chance: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OcclusionAudit:
     """What a classifier predicts with parts of the images hidden.
@@ -304,6 +317,7 @@ class ArmMetrics:
         external: By set.
         tta: By set, of `training.tta_views`.
         normalizer: Whether it fits the training images.
+        source_separability: Of the network's features; None where no class has images of several sources.
         untrusted_lungs: Rejected lung masks.
         audited: Whether shortcuts were audited.
         shortcuts: Of the audit; None where there was none; its `images` is 0 where no lung mask was accepted.
@@ -317,6 +331,7 @@ class ArmMetrics:
     external: dict[str, ExternalMetrics] = field(default_factory=dict)
     tta: dict[str, AveragedMetrics] = field(default_factory=dict)
     normalizer: NormalizerFacts | None = None
+    source_separability: SourceSeparability | None = None
     untrusted_lungs: int = 0
     audited: bool = False
     shortcuts: OcclusionAudit | None = None
@@ -347,6 +362,8 @@ class ArmMetrics:
             others["tta"] = {name: asdict(metrics) for name, metrics in self.tta.items()}
         if self.normalizer:
             others["normalizer"] = self.normalizer.as_dict()
+        if self.source_separability:
+            others["source_separability"] = asdict(self.source_separability)
         others["untrusted_lungs"] = self.untrusted_lungs
         if self.audited:
             others["shortcuts"] = self.shortcuts.as_dict() if self.shortcuts else NO_OCCLUSION
@@ -578,6 +595,7 @@ def parse_metrics(json: Json) -> ArmMetrics:
         external={name: parse_external(metrics) for name, metrics in json.get("external", {}).items()},
         tta=_TTA.validate_python(json.get("tta", {})),
         normalizer=_NORMALIZER.validate_python(json["normalizer"]) if json.get("normalizer") else None,
+        source_separability=_SOURCES.validate_python(json["source_separability"]) if "source_separability" in json else None,
         untrusted_lungs=json.get("untrusted_lungs", 0),
         audited=shortcuts is not None,
         shortcuts=parse_occlusion(shortcuts) if shortcuts and shortcuts["images"] else None,
@@ -613,6 +631,7 @@ _EXTERNAL = TypeAdapter(ExternalMetrics)
 _TTA = TypeAdapter(dict[str, AveragedMetrics])
 _NORMALIZER = TypeAdapter(NormalizerFacts)
 _OCCLUSION = TypeAdapter(OcclusionAudit)
+_SOURCES = TypeAdapter(SourceSeparability)
 _ATTENTION = TypeAdapter(dict[str, LungAttention])
 _MASKS = TypeAdapter(MaskMetrics)
 _COST = TypeAdapter(ArmCost)

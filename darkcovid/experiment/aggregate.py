@@ -24,6 +24,7 @@ from darkcovid.evaluation.results import (
     LungAttention,
     MaskMetrics,
     SegmenterFit,
+    SourceSeparability,
     parse_classifier_fit,
     parse_cost,
     parse_segmenter_fit,
@@ -104,6 +105,7 @@ def _pooled_metrics(fits: dict[str, ClassifierFit], pooled: ArmMetrics) -> ArmMe
         external=with_external_facts(pooled, first),
         tta=_mean_averaged([metrics.tta for metrics in each]),
         normalizer=max(normalizers, key=lambda normalizer: normalizer.distance, default=None),
+        source_separability=_mean_separability([metrics.source_separability for metrics in each]),
         untrusted_lungs=first.untrusted_lungs,
         audited=first.audited,
         shortcuts=aggregate_occlusion([metrics.shortcuts for metrics in each]),
@@ -146,6 +148,14 @@ def _numbers_of(metrics: ArmMetrics) -> dict[str, float | None]:
 
 def _without_nan(values: pd.Series) -> dict[str, float | None]:
     return {str(name): None if np.isnan(value) else float(value) for name, value in values.items()}
+
+
+def _mean_separability(each: Sequence[SourceSeparability | None]) -> SourceSeparability | None:
+    known = [found for found in each if found is not None]
+    if not known:
+        return None
+    means = np.mean([(found.balanced_accuracy, found.chance) for found in known], axis=0)
+    return SourceSeparability(*means.tolist())
 
 
 def _mean_averaged(each: Sequence[dict[str, AveragedMetrics]]) -> dict[str, AveragedMetrics]:

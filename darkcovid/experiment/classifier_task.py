@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -18,6 +19,7 @@ from darkcovid.audits.feature_distance import (
 )
 from darkcovid.audits.gradcam import gradcam_lung_overlap
 from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, PredictFn, occlusion_metrics, occlusion_predictions
+from darkcovid.audits.source_separability import source_separability
 from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device
 from darkcovid.core.io import save_png, write_text
@@ -26,11 +28,11 @@ from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import Size
 from darkcovid.data.splits import evenly_spaced, source_column
 from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
-from darkcovid.evaluation.results import ArmMetrics
+from darkcovid.evaluation.results import ArmMetrics, SourceSeparability
 from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
 from darkcovid.experiment.train_arm import FitJob, ScoredFit
 from darkcovid.models.weights import initial_weights
-from darkcovid.report.plots import plot_predictions
+from darkcovid.report.plots import plot_predictions, plot_source_map
 from darkcovid.training.classifier import FittedClassifier
 from darkcovid.training.fit import FitOptions
 from darkcovid.vision.arm_inputs import ArmInputs
@@ -93,7 +95,7 @@ class ClassifierTask:
         recipe, folder, inputs, cohort = job.recipe, job.folder, self.inputs, self.cohort
         network = result.fitted.learner.model
         features = partial(image_features, network, result.normalizer, compute=compute)
-        distance, scores = self._feature_distance(features)
+        distance, scores, separability = self._feature_audit(features, folder)
         distance.save(folder / FEATURE_DISTANCE)
         external = self._predict_external(job, result.predict, lambda pixels: distance.scores(features(pixels)))
         own = prediction_table(cohort, result.probabilities).assign(ood_score=scores)
@@ -105,6 +107,7 @@ class ClassifierTask:
             metrics,
             external={each.of.name: each.annotate(metrics.external[each.of.name]) for each in inputs.external},
             tta=averaged_views(cohort, result.averaged),
+            source_separability=separability,
             normalizer=normalizer_facts(recipe.data.normalize, result.normalizer, inputs.pixels, cohort.train),
             untrusted_lungs=sum(reason is not None for reason in self.rejections),
         )
@@ -139,8 +142,11 @@ class ClassifierTask:
         audited = replace(metrics, audited=True, shortcuts=occlusion_metrics(hidden, cohort.classes), attention=gradcam.summary)
         return audited, perf_counter() - started
 
-    def _feature_distance(self, features: Callable[[StoredArray], np.ndarray]) -> tuple[FeatureDistance, np.ndarray]:
-        """What new images are compared with, and (n,) scores of the cohort's images, nan of the training set's."""
+    def _feature_audit(
+        self, features: Callable[[StoredArray], np.ndarray], folder: Path
+    ) -> tuple[FeatureDistance, np.ndarray, SourceSeparability | None]:
+        """What new images are compared with, (n,) scores of the cohort's images, nan of the training set's, and how well features
+        tell the source; draws the features of several sources."""
         cohort, pixels = self.cohort, self.inputs.pixels
         rows = evenly_spaced(np.flatnonzero(cohort.train), MAX_TRAINING_IMAGES)
         unseen = np.flatnonzero(cohort.valid | cohort.test)
@@ -148,7 +154,18 @@ class ClassifierTask:
         distance = fit_feature_distance(features(pixels[rows]), of_unseen[cohort.valid[unseen]])
         scores = np.full(len(cohort), np.nan)
         scores[unseen] = distance.scores(of_unseen)
-        return distance, scores
+        sources = self._sources()[unseen]
+        if len(set(sources)) < 2:
+            return distance, scores, None
+        classes = np.array(cohort.classes)[cohort.labels[unseen]]
+        plot_source_map(of_unseen, classes, sources, folder / "plots" / "sources.png")
+        return distance, scores, source_separability(of_unseen, classes, sources, cohort.patients.to_numpy()[unseen])
+
+    def _sources(self) -> np.ndarray:
+        """(n,) source of each image; '' where the manifest has no such column."""
+        split = self.inputs.recipe.data.split
+        column = "dataset" if split.column is None or split.method == "by_column" else split.column
+        return self.cohort.rows[column].to_numpy() if column in self.cohort.rows else np.full(len(self.cohort), "")
 
     def _predict_external(
         self, job: FitJob, predict: PredictFn, ood_scores: Callable[[StoredArray], np.ndarray]

@@ -34,6 +34,7 @@ PLOTS = {
     "risk_coverage": "wrong answers by the share answered, of every set",
 }
 GALLERIES = {
+    "sources": "features of images that the network was not trained on; where they part by source, a source can tell the class",
     "gradcam": "the most confident right and wrong answers of each class, under what the network looked at (Grad-CAM)",
     "untrusted_lungs": "images whose lung mask was rejected",
 }
@@ -275,6 +276,8 @@ def _label_errors(run: Path, images: bool) -> dict[str, Any] | None:
 def _galleries(run: Path, evidence: RunEvidence) -> list[dict[str, str]]:
     galleries = [(name, plot, text) for plot, text in GALLERIES.items() for name in evidence.arms]
     plots = [_plot(run / name / "plots" / f"{plot}.png", f"{name}: {text}") for name, plot, text in galleries]
+    maps = [(name, file) for name in evidence.arms for file in sorted((run / name).glob("*/plots/sources.png"))[:1]]
+    plots += [_plot(file, f"{name}, {file.parents[1].name}: {GALLERIES['sources']}") for name, file in maps]
     return [plot for plot in plots if plot]
 
 

@@ -11,7 +11,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.text import Text
+from sklearn.decomposition import PCA
 from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.preprocessing import StandardScaler
 
 from darkcovid.core.io import atomic_path
 from darkcovid.data.cohort import UNSCORED
@@ -165,6 +167,30 @@ def plot_risk_coverage(predictions: pd.DataFrame, classes: Sequence[str], path: 
         axes.plot(answered / len(table), np.cumsum(wrong[order]) / answered, color=color, label=str(name))
     axes.set(xlim=(0, 1.01), ylim=(0, None))
     axes.legend(loc="upper left", framealpha=0.9)
+    save(figure, path)
+
+
+def plot_source_map(features: np.ndarray, classes: np.ndarray, sources: np.ndarray, path: Path) -> None:
+    """A network's features of images on their first two principal components, colored by class and by source.
+
+    Args:
+        features: (n, c) float.
+        classes: (n,) names.
+        sources: (n,) names.
+        path: The PNG file.
+    """
+    if not np.isfinite(features).all() or min(features.shape) < 2:
+        return
+    places = PCA(2, random_state=0).fit_transform(StandardScaler().fit_transform(features))
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    for number, (title, names) in enumerate((("class", classes), ("source", sources)), 1):
+        axes = figure.add_subplot(1, 2, number)
+        present = sorted(set(names))
+        for name, label, color in zip(present, shown(present), class_colors(len(present)), strict=True):
+            rows = names == name
+            axes.scatter(*places[rows].T, s=6, alpha=0.6, color=color, label=label)
+        axes.set(title=f"by {title}", xticks=[], yticks=[], xlabel="first component", ylabel="second component")
+        axes.legend(framealpha=0.9, markerscale=2)
     save(figure, path)
 
 

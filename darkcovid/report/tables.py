@@ -203,6 +203,10 @@ def _classifier_rows(arms: Sequence[ArmMetrics | None]) -> Rows:
         drops = [metrics.fall.metrics.get("balanced_accuracy") if metrics else None for metrics in sets]
         rows.append((f"{place}, balanced", [_fraction(drop and drop.outside) for drop in drops]))
         rows.append(("  inside, same classes", [_fraction(drop and drop.inside) for drop in drops]))
+    if any(metrics.source_separability for metrics in known):
+        told = [metrics.source_separability if metrics else None for metrics in arms]
+        texts = [f"{found.balanced_accuracy:.3f} ({found.chance:.3f})" if found else "-" for found in told]
+        rows.append(("source told by features (chance)", texts))
     return [*rows, ("rejected lung masks", [str(metrics.untrusted_lungs) if metrics else "-" for metrics in arms])]
 
 

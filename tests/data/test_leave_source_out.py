@@ -166,3 +166,14 @@ def test_a_run_says_how_each_source_fares(manifest, tmp_path):
     report = (run.path / "report.html").read_text()
     assert "<h3>north</h3>" in report and "by the fits that were trained without this source" in report
     assert "sources held out (north, south), 2 fits pooled" in " ".join(run.verdict).lower()
+
+
+def test_the_report_shows_how_sources_part_in_the_features(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr("darkcovid.audits.source_separability.MIN_PATIENTS", 2)
+    monkeypatch.setattr("darkcovid.audits.source_separability.FOLDS", 2)
+    run = dc.run(recipe(manifest, ensemble={}, arms={"probe": {}}), runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
+    (metrics,) = run.metrics.values()
+    assert 0 <= metrics.source_separability.balanced_accuracy <= 1 and metrics.source_separability.chance == 0.5
+    assert (run.path / "probe" / "fold1" / "plots" / "sources.png").is_file()
+    assert "where they part by source, a source can tell the class" in (run.path / "report.html").read_text()
+    assert "source told by features (chance)" in (run.path / "comparison.md").read_text()
