@@ -158,7 +158,7 @@ def plot_risk_coverage(predictions: pd.DataFrame, classes: Sequence[str], path: 
     names = scored.side.str.removeprefix("external:").replace({"valid": "validation"})
     if "source" in scored:
         names = names.mask(scored.side == "test", scored.source)
-    sets = list(scored.groupby(names.to_numpy(), sort=False))
+    sets = sorted(scored.groupby(names.to_numpy(), sort=False), key=lambda named: named[0] != "validation")
     for (name, table), color in zip(sets, class_colors(len(sets)), strict=True):
         probabilities = table[[PROBABILITY + label for label in classes]].to_numpy(float)
         wrong = np.array(classes)[probabilities.argmax(1)] != table.label.to_numpy()

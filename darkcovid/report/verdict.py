@@ -73,9 +73,11 @@ def _refusals(arm: ClassifierArm) -> list[str]:
     for where, metrics in sets.items():
         found = metrics.conformal
         if found is not None:
-            unrefused = f"{found.wrong_above_half:.1%} if none is refused"
-            said.append(f"{where} {found.answered:.0%} are answered and {found.wrong_answers:.1%} wrongly ({unrefused})")
-    return [f"Images that are like the training images and of one class for certain: {'; '.join(said)}."] if said else []
+            wrong = f"{found.wrong_answers:.1%} wrongly, {found.wrong_above_half:.1%} if it refused none"
+            said.append(f"{found.answered:.0%} {where} ({wrong})")
+    if not said:
+        return []
+    return [f"Of the images it answers {', '.join(said)}; of the rest it is not sure, or they are not like the training images."]
 
 
 def _unaudited(evidence: RunEvidence, best: str) -> str:

@@ -163,6 +163,25 @@ def test_what_was_not_audited_gets_no_better_verdict(finished, monkeypatch):
         assert verdict(less, [row for row in passed if row.status == "pass"])[0].endswith("says little.")
 
 
+def test_the_verdict_says_what_was_shown_outside_and_what_is_refused(finished):
+    evidence = read_evidence(finished)
+    name, _ = evidence.best
+    arm = evidence.comparison.arms[name]
+    said = verdict(evidence, run_checks(evidence))
+    found, places = arm.metrics.valid.conformal, arm.metrics.elsewhere
+    (refusals,) = [line for line in said if line.startswith("Of the images it answers ")]
+    assert f"{found.answered:.0%} inside ({found.wrong_answers:.1%} wrongly" in refusals
+    for place, metrics in places.items():
+        assert f"on {place} ({metrics.conformal.wrong_answers:.1%} wrongly" in refusals
+    outside = [line for line in said if line.startswith("On images from elsewhere")]
+    assert len(outside) == bool(places)
+    alone = replace(arm, metrics=replace(arm.metrics, external={}, sources={}))
+    alone = replace(evidence, comparison=replace(evidence.comparison, arms={**evidence.comparison.arms, name: alone}))
+    assert "Nothing is shown of other hospitals: no image from elsewhere was scored." in verdict(alone, run_checks(alone))
+    page = (finished / "report.html").read_text()
+    assert '<section id="refusals">' in page and "risk_coverage" not in page.split("<body>")[0]
+
+
 def test_the_report_can_be_written_anew_and_without_radiographs(finished):
     done = CliRunner().invoke(app, ["report", str(finished), "--no-images", "--json"])
     assert json.loads(done.stdout) == {"report": str(finished / "report.html")}
