@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from darkcovid.evaluation.results import SourceSeparability
-from darkcovid.metrics.metrics_with_intervals import Names
+from darkcovid.metrics.cross_fitting import Names
 
 MIN_PATIENTS, FOLDS, MAX_IMAGES = 10, 5, 500
 

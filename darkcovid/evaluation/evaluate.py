@@ -30,18 +30,18 @@ from darkcovid.metrics.confidence_intervals import accuracy
 from darkcovid.metrics.conformal import LEVEL, conformal_sets, conformal_thresholds, cross_fitted_sets
 from darkcovid.metrics.cross_fitting import patient_parts
 from darkcovid.metrics.metrics_with_intervals import codes_of, field_values, metrics_with_intervals
-from darkcovid.metrics.thresholds import OperatingPoint, cross_fitted_points, operating_point
+from darkcovid.metrics.thresholds import OperatingPoint, cross_fitted_points, operating_point, operating_points
 
 EXTERNAL, SOURCE = "external:", "source:"
 CROSS_FITTED, UNSEEN = "cross-fitting over patients", "images that it was not fitted to"
-OTHER_SOURCES = "thresholds of the other sources held out"
+OTHER_SOURCES = "the other sources held out"
 
 
 def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
     """The metrics of every set of a classifier's images.
 
     The temperature and the thresholds are fitted to the validation set; what they do there is judged by cross-fitting over
-    patients.
+    patients. Where several sources were held out in turn, those for a source are fitted to the others.
     The performance drop to an external set is from the test set, or from the validation set where there is no test set.
 
     Args:
@@ -54,31 +54,12 @@ def evaluate(predictions: pd.DataFrame, classes: list[str]) -> ArmMetrics:
     Returns:
         Metrics of the validation set, of the test set where there is one, and of each source held out and each external set.
     """
-    codes = {name: code for code, name in enumerate(classes)}
     tables = {str(side): table for side, table in predictions.groupby("side") if side not in UNSCORED}
     if "source" in predictions and "test" in tables:
         tables |= {f"{SOURCE}{name}": table for name, table in tables["test"].groupby("source")}
     sets = {side: _scored(table, classes) for side, table in tables.items()}
-    valid = sets["valid"]
-    parts = patient_parts(valid.labels, valid.patients)
-    temperature = fit_temperature(valid.labels, valid.probabilities)
-    points = {
-        name: cross_fitted_points(valid.labels == code, valid.probabilities[:, code], parts) for name, code in codes.items()
-    }
-    class_sets = _class_sets(tables, sets, parts)
-    cooled = {side: apply_temperature(of.probabilities, temperature) for side, of in sets.items()}
-    cooled["valid"] = cross_fitted(valid.labels, valid.probabilities, parts)
-    metrics = {
-        side: _set_metrics(
-            table,
-            sets[side],
-            classes,
-            _calibration(sets[side], cooled[side], temperature, side),
-            _conformal(table, sets[side], class_sets[side], classes),
-            points if side == "valid" else _points(sets[side], points, codes),
-        )
-        for side, table in tables.items()
-    }
+    decisions = _decisions(tables, sets, classes)
+    metrics = {side: _set_metrics(table, sets[side], classes, decisions[side]) for side, table in tables.items()}
     internal = "test" if "test" in metrics and "source" not in predictions else "valid"
 
     def outside(prefix: str) -> dict[str, ExternalMetrics]:
@@ -132,25 +113,96 @@ def averaged_views(cohort: Cohort, averaged: np.ndarray | None) -> dict[str, Ave
     }
 
 
-def _set_metrics(
-    table: pd.DataFrame,
-    scored: ScoredSet,
-    classes: list[str],
-    calibration: Calibration,
-    conformal: ConformalMetrics,
-    points: dict[str, list[OperatingPoint]],
-) -> SetMetrics:
+@dataclass(frozen=True)
+class _Decisions:
+    """What was fitted to some predictions, and what it does to those of a set.
+
+    Attributes:
+        temperature: By which logits are divided.
+        cooled: (n, classes) float, the set's probabilities with it.
+        points: Operating points by class.
+        thresholds: Of each class, the lowest probability with which it is in an image's set of classes.
+        class_sets: (n, classes) bool.
+        fitted_on: Which predictions.
+        judged_by: On which images the rest is measured.
+    """
+
+    temperature: float
+    cooled: np.ndarray
+    points: dict[str, list[OperatingPoint]]
+    thresholds: list[float]
+    class_sets: np.ndarray
+    fitted_on: str = "valid"
+    judged_by: str = UNSEEN
+
+
+def _decisions(tables: dict[str, pd.DataFrame], sets: dict[str, ScoredSet], classes: list[str]) -> dict[str, _Decisions]:
+    """By side: fitted to the validation set; where several sources were held out in turn, for images from elsewhere to the
+    predictions of the other sources by fits that had not seen them, patients apart."""
+    valid, fitted_on = sets["valid"], "valid"
+    parts = patient_parts(valid.labels, valid.patients)
+    found = {"valid": replace(_cross_fitted(valid, parts, classes), judged_by=CROSS_FITTED)}
+    fitted, sources = valid, [side for side in sets if side.startswith(SOURCE)]
+    if len(sources) > 1:
+        fitted, fitted_on = sets["test"], "test"
+        names, patients = tables["test"].source, tables["test"].patient
+        others = {"fitted_on": OTHER_SOURCES, "judged_by": "that source"}
+        found["test"] = replace(_cross_fitted(fitted, names.factorize()[0], classes), **others)
+        for side in sources:
+            apart = ~patients.isin(set(patients[names == side.removeprefix(SOURCE)])).to_numpy()
+            found[side] = replace(_applied(sets[side], fitted.take(apart), classes), **others)
+    rest = [side for side in sets if side not in found]
+    return found | {side: replace(_applied(sets[side], fitted, classes), fitted_on=fitted_on) for side in rest}
+
+
+def _cross_fitted(scored: ScoredSet, parts: np.ndarray, classes: list[str]) -> _Decisions:
+    """Fitted to a set, each part of it judged by what was fitted to the others. parts: (n,) int."""
+    labels, probabilities, patients = scored.labels, scored.probabilities, scored.patients
+    return _Decisions(
+        fit_temperature(labels, probabilities),
+        cross_fitted(labels, probabilities, parts, patients),
+        {name: cross_fitted_points(labels == code, probabilities[:, code], parts, patients) for code, name in enumerate(classes)},
+        conformal_thresholds(labels, probabilities, patients),
+        cross_fitted_sets(labels, probabilities, patients, parts),
+    )
+
+
+def _applied(scored: ScoredSet, fitted: ScoredSet, classes: list[str]) -> _Decisions:
+    """Fitted to the images of one set, and judged on another's."""
+    temperature = fit_temperature(fitted.labels, fitted.probabilities)
+    thresholds = conformal_thresholds(fitted.labels, fitted.probabilities, fitted.patients)
+    return _Decisions(
+        temperature,
+        apply_temperature(scored.probabilities, temperature),
+        {name: _points(scored, fitted, code) for code, name in enumerate(classes)},
+        thresholds,
+        conformal_sets(scored.probabilities, thresholds),
+    )
+
+
+def _points(scored: ScoredSet, fitted: ScoredSet, code: int) -> list[OperatingPoint]:
+    """What thresholds of one set's images do to another's; nothing of a class that is all of it or none."""
+    truth = scored.labels == code
+    if not 0 < truth.sum() < len(truth):
+        return []
+    return [
+        operating_point(truth, scored.probabilities[:, code], point.threshold, point.wanted_sensitivity)
+        for point in operating_points(fitted.labels == code, fitted.probabilities[:, code])
+    ]
+
+
+def _set_metrics(table: pd.DataFrame, scored: ScoredSet, classes: list[str], decisions: _Decisions) -> SetMetrics:
     metrics = metrics_with_intervals(scored.labels, scored.probabilities, classes, scored.patients, scored.fits)
     counts = _counts(table, classes)
     return SetMetrics(
         **field_values(replace(metrics, per_class=_with_support(metrics.per_class, counts))),
         images_per_class=counts,
         predictions_per_image=len(table) / max(1, table.image.nunique()),
-        calibration=calibration,
-        operating_points=points,
+        calibration=_calibration(scored, decisions),
+        operating_points=decisions.points,
         subgroups=subgroup_metrics(table, scored.right),
         subgroup_tests=subgroup_tests(table, scored.right),
-        conformal=conformal,
+        conformal=_conformal(table, scored, decisions, classes),
     )
 
 
@@ -171,83 +223,47 @@ def _with_support(per_class: dict[str, ClassMetrics], counts: dict[str, ClassCou
     return {name: replace(scores, support=counts[name].images) for name, scores in per_class.items()}
 
 
-def _points(scored: ScoredSet, points: dict[str, list[OperatingPoint]], codes: dict[str, int]) -> dict[str, list[OperatingPoint]]:
-    """What the validation set's thresholds do to another set; nothing of a class that is all of it or none."""
-    return {
-        name: [
-            operating_point(scored.labels == code, scored.probabilities[:, code], point.threshold, point.wanted_sensitivity)
-            for point in points[name]
-            if 0 < (scored.labels == code).sum() < len(scored.labels)
-        ]
-        for name, code in codes.items()
-    }
-
-
-@dataclass(frozen=True)
-class _ClassSets:
-    """Sets of classes of some images: (n, classes) bool, by which thresholds, and on which images those are judged."""
-
-    held: np.ndarray
-    thresholds: list[float]
-    judged_by: str = UNSEEN
-
-
-def _class_sets(tables: dict[str, pd.DataFrame], sets: dict[str, ScoredSet], parts: np.ndarray) -> dict[str, _ClassSets]:
-    """By side. Thresholds are of the validation set; of several sources held out, those that are for new sources: of the
-    predictions of the other sources by fits that had not seen them."""
-    valid = sets["valid"]
-    thresholds = _thresholds(valid)
-    crossed = cross_fitted_sets(valid.labels, valid.probabilities, valid.patients, parts)
-    found = {"valid": _ClassSets(crossed, thresholds, CROSS_FITTED)}
-    sources = [side for side in sets if side.startswith(SOURCE)]
-    if len(sources) > 1:
-        thresholds = _thresholds(sets["test"])
-        held = np.zeros(sets["test"].probabilities.shape, bool)
-        for side in sources:
-            rows = (tables["test"].source == side.removeprefix(SOURCE)).to_numpy()
-            patients = tables["test"].patient
-            others = _thresholds(sets["test"], ~patients.isin(set(patients[rows])).to_numpy())
-            found[side] = _ClassSets(conformal_sets(sets[side].probabilities, others), others, OTHER_SOURCES)
-            held[rows] = conformal_sets(sets["test"].probabilities[rows], others)
-        found["test"] = _ClassSets(held, thresholds, OTHER_SOURCES)
-    rest = [side for side in sets if side not in found]
-    return found | {side: _ClassSets(conformal_sets(sets[side].probabilities, thresholds), thresholds) for side in rest}
-
-
-def _thresholds(scored: ScoredSet, rows: np.ndarray | slice = slice(None)) -> list[float]:
-    return conformal_thresholds(scored.labels[rows], scored.probabilities[rows], np.asarray(scored.patients)[rows])
-
-
-def _conformal(table: pd.DataFrame, scored: ScoredSet, sets: _ClassSets, classes: list[str]) -> ConformalMetrics:
-    held, sizes = sets.held[np.arange(len(sets.held)), scored.labels], sets.held.sum(1)
-    known = pd.to_numeric(table["ood_score"], errors="coerce") if "ood_score" in table else pd.Series(np.nan, table.index)
-    unlike = (known > 1).to_numpy()
-    answered = (sizes == 1) & ~unlike
-    patients = codes_of(scored.patients, len(held))
+def _conformal(table: pd.DataFrame, scored: ScoredSet, decisions: _Decisions, classes: list[str]) -> ConformalMetrics:
+    class_sets, best = decisions.class_sets, scored.probabilities.argmax(1)
+    rows = np.arange(len(class_sets))
+    held, sizes = class_sets[rows, scored.labels], class_sets.sum(1)
+    unlike = _unlike(table)
+    answered = (sizes == 1) & class_sets[rows, best] & ~(unlike == 1)
     return ConformalMetrics(
         level=LEVEL,
-        thresholds=dict(zip(classes, sets.thresholds, strict=True)),
-        judged_by=sets.judged_by,
+        thresholds=dict(zip(classes, decisions.thresholds, strict=True)),
+        judged_by=decisions.judged_by,
         coverage=float(held.mean()),
-        interval=accuracy(held, patients).interval,
+        interval=accuracy(held, codes_of(scored.patients, len(held))).interval,
         per_class={
             name: float(held[scored.labels == code].mean()) if (scored.labels == code).any() else None
             for code, name in enumerate(classes)
         },
         set_sizes=[float((sizes == size).mean()) for size in range(len(classes) + 1)],
-        unlike=float(unlike.mean()) if known.notna().any() else None,
+        unlike=None if np.isnan(unlike).all() else float(np.nanmean(unlike)),
         answered=float(answered.mean()),
         wrong_answers=float((answered & ~held).mean()),
         wrong_above_half=float((~scored.right & (scored.probabilities.max(1) >= 0.5)).mean()),
     )
 
 
-def _calibration(scored: ScoredSet, cooled: np.ndarray, temperature: float, side: str) -> Calibration:
+def _unlike(table: pd.DataFrame) -> np.ndarray:
+    """(n,) 1 where an image is unlike the training images or its lung mask is rejected, 0 where not, nan where unknown."""
+    unlike = np.full(len(table), np.nan)
+    if "ood_score" in table:
+        scores = pd.to_numeric(table["ood_score"], errors="coerce").to_numpy()
+        unlike = np.where(np.isnan(scores), np.nan, scores > 1)
+    if "lungs_rejected" in table:
+        unlike = np.where(table["lungs_rejected"].astype(str).isin(("1", "1.0", "True")), 1.0, unlike)
+    return unlike
+
+
+def _calibration(scored: ScoredSet, decisions: _Decisions) -> Calibration:
     return Calibration(
         bins=reliability(scored.labels, scored.probabilities),
-        temperature=temperature,
-        fitted_on="valid",
-        judged_by=CROSS_FITTED if side == "valid" else UNSEEN,
-        ece_after=expected_calibration_error(scored.labels, cooled),
-        log_loss_after=negative_log_likelihood(scored.labels, cooled),
+        temperature=decisions.temperature,
+        fitted_on=decisions.fitted_on,
+        judged_by=decisions.judged_by,
+        ece_after=expected_calibration_error(scored.labels, decisions.cooled),
+        log_loss_after=negative_log_likelihood(scored.labels, decisions.cooled),
     )

@@ -25,6 +25,11 @@ class ScoredSet(NamedTuple):
     patients: Names
     fits: Names | None = None
 
+    def take(self, rows: np.ndarray) -> "ScoredSet":
+        """The predictions at `rows`, (n,) bool."""
+        fits = None if self.fits is None else np.asarray(self.fits)[rows]
+        return ScoredSet(self.labels[rows], self.probabilities[rows], np.asarray(self.patients)[rows], fits)
+
     @property
     def right(self) -> np.ndarray:
         """(n,) bool, whether each prediction is right."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from darkcovid.metrics.cross_fitting import Names, held_and_others
+
 BINS = 10
 TEMPERATURES = (0.05, 20.0)
 PRIOR = 10.0  # what the prior knows of the logarithm (1 / variance): a temperature of .54 to 1.86 in 95 %
@@ -93,21 +95,21 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(np.exp(minimize_scalar(penalized, bounds=np.log(TEMPERATURES), method="bounded").x))
 
 
-def cross_fitted(labels: np.ndarray, probabilities: np.ndarray, parts: np.ndarray) -> np.ndarray:
+def cross_fitted(labels: np.ndarray, probabilities: np.ndarray, parts: np.ndarray, patients: Names | None = None) -> np.ndarray:
     """Probabilities with a temperature that was fitted to the other parts.
 
     Args:
         labels: (n,) int.
         probabilities: (n, classes) float, rows sum to 1.
-        parts: (n,) int, all images of a patient in one; one part alone gets the temperature 1.
+        parts: (n,) int; one part alone gets the temperature 1.
+        patients: (n,) names, where a patient may be in several parts; None: none is.
 
     Returns:
         (n, classes) float, rows sum to 1.
     """
     cooled = np.empty(probabilities.shape)
-    for part in np.unique(parts):
-        held = parts == part
-        cooled[held] = apply_temperature(probabilities[held], fit_temperature(labels[~held], probabilities[~held]))
+    for held, others in held_and_others(parts, patients):
+        cooled[held] = apply_temperature(probabilities[held], fit_temperature(labels[others], probabilities[others]))
     return cooled
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from darkcovid.metrics.metrics_with_intervals import Names
+from darkcovid.metrics.cross_fitting import Names, held_and_others
 
 LEVEL = 0.9
 NOT_SURE, UNLIKE = "not sure", "not like the training images"
@@ -67,15 +67,13 @@ def cross_fitted_sets(labels: np.ndarray, probabilities: np.ndarray, patients: N
         labels: (n,) int.
         probabilities: (n, classes) float, rows sum to 1.
         patients: (n,) names.
-        parts: (n,) int, all images of a patient in one.
+        parts: (n,) int; a patient that is in several parts has no say in any of them.
 
     Returns:
         (n, classes) bool.
     """
-    sets = np.ones(probabilities.shape, bool)
-    for part in np.unique(parts):
-        held = parts == part
-        if not held.all():
-            thresholds = conformal_thresholds(labels[~held], probabilities[~held], np.asarray(patients)[~held])
-            sets[held] = conformal_sets(probabilities[held], thresholds)
+    sets = np.empty(probabilities.shape, bool)
+    for held, others in held_and_others(parts, patients):
+        thresholds = conformal_thresholds(labels[others], probabilities[others], np.asarray(patients)[others])
+        sets[held] = conformal_sets(probabilities[held], thresholds)
     return sets

@@ -1,10 +1,27 @@
 """Patients in parts, so that what is fitted to some of them is judged on the others (cross-fitting)."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import numpy as np
 
-from darkcovid.metrics.metrics_with_intervals import Names
-
+Names = Sequence[Any] | np.ndarray  # (n,)
 PARTS = 5
+
+
+def held_and_others(parts: np.ndarray, patients: Names | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each part, and what may be fitted for it: the other parts without its patients.
+
+    Args:
+        parts: (n,) int.
+        patients: (n,) names, where a patient may be in several parts; None: none is.
+
+    Yields:
+        Two (n,) bool masks.
+    """
+    for part in np.unique(parts):
+        held = parts == part
+        yield held, ~held if patients is None else ~held & ~np.isin(np.asarray(patients), np.asarray(patients)[held])
 
 
 def patient_parts(labels: np.ndarray, patients: Names, parts: int = PARTS) -> np.ndarray:

@@ -8,10 +8,10 @@ import numpy as np
 
 from darkcovid.metrics.classification import ClassificationMetrics, classification_metrics
 from darkcovid.metrics.confidence_intervals import Estimate, Interval, f1, mean, proportion, roc_auc
+from darkcovid.metrics.cross_fitting import Names
 
 Estimates = dict[str, Estimate | None]
 Intervals = dict[str, Interval | None]
-Names = Sequence[Any] | np.ndarray  # (n,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import roc_curve
 
+from darkcovid.metrics.cross_fitting import Names, held_and_others
+
 SENSITIVITIES = (0.9, 0.95)
 PREVALENCES = (0.01, 0.05, 0.2)
 
@@ -54,25 +56,28 @@ def operating_points(truth: np.ndarray, scores: np.ndarray) -> list[OperatingPoi
     ]
 
 
-def cross_fitted_points(truth: np.ndarray, scores: np.ndarray, parts: np.ndarray) -> list[OperatingPoint]:
+def cross_fitted_points(
+    truth: np.ndarray, scores: np.ndarray, parts: np.ndarray, patients: Names | None = None
+) -> list[OperatingPoint]:
     """The thresholds of `operating_points`, judged by what those chosen on the other parts do to each part.
 
     Args:
         truth: (n,) bool.
         scores: (n,) float.
-        parts: (n,) int, all images of a patient in one.
+        parts: (n,) int.
+        patients: (n,) names, where a patient may be in several parts; None: none is.
 
     Returns:
         None of them where the others of some part have images of one kind only.
     """
     points = operating_points(truth, scores)
-    others = {part: operating_points(truth[parts != part], scores[parts != part]) for part in np.unique(parts)}
-    if not all(others.values()):
+    chosen = [(held, operating_points(truth[others], scores[others])) for held, others in held_and_others(parts, patients)]
+    if not all(of_others for _, of_others in chosen):
         return []
     calls = [np.zeros(len(truth), bool) for _ in points]
-    for part, chosen in others.items():
-        for call, point in zip(calls, chosen, strict=True):
-            call[parts == part] = scores[parts == part] >= point.threshold
+    for held, of_others in chosen:
+        for call, point in zip(calls, of_others, strict=True):
+            call[held] = scores[held] >= point.threshold
     return [_point(truth, call, point.threshold, point.wanted_sensitivity) for call, point in zip(calls, points, strict=True)]
 
 

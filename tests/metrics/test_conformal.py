@@ -91,7 +91,7 @@ def test_sets_for_new_sources_go_by_the_other_sources_held_out():
     metrics = evaluate(pd.concat(tables, ignore_index=True), CLASSES)
     assert metrics.valid.conformal.judged_by == "cross-fitting over patients"
     test = metrics.test.conformal
-    assert test.judged_by == "thresholds of the other sources held out"
+    assert test.judged_by == "that source"
     rows = pd.concat(tables[1:], ignore_index=True)
     labels = rows.label.map({name: code for code, name in enumerate(CLASSES)}).to_numpy()
     probabilities = rows[[f"probability_{name}" for name in CLASSES]].to_numpy()
