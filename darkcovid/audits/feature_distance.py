@@ -45,7 +45,7 @@ class FeatureDistance:
             features: (n, c), as `image_features` gives them.
 
         Returns:
-            (n,) float; above 1 an image is unlike them.
+            (n,) float; above 1 an image is unlike them, and infinite where its features are not finite.
         """
         return _distances(features, self.training) / self.limit
 
@@ -84,7 +84,9 @@ def fit_feature_distance(training: np.ndarray, valid: np.ndarray) -> FeatureDist
     Returns:
         What new images are compared with.
     """
-    limit = np.quantile(_distances(valid, training), LIKE, method="higher")
+    training = training[np.isfinite(training).all(1)]
+    distances = _distances(valid, training)
+    limit = np.quantile(distances[np.isfinite(distances)], LIKE, method="higher") if np.isfinite(distances).any() else 0.0
     return FeatureDistance(training, max(float(limit), float(np.finfo(np.float32).eps)))
 
 
@@ -129,5 +131,7 @@ def collect_features(network: nn.Module) -> Iterator[Callable[[], np.ndarray]]:
 
 def _distances(features: np.ndarray, training: np.ndarray) -> np.ndarray:
     """(n,) distance to the NEIGHBORS-th nearest training image."""
+    if not len(training):
+        return np.full(len(features), np.inf)
     nearest = min(NEIGHBORS, len(training)) - 1
-    return np.partition(cdist(features, training), nearest, axis=1)[:, nearest]
+    return np.nan_to_num(np.partition(cdist(features, training), nearest, axis=1)[:, nearest], nan=np.inf)

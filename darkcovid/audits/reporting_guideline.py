@@ -194,7 +194,7 @@ def _explained(e: RunEvidence) -> str:
 
 def _external(e: RunEvidence) -> str:
     return "; ".join(
-        f"{name}: {metrics.images} images of {metrics.patients} patients" for name, metrics in _arm(e).metrics.external.items()
+        f"{name}: {metrics.images} images of {metrics.patients} patients" for name, metrics in _arm(e).metrics.elsewhere.items()
     )
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from darkcovid.core.errors import UsageError
-from darkcovid.recipe import Split
+from darkcovid.recipe import MAX_FOLDS, Split
 from darkcovid.recipe.errors import suggest_name
 
 TEST_SEED = 1_000_003
+MIN_IN_STRATUM = 5  # images of a class and source in the validation set, below which only the class counts
 UNKNOWN = "unknown:"  # before an image's path, the name of a patient of whom nothing else is known
 COPIES = "copies:"  # likewise, of the patient of several images that are copies of one another
 
@@ -228,6 +229,11 @@ def assign_splits(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tuple[
     return valid, test
 
 
+def source_name(split: Split) -> str:
+    """The manifest's column of the source. Recipes of earlier versions all say `column: split`, which never is one."""
+    return "dataset" if split.method == "by_column" or split.column in (None, "split") else split.column
+
+
 def source_column(rows: pd.DataFrame, split: Split) -> pd.Series:
     """The source of each image, by which `leave_source_out` splits.
 
@@ -241,7 +247,7 @@ def source_column(rows: pd.DataFrame, split: Split) -> pd.Series:
     Raises:
         UsageError: The manifest has no such column, or a row has no source.
     """
-    name = "dataset" if split.column is None or split.method == "by_column" else split.column
+    name = source_name(split)
     if name not in rows:
         raise UsageError(f"data.split.column: the manifest has no column {name!r}{suggest_name(name, rows.columns)}")
     empty = rows.path[rows[name] == ""]
@@ -295,8 +301,14 @@ def of_patients_elsewhere(rows: pd.DataFrame, test: np.ndarray) -> np.ndarray:
     return ~test & patients.isin(set(patients[test])).to_numpy()
 
 
+def _strata(labels: pd.Series, sources: pd.Series, share: float) -> list[str]:
+    """(n) class and source of each image; of a source with too few images of a class to take a share of, the class alone."""
+    both = labels + "/" + sources
+    return both.where(both.map(both.value_counts()) * share >= MIN_IN_STRATUM, labels).tolist()
+
+
 def _split_of_source(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    column, sources = split.column or "dataset", source_column(rows, split)
+    column, sources = source_name(split), source_column(rows, split)
     possible = sources_to_hold_out(sources, labels)
     counted = f"{len(possible)} of the {sources.nunique()} sources in column {column} can be held out"
     if not possible:
@@ -305,7 +317,12 @@ def _split_of_source(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tup
             "cohorts that share classes (darkcovid data merge)"
         )
     if split.folds is not None and split.folds != len(possible):
-        raise UsageError(f"training.folds: {counted} ({', '.join(possible)}); set training.folds to {len(possible)}")
+        advice = f"set training.folds to {len(possible)}"
+        if len(possible) == 1:
+            advice = f"use data.split.held_out={possible[0]} without training.folds"
+        elif len(possible) > MAX_FOLDS:
+            advice = f"group them in a column of at most {MAX_FOLDS} sources"
+        raise UsageError(f"training.folds: {counted} ({', '.join(possible)}); {advice}")
     held_out = split.held_out if split.folds is None else possible[split.fold - 1]
     if held_out not in possible:
         known = sources.eq(held_out).any()
@@ -318,7 +335,7 @@ def _split_of_source(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tup
     test = (sources == held_out).to_numpy()
     rest = ~test & ~of_patients_elsewhere(rows, test)
     valid = np.zeros(len(rows), bool)
-    strata = (labels[rest] + "/" + sources[rest]).tolist()
+    strata = _strata(labels[rest], sources[rest], split.valid)
     targets = per_class_targets(strata, split.valid)
     valid[rest] = stratified_group_split(strata, patient_groups(rows)[rest].tolist(), targets, split.seed)
     return valid, test

@@ -415,7 +415,7 @@ class BadImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitSummary:
-    """What a fit was of. images: by set; left_out_of_training: by `data.leave_out`, of images that else were in the training set;
+    """What a fit was of. images: by set; left_out_of_training: by `data.leave_out`, or of patients of the source held out;
     merged_patient_ids: spellings that were taken for one patient; initial_weights: None for
     random ones; members: names of the arms that an ensemble averages."""
 

@@ -91,6 +91,8 @@ def _pooled_summary(fits: Sequence[ClassifierFit | SegmenterFit], predictions: p
     train = round(float(np.mean([fit.summary.images["train"] for fit in fits])))
     left_out = round(float(np.mean([fit.summary.left_out_of_training for fit in fits])))
     images = {"train": train, "valid": _count_scored(predictions)}
+    if "side" in predictions and (predictions.side == "test").any():
+        images["test"] = int(predictions.image[predictions.side == "test"].nunique())
     return replace(fits[0].summary, images=images, left_out_of_training=left_out)
 
 

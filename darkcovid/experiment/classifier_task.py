@@ -26,7 +26,7 @@ from darkcovid.core.io import save_png, write_text
 from darkcovid.core.log import logger
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import Size
-from darkcovid.data.splits import evenly_spaced, source_column
+from darkcovid.data.splits import evenly_spaced, source_column, source_name
 from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
 from darkcovid.evaluation.results import ArmMetrics, SourceSeparability
 from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
@@ -37,6 +37,8 @@ from darkcovid.training.classifier import FittedClassifier
 from darkcovid.training.fit import FitOptions
 from darkcovid.vision.arm_inputs import ArmInputs
 from darkcovid.vision.learner import classifier_learner
+
+BLOCK = 1024  # images whose pixels are in memory at once
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class ClassifierTask:
         distance.save(folder / FEATURE_DISTANCE)
         external = self._predict_external(job, result.predict, lambda pixels: distance.scores(features(pixels)))
         own = prediction_table(cohort, result.probabilities).assign(ood_score=scores)
+        if inputs.lungs is not None:
+            own = own.assign(lungs_rejected=(~inputs.lungs.trusted).astype(int))
         if recipe.data.split.method == "leave_source_out":
             own = own.assign(source=source_column(cohort.rows, recipe.data.split))
         predictions = pd.concat([own, *external])
@@ -150,7 +154,8 @@ class ClassifierTask:
         cohort, pixels = self.cohort, self.inputs.pixels
         rows = evenly_spaced(np.flatnonzero(cohort.train), MAX_TRAINING_IMAGES)
         unseen = np.flatnonzero(cohort.valid | cohort.test)
-        of_unseen = features(pixels[unseen])
+        blocks = [unseen[start : start + BLOCK] for start in range(0, len(unseen), BLOCK)]
+        of_unseen = np.concatenate([features(pixels[block]) for block in blocks])
         distance = fit_feature_distance(features(pixels[rows]), of_unseen[cohort.valid[unseen]])
         scores = np.full(len(cohort), np.nan)
         scores[unseen] = distance.scores(of_unseen)
@@ -163,8 +168,7 @@ class ClassifierTask:
 
     def _sources(self) -> np.ndarray:
         """(n,) source of each image; '' where the manifest has no such column."""
-        split = self.inputs.recipe.data.split
-        column = "dataset" if split.column is None or split.method == "by_column" else split.column
+        column = source_name(self.inputs.recipe.data.split)
         return self.cohort.rows[column].to_numpy() if column in self.cohort.rows else np.full(len(self.cohort), "")
 
     def _predict_external(
@@ -174,4 +178,6 @@ class ClassifierTask:
         for external in self.inputs.external:
             job.directory.event("external", arm=job.name, set=external.of.name)
             table = prediction_table(external.of.cohort, predict(external.pixels))
+            if external.rejected is not None:
+                table = table.assign(lungs_rejected=external.rejected.astype(int))
             yield table.assign(side=EXTERNAL + external.of.name, ood_score=ood_scores(external.pixels))

@@ -47,6 +47,7 @@ def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
     write_text(folder / "split.csv", split.drop_duplicates(["fit", "image"] if "fit" in split else ["image"]).to_csv(index=False))
     write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
     metrics = evaluate(predictions, classes)
+    by_fold = evaluate(average_by_fold(tables, classes), classes) if metrics.elsewhere else metrics
     first = arms[0].metrics
     summary = replace(
         arms[0].summary,
@@ -62,7 +63,8 @@ def write_ensemble(folder: Path, members: Sequence[Path]) -> None:
         audited=audited,
         shortcuts=_audit_shortcuts([read_text_table(audit) for audit in audits], classes) if audited else None,
         scored_on=first.scored_on or metrics.scored_on,
-        external=_with_falls(with_external_facts(metrics, first), tables, classes),
+        external=_with_falls(with_external_facts(metrics, first), by_fold.external),
+        sources=_with_falls(metrics.sources, by_fold.sources),
         untrusted_lungs=max(arm.metrics.untrusted_lungs for arm in arms),
     )
     plot_predictions(predictions, metrics, classes, folder / "plots")
@@ -107,15 +109,10 @@ def average_by_fold(members: Sequence[pd.DataFrame], classes: Sequence[str]) -> 
     return _averaged(_joined(members, "side"), classes, "side")
 
 
-def _with_falls(
-    external: dict[str, ExternalMetrics], tables: Sequence[pd.DataFrame], classes: list[str]
-) -> dict[str, ExternalMetrics]:
-    """External sets with what is lost on them by the fits of a fold, as the validation set was predicted; the mean of all folds
-    is better than those, and would hide a part of it."""
-    if not external:
-        return {}
-    by_fold = evaluate(average_by_fold(tables, classes), classes).external
-    return {name: replace(metrics, fall=by_fold[name].fall) for name, metrics in external.items()}
+def _with_falls(elsewhere: dict[str, ExternalMetrics], by_fold: dict[str, ExternalMetrics]) -> dict[str, ExternalMetrics]:
+    """Sets of images from elsewhere with what is lost on them by the fits of a fold, as the validation set was predicted; the
+    mean of all folds is better than those, and would hide a part of it."""
+    return {name: replace(metrics, fall=by_fold[name].fall) for name, metrics in elsewhere.items()}
 
 
 def _averaged(table: pd.DataFrame, classes: Sequence[str], part: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import save_png, write_json, write_text
-from darkcovid.data.cohort import Cohort
+from darkcovid.data.cohort import Cohort, read_image_list
 from darkcovid.data.decode import load_grayscale
 from darkcovid.evaluation.results import ClassifierArm, Comparison
 from darkcovid.experiment.train_arm import FitJob
@@ -128,15 +128,17 @@ def tell_left_out(name: str, data: Data, cohorts: Sequence[Cohort], progress: Pr
     """
     if data.leave_out in (None, SUSPECTS):
         return
-    cohorts = [cohort.leaving_out(data) for cohort in cohorts]
-    listed = [cohort.rows.path.isin(cohort.left_out).to_numpy() & ~(cohort.valid | cohort.test) for cohort in cohorts]
+    named = read_image_list(Path(data.leave_out))
+    for cohort in cohorts:
+        cohort.leaving_out(data)  # raises where that cannot be
+    listed = [cohort.rows.path.isin(named).to_numpy() & cohort.train for cohort in cohorts]
     count = int(np.any(listed, axis=0).sum())
     if not count:
         raise UsageError(
             f"{name}: data.leave_out: no image on the list is in a training set, so nothing is left out; of a run without folds, "
             "label_errors.csv lists validation images"
         )
-    unknown = len(cohorts[0].left_out - set(cohorts[0].rows.path))
+    unknown = len(named - set(cohorts[0].rows.path))
     of_no_use = f"; {unknown} on the list are not in the cohort" if unknown else ""
     images = "1 image is" if count == 1 else f"{count} images are"
     progress.stage(f"{name}: {images} left out of the training sets (data.leave_out){of_no_use}")

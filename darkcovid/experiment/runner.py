@@ -40,7 +40,7 @@ from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
 from darkcovid.training.classifier import build_model
 from darkcovid.training.ddp import check_ranks_agree
-from darkcovid.vision.arm_inputs import ArmInputs, InputBuilder, build_inputs, check_networks, in_arm, select_arms
+from darkcovid.vision.arm_inputs import ArmInputs, InputBuilder, build_inputs, check_networks, check_sources, in_arm, select_arms
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +290,9 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
     if not classification:
         return PreparedRun(fits, cohorts, {}, None, given_files(recipe, []))
     builder = InputBuilder(recipe, cohort, get_device(recipe.training.device), folders.cache)
+    for name in names:
+        with in_arm(recipe, name):
+            check_sources(builder.arms[name], cohort)
     early = [name for name in names if not builder.size_needs_lungs(name)]
     _build_networks(builder, early)
     audit = None

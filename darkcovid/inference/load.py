@@ -66,9 +66,7 @@ class FittedModel:
 
     def training_images(self) -> frozenset[str]:
         """SHA-256 of the files in the training set, of an ensemble in any member's; empty where the run's split is gone."""
-        files = [each.run / each.fit / "split.csv" for each in self.networks]
-        tables = [pd.read_csv(file, dtype=str, usecols=["side", "sha256"]) for file in files if file.is_file()]
-        return frozenset(value for table in tables for value in table.sha256[table.side == "train"])
+        return frozenset().union(*(_trained_on(each.run / each.fit) for each in self.networks))
 
     def sees_as(self, other: "FittedModel") -> bool:
         """Whether both get the same pixels of an image."""
@@ -211,6 +209,18 @@ def _load(run: Path, folder: Path, recipe: Recipe) -> FittedModel:
         distance=_load_distance(folder / FEATURE_DISTANCE),
         class_thresholds=class_thresholds(scores.metrics),
     )
+
+
+def _trained_on(fit: Path) -> set[str]:
+    """SHA-256 of a fit's training images, but for those that were left out."""
+    split, predictions = fit / "split.csv", fit / "predictions.csv"
+    if not split.is_file() or not predictions.is_file():
+        return set()
+    listed, predicted = (pd.read_csv(file, dtype=str, keep_default_na=False) for file in (split, predictions))
+    if not {"side", "sha256", "image"} <= set(listed):
+        return set()
+    trained = listed.image.isin(set(predicted.image[predicted.side == "train"])) & (listed.side == "train")
+    return set(listed.sha256[trained])
 
 
 def _load_distance(path: Path) -> FeatureDistance | None:

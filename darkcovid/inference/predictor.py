@@ -36,8 +36,8 @@ class Prediction:
     Attributes:
         label: The most probable class.
         probabilities: Calibrated, by class.
-        answer: The class, where the set has one; else `not sure`, or `not like the training images` by the network's features or
-            by a rejected lung mask.
+        answer: The label, where the set has it alone; else `not sure`, or `not like the training images` by the network's
+            features or, of a network that sees lungs, by a rejected lung mask.
         class_set: Classes of which one is right for 90 % of images like the validation set's (conformal prediction); empty in
             runs of earlier versions.
         ood_score: Distance from the training images, above 1 unlike them; None in runs of earlier versions.
@@ -121,12 +121,13 @@ class InferencePipeline:
         best = probabilities.argmax(1)
         heats = self._heats(images, seen, best) if explain else [None] * len(images)
         warnings = self._warnings(seen[0].pixels, masks)
-        sets = self._class_sets(raw)
+        sets, sees_lungs = self._class_sets(raw), any(network.recipe.lungs is not None for network in model.networks)
+        rejected = [sees_lungs and mask.reason is not None for mask in masks]
         return [
             Prediction(
                 model.classes[best[row]],
                 {name: float(value) for name, value in zip(model.classes, probabilities[row], strict=True)},
-                _answer(model.classes[best[row]], sets[row], distances[row], masks[row].reason is None),
+                _answer(model.classes[best[row]], sets[row], distances[row], rejected[row]),
                 sets[row] or (),
                 distances[row],
                 masks[row].reason is None,
@@ -212,13 +213,11 @@ class InferencePipeline:
         return said
 
 
-def _answer(label: str, class_set: tuple[str, ...] | None, distance: float | None, lungs_trusted: bool) -> str:
-    """What is said of an image."""
-    if not lungs_trusted or (distance is not None and distance > 1):
+def _answer(label: str, class_set: tuple[str, ...] | None, distance: float | None, rejected: bool) -> str:
+    """What is said of an image. rejected: whether the lungs that the network is to see were not found."""
+    if rejected or (distance is not None and not distance <= 1):
         return UNLIKE
-    if class_set is None:
-        return label
-    return class_set[0] if len(class_set) == 1 else NOT_SURE
+    return label if class_set in (None, (label,)) else NOT_SURE
 
 
 def load_pipeline(run: Path, arm: str | None = None, device: str = "auto", sensitivity: float | None = None) -> InferencePipeline:
@@ -249,6 +248,6 @@ def _thresholds(model: FittedModel, sensitivity: float) -> dict[str, float]:
     points = [(name, point) for name, found in model.scores.metrics.valid.operating_points.items() for point in found]
     known = sorted({point.wanted_sensitivity for _, point in points})
     if sensitivity not in known:
-        given = " and ".join(f"{value:g}" for value in known)
+        given = " and ".join(f"{value:g}" for value in known) or "none, since the validation set has too few images"
         raise UsageError(f"--sensitivity {sensitivity:g}: thresholds are known for {given}")
     return {name: point.threshold for name, point in points if point.wanted_sensitivity == sensitivity}

@@ -116,6 +116,8 @@ def untrained_sentence(accuracies: Mapping[str, Estimate | None], labels: np.nda
         One sentence after a blank; '' where all arms are shown to be more accurate than the majority class.
     """
     majority = float(np.bincount(labels).max() / len(labels))
+    if majority == 1:  # images of one class, as a source may have
+        return ""
     weak = [name for name, found in accuracies.items() if found is not None and found.interval[0] <= majority]
     if not weak:
         return ""

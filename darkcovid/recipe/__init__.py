@@ -9,6 +9,7 @@ from darkcovid.recipe.fit_id import FitId, FitSelector
 from darkcovid.recipe.loader import load_recipe
 from darkcovid.recipe.recipe import AUDIT, Recipe, deep_merge
 from darkcovid.recipe.sections import (
+    MAX_FOLDS,
     PHANTOM,
     REST,
     SAME_PIXELS,
@@ -31,6 +32,7 @@ from darkcovid.recipe.sections import (
 __all__ = [
     "AUDIT",
     "AUGMENTATIONS",
+    "MAX_FOLDS",
     "PHANTOM",
     "REST",
     "SAME_PIXELS",

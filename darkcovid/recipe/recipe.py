@@ -98,6 +98,10 @@ class Recipe(StrictModel):
         if self.training.folds and (self.data.split.folds or self.data.split.method == "by_column"):
             raise ValueError("training.folds draws the folds itself; leave out data.split.folds, and use a method that draws")
         split = self.data.split
+        if split.method == "leave_source_out" and self.task != "classification":
+            raise ValueError(
+                "data.split: leave_source_out is for classifiers; a lung segmenter is scored by data.external or folds"
+            )
         if split.method == "leave_source_out" and bool(self.training.folds or split.folds) == (split.held_out is not None):
             raise ValueError(
                 "data.split: leave_source_out needs either held_out, a source, or training.folds, the number of sources"

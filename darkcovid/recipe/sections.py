@@ -13,6 +13,7 @@ PHANTOM = "phantom"
 SAME_PIXELS = "same_pixels_as "
 REST = "rest"
 SUSPECTS = "suspects"
+MAX_FOLDS = 20
 PROBES = ("linear-probe", "nearest-neighbors")
 
 Side = Annotated[int, Field(ge=32, le=2048)]
@@ -36,7 +37,7 @@ class Split(StrictModel):
     """Share of the images in the validation set; 0.2 is 80:20."""
     test: Share | Count | None = None
     """Share of the images, or number of images of each class, held out first as the test set and scored once, at the end."""
-    folds: int | None = Field(default=None, ge=2, le=20)
+    folds: int | None = Field(default=None, ge=2, le=MAX_FOLDS)
     """Number of folds, of which fold number `fold` is the validation set."""
     fold: int = Field(default=1, ge=1)
     """Which fold is the validation set, from 1."""
@@ -370,7 +371,7 @@ class Training(StrictModel):
 
     epochs: int = Field(default=100, ge=1)
     """Number of epochs."""
-    folds: int | None = Field(default=None, ge=2, le=20)
+    folds: int | None = Field(default=None, ge=2, le=MAX_FOLDS)
     """Cross-validation: one fit per fold, metrics pooled over the images that each fit had not seen."""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(default=None, min_length=1)
     """One fit per seed; metrics come with their spread."""

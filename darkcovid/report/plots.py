@@ -139,7 +139,8 @@ def plot_predictions(predictions: pd.DataFrame, metrics: ArmMetrics, classes: Se
     roc_axes.plot([0, 1], [0, 1], color="gray", linestyle=":")
     for figure, axes, name in ((roc, roc_axes, "roc"), (recall, recall_axes, "precision_recall")):
         axes.set(xlim=(0, 1.01), ylim=(0, 1.01))
-        axes.legend(loc="lower center" if name == "precision_recall" else "lower right", framealpha=0.9)
+        if axes.get_legend_handles_labels()[0]:  # none where all images are of one class
+            axes.legend(loc="lower center" if name == "precision_recall" else "lower right", framealpha=0.9)
         save(figure, folder / f"{name}.png")
     plot_reliability(headline.calibration.bins, headline.ece, folder / "reliability.png")
     plot_risk_coverage(predictions, classes, folder / "risk_coverage.png")

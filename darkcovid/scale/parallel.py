@@ -47,8 +47,12 @@ def run_in_parallel(
     with track_status(RunContext(recipe, prepared, directory, folders, progress), names):
         processes = FitProcesses(directory.path, folders.cache, jobs, progress.stage)
         with ThreadPoolExecutor(jobs) as pool:
-            running = [pool.submit(processes.fit, fit) for fit in fits]
-            processes.wait_for(running)
+            try:
+                running = [pool.submit(processes.fit, fit) for fit in fits]
+                processes.wait_for(running)
+            except KeyboardInterrupt:
+                processes.stop()
+                raise
         failed = [name for fit in running if (name := fit.result())]
         if failed:
             raise DarkCovidError(
@@ -100,6 +104,12 @@ class FitProcesses:
         self.say(next((line for line in reversed(lines) if " epoch " in line), f"{fit.name(arm)} is finished"))
         return None
 
+    def stop(self) -> None:
+        """Tell the running fits to stop at the end of their batch, and later ones at once."""
+        self.stopped.set()
+        for process in tuple(self.running):
+            process.terminate()
+
     def wait_for(self, fits: Sequence[Future]) -> None:
         """Wait for the ends of fits, and pass every signal on to those that run.
 
@@ -113,8 +123,6 @@ class FitProcesses:
             try:
                 wait(fits)
             except KeyboardInterrupt:
-                self.stopped.set()
-                for process in tuple(self.running):
-                    process.terminate()
+                self.stop()
         if self.stopped.is_set():
             raise KeyboardInterrupt

@@ -17,6 +17,7 @@ from fastai.optimizer import SGD, RMSProp
 from torch import nn
 
 from darkcovid.core.device import Device, to_channels_last
+from darkcovid.core.errors import UsageError
 from darkcovid.models.transfer import TransferClassifier
 from darkcovid.recipe import Optimizer, Training
 from darkcovid.training import schedule
@@ -159,7 +160,6 @@ def fit(
     score: ScoreTuple,
     monitored: ValidationMetric | None = None,
     image_paths: Sequence[str] = (),
-    group_loss: GroupLoss | None = None,
     options: FitOptions = FitOptions(),
 ) -> FitResult:
     """Train through the phases of `training`.
@@ -172,7 +172,6 @@ def fit(
         score: (outputs, targets) of a batch to one number per item.
         monitored: What `training.monitor` names, where that is neither `metric` nor the loss.
         image_paths: Of all images of the cohort, for error messages.
-        group_loss: Changes the loss by each image's source; None: it does not.
         options: Checkpoint, resuming and callbacks.
 
     Returns:
@@ -181,12 +180,16 @@ def fit(
     Raises:
         DarkCovidError: A training loss is not finite, or memory is exhausted.
         DataError: The checkpoint is damaged.
-        UsageError: The batch cannot be dealt out evenly to the processes, or processes share a GPU.
+        UsageError: The batch cannot be dealt out evenly to the processes, processes share a GPU, or several processes are to fit
+            by group DRO.
         KeyboardInterrupt: At the end of the batch in which SIGINT or SIGTERM came.
     """
     history, spent, kept, checkpoint = History(metric), ResourceUsage(), {}, options.checkpoint
     check_batch_divisible(training.batch_size, compute.distributed)
     check_one_gpu_per_process(compute.device)
+    group_loss = next((callback for callback in learner.cbs if isinstance(callback, GroupLoss)), None)
+    if group_loss is not None and group_loss.kind == "dro" and compute.distributed.size > 1:
+        raise UsageError("training.loss.groups: dro is fitted by one process, which sees all groups; start it without accelerate")
     learner.create_opt()
     if options.resume and checkpoint is not None and checkpoint.is_file():
         saved = load_checkpoint(checkpoint, learner, lambda done: _freeze_for(learner, training, done), compute.distributed)
@@ -216,7 +219,6 @@ def fit(
             NanGuard(history, compute, image_paths),
             EpochEndCallback(after_epoch),
             stopping,
-            *([group_loss] if group_loss is not None else []),
             *_optional_callbacks(training, compute, history, monitored),
             *trackers,
             *options.callbacks,

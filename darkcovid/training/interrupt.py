@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from darkcovid.core.errors import DarkCovidError
 from darkcovid.training.callbacks import PlainErrorsCallback
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TOGETHER = 1.0  # seconds in which signals are one request
 OOM_MESSAGES = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -30,11 +32,11 @@ class InterruptCallback(PlainErrorsCallback):
 
 @contextmanager
 def defer_signals_to_batch_end() -> Iterator[InterruptCallback]:
-    """A context in which SIGINT and SIGTERM wait for the end of a batch, so that nothing is left half done; the same signal
-    again does not.
+    """A context in which SIGINT and SIGTERM wait for the end of a batch, so that nothing is left half done; a later one does not.
 
-    One of each is one request: a terminal sends SIGINT to all processes, and `run --jobs` sends SIGTERM to its fits then. Only
-    the main thread can ask the system for that; elsewhere, and where it is ignored, a signal stays as it is.
+    Those that come within a second of the first are one request, since a terminal, `timeout` and Slurm signal all processes and
+    `run --jobs` passes the signal on to its fits. Only the main thread can ask the system for that; elsewhere, and where it is
+    ignored, a signal stays as it is.
 
     Yields:
         The callback that ends the fit.
@@ -42,13 +44,15 @@ def defer_signals_to_batch_end() -> Iterator[InterruptCallback]:
     Raises:
         KeyboardInterrupt: A signal came.
     """
-    stopping, came, before = InterruptCallback(), set(), {}
+    stopping, before = InterruptCallback(), {}
+    came = 0.0
 
     def tell(number: int, frame: object) -> None:
-        if number in came:
+        nonlocal came
+        if stopping.told and time.monotonic() - came > TOGETHER:
             raise KeyboardInterrupt
-        came.add(number)
-        stopping.told = True
+        if not stopping.told:
+            stopping.told, came = True, time.monotonic()
 
     if threading.current_thread() is threading.main_thread():
         heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]

@@ -14,6 +14,7 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.external import ExternalSet
 from darkcovid.data.resize import Size, cached_whole_images
+from darkcovid.data.splits import source_column
 from darkcovid.evaluation.results import ExternalMetrics
 from darkcovid.lungs.crop import LungRegions, cached_lung_inputs, cached_lung_regions, crop_boxes, crop_input_size
 from darkcovid.lungs.segment import LungMasks, segment_cohort
@@ -31,12 +32,12 @@ class ExternalInputs:
     Attributes:
         of: The set.
         pixels: Its images in the form of the arm's own, (m, ..., h, w) uint8.
-        untrusted_lungs: How many lung masks were rejected; None without lungs.
+        rejected: (m,) bool, whether each lung mask was rejected; None without lungs.
     """
 
     of: ExternalSet
     pixels: StoredArray
-    untrusted_lungs: int | None
+    rejected: np.ndarray | None
 
     def annotate(self, metrics: ExternalMetrics) -> ExternalMetrics:
         """`metrics` of this set with its translated labels, rows left out, unreadable images and rejected masks."""
@@ -45,7 +46,7 @@ class ExternalInputs:
             labels=self.of.translated,
             left_out=self.of.left_out,
             bad_images=len(self.of.cohort.bad),
-            untrusted_lungs=self.untrusted_lungs,
+            untrusted_lungs=None if self.rejected is None else int(self.rejected.sum()),
         )
 
 
@@ -265,6 +266,20 @@ def check_networks(recipe: Recipe, arms: Iterable[str]) -> None:
                 input_scale(arm)
 
 
+def check_sources(recipe: Recipe, cohort: Cohort) -> None:
+    """Whether every image has a source, where an arm asks for it.
+
+    Args:
+        recipe: The arm's.
+        cohort: The images.
+
+    Raises:
+        UsageError: It has none.
+    """
+    if recipe.data.oversample == "sources" or recipe.training.loss.groups != "none":
+        source_column(cohort.rows, recipe.data.split)
+
+
 def build_inputs(
     builder: InputBuilder, external: Sequence[ExternalSet], arms: Iterable[str], say: Callable[[str], None]
 ) -> dict[str, ArmInputs]:
@@ -290,4 +305,4 @@ def build_inputs(
 
 def _external_inputs(external: ExternalSet, builder: InputBuilder, own: ArmInputs) -> ExternalInputs:
     stored, lungs = builder.pixels(own.recipe, own.size)
-    return ExternalInputs(external, stored.array, None if lungs is None else int((~lungs.trusted).sum()))
+    return ExternalInputs(external, stored.array, None if lungs is None else ~lungs.trusted)

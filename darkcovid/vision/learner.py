@@ -118,18 +118,9 @@ class CXRLearner(Learner):
                 score=self.objective.correct,
                 monitored=validation_metric(self.objective, dls.classes, recipe.training.monitor),
                 image_paths=dls.cohort.rows.path.tolist(),
-                group_loss=self._group_loss(),
                 options=options,
             )
         return replace(fitted, learner=self)
-
-    def _group_loss(self) -> GroupLoss | None:
-        """The loss that knows each image's source, where the recipe asks for it."""
-        loss, cohort = self.recipe.training.loss, self.dls.cohort
-        if loss.groups == "none":
-            return None
-        sources = source_codes(cohort.rows, self.recipe.data.split)
-        return GroupLoss(sources * len(cohort.classes) + cohort.labels, cohort.train, loss)
 
     def _fit_probe(self, options: FitOptions) -> tuple[FitResult, np.ndarray]:
         dls, objective = self.dls, self.objective
@@ -154,7 +145,9 @@ class CXRLearner(Learner):
         data = recipe.data
         sources = source_codes(dls.cohort.rows, data.split) if data.oversample == "sources" else None
         loaders = feature_loaders(dls.cohort, features, recipe.training.batch_size, dls.compute, data.oversample is True, sources)
-        return create_learner(loaders, network.head, self.objective.loss, dls.compute, recipe.training)
+        head = create_learner(loaders, network.head, self.objective.loss, dls.compute, recipe.training)
+        head.add_cbs(_group_losses(recipe, dls.cohort))
+        return head
 
     def probabilities(self, pixels: StoredArray, view: Augmentation | None = None) -> np.ndarray:
         """Probabilities of images in the form of the learner's own.
@@ -392,8 +385,18 @@ def recipe_learner(dls: CXRDataLoaders, recipe: Recipe | None = None) -> CXRLear
         torch.manual_seed(training.seed + compute.distributed.rank)  # or every process would draw the same augmentations
     learn = create_learner(dls, network, objective.loss, compute, training, CXRLearner)
     learn.recipe, learn.normalizer, learn.objective = recipe, normalizer, objective
+    learn.add_cbs(_group_losses(recipe, cohort))
     learn.own_callbacks = {type(callback) for callback in learn.cbs} | set(SHOWN)
     return learn
+
+
+def _group_losses(recipe: Recipe, cohort: Cohort) -> list[GroupLoss]:
+    """The loss that knows each image's source, where the recipe asks for it."""
+    loss = recipe.training.loss
+    if loss.groups == "none":
+        return []
+    sources = source_codes(cohort.rows, recipe.data.split)
+    return [GroupLoss(sources * len(cohort.classes) + cohort.labels, cohort.train, loss)]
 
 
 def _reestimate_batch_norm(dls: CXRDataLoaders, recipe: Recipe, network: nn.Module, normalizer: nn.Module) -> None:

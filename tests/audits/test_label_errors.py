@@ -129,7 +129,7 @@ def test_a_further_arm_trains_without_suspects_of_its_own_training_sets_and_scor
     summary = run.comparison.arms["probe_without_suspects"].summary
     assert summary.left_out_of_training == whole["train"] - without["train"] == round(sum(left_out) / 2)
     report = (run.path / "report.html").read_text()
-    assert f"left out of training by data.leave_out: {summary.left_out_of_training} in probe_without_suspects" in report
+    assert f"left out of training: {summary.left_out_of_training} in probe_without_suspects" in report
     predicted = run.predictions
     assert set(predicted[predicted.arm == "probe_without_suspects"].image) == set(predicted[predicted.arm == "probe"].image)
 

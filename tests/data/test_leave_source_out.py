@@ -10,7 +10,7 @@ import darkcovid as dc
 from darkcovid.audits.leakage import find_leaks_of_splits
 from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import load_classification_cohort
-from darkcovid.data.splits import assign_splits
+from darkcovid.data.splits import assign_splits, source_name
 from darkcovid.recipe import Phantom, Split
 from darkcovid.recipe.recipe import validate
 
@@ -80,18 +80,65 @@ def test_a_source_is_any_column_and_every_row_has_one():
         split_of(table, held_out="nort")
 
 
+def test_sources_with_few_images_still_give_validation_images():
+    for count in (2, 3, 7):
+        table = rows({f"s{number:02}": {"a": count, "b": count} for number in range(40)}, patients_of=1)
+        valid, test = split_of(table, held_out="s03")
+        for label in "ab":
+            of_class = (table.label == label) & ~test
+            assert valid[of_class].mean() == pytest.approx(0.2, abs=0.03)
+
+
+def test_advice_is_what_a_recipe_takes():
+    one = rows({"north": {"a": 20, "b": 20}, "south": {"a": 20}, "west": {"b": 20, "c": 20}, "east": {"c": 20}})
+    table = one[one.dataset.isin(["north", "south", "west"])].reset_index(drop=True)
+    table = table[table.label != "c"].assign(dataset=lambda table: table.dataset.replace({"west": "south"}))
+    with pytest.raises(UsageError, match="group them in a column of at most 20 sources"):
+        split_of(rows({f"s{number}": {"a": 5, "b": 5} for number in range(25)}), folds=4)
+    lonely = rows({"north": {"a": 20, "b": 20, "c": 20}, "south": {"a": 20, "b": 20}})
+    with pytest.raises(UsageError, match=r"use data\.split\.held_out=south without training\.folds"):
+        split_of(lonely, folds=2)
+
+
+def test_recipes_of_earlier_versions_name_no_source_by_split():
+    assert source_name(Split(column="split")) == "dataset" == source_name(Split(method="by_column", column="hospital"))
+    assert source_name(Split(column="hospital")) == "hospital"
+
+
+def test_a_source_of_one_class_is_not_held_against_the_majority(manifest, tmp_path):
+    table = pd.read_csv(manifest)
+    table["dataset"] = table.dataset.where(~((table.dataset == "south") & (table.label == "covid")), "ward")
+    table.to_csv(manifest.with_name("ward.csv"), index=False)
+    data = {"manifest": str(manifest.with_name("ward.csv")), "image_size": 64}
+    data["split"] = {"method": "leave_source_out", "held_out": "ward"}
+    one = recipe(manifest, data=data, training={}, ensemble={}, arms={"probe": {}})
+    run = dc.run(one, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
+    assert not any("majority" in sentence for sentence in run.verdict)
+
+
+def test_a_source_column_that_is_not_there_is_told_before_anything_is_trained(manifest, tmp_path):
+    arms = {"plain": {}, "dro": {"training.loss.groups": "dro"}}
+    model, data = {"arch": "darkcovidnet"}, {"manifest": str(manifest), "image_size": 64, "split": {"column": "hospitl"}}
+    wrong = recipe(manifest, arms=arms, model=model, data=data, training={"epochs": 1}, ensemble={})
+    with pytest.raises(UsageError, match=r"^arms\.dro\.data\.split\.column: the manifest has no column 'hospitl'"):
+        dc.run(wrong, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("split", "training", "said"),
     [
         ({"method": "leave_source_out"}, {}, "needs either held_out, a source, or training.folds"),
         ({"method": "leave_source_out", "held_out": "a"}, {"folds": 2}, "needs either held_out"),
         ({"method": "leave_source_out", "held_out": "a", "test": 0.2}, {}, "the test set of leave_source_out is the source"),
+        ({"method": "leave_source_out", "held_out": "a"}, None, "leave_source_out is for classifiers"),
         ({"held_out": "a"}, {}, "held_out needs method: leave_source_out"),
     ],
 )
 def test_what_contradicts_is_refused(split, training, said):
     with pytest.raises(UsageError, match=said):
-        validate({"name": "x", "data": {"manifest": "phantom", "split": split}, "training": training}, where="")
+        task = {"task": "lung_segmentation"} if training is None else {"training": training}
+        validate({"name": "x", "data": {"manifest": "phantom", "split": split}} | task, where="")
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +207,13 @@ def test_a_run_says_how_each_source_fares(manifest, tmp_path):
             here = predicted[predicted.source == source]
             assert of.accuracy == pytest.approx((here.label == here.predicted).mean())
             assert of.fall.metrics["accuracy"].outside == of.accuracy
+    columns = [f"probability_{name}" for name in ("covid", "no_finding", "pneumonia")]
+    valid = run.predictions[(run.predictions.fit == "fold1") & (run.predictions.side == "valid")]
+    both = valid[valid.arm.isin(["probe", "neighbors"])].groupby("image")
+    right = np.array(columns)[both[columns].mean().to_numpy().argmax(1)] == "probability_" + both.label.first()
+    mean = run.metrics["mean"].sources["north"]
+    assert mean.fall.metrics["accuracy"].inside == pytest.approx(right.mean())
+    assert mean.calibration.fitted_on == "the other sources held out"
     probe, folds = run.metrics["probe"], run.predictions[run.predictions.arm == "probe"]
     first = folds[(folds.fit == "fold1") & (folds.side == "valid")]
     assert probe.sources["north"].fall.metrics["accuracy"].inside == pytest.approx((first.label == first.predicted).mean())

@@ -16,6 +16,7 @@ import pytest
 
 from darkcovid.recipe import FitId
 from darkcovid.scale import parallel
+from darkcovid.training import interrupt
 from darkcovid.training.interrupt import defer_signals_to_batch_end
 
 from ..conftest import RECIPES
@@ -84,7 +85,8 @@ def test_a_signal_to_parallel_fits_ends_all_of_them(tmp_path, number):
     assert not (run / "base" / "fold3" / "history.csv").exists()
 
 
-def test_a_signal_waits_for_the_batch_and_a_second_one_does_not():
+def test_a_signal_waits_for_the_batch_and_a_later_one_does_not(monkeypatch):
+    monkeypatch.setattr(interrupt, "TOGETHER", 0.0)
     before = signal.getsignal(signal.SIGINT)
     seen = []
     with pytest.raises(KeyboardInterrupt), defer_signals_to_batch_end() as stopping:
@@ -103,8 +105,8 @@ def test_a_signal_waits_for_the_batch_and_a_second_one_does_not():
 
 def test_a_terminal_and_the_run_that_started_a_fit_ask_once():
     with pytest.raises(KeyboardInterrupt), defer_signals_to_batch_end() as stopping:
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGTERM):
+            os.kill(os.getpid(), number)
         told = stopping.told
         stopping.after_batch()
     assert told

@@ -1,4 +1,4 @@
-"""Every remedy that is shipped beats plain training by a margin where a source that tells the class is planted."""
+"""Remedies beat plain training by a margin where a source that tells the class is planted."""
 
 import pytest
 

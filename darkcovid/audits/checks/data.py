@@ -124,9 +124,9 @@ def _beside(e: RunEvidence, audit: DataAudit, baseline: BaselineFindings, what: 
 
 
 def majority(metrics: SetMetrics) -> float:
-    """Accuracy of the majority-class baseline on the images scored."""
+    """Accuracy of the majority-class baseline on the images scored; 0 where they are of one class, which any answer can be."""
     support = [scores.support for scores in metrics.per_class.values()]
-    return max(support) / max(1, sum(support))
+    return max(support) / max(1, sum(support)) if sum(count > 0 for count in support) > 1 else 0.0
 
 
 @check(9, "data", "ages and children")
@@ -163,7 +163,7 @@ def _flow(e: RunEvidence) -> CheckOutcome:
     parts = [
         f"{sum(summary.images.values())} used ({used}), {summary.bad_images} unusable ones excluded",
         f"of other labels: {labels}" if labels else "",
-        f"left out of training by data.leave_out: {untrained}" if untrained else "",
+        f"left out of training: {untrained}" if untrained else "",
     ]
     return STATED, "; ".join(filter(None, parts))
 
