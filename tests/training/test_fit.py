@@ -14,6 +14,7 @@ from darkcovid.recipe import Loss, Phantom, Training
 from darkcovid.training.callbacks import EpochTimer, MetricsRecorder, NanGuard
 from darkcovid.training.checkpoint import load_checkpoint
 from darkcovid.training.fit import FitOptions, fit
+from darkcovid.training.group_losses import GroupLoss
 from darkcovid.training.history import History
 from darkcovid.vision.learner import classifier_learner
 
@@ -49,6 +50,33 @@ def test_a_killed_fit_resumes_and_ends_with_the_same_numbers(tiny_recipe, cohort
         resumed.fitted.learner.model.state_dict().values(), whole.fitted.learner.model.state_dict().values(), strict=True
     ):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("change", [{"groups": "dro"}, {"groups": "reweighted"}])
+def test_losses_of_groups_and_draws_by_source_resume_and_change_the_fit(tiny_recipe, cohort, pixels, cpu, tmp_path, change):
+    loss = tiny_recipe.training.loss.model_copy(update=change)
+    data = tiny_recipe.data.model_copy(update={"oversample": "sources"})
+    recipe = tiny_recipe.model_copy(update={"training": tiny_recipe.training.model_copy(update={"loss": loss}), "data": data})
+    rows = cohort.rows.assign(dataset=np.where(np.arange(len(cohort)) % 3 == 0, "north", "south"))
+    cohort = replace(cohort, rows=rows)
+    plain = classifier_learner(tiny_recipe, cohort, pixels, cpu).fit_recipe()
+    whole = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe()
+    assert not np.array_equal(plain.probabilities, whole.probabilities)
+
+    def stop_after_two(history):
+        if len(history.rows) == 2:
+            raise Stop
+
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stop):
+        classifier_learner(recipe, cohort, pixels, cpu).fit_recipe(FitOptions(checkpoint=path, on_epoch=stop_after_two))
+    resumed = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe(FitOptions(checkpoint=path, resume=True))
+    assert numbers(resumed.fitted.history) == numbers(whole.fitted.history)
+    np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
+    learner = classifier_learner(recipe, cohort, pixels, cpu)
+    learner.fit_one_cycle(1, 1e-3)  # fastai's methods train by the same loss
+    (callback,) = [callback for callback in learner.cbs if isinstance(callback, GroupLoss)]
+    assert callback.kind == change["groups"]
 
 
 def test_the_same_seed_gives_the_same_fit_and_another_seed_another(tiny_recipe, cohort, pixels, cpu):
