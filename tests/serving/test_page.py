@@ -50,10 +50,35 @@ def test_a_radiograph_is_explained(page, radiograph):
     shares = [float(text.rstrip(" %")) for text in page.locator("#bars td:last-child").all_inner_texts()]
     assert sum(shares) == pytest.approx(100, abs=0.3)
     best = page.locator("#bars tr.best th").inner_text()
-    expect(page.locator("#answer")).to_have_text(re.compile(f"^{best}, "))
+    expect(page.locator("#answer")).to_have_text(
+        re.compile(rf"^({best}, [\d.]+ %|Not sure: .* or .*|Not like the training images)$")
+    )
     expect(page.locator("#answer")).to_be_focused()
     page.wait_for_function("document.getElementById('picture').naturalWidth === 96")
     expect(page.get_by_role("progressbar")).to_have_count(3)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"answer": "covid", "class_set": ["covid"]}, r"^Covid, [\d.]+ %$"),
+        ({"answer": "not sure", "class_set": ["covid", "no_finding"]}, "^Not sure: Covid or No finding$"),
+        ({"answer": "not sure", "class_set": []}, "^Not sure$"),
+        ({"answer": "not like the training images"}, "^Not like the training images$"),
+    ],
+)
+def test_the_answer_is_a_class_or_says_why_there_is_none(browser, server, radiograph, change, said):
+    shares = {"covid": 0.6, "no_finding": 0.3, "pneumonia": 0.1}
+    dot = "data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA="
+    pictures = {"picture": dot, "lungs": dot, "heat": dot}
+    explanation = {"label": "covid", "probabilities": shares, "class_set": [], "lungs_trusted": True, "warnings": []}
+    page = browser.new_page()
+    page.route("**:explain", lambda route: route.fulfill(json={"explanations": [explanation | pictures | change]}))
+    page.goto(f"{server}/")
+    upload(page, radiograph)
+    page.locator("#result:not([hidden])").wait_for()
+    expect(page.locator("#answer")).to_have_text(re.compile(said, re.IGNORECASE))
+    page.close()
 
 
 def test_a_radiograph_that_is_chosen_before_the_models_are_listed_waits_for_them(browser, server, radiograph):

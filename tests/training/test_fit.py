@@ -23,6 +23,11 @@ class Stop(Exception):
     pass
 
 
+def stop_after_two(history):
+    if len(history.rows) == 2:
+        raise Stop
+
+
 def agree(logits, labels):
     return logits.argmax(1) == labels
 
@@ -34,10 +39,6 @@ def numbers(history):
 
 def test_a_killed_fit_resumes_and_ends_with_the_same_numbers(tiny_recipe, cohort, pixels, cpu, tmp_path):
     whole = classifier_learner(tiny_recipe, cohort, pixels, cpu).fit_recipe()
-
-    def stop_after_two(history):
-        if len(history.rows) == 2:
-            raise Stop
 
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Stop):
@@ -62,10 +63,6 @@ def test_losses_of_groups_and_draws_by_source_resume_and_change_the_fit(tiny_rec
     plain = classifier_learner(tiny_recipe, cohort, pixels, cpu).fit_recipe()
     whole = classifier_learner(recipe, cohort, pixels, cpu).fit_recipe()
     assert not np.array_equal(plain.probabilities, whole.probabilities)
-
-    def stop_after_two(history):
-        if len(history.rows) == 2:
-            raise Stop
 
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Stop):
