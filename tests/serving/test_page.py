@@ -51,7 +51,7 @@ def test_a_radiograph_is_explained(page, radiograph):
     assert sum(shares) == pytest.approx(100, abs=0.3)
     best = page.locator("#bars tr.best th").inner_text()
     expect(page.locator("#answer")).to_have_text(
-        re.compile(rf"^({best}, [\d.]+ %|Not sure: .* or .*|Not like the training images)$")
+        re.compile(rf"^({best}, [\d.]+ %|Not sure: .* or .*|Not like the training images)$", re.IGNORECASE)
     )
     expect(page.locator("#answer")).to_be_focused()
     page.wait_for_function("document.getElementById('picture').naturalWidth === 96")
