@@ -311,6 +311,11 @@ def _split_of_source(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tup
     column, sources = source_name(split), source_column(rows, split)
     possible = sources_to_hold_out(sources, labels)
     counted = f"{len(possible)} of the {sources.nunique()} sources in column {column} can be held out"
+    if sources.nunique() == 1:
+        raise UsageError(
+            f"data.split: all images are of one source in column {column}, {sources.iloc[0]}; leave_source_out needs two: merge "
+            "cohorts (darkcovid data merge), or name another data.split.column"
+        )
     if not possible:
         raise UsageError(
             f"data.split: no source in column {column} can be held out, since each is the only one with some class; merge "

@@ -1,7 +1,5 @@
 """Each hospital in turn is what the network has not seen: no patient of it is trained on, under any name of its source."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,10 +9,11 @@ from darkcovid.audits.leakage import find_leaks_of_splits
 from darkcovid.core.errors import UsageError
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.data.splits import assign_splits, source_name
-from darkcovid.recipe import Phantom, Split
+from darkcovid.recipe import Split
 from darkcovid.recipe.recipe import validate
 
 from ..experiment.test_runner import Watched
+from .sources import write_two_hospitals
 
 PER_CLASS = {"north": {"a": 40, "b": 40}, "south": {"a": 40, "b": 20}, "west": {"b": 30}, "only": {"c": 10, "a": 10}}
 
@@ -62,6 +61,8 @@ def test_a_source_with_the_only_images_of_a_class_stays_in_training():
     assert set(table.dataset[split_of(table, folds=3, fold=3)[1]]) == {"west"}
     with pytest.raises(UsageError, match=r"^data\.split\.held_out: only: no other source has all of its classes; 3 of the 4"):
         split_of(table, held_out="only")
+    with pytest.raises(UsageError, match="all images are of one source in column dataset, north; leave_source_out needs two"):
+        split_of(rows({"north": {"a": 10, "b": 10}}), folds=2)
     alone = rows({"north": {"a": 10}, "south": {"b": 10}})
     with pytest.raises(UsageError, match="no source in column dataset can be held out"):
         split_of(alone, folds=2)
@@ -143,26 +144,7 @@ def test_what_contradicts_is_refused(split, training, said):
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """Phantoms of two hospitals, and copies of five images of the first in the second, under the first one's patients."""
-    folder = tmp_path_factory.mktemp("sources")
-    from darkcovid.data.phantom import phantom_manifest
-
-    drawn = phantom_manifest(Phantom(patients=60, image_size=64, signal=1.0), folder / "cache")
-    table = drawn.rows.assign(path=[str(drawn.locate(path)) for path in drawn.rows.path])
-    codes = table.patient_id.astype("category").cat.codes
-    table["dataset"] = np.where(codes % 2 == 0, "north", "south")
-    files = folder / "images"
-    files.mkdir()
-    for row, path in enumerate(table.path):
-        (files / f"{row}.png").write_bytes(Path(path).read_bytes())
-    table["path"] = [f"images/{row}.png" for row in range(len(table))]
-    moved = table[table.dataset == "north"].head(5).copy()
-    moved["path"] = [f"images/copy{row}.png" for row in range(5)]
-    for row, path in zip(moved.path, table[table.dataset == "north"].path[:5], strict=True):
-        (folder / row).write_bytes((folder / path).read_bytes())
-    moved["dataset"] = "south"
-    pd.concat([table, moved]).to_csv(folder / "manifest.csv", index=False)
-    return folder / "manifest.csv"
+    return write_two_hospitals(tmp_path_factory.mktemp("sources"))
 
 
 def recipe(manifest, **change):

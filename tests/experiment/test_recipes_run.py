@@ -8,6 +8,7 @@ from darkcovid.experiment.runner import run
 from darkcovid.recipe import load_recipe
 
 from ..conftest import RECIPES
+from ..data.sources import write_two_hospitals
 from .test_runner import Watched
 
 FEW = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24", "data.phantom.image_size=64"]
@@ -16,8 +17,10 @@ OWN = {
     "external": ["data.external=[{manifest: phantom, shared_patient_ids: false, phantom: {seed: 8, patients: 12}}]"],
     "transfer": ["training.folds=2", "arms.darkcovidnet.training.epochs=1"],
     "lung_unet_folds": ["training.folds=2"],
+    "multi_source": ["training.folds=2"],
+    "remedies": ["training.folds=2"],
 }
-LARGER = [*(RECIPES / "systems").rglob("*.yaml"), RECIPES / "zoo.yaml", RECIPES / "transfer.yaml"]
+LARGER = [*(RECIPES / "systems").rglob("*.yaml"), RECIPES / "zoo.yaml", RECIPES / "transfer.yaml", RECIPES / "remedies.yaml"]
 REBUILT = RECIPES / "systems" / "radiography2020"  # the same systems on other images, which tests/models/test_systems.py holds
 PATHS = sorted(
     {*RECIPES.rglob("*.yaml")} - {*REBUILT.glob("*.yaml")} | {REBUILT / "cnn13.yaml", REBUILT / "vgg16_four_class.yaml"}
@@ -44,13 +47,17 @@ def overrides(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PATHS, ids=[path.relative_to(RECIPES).with_suffix("").as_posix() for path in PATHS])
-def test_one_epoch(path, folders):
-    recipe = load_recipe(path, overrides(path))
+def test_one_epoch(path, folders, tmp_path):
+    sets = overrides(path)
+    if load_recipe(path).data.split.method == "leave_source_out":
+        sets.append(f"data.manifest={write_two_hospitals(tmp_path / 'hospitals', patients=30)}")
+    recipe = load_recipe(path, sets)
     comparison = run(recipe, folders, Watched())
     assert comparison["arms"].keys() == recipe.arm_recipes().keys() | recipe.ensemble.keys()
     for arm in comparison["arms"].values():
         assert arm["epochs"] >= 1
-        sides = {"train", "valid", "test"} if recipe.data.split.test else {"train", "valid"}
+        held_out = recipe.data.split.test or recipe.data.split.method == "leave_source_out"
+        sides = {"train", "valid", "test"} if held_out else {"train", "valid"}
         assert set(arm["images"]) == sides
         assert ("test" in arm) == ("test" in sides)
     json.dumps(comparison)
