@@ -120,9 +120,11 @@ def collect_features(network: nn.Module) -> Iterator[Callable[[], np.ndarray]]:
         What gives (n, c) float32 of the n images so far, each row of length 1.
     """
     found: list[torch.Tensor] = []
-    hook = feature_layer(network).register_forward_hook(
-        lambda _, inputs, output: found.append(output.float().flatten(2).mean(2).cpu())
-    )
+
+    def keep(_: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        found.append((output.float().flatten(2).mean(2) if output.dim() > 2 else output.float()).cpu())
+
+    hook = feature_layer(network).register_forward_hook(keep)
     try:
         yield lambda: torch.nn.functional.normalize(torch.cat(found)).numpy()
     finally:

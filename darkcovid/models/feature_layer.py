@@ -6,9 +6,13 @@ MIN_CHANNELS = 16
 
 
 def feature_layer(network: nn.Module) -> nn.Module:
-    """The backbone of a transfer learner, else the last convolution of many channels; its output is (b, c, h, w)."""
+    """The backbone of a transfer learner, else the last convolution of many channels, whose output is (b, c, h, w); of a network
+    that has none the network itself, whose output is (b, c)."""
     body = getattr(network, "body", None)
-    return body if isinstance(body, nn.Module) else last_conv_layer(network)
+    if isinstance(body, nn.Module):
+        return body
+    has_convolutions = any(isinstance(layer, nn.Conv2d) and layer.out_channels >= MIN_CHANNELS for layer in network.modules())
+    return last_conv_layer(network) if has_convolutions else network
 
 
 def last_conv_layer(network: nn.Module) -> nn.Module:

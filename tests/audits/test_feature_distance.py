@@ -70,6 +70,12 @@ def test_features_of_every_kind_of_network(arch, channels):
     assert not any(layer._forward_hooks for layer in network.modules())
 
 
+def test_a_network_without_convolutions_has_its_outputs_for_features():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 5))
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8), np.uint8)
+    assert image_features(network, nn.Identity(), pixels, get_device("cpu", "fp32")).shape == (3, 5)
+
+
 def test_features_that_are_almost_the_same_are_told_apart():
     near, far = np.array([[1.0, 1e-5]]), np.array([[1.0, 3e-5]])
     distance = fit_feature_distance(np.array([[1.0, 0.0]], np.float32), near)
