@@ -1,20 +1,23 @@
 """Several fits of a run at once on one machine: each a process of its own, with its share of the cores."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from darkcovid.core.errors import DarkCovidError
+from darkcovid.core.errors import DarkCovidError, Interrupted
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.experiment.runner import RunContext, RunPaths, aggregate_run, check_same_inputs, prepare, track_status
 from darkcovid.recipe import FitId, Recipe
 from darkcovid.report.progress import Progress
+from darkcovid.training.interrupt import SIGNALS
 from darkcovid.vision.arm_inputs import select_arms
 
 
@@ -46,13 +49,10 @@ def run_in_parallel(
     fits = [(name, fit) for name in names for fit in prepared.fits[name]]
     with track_status(RunContext(recipe, prepared, directory, folders, progress), names):
         processes = FitProcesses(directory.path, folders.cache, jobs, progress.stage)
-        with ThreadPoolExecutor(jobs) as pool:
-            try:
-                running = [pool.submit(processes.fit, fit) for fit in fits]
-                processes.wait_for(running)
-            except KeyboardInterrupt:
-                processes.stop()
-                raise
+        with processes.signals_passed_on(), ThreadPoolExecutor(jobs) as pool:
+            running = [pool.submit(processes.fit, fit) for fit in fits]
+        if processes.stopped.is_set():
+            raise Interrupted
         failed = [name for fit in running if (name := fit.result())]
         if failed:
             raise DarkCovidError(
@@ -110,19 +110,15 @@ class FitProcesses:
         for process in tuple(self.running):
             process.terminate()
 
-    def wait_for(self, fits: Sequence[Future]) -> None:
-        """Wait for the ends of fits, and pass every signal on to those that run.
-
-        Args:
-            fits: Calls of `fit`.
-
-        Raises:
-            KeyboardInterrupt: There was a signal; no fit runs any more.
-        """
-        while not all(fit.done() for fit in fits):
-            try:
-                wait(fits)
-            except KeyboardInterrupt:
-                self.stop()
-        if self.stopped.is_set():
-            raise KeyboardInterrupt
+    @contextmanager
+    def signals_passed_on(self) -> Iterator[None]:
+        """A context in which every SIGINT and SIGTERM is passed on to the running fits, and raises nothing here."""
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+            before = {number: signal.signal(number, lambda *_: self.stop()) for number in heard}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -137,9 +137,7 @@ def fits_that_are_asked(tmp_path, monkeypatch):
         (tmp_path / "fit").write_text(FIT.format(folder=tmp_path, enough=enough))
         (tmp_path / "fit").chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(tmp_path / "fit"))
-        processes = parallel.FitProcesses(tmp_path, tmp_path, 2, print)
-        pool = ThreadPoolExecutor(2)
-        return processes, [pool.submit(processes.fit, ("arm", FitId(fold))) for fold in (1, 2, 3)]
+        return parallel.FitProcesses(tmp_path, tmp_path, 2, print)
 
     return start
 
@@ -153,33 +151,33 @@ def wait_for(path, count):
         time.sleep(0.02)
 
 
-def test_every_signal_is_passed_on_to_the_fits(fits_that_are_asked, tmp_path):
-    processes, fits = fits_that_are_asked(4)
+def begun(processes, pool):
+    return [pool.submit(processes.fit, ("arm", FitId(fold))) for fold in (1, 2, 3)]
 
-    def signals():
-        for count in (2, 4):
+
+def test_every_signal_is_passed_on_to_the_fits(fits_that_are_asked, tmp_path):
+    processes = fits_that_are_asked(4)
+    with processes.signals_passed_on(), ThreadPoolExecutor(2) as pool:
+        fits = begun(processes, pool)
+        for asked in (2, 4):
             wait_for(tmp_path / "began", 2)
             os.kill(os.getpid(), signal.SIGINT)
-            wait_for(tmp_path / "asked", count)
-
-    thread = threading.Thread(target=signals)
-    thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        processes.wait_for(fits)
-    thread.join()
-    assert len(lines(tmp_path / "asked")) == 4
+            wait_for(tmp_path / "asked", asked)
+    assert processes.stopped.is_set()
     assert len(lines(tmp_path / "began")) == 2  # the third was not begun
     assert [fit.result() for fit in fits] == ["arm/fold1", "arm/fold2", "arm/fold3"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_fits_are_of_the_process_group_of_their_run(fits_that_are_asked, tmp_path):
     """So a closed terminal, Ctrl-Z and `timeout` reach them."""
-    processes, fits = fits_that_are_asked(1)
-    wait_for(tmp_path / "began", 2)
-    groups = {os.getpgid(int(pid)) for pid in lines(tmp_path / "began")}
-    (tmp_path / "asked").write_text("x\n")
+    processes = fits_that_are_asked(1)
+    with processes.signals_passed_on(), ThreadPoolExecutor(2) as pool:
+        begun(processes, pool)
+        wait_for(tmp_path / "began", 2)
+        groups = {os.getpgid(int(pid)) for pid in lines(tmp_path / "began")}
+        (tmp_path / "asked").write_text("x\n")
     assert groups == {os.getpgid(0)}
-    processes.wait_for(fits)
     assert not processes.stopped.is_set()
 
 
