@@ -99,7 +99,8 @@ def test_every_setting_of_fastai_v1_is_written_out():
     seen = data.augmentation
     assert (seen.flip, seen.rotate, seen.zoom, seen.perspective, seen.padding) == (0.5, 10.0, (1.0, 1.1), 0.2, "reflection")
     assert (seen.lighting, seen.p_affine, seen.p_lighting) == (0.2, 0.75, 0.75)
-    assert recipe.training.loss.model_dump() == {"class_weights": "none", "focal_gamma": 0.0, "label_smoothing": 0.0}
+    plain = {"class_weights": "none", "focal_gamma": 0.0, "label_smoothing": 0.0, "groups": "none"}
+    assert recipe.training.loss.model_dump() == plain
 
 
 def test_weight_decay_reaches_every_parameter_where_v1_decayed_them_all(tiny_recipe, cohort, pixels, cpu):
