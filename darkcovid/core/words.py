@@ -6,11 +6,9 @@ def counted(count: int, noun: str) -> str:
 
     Args:
         count: How many.
-        noun: One of them, whose plural ends in -s or, after -y, in -ies.
+        noun: One of them, whose plural ends in -s.
 
     Returns:
         The words.
     """
-    if count == 1:
-        return f"1 {noun}"
-    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -182,8 +182,7 @@ def array_loaders(
     """
     augmenting = [] if augmentation is None else [Augment(augmentation)]
     transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normalizer, compute.device)]
-    weights = None if sources is None else source_weights(cohort.labels, sources, cohort.train)
-    return _loaders(cohort, pixels, targets, transforms, batch_size, compute, oversample, weights)
+    return _loaders(cohort, pixels, targets, transforms, batch_size, compute, oversample, sources)
 
 
 def restart_loaders(dls: DataLoaders, normalizer: nn.Module, device: torch.device) -> None:
@@ -222,8 +221,7 @@ def feature_loaders(
     Returns:
         Loaders of (b, c, h, w) float and (b,) int64.
     """
-    weights = None if sources is None else source_weights(cohort.labels, sources, cohort.train)
-    return _loaders(cohort, features, None, [], batch_size, compute, oversample, weights)
+    return _loaders(cohort, features, None, [], batch_size, compute, oversample, sources)
 
 
 def _loaders(
@@ -234,7 +232,7 @@ def _loaders(
     batch_size: int,
     compute: Device,
     oversample: bool,
-    weights: np.ndarray | None,
+    sources: np.ndarray | None,
 ) -> DataLoaders:
     stored: StoredArray | torch.Tensor = cohort.labels if targets is None else targets
     train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
@@ -258,7 +256,7 @@ def _loaders(
         inputs=inputs,
         targets=stored,
         distributed=compute.distributed,
-        weights=weights,
+        weights=None if sources is None else source_weights(cohort.labels, sources, cohort.train),
         bs=batch_size,
         drop_last=len(train) > batch_size,
         device=compute.device,

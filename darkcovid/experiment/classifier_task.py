@@ -14,11 +14,12 @@ from darkcovid.audits.feature_distance import (
     FEATURE_DISTANCE,
     MAX_TRAINING_IMAGES,
     FeatureDistance,
+    collect_features,
     fit_feature_distance,
     image_features,
 )
 from darkcovid.audits.gradcam import gradcam_lung_overlap
-from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, PredictFn, occlusion_metrics, occlusion_predictions
+from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, occlusion_metrics, occlusion_predictions
 from darkcovid.audits.source_separability import source_separability
 from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device
@@ -26,7 +27,7 @@ from darkcovid.core.io import save_png, write_text
 from darkcovid.core.log import logger
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import Size
-from darkcovid.data.splits import evenly_spaced, source_column, source_name
+from darkcovid.data.splits import evenly_spaced, source_name
 from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
 from darkcovid.evaluation.results import ArmMetrics, SourceSeparability
 from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
@@ -99,12 +100,12 @@ class ClassifierTask:
         features = partial(image_features, network, result.normalizer, compute=compute)
         distance, scores, separability = self._feature_audit(features, folder)
         distance.save(folder / FEATURE_DISTANCE)
-        external = self._predict_external(job, result.predict, lambda pixels: distance.scores(features(pixels)))
+        external = self._predict_external(job, result, distance)
         own = prediction_table(cohort, result.probabilities).assign(ood_score=scores)
         if inputs.lungs is not None:
             own = own.assign(lungs_rejected=(~inputs.lungs.trusted).astype(int))
         if recipe.data.split.method == "leave_source_out":
-            own = own.assign(source=source_column(cohort.rows, recipe.data.split))
+            own = own.assign(source=self._sources())
         predictions = pd.concat([own, *external])
         metrics = evaluate(predictions, list(cohort.classes))
         metrics = replace(
@@ -171,13 +172,12 @@ class ClassifierTask:
         column = source_name(self.inputs.recipe.data.split)
         return self.cohort.rows[column].to_numpy() if column in self.cohort.rows else np.full(len(self.cohort), "")
 
-    def _predict_external(
-        self, job: FitJob, predict: PredictFn, ood_scores: Callable[[StoredArray], np.ndarray]
-    ) -> Iterator[pd.DataFrame]:
+    def _predict_external(self, job: FitJob, result: FittedClassifier, distance: FeatureDistance) -> Iterator[pd.DataFrame]:
         """The predictions of each external set, under its name as the set. Each use of one is logged."""
         for external in self.inputs.external:
             job.directory.event("external", arm=job.name, set=external.of.name)
-            table = prediction_table(external.of.cohort, predict(external.pixels))
+            with collect_features(result.fitted.learner.model) as features:
+                table = prediction_table(external.of.cohort, result.predict(external.pixels))
             if external.rejected is not None:
                 table = table.assign(lungs_rejected=external.rejected.astype(int))
-            yield table.assign(side=EXTERNAL + external.of.name, ood_score=ood_scores(external.pixels))
+            yield table.assign(side=EXTERNAL + external.of.name, ood_score=distance.scores(features()))

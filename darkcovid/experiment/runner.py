@@ -305,7 +305,7 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
             progress.stage(f"LEAKS, allowed by data.allow_leaks: {worst.across} patients or pairs of copies are in two sets")
         audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
     for name in names:
-        tell_left_out(name, recipe.arm_recipes()[name].data, list(cohorts.values()), progress)
+        tell_left_out(name, builder.arms[name].data, list(cohorts.values()), progress)
     external = external_sets(recipe.data, cohort, folders.cache)
     progress.external(external)
     inputs = build_inputs(builder, external, names, progress.stage)

@@ -11,11 +11,14 @@ def feature_layer(network: nn.Module) -> nn.Module:
     body = getattr(network, "body", None)
     if isinstance(body, nn.Module):
         return body
-    has_convolutions = any(isinstance(layer, nn.Conv2d) and layer.out_channels >= MIN_CHANNELS for layer in network.modules())
-    return last_conv_layer(network) if has_convolutions else network
+    convolutions = _wide_convolutions(network)
+    return convolutions[-1] if convolutions else network
 
 
 def last_conv_layer(network: nn.Module) -> nn.Module:
     """The last convolution that gives at least 16 channels: one that gives a channel a class is part of the head."""
-    candidates = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels >= MIN_CHANNELS]
-    return candidates[-1]
+    return _wide_convolutions(network)[-1]
+
+
+def _wide_convolutions(network: nn.Module) -> list[nn.Module]:
+    return [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and layer.out_channels >= MIN_CHANNELS]

@@ -59,6 +59,7 @@ def test_validation_keeps_its_loss():
     loss = GroupLoss(GROUPS, TRAIN, Loss(groups="dro"))
     loss.learn = SimpleNamespace(training=False)
     loss.after_loss()
+    assert vars(loss.learn) == {"training": False}
 
 
 def test_an_epoch_has_every_class_and_every_source_of_it_as_often(cohort, pixels):
