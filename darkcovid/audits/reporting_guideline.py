@@ -71,6 +71,7 @@ def _seen(recipe: dict[str, Any]) -> str:
     where = f"lungs: {lungs['mode']}, margin {lungs['margin']}" if lungs else "whole images"
     contrast = recipe["data"].get("contrast", "none")  # runs of earlier versions have no such key
     enhanced = "" if contrast == "none" else f"contrast: {contrast}, "
+    enhanced += "bars along the sides filled with the mirrored image, " if recipe["data"].get("fill_bars") else ""
     return f"{enhanced}normalized: {recipe['data']['normalize']}, {where}"
 
 

@@ -8,9 +8,10 @@ from PIL import Image
 
 from darkcovid.core.array_cache import CachedArray, cached_sharded_array
 from darkcovid.core.threads import map_in_threads
-from darkcovid.data.contrast import enhance_contrast
+from darkcovid.data.bars import mirrored
 from darkcovid.data.decode import load_grayscale
-from darkcovid.recipe import Contrast, Interpolation
+from darkcovid.data.enhance import AS_IT_IS, Enhancement
+from darkcovid.recipe import Interpolation
 
 Size = tuple[int, int]
 FractionBox = tuple[float, float, float, float]
@@ -24,6 +25,7 @@ def resize(
     box: FractionBox = FULL_IMAGE,
     keep_aspect: bool = False,
     interpolation: Interpolation = "bilinear",
+    fill_bars: bool = False,
 ) -> np.ndarray:
     """A part of a grayscale image at another size, antialiased.
 
@@ -33,6 +35,7 @@ def resize(
         box: (top, left, bottom, right) as fractions of the image's sides.
         keep_aspect: Whether the box is made as large as fits, in the middle of black (letterboxed), instead of squashed.
         interpolation: Of the pixels.
+        fill_bars: Whether a letterbox shows the mirrored image in place of black.
 
     Returns:
         (height, width) uint8.
@@ -43,10 +46,11 @@ def resize(
     if not keep_aspect:
         return np.asarray(image.resize((width, height), FILTERS[interpolation], box=window))
     down, across, tall, wide = letterbox_box(window[3] - window[1], window[2] - window[0], size)
-    canvas = np.zeros(size, np.uint8)
-    small = image.resize((wide, tall), FILTERS[interpolation], box=window)
-    canvas[down : down + tall, across : across + wide] = np.asarray(small)
-    return canvas
+    small = np.asarray(image.resize((wide, tall), FILTERS[interpolation], box=window))
+    sides = down, across, height - down - tall, width - across - wide
+    if fill_bars:
+        return mirrored(small, *sides)
+    return np.pad(small, (sides[::2], sides[1::2]))
 
 
 def letterbox_box(height: float, width: float, size: Size) -> tuple[int, int, int, int]:
@@ -92,7 +96,7 @@ def resize_whole(
     keep_aspect: bool = False,
     detail: int | None = None,
     border_only: bool = False,
-    contrast: Contrast = "none",
+    enhancement: Enhancement = AS_IT_IS,
     interpolation: Interpolation = "bilinear",
 ) -> np.ndarray:
     """A whole grayscale image at another size.
@@ -103,16 +107,16 @@ def resize_whole(
         keep_aspect: Whether it is letterboxed instead of squashed.
         detail: Pixels per side to which it is reduced before; None: not reduced.
         border_only: Whether all but a strip along its sides becomes black.
-        contrast: How it is enhanced first.
+        enhancement: What is done to it first.
         interpolation: Of the pixels.
 
     Returns:
         (height, width) uint8.
     """
-    image = enhance_contrast(image, contrast)
+    image = enhancement(image)
     if detail is not None:
         image = image.resize((detail, detail), Image.Resampling.BOX)
-    pixels = np.array(resize(image, size, keep_aspect=keep_aspect, interpolation=interpolation))
+    pixels = np.array(resize(image, size, keep_aspect=keep_aspect, interpolation=interpolation, fill_bars=enhancement.fill_bars))
     if border_only:
         pixels[~border_mask(size)] = 0
     return pixels
@@ -126,7 +130,7 @@ def cached_whole_images(
     keep_aspect: bool = False,
     detail: int | None = None,
     border_only: bool = False,
-    contrast: Contrast = "none",
+    enhancement: Enhancement = AS_IT_IS,
     interpolation: Interpolation = "bilinear",
 ) -> CachedArray:
     """The `resize_whole` of every image, from the cache or made now.
@@ -139,7 +143,7 @@ def cached_whole_images(
         keep_aspect: As `resize_whole` takes it.
         detail: As `resize_whole` takes it.
         border_only: As `resize_whole` takes it.
-        contrast: As `resize_whole` takes it.
+        enhancement: As `resize_whole` takes it.
         interpolation: As `resize_whole` takes it.
 
     Returns:
@@ -152,12 +156,11 @@ def cached_whole_images(
     def fill(array: np.ndarray, rows: range) -> None:
         def one(index: int) -> None:
             image = load_grayscale(files[index])
-            array[index - rows.start] = resize_whole(image, size, keep_aspect, detail, border_only, contrast, interpolation)
+            array[index - rows.start] = resize_whole(image, size, keep_aspect, detail, border_only, enhancement, interpolation)
 
         map_in_threads(one, rows, "resizing images")
 
     altered = {"detail": detail, "border_only": border_only} if detail is not None or border_only else {}
-    enhanced = {"contrast": contrast} if contrast != "none" else {}
-    enhanced |= {"interpolation": interpolation} if interpolation != "bilinear" else {}
+    enhanced = enhancement.policy | ({"interpolation": interpolation} if interpolation != "bilinear" else {})
     about = {"kind": "whole", "size": list(size), "keep_aspect": keep_aspect, **altered, **enhanced}
     return cached_sharded_array(cache_dir / "pixels", sha256, size, fill, **about)

@@ -79,7 +79,7 @@ def export_model(model: FittedModel, segmenter: LungUNet, form: str, folder: Pat
             nothing is left behind then.
     """
     if not all(member.sees_as(model) for member in model.members):
-        differing = "size, lungs, letterbox, contrast, or interpolation"
+        differing = "size, lungs, letterbox, contrast, bars, or interpolation"
         raise UsageError(
             f"--arm {model.fit}: its arms see different pixels of an image ({differing}); export them one by one with --arm"
         )
@@ -188,6 +188,7 @@ def _policy(model: FittedModel) -> dict[str, Any]:
     return {
         "letterbox": model.recipe.data.letterbox,
         "contrast": model.recipe.data.contrast,
+        "fill_bars": model.recipe.data.fill_bars,
         "interpolation": input_interpolation(model.recipe),
         "lungs": None if lungs is None else {key: value for key, value in lungs.model_dump(mode="json").items() if key in kept},
     }

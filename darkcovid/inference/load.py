@@ -12,6 +12,7 @@ from torch import nn
 from darkcovid.audits.feature_distance import FEATURE_DISTANCE, FeatureDistance, load_feature_distance
 from darkcovid.core.errors import DataError, UsageError, one_line
 from darkcovid.core.safetensors_io import read_safetensors
+from darkcovid.data.enhance import Enhancement
 from darkcovid.data.normalize import load_normalizer
 from darkcovid.data.resize import Size
 from darkcovid.evaluation.results import ArmMetrics, ClassifierFit, parse_classifier_fit
@@ -76,7 +77,7 @@ class FittedModel:
 
 def _pixel_policy(recipe: Recipe) -> tuple[Any, ...]:
     data = recipe.data
-    return data.letterbox, data.downsample_to, data.border_only, data.contrast, input_interpolation(recipe)
+    return data.letterbox, data.downsample_to, data.border_only, Enhancement.of(data), input_interpolation(recipe)
 
 
 def load_fitted(folder: Path, arm: str | None = None) -> FittedModel:

@@ -14,6 +14,7 @@ from darkcovid.audits.gradcam import grad_cam
 from darkcovid.core.device import Device, get_device, predict_batches
 from darkcovid.core.errors import UsageError
 from darkcovid.core.threads import map_in_threads
+from darkcovid.data.enhance import Enhancement
 from darkcovid.data.resize import Size, resize, resize_whole
 from darkcovid.inference.load import FittedModel, load_fitted
 from darkcovid.lungs.crop import CropTransform, LungCropTransform, whole_image_transform
@@ -77,12 +78,12 @@ def network_inputs(
     """
     data = recipe.data
     if recipe.lungs is None:
-        altered = data.letterbox, data.downsample_to, data.border_only, data.contrast, input_interpolation(recipe)
+        altered = data.letterbox, data.downsample_to, data.border_only, Enhancement.of(data), input_interpolation(recipe)
         pictures = map_in_threads(lambda image: resize_whole(image, size, *altered), images)
         return np.stack(pictures), whole_image_transform(len(images), size, data.letterbox)
     drawn = np.stack([mask.mask for mask in masks]).astype(np.uint8)
     known = LungMasks(drawn, tuple(mask.reason for mask in masks), version, seconds=0.0, fresh=True)
-    view = LungCropTransform(known, recipe.lungs, size, data.letterbox, data.contrast, input_interpolation(recipe))
+    view = LungCropTransform(known, recipe.lungs, size, data.letterbox, Enhancement.of(data), input_interpolation(recipe))
     return np.stack(map_in_threads(lambda pair: view.picture(*pair), list(enumerate(images)))), view.frame
 
 

@@ -1,7 +1,7 @@
 """Lung mask to classifier input: how much of a radiograph the classifier gets to see, and at which size."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from PIL import Image
 from darkcovid.core.array_cache import CachedArray, StoredArray, cached_sharded_array
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.contrast import enhance_contrast
 from darkcovid.data.decode import load_grayscale
+from darkcovid.data.enhance import AS_IT_IS, Enhancement
 from darkcovid.data.resize import FULL_IMAGE, FractionBox, Size, letterbox_box, mask_to_image, resize
 from darkcovid.lungs.box import lung_box
 from darkcovid.lungs.morphology import dilate
 from darkcovid.lungs.segment import LungMasks
-from darkcovid.recipe import Contrast, Interpolation, Lungs
+from darkcovid.recipe import Interpolation, Lungs
 
 MULTIPLE = 32
 
@@ -107,7 +107,7 @@ def cached_lung_inputs(
     size: Size,
     cache_dir: Path,
     letterbox: bool = False,
-    contrast: Contrast = "none",
+    enhancement: Enhancement = AS_IT_IS,
     interpolation: Interpolation = "bilinear",
 ) -> CachedArray:
     """The cohort's inputs by the recipe's lung mode, from the cache or made now.
@@ -121,13 +121,13 @@ def cached_lung_inputs(
         size: (height, width) in pixels.
         cache_dir: The cache.
         letterbox: Whether whole images, those of the context channel too, keep their aspect.
-        contrast: How images are enhanced first.
+        enhancement: What is done to images first.
         interpolation: Of the pixels.
 
     Returns:
         (n, *size) uint8, or (n, 2, *size) with a context channel.
     """
-    view = LungCropTransform(masks, lungs, size, letterbox, contrast, interpolation)
+    view = LungCropTransform(masks, lungs, size, letterbox, enhancement, interpolation)
 
     def draw(picture: np.ndarray, index: int) -> None:
         picture[:] = view.picture(index, load_grayscale(cohort.files[index]))
@@ -136,8 +136,7 @@ def cached_lung_inputs(
         "thumbnail": lungs.context_channel,
         "aspect": [view.frame.policy, view.whole.policy],
     }
-    if contrast != "none":
-        policy["contrast"] = contrast
+    policy |= enhancement.policy
     if interpolation != "bilinear":
         policy["interpolation"] = interpolation
     return _stored("lungs", cohort, masks, size, lungs, policy, draw, cache_dir)
@@ -152,7 +151,7 @@ class LungCropTransform:
         lungs: The recipe's section.
         size: (height, width) in pixels.
         letterbox: Whether whole images keep their aspect.
-        contrast: How images are enhanced first.
+        enhancement: What is done to images first.
         interpolation: Of the pixels.
     """
 
@@ -160,18 +159,20 @@ class LungCropTransform:
     lungs: Lungs
     size: Size
     letterbox: bool
-    contrast: Contrast = "none"
+    enhancement: Enhancement = AS_IT_IS
     interpolation: Interpolation = "bilinear"
 
     @cached_property
     def frame(self) -> "CropTransform":
         """Of the crops."""
-        return lung_crop_transform(self.found, self.lungs, self.size, self.letterbox)
+        frame = lung_crop_transform(self.found, self.lungs, self.size, self.letterbox)
+        return replace(frame, fill_bars=self.enhancement.fill_bars)
 
     @cached_property
     def whole(self) -> "CropTransform":
         """Of the whole images in the context channel."""
-        return whole_image_transform(len(self.found.masks), self.size, self.letterbox)
+        whole = whole_image_transform(len(self.found.masks), self.size, self.letterbox)
+        return replace(whole, fill_bars=self.enhancement.fill_bars)
 
     def picture(self, index: int, image: Image.Image) -> np.ndarray:
         """What the network gets of an image.
@@ -183,7 +184,7 @@ class LungCropTransform:
         Returns:
             (h, w) uint8, or (2, h, w) with a context channel.
         """
-        image = enhance_contrast(image, self.contrast)
+        image = self.enhancement(image)
         lungs, shown = self.lungs, self.frame.picture(index, image, self.interpolation)
         if lungs.mode != "crop" and self.found.reasons[index] is None:
             inside = self.frame.mask(index, self._erased(index), image.size)
@@ -229,11 +230,13 @@ def cached_lung_regions(
 
 @dataclass(frozen=True)
 class CropTransform:
-    """Which box of each image an arm sees, and by which of `lungs.resize` it is brought to `size` (height, width)."""
+    """Which box of each image an arm sees, and by which of `lungs.resize` it is brought to `size` (height, width); `fill_bars` as
+    `resize` takes it."""
 
     boxes: Sequence[FractionBox]
     size: Size
     policy: str
+    fill_bars: bool = False
 
     def picture(self, index: int, image: Image.Image, interpolation: Interpolation = "bilinear") -> np.ndarray:
         """What is seen of an image.
@@ -246,7 +249,8 @@ class CropTransform:
         Returns:
             (h, w) uint8.
         """
-        return np.array(resize(image, self.size, self._box(index, image.size), self.policy != "squash", interpolation))
+        box, keep_aspect = self._box(index, image.size), self.policy != "squash"
+        return np.array(resize(image, self.size, box, keep_aspect, interpolation, self.fill_bars))
 
     def mask(self, index: int, mask: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
         """Where a mask of the whole image lies in what is seen.

@@ -16,7 +16,7 @@ from darkcovid.recipe.sections import NAME, SAME_PIXELS, Data, Lungs, Model, Tra
 from darkcovid.recipe.strict_model import StrictModel
 
 MAY_DIFFER = {
-    *("image_size", "letterbox", "contrast", "interpolation", "augment", "normalize", "oversample"),
+    *("image_size", "letterbox", "contrast", "fill_bars", "interpolation", "augment", "normalize", "oversample"),
     *("downsample_to", "border_only", "shuffle_labels", "leave_out"),
 }
 AUDIT = "audit_"
@@ -108,8 +108,9 @@ class Recipe(StrictModel):
             )
         if self.task == "lung_segmentation" and self.training.monitor not in (None, "loss"):
             raise ValueError("training.monitor: lungs are judged by Dice, which needs no monitor, or by loss")
-        if self.task == "lung_segmentation" and self.data.contrast != "none":
-            raise ValueError("data.contrast: lungs are found in images as they are; leave it out of a segmenter's recipe")
+        if self.task == "lung_segmentation" and (self.data.contrast != "none" or self.data.fill_bars):
+            key = "fill_bars" if self.data.fill_bars else "contrast"
+            raise ValueError(f"data.{key}: lungs are found in images as they are; leave it out of a segmenter's recipe")
         if self.model.head == "nearest-neighbors" and (self.data.oversample or self.training.loss.class_weights != "none"):
             raise ValueError("model.head: nearest-neighbors vote by their number; leave out data.oversample and class_weights")
         knows_sources = self.data.oversample == "sources" or self.training.loss.groups != "none"

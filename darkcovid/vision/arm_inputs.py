@@ -12,6 +12,7 @@ from darkcovid.core.array_cache import CachedArray, StoredArray
 from darkcovid.core.device import Device
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.cohort import Cohort
+from darkcovid.data.enhance import Enhancement
 from darkcovid.data.external import ExternalSet
 from darkcovid.data.resize import Size, cached_whole_images
 from darkcovid.data.splits import source_column
@@ -162,10 +163,10 @@ class InputBuilder:
         """
         data, cohort = recipe.data, self.cohort
         if recipe.lungs is None:
-            altered = data.letterbox, data.downsample_to, data.border_only, data.contrast, input_interpolation(recipe)
+            altered = data.letterbox, data.downsample_to, data.border_only, Enhancement.of(data), input_interpolation(recipe)
             return cached_whole_images(cohort.files, cohort.sha256, size, self.cache_dir, *altered), None
         masks = self.lungs(recipe.lungs)
-        altered = data.letterbox, data.contrast, input_interpolation(recipe)
+        altered = data.letterbox, Enhancement.of(data), input_interpolation(recipe)
         return cached_lung_inputs(cohort, masks, recipe.lungs, size, self.cache_dir, *altered), masks
 
     def size(self, arm: str) -> Size:

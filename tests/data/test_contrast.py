@@ -6,6 +6,7 @@ from skimage.exposure import equalize_adapthist
 from darkcovid.core.array_cache import content_key
 from darkcovid.data.contrast import MAX_SIDE, enhance_contrast
 from darkcovid.data.decode import load_grayscale
+from darkcovid.data.enhance import Enhancement
 from darkcovid.data.resize import cached_whole_images, resize_whole
 
 
@@ -43,9 +44,9 @@ def test_off_keeps_the_cache_s_key_and_clahe_has_its_own(cohort, tmp_path):
     plain = cached_whole_images(cohort.files, cohort.sha256, (64, 64), tmp_path)
     key = content_key(images=list(cohort.sha256), kind="whole", size=[64, 64], keep_aspect=False)
     assert (tmp_path / "pixels" / f"{key}.npy").is_file()
-    assert not cached_whole_images(cohort.files, cohort.sha256, (64, 64), tmp_path, contrast="none").fresh
-    enhanced = cached_whole_images(cohort.files, cohort.sha256, (64, 64), tmp_path, contrast="clahe")
+    assert not cached_whole_images(cohort.files, cohort.sha256, (64, 64), tmp_path, enhancement=Enhancement("none")).fresh
+    enhanced = cached_whole_images(cohort.files, cohort.sha256, (64, 64), tmp_path, enhancement=Enhancement("clahe"))
     assert enhanced.fresh and not np.array_equal(enhanced.array, plain.array)
-    assert not cached_whole_images(cohort.files, cohort.sha256, (64, 64), tmp_path, contrast="clahe").fresh
+    assert not cached_whole_images(cohort.files, cohort.sha256, (64, 64), tmp_path, enhancement=Enhancement("clahe")).fresh
     wanted = resize_whole(enhance_contrast(load_grayscale(cohort.files[5]), "clahe"), (64, 64))
     np.testing.assert_array_equal(enhanced.array[5], wanted)

@@ -8,6 +8,7 @@ from scipy.ndimage import binary_dilation
 from darkcovid.core.array_cache import content_key
 from darkcovid.data.contrast import enhance_contrast
 from darkcovid.data.decode import load_grayscale
+from darkcovid.data.enhance import Enhancement
 from darkcovid.data.resize import FULL_IMAGE
 from darkcovid.lungs.box import Box, lung_box
 from darkcovid.lungs.crop import (
@@ -251,8 +252,8 @@ def test_inputs_in_shards_are_those_of_one_array(cohort, found, tmp_path, monkey
 )
 def test_contrast_is_enhanced_before_anything_is_cropped_or_erased(cohort, found, tmp_path, lungs):
     plain = cached_lung_inputs(cohort, found, lungs, (64, 64), tmp_path)
-    assert not cached_lung_inputs(cohort, found, lungs, (64, 64), tmp_path, contrast="none").fresh
-    enhanced = cached_lung_inputs(cohort, found, lungs, (64, 64), tmp_path, contrast="clahe")
+    assert not cached_lung_inputs(cohort, found, lungs, (64, 64), tmp_path, enhancement=Enhancement("none")).fresh
+    enhanced = cached_lung_inputs(cohort, found, lungs, (64, 64), tmp_path, enhancement=Enhancement("clahe"))
     assert enhanced.fresh and not np.array_equal(enhanced.array, plain.array)
     view = LungCropTransform(found, lungs, (64, 64), False)
     for index in (0, 5):
