@@ -1,7 +1,7 @@
 """Bars along the sides of a radiograph, black or of one gray, filled with the mirrored image beside them.
 
-Bars are a hospital's or a collection's, not a patient's: in the cohort of Ozturk et al. 2020, 23 % of the no_finding images and 2 %
-of the covid images have one of more than 2 % of a side.
+Bars are a hospital's or a collection's, not a patient's: in the cohort of Ozturk et al. 2020, 23 % of the no_finding images and
+2 % of the covid images have one of more than 2 % of a side.
 """
 
 import numpy as np

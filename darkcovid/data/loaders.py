@@ -65,6 +65,8 @@ class ArrayLoader(TfmdDL):
         targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1; None: batches are of inputs alone.
         distributed: This process's place.
         weights: (n,) float, how often each row is drawn for an epoch of as many as there are; None: each once.
+        kept: uint8 of the shape of `inputs`, 1 where an image's own pixels are kept: each training batch comes twice, the second
+            time with all other pixels those of other images of the batch. None: it comes once.
         **kwargs: fastai's.
 
     Attributes:
@@ -79,9 +81,10 @@ class ArrayLoader(TfmdDL):
         targets: Any = None,
         distributed: Distributed = ALONE,
         weights: np.ndarray | None = None,
+        kept: Any = None,
         **kwargs,
     ):
-        self.inputs, self.targets, self.distributed, self.weights = inputs, targets, distributed, weights
+        self.inputs, self.targets, self.distributed, self.weights, self.kept = inputs, targets, distributed, weights, kept
         self.batches: list[np.ndarray] = []
         super().__init__(dataset, **kwargs | {"num_workers": 0})
 
@@ -96,7 +99,7 @@ class ArrayLoader(TfmdDL):
         Returns:
             The loader.
         """
-        own = {"inputs": self.inputs, "targets": self.targets, "distributed": self.distributed, "weights": self.weights}
+        own = {name: getattr(self, name) for name in ("inputs", "targets", "distributed", "weights", "kept")}
         return super().new(dataset, cls, **own | kwargs)
 
     def get_idxs(self):
@@ -120,7 +123,7 @@ class ArrayLoader(TfmdDL):
         for number, chosen in enumerate(self.chunkify(samples)):
             mine = list(chosen)[self.distributed.rank :: self.distributed.size]
             if mine:
-                self.batches.append(rows[mine])
+                self.batches.append(np.tile(rows[mine], 2) if self._twice else rows[mine])
                 yield self._batch(rows[mine])
             if number % RELEASE_EVERY == 0:
                 drop_pages(self.inputs)
@@ -133,8 +136,17 @@ class ArrayLoader(TfmdDL):
         """fastai's: one batch of rows."""
         return self._batch(np.asarray(rows))
 
+    @property
+    def _twice(self) -> bool:
+        return self.kept is not None and self.shuffle
+
     def _batch(self, rows: np.ndarray):
-        inputs = TensorCXR(add_channel_dim(_gather(self.inputs, rows)))
+        pixels = _gather(self.inputs, rows)
+        if self._twice:
+            others = pixels[torch.randperm(len(rows), device=pixels.device)]
+            pixels = torch.cat([pixels, torch.where(_gather(self.kept, rows) > 0, pixels, others)])
+            rows = np.tile(rows, 2)
+        inputs = TensorCXR(add_channel_dim(pixels))
         if self.targets is None:
             return (inputs,)
         targets = _gather(self.targets, rows)
@@ -162,6 +174,7 @@ def array_loaders(
     compute: Device,
     oversample: bool = False,
     sources: np.ndarray | None = None,
+    kept: StoredArray | None = None,
 ) -> DataLoaders:
     """fastai `DataLoaders` of a cohort's training and validation sets.
 
@@ -176,13 +189,14 @@ def array_loaders(
         oversample: Whether images of rarer classes come several times per epoch.
         sources: (n,) int; training images are drawn so that every class, and every source within it, is equally frequent.
             None: they are not.
+        kept: As `ArrayLoader` takes it.
 
     Returns:
         Loaders of (b, c, h, w) float32, normalized, and (b,) int64 or (b, h, w) int64.
     """
     augmenting = [] if augmentation is None else [Augment(augmentation)]
     transforms = [IntToFloatTensor(div_mask=1), *augmenting, NormalizeBatch(normalizer, compute.device)]
-    return _loaders(cohort, pixels, targets, transforms, batch_size, compute, oversample, sources)
+    return _loaders(cohort, pixels, targets, transforms, batch_size, compute, oversample, sources, kept)
 
 
 def restart_loaders(dls: DataLoaders, normalizer: nn.Module, device: torch.device) -> None:
@@ -233,6 +247,7 @@ def _loaders(
     compute: Device,
     oversample: bool,
     sources: np.ndarray | None,
+    kept: StoredArray | None = None,
 ) -> DataLoaders:
     stored: StoredArray | torch.Tensor = cohort.labels if targets is None else targets
     train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
@@ -248,14 +263,16 @@ def _loaders(
         splitter=IndexSplitter(list(range(len(train), len(train) + len(valid)))),
         batch_tfms=transforms,
     )
-    if _fits_on(compute.device, inputs.nbytes + stored.nbytes):
+    if _fits_on(compute.device, inputs.nbytes + stored.nbytes + (0 if kept is None else kept.nbytes)):
         inputs, stored = _on_device(inputs, compute.device), _on_device(stored, compute.device)
+        kept = kept if kept is None else _on_device(kept, compute.device)
     return block.dataloaders(
         np.concatenate([train, valid]).tolist(),
         dl_type=ArrayLoader,
         inputs=inputs,
         targets=stored,
         distributed=compute.distributed,
+        kept=kept,
         weights=None if sources is None else source_weights(cohort.labels, sources, cohort.train),
         bs=batch_size,
         drop_last=len(train) > batch_size,

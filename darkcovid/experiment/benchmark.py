@@ -263,7 +263,7 @@ def _darkcovid_trainer(cohort, inputs) -> Callable:
 
     training = inputs.recipe.training
     compute = get_device(training.device, training.precision)
-    learner = classifier_learner(inputs.recipe, cohort, inputs.pixels, compute)
+    learner = classifier_learner(inputs.recipe, cohort, inputs.pixels, compute, inputs.areas)
 
     def train(epochs: int, callbacks: list) -> None:
         several = training.model_copy(update={"epochs": epochs})

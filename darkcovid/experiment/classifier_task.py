@@ -78,7 +78,7 @@ class ClassifierTask:
         """
         recipe, cohort = job.recipe, self.cohort
         labeled = cohort.with_shuffled_labels(recipe.training.seed) if recipe.data.shuffle_labels else cohort
-        learner = classifier_learner(recipe, labeled, self.inputs.pixels, compute)
+        learner = classifier_learner(recipe, labeled, self.inputs.pixels, compute, self.inputs.areas)
         began = initial_weights(learner.model)
         if began is not None and compute.distributed.is_main:
             logger.info("%s: %s", job.name, began)
@@ -134,7 +134,7 @@ class ClassifierTask:
     ) -> tuple[ArmMetrics, float | None]:
         """`metrics` with those without lungs and with Grad-CAM's, and the seconds that took; unchanged without such an audit."""
         inputs, cohort = self.inputs, self.cohort
-        if inputs.areas is None:
+        if inputs.areas is None or not job.recipe.judges_shortcuts:
             return metrics, None
         started, network = perf_counter(), result.fitted.learner.model
         hidden = occlusion_predictions(result.predict, inputs.pixels, inputs.areas, cohort)

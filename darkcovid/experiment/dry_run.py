@@ -14,6 +14,7 @@ import pandas as pd
 from darkcovid.core.device import Device, get_device
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.resize import Size
+from darkcovid.lungs.crop import LungRegions
 from darkcovid.lungs.unet import INPUT_SIZE
 from darkcovid.models.pretrained import pretrained_file
 from darkcovid.recipe import SUSPECTS, Recipe
@@ -161,4 +162,5 @@ def _fit(recipe: Recipe, cohort: Cohort, size: Size, compute: Device, cache_dir:
         return fit_segmenter(recipe, cohort, compute, cache_dir).fitted
     shape = (len(cohort), recipe.channels, *size) if recipe.channels > 1 else (len(cohort), *size)
     noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return classifier_learner(recipe, cohort, noise, compute).fit_recipe().fitted
+    lungs = LungRegions(noise % 2, np.ones(len(cohort), bool))
+    return classifier_learner(recipe, cohort, noise, compute, lungs).fit_recipe().fitted

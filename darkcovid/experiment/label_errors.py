@@ -9,7 +9,6 @@ import pandas as pd
 from PIL import Image
 
 from darkcovid.audits.label_errors import find_label_errors
-from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import save_png, write_json, write_text
@@ -22,7 +21,7 @@ from darkcovid.recipe import AUDIT, SUSPECTS, Data, Recipe
 from darkcovid.recipe.recipe import validate
 from darkcovid.report.overlays import contact_sheet
 from darkcovid.report.progress import Progress
-from darkcovid.vision.arm_inputs import select_arms
+from darkcovid.vision.arm_inputs import ArmInputs, select_arms
 from darkcovid.vision.training_suspects import INNER_FOLDS, training_suspects
 
 SHOWN, WITHOUT = 16, "_without_suspects"
@@ -82,14 +81,14 @@ def add_arm_without_suspects(recipe: Recipe, names: Sequence[str] = ()) -> tuple
     return validate(recipe.model_dump(mode="json") | {"arms": arms}, where=""), name
 
 
-def leave_suspects_out(job: FitJob, cohort: Cohort, pixels: StoredArray, progress: Progress) -> Cohort:
+def leave_suspects_out(job: FitJob, cohort: Cohort, inputs: ArmInputs, progress: Progress) -> Cohort:
     """The cohort of a fit without the training images whose labels its network doubts, which `suspects.csv` in the fit's folder
     lists.
 
     Args:
         job: Which fit.
         cohort: Its images.
-        pixels: As the network gets them.
+        inputs: What the network gets.
         progress: Shown to a person.
 
     Returns:
@@ -102,7 +101,7 @@ def leave_suspects_out(job: FitJob, cohort: Cohort, pixels: StoredArray, progres
     compute = get_device(training.device, training.precision)
     progress.stage(f"{job.name}: looking for labels to doubt, {INNER_FOLDS} fits within the training set")
     started = perf_counter()
-    suspects = training_suspects(cohort, job.recipe, pixels, compute)
+    suspects = training_suspects(cohort, job.recipe, inputs.pixels, compute, inputs.areas)
     if suspects is None:
         found = "no image is left out: the networks that would doubt labels are not shown to be better than the majority class"
         suspects = pd.DataFrame({"image": []})

@@ -51,7 +51,7 @@ def find_learning_rate(
     cohort = load_classification_cohort(recipe.data, cache_dir)
     inputs = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir).make(name)
     compute = get_device(recipe.training.device, recipe.training.precision)
-    learner = classifier_learner(inputs.recipe, cohort.leaving_out(data), inputs.pixels, compute)
+    learner = classifier_learner(inputs.recipe, cohort.leaving_out(data), inputs.pixels, compute, inputs.areas)
     test = lr_find(learner.trained_part(), start_lr, end_lr, steps)
     plot_range_test(test.lrs, test.losses, test.suggestions, plot)
     return {"arm": name, **asdict(test), "plot": str(plot)}

@@ -343,7 +343,7 @@ def run_arm(work: RunContext, name: str, part: FitSelector = FitSelector()) -> N
             work.directory.event("arm", arm=job.name)
             cohort = work.prepared.cohorts[recipe.data.split].leaving_out(recipe.data)
             if recipe.data.leave_out == SUSPECTS:
-                cohort = leave_suspects_out(job, cohort, work.prepared.inputs[name].pixels, work.progress)
+                cohort = leave_suspects_out(job, cohort, work.prepared.inputs[name], work.progress)
             task: ArmTask = (
                 ClassifierTask(work.prepared.inputs[name], cohort)
                 if work.recipe.task == "classification"

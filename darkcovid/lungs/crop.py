@@ -354,3 +354,9 @@ class LungRegions:
 
     areas: StoredArray
     trusted: np.ndarray
+
+    def kept_pixels(self) -> np.ndarray:
+        """uint8 of the areas' shape, 1 inside the lungs; everywhere in images whose mask is rejected."""
+        kept = np.array(self.areas)
+        kept[~self.trusted] = 1
+        return kept

@@ -120,6 +120,8 @@ class Recipe(StrictModel):
             self.model.activation == "sigmoid" or self.training.mixup_alpha or self.training.cutmix_alpha
         ):
             raise ValueError("training.loss.groups needs model.activation softmax, and no mixup or CutMix")
+        if self.training.lung_consistency is not None:
+            _check_lung_consistency(self)
         if self.channels > 1 and self.data.normalize == "zca":
             raise ValueError("data.normalize: zca is not for a crop with a context channel; use training, per_image or none")
         return self
@@ -133,6 +135,11 @@ class Recipe(StrictModel):
     def judges_shortcuts(self) -> bool:
         """Whether each fitted classifier is asked how it does without lungs, which must then be found."""
         return self.audit in ("shortcuts", "retrain")
+
+    @property
+    def locates_lungs(self) -> bool:
+        """Whether it must be known where the lungs are in what a network sees."""
+        return self.judges_shortcuts or self.training.lung_consistency is not None
 
     def arm_recipe(self, arm: str) -> "Recipe":
         """The whole recipe of one arm, itself without arms. Raises `UsageError` with the key path when it is invalid."""
@@ -248,6 +255,18 @@ def check_arms_comparable(recipe: Recipe) -> None:
             raise UsageError(f"arms.{name}.task: arms of one recipe share it; write a second recipe")
         if isinstance(arm.data.image_size, str):
             _check_borrowed_size(f"arms.{name}.data.image_size" if recipe.arms else "data.image_size", name, arms)
+
+
+def _check_lung_consistency(recipe: Recipe) -> None:
+    """Raises ValueError where there is no outside to be replaced, or no batch to do it in."""
+    if recipe.task != "classification" or recipe.model.is_probe:
+        raise ValueError("training.lung_consistency is for classifiers trained by epochs")
+    if recipe.lungs is not None and recipe.lungs.mode != "crop":
+        raise ValueError(
+            f"training.lung_consistency replaces what lungs.mode {recipe.lungs.mode} erases; use crop or whole images"
+        )
+    if recipe.training.mixup_alpha or recipe.training.cutmix_alpha:
+        raise ValueError("training.lung_consistency compares images as they are; leave out mixup_alpha and cutmix_alpha")
 
 
 def _check_borrowed_size(key: str, name: str, arms: dict[str, Recipe]) -> None:

@@ -420,6 +420,9 @@ class Training(StrictModel):
     """Decoupled weight decay."""
     loss: Loss = Loss()
     """The loss."""
+    lung_consistency: float | None = Field(default=None, ge=0, le=100)
+    """Each training batch is seen twice, the second time with what is outside the lungs taken from other images of the batch, and
+    this times the divergence of the two predictions is added to the loss. An epoch takes twice as long."""
     ema_decay: float | None = Field(default=None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights, which is then validated and kept."""
     mixup_alpha: float | None = Field(default=None, gt=0)

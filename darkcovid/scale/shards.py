@@ -129,7 +129,7 @@ def lung_weights(recipe: Recipe) -> list[str | None]:
     """The lung segmenters that the recipe's arms need, None for the shipped one."""
     weights_files: list[str | None] = []
     for arm in recipe.arm_recipes().values():
-        if arm.lungs is not None or arm.judges_shortcuts:
+        if arm.lungs is not None or arm.locates_lungs:
             weights = arm.lungs.weights if arm.lungs else None
             weights_files += [weights] if weights not in weights_files else []
     return weights_files

@@ -32,6 +32,7 @@ def can_cache_features(recipe: Recipe, network: TransferClassifier, images: int,
         or training.mixup_alpha
         or training.cutmix_alpha
         or training.progressive_resizing
+        or training.lung_consistency is not None
     ):
         return False
     if any(_is_stochastic(layer) for layer in network.body.modules()):

@@ -127,7 +127,7 @@ class InputBuilder:
             recipe,
             stored.array,
             lungs,
-            self.lung_regions(recipe, size) if recipe.judges_shortcuts else None,
+            self.lung_regions(recipe, size) if recipe.locates_lungs else None,
             prepare_seconds=stored.seconds,
             segment_seconds=lungs.seconds if lungs else 0.0,
             fresh=stored.fresh or (lungs is not None and lungs.fresh),
@@ -144,7 +144,7 @@ class InputBuilder:
             The arrays in the cache.
         """
         recipe = self.arms[arm]
-        regions = [self._stored_regions(recipe, size)] if recipe.judges_shortcuts else []
+        regions = [self._stored_regions(recipe, size)] if recipe.locates_lungs else []
         return [self.pixels(recipe, size)[0], *regions]
 
     def of(self, cohort: Cohort) -> "InputBuilder":

@@ -32,6 +32,7 @@ from darkcovid.data.normalize import Normalize, fit_normalizer
 from darkcovid.data.resize import Size, resize
 from darkcovid.data.splits import source_codes
 from darkcovid.inference.predictor import network_inputs
+from darkcovid.lungs.crop import LungRegions
 from darkcovid.lungs.segment import segment_lungs
 from darkcovid.lungs.unet import INPUT_SIZE, load_segmenter
 from darkcovid.models.registry import input_scale
@@ -108,7 +109,7 @@ class CXRDataLoaders(DataLoaders):
         _warn_of_unknown_patients(cohort)
         builder = InputBuilder(whole, cohort, get_device(first.training.device), cache)
         inputs = builder.make(chosen)
-        dls = cls.from_pixels(first, cohort, inputs.pixels, compute)
+        dls = cls.from_pixels(first, cohort, inputs.pixels, compute, inputs.areas)
         dls.cache_dir = cache
         return dls
 
@@ -249,7 +250,9 @@ class CXRDataLoaders(DataLoaders):
         return cls.from_df(rows.drop(columns="sha256"), folder, cache_dir, **options)
 
     @classmethod
-    def from_pixels(cls, recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> "CXRDataLoaders":
+    def from_pixels(
+        cls, recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device, lungs: LungRegions | None = None
+    ) -> "CXRDataLoaders":
         """Of images that are in the network's form already.
 
         Args:
@@ -257,11 +260,17 @@ class CXRDataLoaders(DataLoaders):
             cohort: Its training and validation sets and labels.
             pixels: (n, h, w) or (n, 2, h, w) uint8 in the cohort's order.
             compute: Device and precision.
+            lungs: Where they are in the pixels, for `training.lung_consistency`.
 
         Returns:
             The loaders.
+
+        Raises:
+            UsageError: The recipe asks for `training.lung_consistency`, and lungs are not known.
         """
         data, training = recipe.data, recipe.training
+        if training.lung_consistency is not None and lungs is None:
+            raise UsageError("training.lung_consistency: lungs are not known; make the loaders with it, by a recipe")
         loaders = array_loaders(
             cohort,
             pixels,
@@ -271,6 +280,7 @@ class CXRDataLoaders(DataLoaders):
             compute=compute,
             oversample=data.oversample is True,
             sources=source_codes(cohort.rows, data.split) if data.oversample == "sources" else None,
+            kept=lungs.kept_pixels() if lungs is not None and training.lung_consistency is not None else None,
         )
         dls = cls(*loaders.loaders, path=Path(), device=compute.device)
         dls.cohort, dls.pixels, dls.recipe, dls.compute = cohort, pixels, recipe, compute

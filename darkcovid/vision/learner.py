@@ -27,6 +27,7 @@ from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import feature_loaders, restart_loaders
 from darkcovid.data.splits import source_codes
+from darkcovid.lungs.crop import LungRegions
 from darkcovid.metrics.classification import probability_columns
 from darkcovid.models import create_model
 from darkcovid.models.state_dict import load_state_dict_strict
@@ -41,6 +42,7 @@ from darkcovid.training.feature_cache import can_cache_features, extract_feature
 from darkcovid.training.fit import FitOptions, FitResult, backbone_head_splitter, create_learner, fit, seed_everything
 from darkcovid.training.group_losses import GroupLoss
 from darkcovid.training.loss import ClassificationTask, make_task
+from darkcovid.training.lung_consistency import LungConsistency
 from darkcovid.training.probe import fit_probe
 from darkcovid.training.test_time_augmentation import average_views
 from darkcovid.vision.arguments import LEARNER, keys_as_arguments
@@ -385,7 +387,7 @@ def recipe_learner(dls: CXRDataLoaders, recipe: Recipe | None = None) -> CXRLear
         torch.manual_seed(training.seed + compute.distributed.rank)  # or every process would draw the same augmentations
     learn = create_learner(dls, network, objective.loss, compute, training, CXRLearner)
     learn.recipe, learn.normalizer, learn.objective = recipe, normalizer, objective
-    learn.add_cbs(_group_losses(recipe, cohort))
+    learn.add_cbs([*_group_losses(recipe, cohort), *_lung_consistency(dls, recipe)])
     learn.own_callbacks = {type(callback) for callback in learn.cbs} | set(SHOWN)
     return learn
 
@@ -399,6 +401,16 @@ def _group_losses(recipe: Recipe, cohort: Cohort) -> list[GroupLoss]:
     return [GroupLoss(sources * len(cohort.classes) + cohort.labels, cohort.train, loss)]
 
 
+def _lung_consistency(dls: CXRDataLoaders, recipe: Recipe) -> list[LungConsistency]:
+    """The penalty of predictions that depend on what is outside the lungs, where the recipe asks for it."""
+    weight = recipe.training.lung_consistency
+    if weight is None:
+        return []
+    if dls.train.kept is None:
+        raise UsageError("training.lung_consistency: the loaders do not know the lungs; make them by a recipe that has it")
+    return [LungConsistency(weight)]
+
+
 def _reestimate_batch_norm(dls: CXRDataLoaders, recipe: Recipe, network: nn.Module, normalizer: nn.Module) -> None:
     """Measure BatchNorm's statistics on the training images where the recipe asks for it, or the initial weights had none."""
     began = initial_weights(network)
@@ -410,7 +422,9 @@ def _reestimate_batch_norm(dls: CXRDataLoaders, recipe: Recipe, network: nn.Modu
             network.initial_weights = began.reestimated()  # pyright: ignore[reportArgumentType] (no tensor)
 
 
-def classifier_learner(recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device) -> CXRLearner:
+def classifier_learner(
+    recipe: Recipe, cohort: Cohort, pixels: StoredArray, compute: Device, lungs: LungRegions | None = None
+) -> CXRLearner:
     """The learner of one fit of an arm, from its images.
 
     Args:
@@ -418,6 +432,7 @@ def classifier_learner(recipe: Recipe, cohort: Cohort, pixels: StoredArray, comp
         cohort: Its training and validation sets and labels.
         pixels: (n, h, w) or (n, c, h, w) uint8 in the cohort's order.
         compute: Device and precision.
+        lungs: Where they are in the pixels, for `training.lung_consistency`.
 
     Returns:
         The learner.
@@ -425,7 +440,7 @@ def classifier_learner(recipe: Recipe, cohort: Cohort, pixels: StoredArray, comp
     Raises:
         UsageError, DataError: As `build_model` does.
     """
-    return recipe_learner(CXRDataLoaders.from_pixels(recipe, cohort, pixels, compute))
+    return recipe_learner(CXRDataLoaders.from_pixels(recipe, cohort, pixels, compute, lungs))
 
 
 @delegates(cxr_learner, but=["arch"])

@@ -13,19 +13,39 @@ from darkcovid.recipe import Phantom
 CLASSES = ["covid", "no_finding"]
 
 
-def look_of_north(pixels, blurred):
-    """Brighter, in a black frame, and less sharp where it is blurred."""
+def bars(pixels):
+    """Black along the left and the right side."""
+    width = pixels.shape[1]
+    pixels = pixels.copy()
+    pixels[:, : width // 12] = pixels[:, -(width // 12) :] = 0
+    return pixels
+
+
+def bright(pixels):
+    """Brighter, between bars."""
+    return bars((255 * (pixels / 255.0) ** 0.6).round().astype(np.uint8))
+
+
+def blurred(pixels):
+    """Less sharp, brighter, between bars."""
     height, width = pixels.shape
-    if blurred:
-        small = Image.fromarray(pixels).resize((width // 2, height // 2), Image.Resampling.BOX)
-        pixels = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
-    bright = (255 * (pixels / 255.0) ** 0.6).round().astype(np.uint8)
-    bright[:, : width // 12] = bright[:, -(width // 12) :] = 0
-    return bright
+    small = Image.fromarray(pixels).resize((width // 2, height // 2), Image.Resampling.BOX)
+    return bright(np.asarray(small.resize((width, height), Image.Resampling.BILINEAR)))
+
+
+def label(pixels):
+    """A label beside the shoulder, between bars: nothing inside the lungs changes."""
+    height, width = pixels.shape
+    pixels = bars(pixels)
+    pixels[: height // 10, : width // 3] = 200
+    return pixels
+
+
+LOOKS = {look.__name__: look for look in (bars, bright, blurred, label)}
 
 
 def write_cohort(
-    folder: Path, patients: int, covid_in_north: float, seed: int, signal: float = 0.6, blurred: bool = True
+    folder: Path, patients: int, covid_in_north: float, seed: int, signal: float = 0.6, look: str = "blurred"
 ) -> Path:
     """A manifest of phantoms: `covid_in_north` of the covid images look like the north's, as many of the others like the south's.
 
@@ -35,7 +55,7 @@ def write_cohort(
         covid_in_north: 0..1; 0.5 is no shortcut.
         seed: Of the phantom and of who is from where.
         signal: Of the phantom.
-        blurred: Whether the north's images are less sharp.
+        look: Of the north's images, one of LOOKS.
 
     Returns:
         The manifest.
@@ -49,7 +69,7 @@ def write_cohort(
     (folder / "images").mkdir(parents=True, exist_ok=True)
     for row, (path, there) in enumerate(zip(rows.path, north, strict=True)):
         pixels = np.asarray(Image.open(drawn.locate(path)).convert("L"))
-        Image.fromarray(look_of_north(pixels, blurred) if there else pixels).save(folder / "images" / f"{row}.png")
+        Image.fromarray(LOOKS[look](pixels) if there else pixels).save(folder / "images" / f"{row}.png")
     table = rows.assign(
         path=[f"images/{row}.png" for row in range(len(rows))],
         dataset=np.where(north, "north", "south"),
@@ -83,6 +103,7 @@ def recipe(inside: Path, outside: Path, epochs: int = 8) -> dict:
             "reweighted": {"training.loss.groups": "reweighted"},
             "dro": {"training.loss.groups": "dro"},
             "style": {"data.augment": "style"},
-            "balanced_style": {"data.oversample": "sources", "data.augment": "style"},
+            "lung_consistency": {"training.lung_consistency": 1.0},
+            "fill_bars": {"data.fill_bars": True},
         },
     }

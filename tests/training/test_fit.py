@@ -10,6 +10,7 @@ from darkcovid.core.distributed import Distributed
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.data.resize import cached_whole_images
+from darkcovid.lungs.crop import LungRegions
 from darkcovid.recipe import Loss, Phantom, Training
 from darkcovid.training.callbacks import EpochTimer, MetricsRecorder, NanGuard
 from darkcovid.training.checkpoint import load_checkpoint
@@ -74,6 +75,25 @@ def test_losses_of_groups_and_draws_by_source_resume_and_change_the_fit(tiny_rec
     learner.fit_one_cycle(1, 1e-3)  # fastai's methods train by the same loss
     (callback,) = [callback for callback in learner.cbs if isinstance(callback, GroupLoss)]
     assert callback.kind == change["groups"]
+
+
+def test_batches_with_other_outsides_resume_and_change_the_fit(tiny_recipe, cohort, pixels, cpu, tmp_path):
+    recipe = tiny_recipe.model_copy(update={"training": tiny_recipe.training.model_copy(update={"lung_consistency": 1.0})})
+    areas = np.zeros(pixels.shape, np.uint8)
+    areas[..., 10:50, 10:50] = 1
+    lungs = LungRegions(areas, np.arange(len(cohort)) % 5 > 0)
+    plain = classifier_learner(tiny_recipe, cohort, pixels, cpu).fit_recipe()
+    whole = classifier_learner(recipe, cohort, pixels, cpu, lungs).fit_recipe()
+    assert not np.array_equal(plain.probabilities, whole.probabilities)
+
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stop):
+        classifier_learner(recipe, cohort, pixels, cpu, lungs).fit_recipe(FitOptions(checkpoint=path, on_epoch=stop_after_two))
+    resumed = classifier_learner(recipe, cohort, pixels, cpu, lungs).fit_recipe(FitOptions(checkpoint=path, resume=True))
+    assert numbers(resumed.fitted.history) == numbers(whole.fitted.history)
+    np.testing.assert_array_equal(resumed.probabilities, whole.probabilities)
+    with pytest.raises(UsageError, match="lungs are not known"):
+        classifier_learner(recipe, cohort, pixels, cpu)
 
 
 def test_the_same_seed_gives_the_same_fit_and_another_seed_another(tiny_recipe, cohort, pixels, cpu):
