@@ -247,7 +247,7 @@ def _loaders(
     compute: Device,
     oversample: bool,
     sources: np.ndarray | None,
-    kept: StoredArray | None = None,
+    kept: StoredArray | torch.Tensor | None = None,
 ) -> DataLoaders:
     stored: StoredArray | torch.Tensor = cohort.labels if targets is None else targets
     train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
