@@ -80,9 +80,11 @@ def run_heavy(work):
     Raises:
         DarkCovidError: They cannot be imported.
     """
+    from darkcovid.core.cpu_threads import choose_cpu_threads
     from darkcovid.core.warnings import silence_known_warnings
 
     silence_known_warnings()
+    choose_cpu_threads()
     try:
         import fastai.data.core  # noqa: F401
     except ImportError as error:

@@ -30,6 +30,7 @@ from darkcovid.core.words import counted
 
 if TYPE_CHECKING:
     from darkcovid.evaluation.benchmark_result import BenchmarkResult
+    from darkcovid.evaluation.time_to_accuracy import TimeToAccuracy
     from darkcovid.experiment.dry_run import RunPlan
     from darkcovid.recipe import Recipe
 
@@ -226,16 +227,25 @@ def bench(
     data_root: DataRoot = None,
     arch: Annotated[str | None, typer.Option(help="Another network for all, such as resnet18 or timm/<name>.")] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Counted epochs of each contender.")] = 3,
-    output: Annotated[Path, output_option("PNG", "The plot of the stages.")] = Path("bench.png"),
+    to_accuracy: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Train each until its mean validation accuracy of three epochs reaches this."),
+    ] = None,
+    output: Annotated[Path, output_option("PNG", "The plot.")] = Path("bench.png"),
     json_: Json = False,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Time epochs of stock fastai, whole images and crops in turn, and print the ratios."""
+    """Time epochs of stock fastai, whole images and crops in turn, and print the ratios; or seconds to an accuracy."""
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     if arch is not None:
         network = [f"model.arch={arch}", "model.head=null", "model.grayscale=true"]
         everywhere = [*network, *(f"arms.{name}.{key}" for name in resolved.arms for key in network)]
         resolved = load_recipe_from_options(recipe, [*sets, *everywhere], manifest, phantom, data_root)
+
+    if to_accuracy is not None:
+        raced = run_heavy(lambda: _race(resolved, cache_folder(cache_dir), to_accuracy, output))
+        print_result(raced.as_dict(), json_, lambda: _show_race(raced, output))
+        return
 
     def work() -> "BenchmarkResult":
         from darkcovid.experiment.benchmark import bench as measure
@@ -247,6 +257,27 @@ def bench(
 
     result = run_heavy(work)
     print_result(result.as_dict(), json_, lambda: _show_bench(result, output))
+
+
+def _race(recipe: "Recipe", cache: Path, target: float, plot: Path) -> "TimeToAccuracy":
+    from darkcovid.experiment.time_to_accuracy import time_to_accuracy
+    from darkcovid.report.plots import plot_time_to_accuracy
+
+    result = time_to_accuracy(recipe, cache, target)
+    plot_time_to_accuracy(result, plot)
+    return result
+
+
+def _show_race(result: "TimeToAccuracy", plot: Path) -> None:
+    typer.echo(f"seconds of training and validation until the mean accuracy of three epochs is {result.target:g}:\n")
+    typer.echo(f"{'':8}{'seconds':>9}{'epochs':>8}{'x stock':>9}{'s/epoch':>9}")
+    for label, curve in result.contenders.items():
+        reached, ratio = curve.reached(result.target), result.ratio(label)
+        seconds = "not" if reached is None else f"{reached:.1f}"
+        times = "" if ratio is None else f"{ratio:.1f}"
+        done = len(curve.seconds)
+        typer.echo(f"{label:8}{seconds:>9}{f'{done}/{curve.epochs}':>8}{times:>9}{curve.seconds[-1] / done:9.2f}")
+    typer.echo(f"plot: {plot}")
 
 
 def _show_bench(result: "BenchmarkResult", plot: Path) -> None:

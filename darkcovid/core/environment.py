@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from darkcovid import __version__
+from darkcovid.core.cpu_threads import choose_cpu_threads
 
 LIBRARIES = ("torch", "torchvision", "fastai", "segmentation-models-pytorch", "timm", "scikit-learn", "numpy", "pillow")
 
@@ -25,6 +26,7 @@ class Environment:
         platform: Operating system and processor.
         processors: How many there are.
         torch_threads: How many torch computes with.
+        cpu_threads: How many processors this process may use, and how its threads wait: what says how fast it is, and no number.
         cuda_devices: Names of the GPUs.
         libraries: Versions by name; None where one is not installed.
         command: As it was given.
@@ -35,6 +37,7 @@ class Environment:
     platform: str | None = None
     processors: int | None = None
     torch_threads: int | None = None
+    cpu_threads: dict[str, Any] = field(default_factory=dict)
     cuda_devices: list[str] = field(default_factory=list)
     libraries: dict[str, str | None]
     command: list[str] = field(default_factory=list)
@@ -45,7 +48,8 @@ class Environment:
 
     def facts(self) -> dict[str, Any]:
         """Everything but the command, the libraries' versions side by side with the rest."""
-        return {name: value for name, value in self.as_dict().items() if name not in ("libraries", "command")} | self.libraries
+        other = ("libraries", "command", "cpu_threads")
+        return {name: value for name, value in self.as_dict().items() if name not in other} | self.libraries
 
     def differences(self, now: "Environment") -> dict[str, list[Any]]:
         """What is different in a later environment: {what: [then, now]}."""
@@ -75,6 +79,7 @@ def current_environment() -> Environment:
         platform=platform.platform(),
         processors=os.cpu_count(),
         torch_threads=torch.get_num_threads(),
+        cpu_threads=choose_cpu_threads().as_dict(),
         cuda_devices=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         libraries={name: _version(name) for name in LIBRARIES},
         command=["darkcovid", *sys.argv[1:]],

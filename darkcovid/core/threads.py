@@ -1,14 +1,14 @@
-"""Work on every core, in threads."""
+"""Work on every processor that this process may use, in threads."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from darkcovid.core.cpu_threads import available_processors
 from darkcovid.core.slow_progress import slow_progress
 
 
 def map_in_threads(work: Callable, items: Sequence, doing: str = "") -> list:
-    """Do work on every core; Pillow and hashlib release the interpreter lock.
+    """Do work on every processor; Pillow and hashlib release the interpreter lock.
 
     Args:
         work: Takes one item.
@@ -18,6 +18,6 @@ def map_in_threads(work: Callable, items: Sequence, doing: str = "") -> list:
     Returns:
         Results in order.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available_processors()[0]) as pool:
         results = pool.map(work, items)
         return list(slow_progress(doing, results, len(items)) if doing else results)

@@ -5,12 +5,13 @@ contender lives in a process of its own, so that memory can be told apart; only 
 """
 
 import multiprocessing
+import os
 import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from darkcovid.core.cpu_threads import choose_cpu_threads
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import logger
 from darkcovid.core.warnings import silence_known_warnings
@@ -55,7 +57,7 @@ class BenchmarkProcess:
     Attributes:
         process: As multiprocessing gives it.
         pipe: To the process.
-        epochs: `epoch_seconds` and `images_per_second` of each counted epoch.
+        epochs: `epoch_seconds`, `images_per_second` and validation `accuracy` of each counted epoch.
         stages: Seconds of one more epoch by stage.
         peak_host_bytes: Of the process and its children, sampled every half second.
         peak_device_bytes: Of the device.
@@ -83,7 +85,7 @@ class BenchmarkProcess:
         return value
 
     def run_epoch(self) -> None:
-        """A counted epoch."""
+        """A counted epoch: `epoch_seconds`, `images_per_second`, and `accuracy` on the validation set."""
         self.epochs.append(self._ask(EPOCH))
 
     def run_stages(self) -> None:
@@ -143,9 +145,7 @@ def bench(recipe: Recipe, cache_dir: Path, repeats: int) -> BenchmarkResult:
     contenders: dict[str, BenchmarkProcess] = {}
     try:
         for label, arm in ((STOCK, whole), ("whole", whole), ("crop", crop)):
-            logger.info(f"preparing {label}")
-            contenders[label] = _spawn(label, arm, recipe, cache_dir, repeats + 2)
-            contenders[label].answer()
+            contenders[label] = start_contender(label, arm, recipe, cache_dir, repeats + 2)
         for turn in range(repeats + 1):
             for label, contender in contenders.items():
                 contender.run_epoch()
@@ -175,13 +175,51 @@ def process_tree_memory(pid: int) -> int:
     return total
 
 
+def start_contender(label: str, arm: str, recipe: Recipe, cache_dir: Path, epochs: int) -> BenchmarkProcess:
+    """A process that has prepared its images and waits before its first epoch.
+
+    Args:
+        label: "stock", "whole" or "crop".
+        arm: The arm's name.
+        recipe: Of the whole benchmark.
+        cache_dir: Where decoded images are kept.
+        epochs: Of its schedule.
+
+    Returns:
+        The process; the caller kills it.
+
+    Raises:
+        DarkCovidError: It failed.
+    """
+    logger.info(f"preparing {label}")
+    process = _spawn(label, arm, recipe, cache_dir, epochs)
+    try:
+        process.answer()
+    except BaseException:
+        process.process.kill()
+        raise
+    return process
+
+
 def _spawn(label: str, arm: str, recipe: Recipe, cache_dir: Path, epochs: int) -> BenchmarkProcess:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_worker_main, args=(theirs, label, arm, recipe.model_dump(mode="json"), cache_dir, epochs))
-    process.start()
+    with _without(choose_cpu_threads().chosen if label == STOCK else {}):
+        process.start()
     theirs.close()
     return BenchmarkProcess(process, ours)
+
+
+@contextmanager
+def _without(variables: dict[str, str]) -> Iterator[None]:
+    """A context without environment variables that were set for our own contenders."""
+    for name in variables:
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.update(variables)
 
 
 def _worker_main(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path, epochs: int) -> None:
@@ -206,6 +244,7 @@ def _sync_callbacks(pipe: Connection, device: str) -> list:
 
     from darkcovid.core.device import get_device
     from darkcovid.training.callbacks import PlainErrorsCallback
+    from darkcovid.training.loss import class_probabilities
     from darkcovid.training.profiler import StageTimer
 
     compute = get_device(device)
@@ -220,6 +259,15 @@ def _sync_callbacks(pipe: Connection, device: str) -> list:
             compute.synchronize()
             self.started = time.perf_counter()
 
+        def before_validate(self):
+            self.right, self.seen = 0, 0
+
+        def after_batch(self):
+            if not self.training:
+                predicted = class_probabilities(torch.Tensor(self.pred)).argmax(1)
+                self.right = self.right + (predicted == torch.Tensor(self.yb[0])).sum()
+                self.seen += len(predicted)
+
         def after_epoch(self):
             compute.synchronize()
             seconds = time.perf_counter() - self.started
@@ -228,7 +276,9 @@ def _sync_callbacks(pipe: Connection, device: str) -> list:
                 pipe.send(("done", stopwatch.seconds | {"peak_device_bytes": peak}))
             else:
                 images = self.dls.train.n // self.dls.train.bs * self.dls.train.bs
-                pipe.send(("done", {"epoch_seconds": seconds, "images_per_second": images / seconds}))
+                accuracy = float(self.right) / max(1, self.seen)
+                done = {"epoch_seconds": seconds, "images_per_second": images / seconds, "accuracy": accuracy}
+                pipe.send(("done", done))
 
     return [Pace(), stopwatch]
 

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from darkcovid.core.array_cache import is_corrupt
+from darkcovid.core.cpu_threads import choose_cpu_threads
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import DarkCovidError, one_line
 from darkcovid.data.manifest import read_manifest
@@ -71,6 +72,7 @@ def run_diagnostics(cache: Path, manifest: Path | None, data_root: str | None, s
     yield libraries()
     yield extras()
     yield device()
+    yield Finding("processors", "ok", str(choose_cpu_threads()))
     yield from (disk("cache folder", cache), disk("working folder", Path.cwd()))
     yield check_cache(cache)
     yield _guarded("lung segmenter", _load_segmenter, "install darkcovid again")

@@ -19,11 +19,12 @@ from darkcovid.core.io import atomic_path
 from darkcovid.data.cohort import UNSCORED
 from darkcovid.evaluation.benchmark_result import BenchmarkResult
 from darkcovid.evaluation.results import Arm, ArmMetrics, ClassifierArm, Comparison
+from darkcovid.evaluation.time_to_accuracy import TimeToAccuracy
 from darkcovid.metrics.calibration import ReliabilityBin
 from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.training.history import History
 
-TRAIN, VALID = "#4477AA", "#EE6677"
+TRAIN, VALID, STOCK_COLOR = "#4477AA", "#EE6677", "#777777"
 CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for color blindness
 SCRIPTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Thai", "WenQuanYi Zen Hei"),
@@ -256,6 +257,29 @@ def plot_bench(result: BenchmarkResult, path: Path) -> None:
     axes.set(xlabel="seconds of one epoch", xlim=(0, 1.2 * left.max()))
     axes.invert_yaxis()
     axes.legend(ncols=len(STAGE_COLORS), fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    save(figure, path)
+
+
+def plot_time_to_accuracy(result: TimeToAccuracy, path: Path) -> None:
+    """Validation accuracy over seconds of training, of each contender.
+
+    Args:
+        result: As `time_to_accuracy` gives it.
+        path: The PNG file.
+    """
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    for (label, curve), color in zip(result.contenders.items(), (STOCK_COLOR, VALID, TRAIN), strict=False):
+        axes.plot(curve.seconds, curve.accuracy, color=color, alpha=0.3, linewidth=1)
+        smoothed = [float("nan") if mean is None else mean for mean in curve.smoothed]
+        reached = curve.reached(result.target)
+        said = "not reached" if reached is None else f"{reached:.0f} s"
+        axes.plot(curve.seconds, smoothed, color=color, label=f"{label}: {said}")
+        if reached is not None:
+            axes.plot(reached, smoothed[curve.seconds.index(reached)], "o", color=color)
+    axes.axhline(result.target, color="0.6", linestyle=":", linewidth=1)
+    axes.set(xscale="log", xlabel="seconds of training and validation", ylabel="validation accuracy, mean of 3 epochs")
+    axes.legend(frameon=False)
     save(figure, path)
 
 

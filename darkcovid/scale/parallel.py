@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from darkcovid.core.cpu_threads import available_processors
 from darkcovid.core.errors import DarkCovidError, Interrupted
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.experiment.runner import RunContext, RunPaths, aggregate_run, check_same_inputs, prepare, track_status
@@ -73,7 +74,7 @@ class FitProcesses:
 
     def __init__(self, path: Path, cache: Path, jobs: int, say: Callable[[str], None]):
         self.path, self.cache, self.say = path, cache, say
-        self.threads = str(max(1, (os.cpu_count() or 1) // jobs))
+        self.threads = str(max(1, available_processors()[0] // jobs))
         self.running: set[subprocess.Popen] = set()
         self.stopped = threading.Event()
 

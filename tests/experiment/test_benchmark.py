@@ -47,3 +47,17 @@ def test_bench_gives_three_contenders_and_two_ratios(darkcovid, tmp_path):
     assert plot.stat().st_size > 1000
     assert result["ratio_whole"] == pytest.approx(result["stock"]["epoch_seconds"] / result["whole"]["epoch_seconds"])
     assert result["ratio_crop"] == pytest.approx(result["stock"]["epoch_seconds"] / result["crop"]["epoch_seconds"])
+
+
+@pytest.mark.slow
+def test_a_race_to_an_accuracy_ends_at_the_target_or_with_the_schedule(darkcovid, tmp_path):
+    plot = tmp_path / "race.png"
+    options = ["--set", "training.epochs=3", "--to-accuracy", 0.2, "--output", plot, "--json"]
+    result = json.loads(darkcovid("bench", RECIPES / "segmented.yaml", *SMALL, *options).stdout)
+    assert result["target"] == 0.2 and plot.stat().st_size > 1000
+    for label in ("stock", "whole", "crop"):
+        curve = result[label]
+        assert len(curve["seconds"]) == len(curve["accuracy"]) == curve["epochs"] == 3
+        assert curve["seconds"] == sorted(curve["seconds"]) and all(0 <= value <= 1 for value in curve["accuracy"])
+        reached = sum(curve["accuracy"]) / 3 >= 0.2
+        assert curve["seconds_to_target"] == (curve["seconds"][2] if reached else None)

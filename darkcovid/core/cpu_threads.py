@@ -1,0 +1,160 @@
+"""How many processors may this process use, and how do its threads wait for each other? Decided before torch is loaded, whose
+OpenMP reads the answer once.
+
+OpenMP's threads wait by spinning, which is fastest where nothing else runs. Beside other work they take each other's processor:
+an epoch that takes 2 seconds then takes 35 (2 cores, two busy loops), and 5 where threads sleep while they wait.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+THREADS, WAITING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
+OF_USER = ("OMP_", "GOMP_", "KMP_", "MKL_NUM_THREADS", "ATEN_NUM_THREADS")  # how the names of OpenMP's own settings begin
+SAMPLE_SECONDS = 0.25
+BUSY = 0.5  # processors that other work may use while threads spin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuThreads:
+    """What was found, and what was set.
+
+    Attributes:
+        processors: How many this process may use.
+        limited_by: `affinity` or `quota`; empty where it may use all of the machine's.
+        others: Processors that other work used when this was looked at; None where it was not.
+        chosen: Environment variables that were set.
+        given: Those of OpenMP that a person had set, which stay.
+    """
+
+    processors: int
+    limited_by: str = ""
+    others: float | None = None
+    chosen: dict[str, str] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As in `environment.json`."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        limits = {"affinity": " (by its affinity)", "quota": " (the quota of its control group)"}
+        said = [f"{self.processors} processor{'s' * (self.processors != 1)}{limits.get(self.limited_by, '')}"]
+        if self.others is not None:
+            how = "sleep" if WAITING in self.chosen else "spin"
+            said.append(f"other work uses {self.others:.1f}, so threads {how} while they wait")
+        if self.given:
+            said.append("set by you: " + ", ".join(f"{name}={value}" for name, value in self.given.items()))
+        return "; ".join(said)
+
+
+@lru_cache(maxsize=1)
+def choose_cpu_threads() -> CpuThreads:
+    """Set OpenMP's environment variables, once, for this process and those that it starts: unless a person has or torch is loaded.
+
+    Returns:
+        What was found and set.
+    """
+    processors, limited_by = available_processors()
+    given = {name: value for name, value in sorted(os.environ.items()) if name.startswith(OF_USER)}
+    if given or "torch" in sys.modules:
+        return CpuThreads(processors=processors, limited_by=limited_by, given=given)
+    others = used_by_others()
+    chosen = {THREADS: str(processors)} if limited_by == "quota" else {}
+    if others > BUSY and processors > 1:
+        chosen[WAITING] = "PASSIVE"
+    os.environ.update(chosen)
+    return CpuThreads(processors=processors, limited_by=limited_by, others=round(others, 1), chosen=chosen)
+
+
+def available_processors(root: Path = Path("/")) -> tuple[int, str]:
+    """How many processors this process may use.
+
+    Args:
+        root: Of the file system.
+
+    Returns:
+        The least of the machine's, its affinity's and its control groups' quota (versions 1 and 2, rounded, at least 1), and
+        which of these it is: empty for the machine's, `affinity` or `quota`.
+    """
+    machine = os.cpu_count() or 1
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
+    quota = max(1, int(cpu_quota(root) + 0.5)) if cpu_quota(root) < allowed else allowed
+    if quota < allowed:
+        return quota, "quota"
+    return allowed, "affinity" if allowed < machine else ""
+
+
+def cpu_quota(root: Path = Path("/")) -> float:
+    """Processors that this process's control groups allow it, the least of all levels; infinite without a limit.
+
+    Args:
+        root: Of the file system.
+
+    Returns:
+        A number above 0.
+    """
+    return min(_quotas(root), default=float("inf"))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    base = root / "sys/fs/cgroup"
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        _, controllers, path = (line.split(":", 2) + ["", ""])[:3]
+        if not controllers:
+            for folder in _levels(base, path):
+                quota, period = (_read(folder / "cpu.max").split() + ["max", "1"])[:2]
+                yield from _share(quota, period)
+        elif "cpu" in controllers.split(","):
+            for folder in _levels(base / controllers, path) + _levels(base / "cpu", path):
+                yield from _share(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
+
+
+def _levels(base: Path, path: str) -> list[Path]:
+    """A group's folder and those above it; inside a container, whose own groups are the root, only that exists."""
+    group = PurePosixPath(path.strip().lstrip("/"))
+    return [base / level for level in (group, *group.parents) if ".." not in level.parts]
+
+
+def _share(quota: str, period: str) -> Iterator[float]:
+    try:
+        share = float(quota) / float(period)
+    except (ValueError, ZeroDivisionError):  # "max", or no such file
+        return
+    if share > 0:  # -1 is none
+        yield share
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def used_by_others(seconds: float = SAMPLE_SECONDS) -> float:
+    """How many processors' time other processes took.
+
+    Args:
+        seconds: For which this is looked at.
+
+    Returns:
+        0 to the machine's number of processors; this process's own time is taken off.
+    """
+    import time
+
+    import psutil
+
+    before, own, began = psutil.cpu_times(), time.process_time(), time.perf_counter()
+    time.sleep(seconds)
+    taken = _busy(psutil.cpu_times()._asdict()) - _busy(before._asdict()) - (time.process_time() - own)
+    return min(max(0.0, taken / (time.perf_counter() - began)), float(os.cpu_count() or 1))
+
+
+def _busy(times: Mapping[str, float]) -> float:
+    """Seconds of all processors together, guests counted once."""
+    return sum(seconds for name, seconds in times.items() if name not in ("idle", "iowait", "guest", "guest_nice"))
