@@ -13,8 +13,8 @@ def time_to_accuracy(recipe: Recipe, cache_dir: Path, target: float) -> TimeToAc
     """Train each contender until its smoothed validation accuracy reaches a target, or its schedule ends.
 
     The next epoch is always that of the contender that has trained for the shortest time, so that other work on the machine slows
-    all of them. Stock fastai has the learning rate, batch size and epochs of the whole-image arm, in one cycle. Validation counts;
-    reading and preparing images do not.
+    all of them. Stock fastai has the learning rate, batch size and epochs of the whole-image arm, in one cycle. Validation
+    counts; reading and preparing images do not.
 
     Args:
         recipe: With a whole-image arm and a crop arm.
