@@ -26,6 +26,7 @@ from darkcovid.cli.options import (
 )
 from darkcovid.cli.results import show_comparison
 from darkcovid.core.errors import Interrupted, UsageError
+from darkcovid.core.log import logger
 from darkcovid.core.words import counted
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def run(
         print_result(plan, json_, lambda: _show_plan(plan))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if os.environ.get("RANK", "0") == "0":
+        logger.info(_in_short(resolved, arm))  # at once: torch and fastai take seconds to load
     if run_dir is None:
         with _told_how_to_resume(_resume_command()):
             comparison = run_heavy(partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs))
@@ -86,6 +89,13 @@ def run(
         fits = run_heavy(partial(_run_part, resolved, run_dir, runs_dir, cache, arm, fold, seed, profile))
     finished = f"{', '.join(fits)}: finished; after the last: darkcovid aggregate {run_dir}"
     print_result({"run_dir": str(run_dir), "fits": fits}, json_, lambda: typer.echo(finished))
+
+
+def _in_short(recipe: "Recipe", arms: list[str]) -> str:
+    """A recipe's name, the arms to run, and how many fits each has."""
+    chosen = {name: arm for name, arm in recipe.arm_recipes().items() if not arms or name in arms}
+    fits = counted(len(next(iter(chosen.values()), recipe).fits()), "fit")
+    return f"recipe {recipe.name}: {counted(len(chosen), 'arm')} ({', '.join(chosen)}), {fits} each"
 
 
 def _without_suspects(recipe: "Recipe", arms: list[str]) -> tuple["Recipe", str]:

@@ -54,7 +54,7 @@ class CpuThreads:
 
 @lru_cache(maxsize=1)
 def choose_cpu_threads() -> CpuThreads:
-    """Set OpenMP's environment variables, once, for this process and those that it starts: unless a person has or torch is loaded.
+    """Set the environment variables of OpenMP, once, for this process and those it starts; those of a person stay.
 
     Returns:
         What was found and set.
