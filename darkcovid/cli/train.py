@@ -279,6 +279,7 @@ def _race(recipe: "Recipe", cache: Path, target: float, plot: Path) -> "TimeToAc
 
 
 def _show_race(result: "TimeToAccuracy", plot: Path) -> None:
+    _show_machine(result.machine)
     typer.echo(f"seconds of training and validation until the mean accuracy of three epochs is {result.target:g}:\n")
     typer.echo(f"{'':8}{'seconds':>9}{'epochs':>8}{'x stock':>9}{'s/epoch':>9}")
     for label, curve in result.contenders.items():
@@ -290,7 +291,14 @@ def _show_race(result: "TimeToAccuracy", plot: Path) -> None:
     typer.echo(f"plot: {plot}")
 
 
+def _show_machine(machine: dict[str, Any]) -> None:
+    features = ", ".join(machine["features"]) or "no vector instructions known"
+    threads = counted(machine["threads"], "thread")
+    typer.echo(f"{machine['processor']} ({features}), {threads}, {machine['device']}, {machine['precision']}\n")
+
+
 def _show_bench(result: "BenchmarkResult", plot: Path) -> None:
+    _show_machine(result.machine)
     typer.echo(f"{'':8}{'s/epoch':>9}{'images/s':>10}{'x stock':>9}{'peak GB':>9}{'GPU GB':>8}")
     for label, timing in result.contenders.items():
         speed = f"{timing.epoch_seconds:9.2f}{timing.images_per_second:10.0f}{result.ratio(label):9.2f}"

@@ -2,11 +2,9 @@
 
 import ctypes
 import gc
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,9 +13,9 @@ from torch import nn
 from darkcovid.core.array_cache import StoredArray, drop_pages
 from darkcovid.core.distributed import ALONE, Distributed, join_process_group
 from darkcovid.core.errors import UsageError
+from darkcovid.core.processor import has_bf16_instructions
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-ISA_WITH_BF16 = ("BF16", "FP16", "AMX", "AVX10", "ALL", "DEFAULT")  # parts of the names of oneDNN's instruction sets
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +151,7 @@ def _has_bf16(device: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device == "mps":
         return False
-    limit = (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL").upper()
-    if not any(name in limit for name in ISA_WITH_BF16):
-        return False  # oneDNN would emulate it, slowly
-    try:
-        flags = Path("/proc/cpuinfo").read_text().lower().split()
-    except OSError:
-        return False
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+    return has_bf16_instructions()
 
 
 def add_channel_dim(pixels: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """What a benchmark against stock fastai measured, and the ratios that follow."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -27,11 +27,17 @@ class ContenderTiming:
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkResult:
-    """Stock fastai, the whole-image arm and the crop arm on the same images and split."""
+    """Stock fastai, the whole-image arm and the crop arm on the same images and split.
+
+    Attributes:
+        stock, whole, crop: Of each.
+        machine: `processor`, its matrix `features`, `threads`, `device`, and the `precision` of the arms.
+    """
 
     stock: ContenderTiming
     whole: ContenderTiming
     crop: ContenderTiming
+    machine: dict[str, Any] = field(default_factory=dict)
 
     @property
     def contenders(self) -> dict[str, ContenderTiming]:

@@ -1,6 +1,6 @@
 """How long does training take until a network is as accurate as asked? Curves of validation accuracy over seconds."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from typing import Any
 
@@ -23,7 +23,16 @@ class AccuracyCurve:
 
     @classmethod
     def of(cls, epoch_seconds: list[float], accuracy: list[float], epochs: int) -> "AccuracyCurve":
-        """Of seconds per epoch."""
+        """A curve of seconds per epoch.
+
+        Args:
+            epoch_seconds: Of each epoch.
+            accuracy: After each epoch.
+            epochs: Of the schedule.
+
+        Returns:
+            The curve.
+        """
         return cls(list(accumulate(epoch_seconds)), accuracy, epochs)
 
     @property
@@ -45,10 +54,12 @@ class TimeToAccuracy:
     Attributes:
         target: The accuracy asked for.
         contenders: By name.
+        machine: As in `BenchmarkResult`.
     """
 
     target: float
     contenders: dict[str, AccuracyCurve]
+    machine: dict[str, Any] = field(default_factory=dict)
 
     def ratio(self, name: str) -> float | None:
         """How many times sooner than stock fastai a contender reached the target; None where one of the two did not."""
@@ -61,7 +72,7 @@ class TimeToAccuracy:
             name: asdict(curve) | {"seconds_to_target": curve.reached(self.target)} for name, curve in self.contenders.items()
         }
         return (
-            {"target": self.target, "smoothed_epochs": SMOOTHED}
+            {"target": self.target, "smoothed_epochs": SMOOTHED, "machine": self.machine}
             | curves
             | {f"ratio_{name}": self.ratio(name) for name in self.contenders if name != "stock"}
         )

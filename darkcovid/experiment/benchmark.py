@@ -23,6 +23,7 @@ import psutil
 from darkcovid.core.cpu_threads import choose_cpu_threads
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import logger
+from darkcovid.core.processor import matrix_features, processor_name
 from darkcovid.core.warnings import silence_known_warnings
 from darkcovid.evaluation.benchmark_result import BenchmarkResult, ContenderTiming
 from darkcovid.recipe import Recipe
@@ -159,7 +160,32 @@ def bench(recipe: Recipe, cache_dir: Path, repeats: int) -> BenchmarkResult:
     finally:
         for contender in contenders.values():
             contender.process.kill()
-    return BenchmarkResult(**{label: contender.timing() for label, contender in contenders.items()})
+    timings = {label: contender.timing() for label, contender in contenders.items()}
+    return BenchmarkResult(**timings, machine=describe_machine(recipe))
+
+
+def describe_machine(recipe: Recipe) -> dict[str, Any]:
+    """What the seconds of a benchmark depend on.
+
+    Args:
+        recipe: Whose `training.device` and `precision` the arms have.
+
+    Returns:
+        `processor`, its matrix `features`, `threads`, `device` and `precision`.
+    """
+    import torch
+
+    from darkcovid.core.device import get_device
+
+    compute = get_device(recipe.training.device, recipe.training.precision)
+    device = torch.cuda.get_device_name() if compute.device.type == "cuda" else compute.device.type
+    return {
+        "processor": processor_name(),
+        "features": matrix_features(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "precision": compute.precision,
+    }
 
 
 def process_tree_memory(pid: int) -> int:

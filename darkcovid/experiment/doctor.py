@@ -18,6 +18,7 @@ from darkcovid.core.array_cache import is_corrupt
 from darkcovid.core.cpu_threads import choose_cpu_threads
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import DarkCovidError, one_line
+from darkcovid.core.processor import matrix_features, processor_name
 from darkcovid.data.manifest import read_manifest
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.lungs.unet import load_segmenter
@@ -72,7 +73,7 @@ def run_diagnostics(cache: Path, manifest: Path | None, data_root: str | None, s
     yield libraries()
     yield extras()
     yield device()
-    yield Finding("processors", "ok", str(choose_cpu_threads()))
+    yield processors()
     yield from (disk("cache folder", cache), disk("working folder", Path.cwd()))
     yield check_cache(cache)
     yield _guarded("lung segmenter", _load_segmenter, "install darkcovid again")
@@ -122,6 +123,12 @@ def device() -> Finding:
     if compute.precision == "fp32":
         return Finding("device", "ok", text, "without bf16 instructions training is slower")
     return Finding("device", "ok", text)
+
+
+def processors() -> Finding:
+    """Which processors this process may use, and how its threads wait."""
+    features = ", ".join(matrix_features()) or "no vector instructions known"
+    return Finding("processors", "ok", f"{processor_name()} ({features}); {choose_cpu_threads()}")
 
 
 def disk(about: str, folder: Path) -> Finding:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from darkcovid.core.log import logger
 from darkcovid.evaluation.time_to_accuracy import AccuracyCurve, TimeToAccuracy
-from darkcovid.experiment.benchmark import STOCK, BenchmarkProcess, select_benchmark_arms, start_contender
+from darkcovid.experiment.benchmark import STOCK, BenchmarkProcess, describe_machine, select_benchmark_arms, start_contender
 from darkcovid.recipe import Recipe
 from darkcovid.training.schedule import total_epochs
 
@@ -49,7 +49,7 @@ def time_to_accuracy(recipe: Recipe, cache_dir: Path, target: float) -> TimeToAc
     finally:
         for contender in contenders.values():
             contender.process.kill()
-    return TimeToAccuracy(target, curves)
+    return TimeToAccuracy(target, curves, describe_machine(recipe))
 
 
 def _curve(process: BenchmarkProcess, epochs: int) -> AccuracyCurve:

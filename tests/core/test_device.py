@@ -42,7 +42,7 @@ def test_a_normalizer_goes_where_the_network_goes(normalizer):
 
 
 def test_bf16_is_not_chosen_where_onednn_may_not_use_it(monkeypatch):
-    monkeypatch.setattr("darkcovid.core.device.Path.read_text", lambda self: "flags : avx512_bf16 amx_bf16")
+    monkeypatch.setattr("darkcovid.core.processor._cpuinfo", lambda: "flags : avx2 avx512_bf16 amx_bf16")
     for limit, precision in ((None, "bf16"), ("AVX2", "fp32"), ("AVX512_CORE_BF16", "bf16"), ("avx512_core_vnni", "fp32")):
         monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
         if limit:
