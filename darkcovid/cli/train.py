@@ -72,13 +72,13 @@ def run(
         resolved, further = run_heavy(partial(_without_suspects, resolved, arm))
         arm = [*arm, further] if arm else []
     cache = cache_folder(cache_dir)
+    if os.environ.get("RANK", "0") == "0":
+        logger.info(_in_short(resolved, arm))  # at once: torch and fastai take seconds to load
     if dry_run:
         plan = run_heavy(partial(_plan, resolved, cache, arm))
         print_result(plan, json_, lambda: _show_plan(plan))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if os.environ.get("RANK", "0") == "0":
-        logger.info(_in_short(resolved, arm))  # at once: torch and fastai take seconds to load
     if run_dir is None:
         with _told_how_to_resume(_resume_command()):
             comparison = run_heavy(partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs))

@@ -28,7 +28,7 @@ class CpuThreads:
         limited_by: `affinity` or `quota`; empty where it may use all of the machine's.
         others: Processors that other work used when this was looked at; None where it was not.
         chosen: Environment variables that were set.
-        given: Those of OpenMP that a person had set, which stay.
+        given: Those of OpenMP that were set before, which stay.
     """
 
     processors: int
@@ -48,7 +48,7 @@ class CpuThreads:
             how = "sleep" if WAITING in self.chosen else "spin"
             said.append(f"other work uses {self.others:.1f}, so threads {how} while they wait")
         if self.given:
-            said.append("set by you: " + ", ".join(f"{name}={value}" for name, value in self.given.items()))
+            said.append("set in the environment: " + ", ".join(f"{name}={value}" for name, value in self.given.items()))
         return "; ".join(said)
 
 

@@ -1,8 +1,9 @@
 """What an epoch takes beside other work: beside 0, 2 and 6 busy loops, and under a quota of one processor.
 
-`python docs/results/busy.py FOLDER [REPEATS]` prints one JSON line per condition and way of waiting: `torch`, as torch finds OpenMP; `darkcovid`, what the command chooses by the load and the quota it finds; `passive`, threads that sleep while they wait. Each
-number is the median epoch of `recipes/demo.yaml`, arm `unsegmented`, without the first; ways take turns within a condition. The
-quota needs root and control groups of version 1 or 2. Run it on a machine with nothing else to do.
+`python docs/results/busy.py FOLDER [REPEATS]` prints one JSON line per condition and way of waiting: `torch`, as it finds OpenMP;
+`darkcovid`, what the command chooses by load and quota; `passive`, threads that sleep while they wait. Each number
+is the median epoch of `recipes/demo.yaml`, arm `unsegmented`, without the first; ways take turns within a condition. The quota
+needs root and control groups of version 1 or 2. Run it on a machine with nothing else to do.
 """
 
 import json
