@@ -18,6 +18,7 @@ from darkcovid.cli.lungs import lungs_app
 from darkcovid.cli.models import models_app
 from darkcovid.cli.recipe import recipe_app
 from darkcovid.cli.results import compare, report, reproduce
+from darkcovid.cli.runs import runs_app
 from darkcovid.cli.serving import export, predict, serve
 from darkcovid.cli.train import aggregate, bench, lr_find, run
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
@@ -44,6 +45,7 @@ app.command()(predict)
 app.command()(export)
 app.command()(serve)
 app.command()(doctor)
+app.add_typer(runs_app, name="runs")
 app.add_typer(lungs_app, name="lungs")
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ class RunDir:
             with filelock.FileLock(path / ".lock"):
                 if not resolved.is_file():
                     write_json(path / "environment.json", current_environment().as_dict())
-                    run.set_state("running")
+                    run.set_state("running", shared=True)
                     write_text(resolved, recipe.to_yaml())
                 elif resolved.read_text(encoding="utf-8") != recipe.to_yaml():
                     raise UsageError(f"--run-dir {path}: another recipe's run, or another version's; give another folder")
@@ -124,6 +125,7 @@ class RunDir:
             "state": state,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "pid": os.getpid(),
+            "host": platform.node(),
             **details,
         }
         write_json(self.path / "status.json", status)

@@ -14,6 +14,7 @@ from typing import Any
 import filelock
 
 from darkcovid import __version__
+from darkcovid.audits.checks import run_checks
 from darkcovid.audits.data_audit import audit_cohort
 from darkcovid.audits.leakage import check_no_leaks, find_leaks_of_splits
 from darkcovid.core.array_cache import content_key
@@ -31,13 +32,15 @@ from darkcovid.experiment.ensemble import write_ensemble
 from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
 from darkcovid.experiment.label_errors import leave_suspects_out, tell_left_out, write_label_errors
 from darkcovid.experiment.run_dir import ReadOnlyRunDir, RunDir
+from darkcovid.experiment.run_summary import write_run_summary
 from darkcovid.experiment.segmenter_task import SegmenterTask
 from darkcovid.experiment.train_arm import CHECKPOINT, ArmTask, FitJob, train_arm
 from darkcovid.recipe import SUSPECTS, FitId, FitSelector, Recipe, Split
-from darkcovid.report.html import write_report
+from darkcovid.report.html import read_evidence, write_report
 from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
+from darkcovid.report.verdict import verdict
 from darkcovid.training.classifier import build_model
 from darkcovid.training.ddp import check_ranks_agree
 from darkcovid.vision.arm_inputs import ArmInputs, InputBuilder, build_inputs, check_networks, check_sources, in_arm, select_arms
@@ -425,7 +428,16 @@ def aggregate_run(
         if recipe.audit != "none":
             write_label_errors(directory.path, parse_comparison(comparison), images or {})
         progress.stage(f"report: {write_report(directory.path)}")
+    write_run_summary(directory.path, comparison, _first_of_verdict(directory.path, recipe))
     return comparison
+
+
+def _first_of_verdict(run: Path, recipe: Recipe) -> str:
+    """'' of lung segmenters."""
+    if recipe.task != "classification":
+        return ""
+    evidence = read_evidence(run)
+    return verdict(evidence, run_checks(evidence))[0]
 
 
 def compare_arms(directory: RunDir, names: list[str]) -> dict[str, Any]:

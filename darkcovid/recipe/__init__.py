@@ -9,6 +9,7 @@ from darkcovid.recipe.fit_id import FitId, FitSelector
 from darkcovid.recipe.loader import load_recipe
 from darkcovid.recipe.recipe import AUDIT, Recipe, deep_merge
 from darkcovid.recipe.sections import (
+    LOWER_IS_BETTER,
     MAX_FOLDS,
     PHANTOM,
     REST,
@@ -32,6 +33,7 @@ from darkcovid.recipe.sections import (
 __all__ = [
     "AUDIT",
     "AUGMENTATIONS",
+    "LOWER_IS_BETTER",
     "MAX_FOLDS",
     "PHANTOM",
     "REST",

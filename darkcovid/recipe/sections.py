@@ -364,6 +364,7 @@ Monitor = Literal[
     "accuracy", "loss", "balanced_accuracy", "precision", "recall", "specificity", "f1", "roc_auc", "average_precision",
     "kappa", "mcc", "brier", "log_loss", "ece",
 ]  # fmt: skip
+LOWER_IS_BETTER = ("loss", "brier", "log_loss", "ece")
 
 
 class Training(StrictModel):

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import torch
 
 from darkcovid.core.device import Device
+from darkcovid.recipe import LOWER_IS_BETTER
 from darkcovid.training.callbacks import PlainErrorsCallback
 from darkcovid.training.history import History
-
-LOWER_IS_BETTER = ("loss", "brier", "log_loss", "ece")
 
 ValidationMetric = Callable[[torch.Tensor, torch.Tensor], float]
 
