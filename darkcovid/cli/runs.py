@@ -32,6 +32,8 @@ SortKey = Literal["time", "name", "recipe", "accuracy", "minutes", "size", "stat
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Folder of the runs.")]
 OneRun = Annotated[Path, typer.Argument(metavar="RUN", help="A run's name in --runs-dir, or its path.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")]
+GAP = 2  # blanks between columns
+DISPENSABLE = ("time (UTC)", "arms", "min", "verdict", "tags")  # columns that a narrow terminal goes without, the first one first
 VERDICTS = {"Not as it stands": "fails checks", "Not audited": "not audited", "With care": "with care", "Nothing that": "passes"}
 
 
@@ -133,7 +135,7 @@ def diff(
         for key, values in differences.items():
             texts = [yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000) for value in values]
             table.add_row(_escaped(key), *(_escaped(text.removesuffix("\n...\n").strip()) for text in texts))
-        _print(table)
+        _console().print(table)
 
     print_result({"first": str(folders[0]), "second": str(folders[1]), "differences": differences}, json_, show_differences)
 
@@ -231,27 +233,28 @@ def _show_list(runs: "list[RunInfo]", runs_dir: Path) -> None:
     if not runs:
         typer.echo(_plain(f"no such runs in {runs_dir}"))
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for title in ("run", "time (UTC)", "status", "arms"):
-        table.add_column(title, overflow="fold")
-    for title in ("accuracy of the best", "min", "size"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for title in ("verdict", "tags"):
-        table.add_column(title, overflow="fold")
-    for run in runs:
-        arms = len(run.summary.arms) if run.summary else None
-        table.add_row(
-            _escaped(run.name),
-            f"{run.started:%Y-%m-%d %H:%M}",
-            run.status,
-            "-" if arms is None else str(arms),
-            _accuracy(run, run.best_arm),
-            "-" if run.summary is None or run.summary.minutes is None else f"{run.summary.minutes:.1f}",
-            _bytes(run.size),
-            _short_verdict(run),
-            _escaped(" ".join(run.notes.tags)),
-        )
-    _print(table)
+    columns = {
+        "run": [_plain(run.name) for run in runs],
+        "time (UTC)": [f"{run.started:%Y-%m-%d %H:%M}" for run in runs],
+        "status": [run.status for run in runs],
+        "arms": [str(len(run.summary.arms)) if run.summary else "-" for run in runs],
+        "accuracy of the best": [_accuracy(run, run.best_arm) for run in runs],
+        "min": [_minutes(run) for run in runs],
+        "size": [_bytes(run.size) for run in runs],
+        "verdict": [_short_verdict(run) for run in runs],
+        "tags": [_plain(" ".join(run.notes.tags)) for run in runs],
+    }
+    console = _console()
+    for title in DISPENSABLE:
+        if sum(max(map(len, [title, *texts])) + GAP for title, texts in columns.items()) > console.width + GAP:
+            del columns[title]
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for title in columns:
+        right = title in ("accuracy of the best", "min", "size")
+        table.add_column(title, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*map(_escaped, row))
+    console.print(table)
     for run in runs:
         if run.damage:
             typer.echo(_plain(f"damaged: {run.name}: {run.damage}"))
@@ -299,7 +302,7 @@ def _show_rankings(rankings: "list[Ranking]", by: str, top: int, sentences: list
             table.add_row(
                 _escaped(ranked.run.name), _escaped(ranked.arm), f"{ranked.value:.4g}", _interval(ranked.interval) or "-"
             )
-        _print(table)
+        _console().print(table)
         if len(ranking.arms) > top:
             typer.echo(f"  and {counted(len(ranking.arms) - top, 'more arm')}")
     for sentence in sentences:
@@ -318,13 +321,17 @@ def _accuracy(run: "RunInfo", name: str | None) -> str:
     return f"{value:.3f} {interval}".strip()
 
 
+def _minutes(run: "RunInfo") -> str:
+    return "-" if run.summary is None or run.summary.minutes is None else f"{run.summary.minutes:.1f}"
+
+
 def _interval(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else f"({interval[0]:.3f} to {interval[1]:.3f})"
 
 
 def _short_verdict(run: "RunInfo") -> str:
     sentence = run.summary.verdict if run.summary else ""
-    return next((short for start, short in VERDICTS.items() if sentence.startswith(start)), _escaped(sentence) or "-")
+    return next((short for start, short in VERDICTS.items() if sentence.startswith(start)), _plain(sentence) or "-")
 
 
 def _bytes(size: int) -> str:
@@ -347,11 +354,11 @@ def _escaped(text: str) -> Any:
     return Text(_plain(text))
 
 
-def _print(table: Any) -> None:
-    """At the terminal's width; in a file as wide as it needs to be."""
+def _console() -> Any:
+    """As wide as the terminal; in a file as wide as it needs to be."""
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 400
-    console.print(table)
+    return console
