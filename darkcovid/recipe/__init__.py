@@ -29,6 +29,8 @@ from darkcovid.recipe.sections import (
     Split,
     Training,
 )
+from darkcovid.recipe.sweep import SearchSpace, Sweep
+from darkcovid.recipe.swept_keys import swept_arm, takes_whole_numbers, with_swept_keys
 
 __all__ = [
     "AUDIT",
@@ -54,8 +56,13 @@ __all__ = [
     "Plateau",
     "Progressive",
     "Recipe",
+    "SearchSpace",
     "Split",
+    "Sweep",
     "Training",
     "deep_merge",
     "load_recipe",
+    "swept_arm",
+    "takes_whole_numbers",
+    "with_swept_keys",
 ]
