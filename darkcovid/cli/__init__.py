@@ -20,6 +20,7 @@ from darkcovid.cli.recipe import recipe_app
 from darkcovid.cli.results import compare, report, reproduce
 from darkcovid.cli.runs import runs_app
 from darkcovid.cli.serving import export, predict, serve
+from darkcovid.cli.sweep import sweep, sweep_worker
 from darkcovid.cli.train import aggregate, bench, lr_find, run
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import configure_logging
@@ -35,6 +36,8 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(run)
+app.command()(sweep)
+app.command("sweep-worker", hidden=True)(sweep_worker)
 app.command()(aggregate)
 app.command()(compare)
 app.command()(report)

@@ -76,12 +76,12 @@ def run(
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if run_dir is None:
-        with _told_how_to_resume(_resume_command()):
+        with told_how_to_resume(resume_command()):
             comparison = run_heavy(partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs))
         if comparison:  # of several processes only the main one has it
             print_result(comparison, json_, lambda: show_comparison(comparison))
         return
-    with _told_how_to_resume("the same command"):
+    with told_how_to_resume("the same command"):
         fits = run_heavy(partial(_run_part, resolved, run_dir, runs_dir, cache, arm, fold, seed, profile))
     finished = f"{', '.join(fits)}: finished; after the last: darkcovid aggregate {run_dir}"
     print_result({"run_dir": str(run_dir), "fits": fits}, json_, lambda: typer.echo(finished))
@@ -134,7 +134,18 @@ def _run_part(
 
 
 @contextmanager
-def _told_how_to_resume(command: str) -> Iterator[None]:
+def told_how_to_resume(command: str) -> Iterator[None]:
+    """A context in which an interruption prints the command that continues.
+
+    Args:
+        command: To print.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        typer.Exit: With 130, when it was interrupted.
+    """
     try:
         yield
     except (Interrupted, KeyboardInterrupt):
@@ -285,7 +296,8 @@ def _show_plan(plan: "RunPlan") -> None:
     typer.echo("the recipe with every key written out: --json")
 
 
-def _resume_command() -> str:
+def resume_command() -> str:
+    """This command line with `--resume`."""
     import shlex
 
     arguments = [word for word in sys.argv[1:] if word != "--resume"]

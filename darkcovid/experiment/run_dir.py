@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import filelock
 
 from darkcovid.core.environment import current_environment
-from darkcovid.core.errors import UsageError
+from darkcovid.core.errors import Interrupted, UsageError, one_line
 from darkcovid.core.io import write_json, write_text
 from darkcovid.recipe import Recipe
 
@@ -130,6 +132,30 @@ class RunDir:
         }
         write_json(self.path / "status.json", status)
         self.event(state, **details)
+
+    @contextmanager
+    def tracked(self, **details: Any) -> Iterator[None]:
+        """A context in which `status.json` says how the run stands: running, then done, failed or interrupted.
+
+        Args:
+            **details: More keys of the first status.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            Interrupted: For a KeyboardInterrupt inside; everything else is raised as it is.
+        """
+        self.set_state("running", **details)
+        try:
+            yield
+            self.set_state("done")
+        except KeyboardInterrupt:
+            self.set_state("interrupted")
+            raise Interrupted from None
+        except BaseException as error:
+            self.set_state("failed", reason=one_line(error))
+            raise
 
     def event(self, what: str, **details: Any) -> None:
         """Append one line to `events.jsonl`.

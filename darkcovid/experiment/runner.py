@@ -20,7 +20,7 @@ from darkcovid.audits.leakage import check_no_leaks, find_leaks_of_splits
 from darkcovid.core.array_cache import content_key
 from darkcovid.core.device import get_device
 from darkcovid.core.distributed import ALONE, Distributed, join_process_group
-from darkcovid.core.errors import Interrupted, UsageError, one_line
+from darkcovid.core.errors import UsageError
 from darkcovid.core.io import remove_partial, write_json, write_text
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.external import external_sets
@@ -247,17 +247,9 @@ def track_status(work: RunContext, names: list[str]) -> Iterator[None]:
     """
     directory = work.directory
     work.progress.run_folder(directory.path)
-    directory.set_state("running", arms=names)
-    try:
+    with directory.tracked(arms=names):
         write_audit(work)
         yield
-        directory.set_state("done")
-    except KeyboardInterrupt:
-        directory.set_state("interrupted")
-        raise Interrupted from None
-    except BaseException as error:
-        directory.set_state("failed", reason=one_line(error))
-        raise
 
 
 def write_audit(work: RunContext) -> None:

@@ -1,5 +1,6 @@
 """Which keys may be swept, which values they take, and the recipe of one trial."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from darkcovid.recipe.recipe import MAY_DIFFER, NOT_OF_ARMS, Recipe, check_arms_
 from darkcovid.recipe.sections import SUSPECTS
 from darkcovid.recipe.sweep import SearchSpace, Sweep
 
+MAX_GRID = 10_000
 FIXED = ("name", "task", "audit", "audit_epochs_fraction", "reported_results", *sorted(NOT_OF_ARMS))
 FIXED_TRAINING = ("training.folds", "training.seeds", "training.seed")
 
@@ -85,6 +87,11 @@ def check_sweep(recipe: Recipe) -> None:
     for key, space in sweep.over.items():
         _check_key(key, known)
         _check_values(recipe, sweep, key, space)
+    if sweep.sampler == "grid":
+        grids = [space.grid(takes_whole_numbers(recipe, key, space)) or [] for key, space in sweep.over.items()]
+        size = math.prod(map(len, grids))
+        if size > MAX_GRID:
+            raise UsageError(f"sweep.sampler: a grid of {size} combinations; at most {MAX_GRID}: leave values out, or use tpe")
 
 
 def _check_key(key: str, known: Iterable[str]) -> None:
