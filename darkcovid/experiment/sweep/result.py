@@ -113,10 +113,9 @@ def conclusions(
     headline = f"The winner against the plain recipe, {where}, {len(seeds)} fresh seeds each: {told}."
     made = trials["complete"] + trials["pruned"] + trials["failed"]
     ended = f"{trials['complete']} complete, {trials['pruned']} pruned, {trials['failed']} failed"
-    chosen = (
-        f"It was chosen among {made} trials ({ended}) by inner folds of the training set; its {name} there, {_number(best.metric)}, "
-        "is the best of many and no estimate."
-    )
+    ended = f"{trials['complete']} complete, {trials['pruned']} pruned, {trials['failed']} failed"
+    inner = f"its {name} there, {_number(best.metric)}, is the best of many and no estimate"
+    chosen = f"It was chosen among {made} trials ({ended}) by inner folds of the training set; {inner}."
     said = (headline, _difference_sentence(comparison, difference, metric, winner.arm), chosen)
     return (*said, STOPPED_BY_LOCKED) if stopped_by_locked else said
 
