@@ -34,7 +34,14 @@ OneRun = Annotated[Path, typer.Argument(metavar="RUN", help="A run's name in --r
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")]
 GAP = 2  # blanks between columns
 DISPENSABLE = ("time (UTC)", "arms", "min", "verdict", "tags")  # columns that a narrow terminal goes without, the first one first
-VERDICTS = {"Not as it stands": "fails checks", "Not audited": "not audited", "With care": "with care", "Nothing that": "passes"}
+VERDICTS = {  # of runs and of sweeps, by how the sentence begins
+    "Not as it stands": "fails checks",
+    "Not audited": "not audited",
+    "With care": "with care",
+    "Nothing that": "passes",
+    "The winner is": "sweep: winner {}",
+    "No difference": "sweep: no difference",
+}
 
 
 @runs_app.command("list")
@@ -279,7 +286,8 @@ def _show_run(run: "RunInfo") -> None:
             lines.append(f"{name}: {arm.headline} {_accuracy(run, name)}{cost}")
         if run.summary.verdict:
             lines.append(run.summary.verdict)
-        lines.append(f"in full: darkcovid compare {run.path}")
+        final = run.summary.facts.get("final_run", run.path)
+        lines.append(f"in full: darkcovid compare {final}")
     elif run.status == "interrupted":
         lines.append("`darkcovid run RECIPE --resume`, with the recipe and options of then, continues it")
     typer.echo("\n".join(map(_plain, lines)))
@@ -331,7 +339,9 @@ def _interval(interval: tuple[float, float] | None) -> str:
 
 def _short_verdict(run: "RunInfo") -> str:
     sentence = run.summary.verdict if run.summary else ""
-    return next((short for start, short in VERDICTS.items() if sentence.startswith(start)), _plain(sentence) or "-")
+    better = "better" if sentence.startswith("The winner is better") else "worse"
+    short = next((short for start, short in VERDICTS.items() if sentence.startswith(start)), _plain(sentence) or "-")
+    return short.format(better)
 
 
 def _bytes(size: int) -> str:

@@ -38,7 +38,7 @@ def sweep(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with told_how_to_resume(resume_command()):
         result = run_heavy(partial(_sweep, resolved, runs_dir, cache_folder(cache_dir), resume, minutes, jobs))
-    print_result(result.as_dict(), json_, lambda: _show(result))
+    print_result(result.as_dict(), json_, lambda: _show(result, f"arms.{result.arm}." if resolved.arms else ""))
 
 
 def sweep_worker(
@@ -84,11 +84,11 @@ def _check_optuna() -> None:
         raise DarkCovidError(f"sweep needs {error.name}; install `darkcovid[sweep]`") from None
 
 
-def _show(result: "SweepResult") -> None:
+def _show(result: "SweepResult", prefix: str) -> None:
     for sentence in result.sentences:
         typer.echo(sentence)
     for key, value in result.best.values.items():
-        typer.echo(f"  --set arms.{result.arm}.{key}={_as_yaml(value)}")
+        typer.echo(f"  --set {prefix}{key}={_as_yaml(value)}")
     typer.echo(f"final run: {result.final_run}")
     typer.echo(f"sweep folder: {result.run_dir}")
 

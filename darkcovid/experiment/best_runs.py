@@ -56,7 +56,7 @@ def rank_runs(runs: Iterable[RunInfo], by: str) -> list[Ranking]:
     """Rank the arms of finished runs.
 
     Args:
-        runs: Those that are not finished are passed by.
+        runs: Those that are not finished are passed by, and sweeps, whose final runs are runs of their own.
         by: A metric, such as `balanced_accuracy`, `roc_auc`, `covid.recall`, `dice` or `train_seconds`.
 
     Returns:
@@ -66,7 +66,7 @@ def rank_runs(runs: Iterable[RunInfo], by: str) -> list[Ranking]:
     Raises:
         UsageError: No run has this metric.
     """
-    arms = [(run, name, arm) for run in runs if run.summary for name, arm in run.summary.arms.items()]
+    arms = [(run, name, arm) for run in runs if run.summary and not run.is_sweep for name, arm in run.summary.arms.items()]
     if not arms:
         raise UsageError("no finished run with arms is here; `darkcovid runs list` shows what is")
     known = {metric: None for _, _, arm in arms for metric in arm.metrics}

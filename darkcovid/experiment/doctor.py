@@ -28,6 +28,7 @@ EXTRAS = {
     "serve": "fastapi",
     "export": "onnxruntime",
     "spark": "pyspark",
+    "sweep": "optuna",
     "distributed": "accelerate",
     "dicom": "python-gdcm",
 }  # and a package of each

@@ -53,6 +53,11 @@ class RunInfo:
         return self.path.name
 
     @property
+    def is_sweep(self) -> bool:
+        """Whether it is a finished sweep, which shows the arms of its final run."""
+        return self.summary is not None and self.summary.facts.get("kind") == "sweep"
+
+    @property
     def best_arm(self) -> str | None:
         """The most accurate arm, of segmenters that of the highest Dice; the first of several, and None where none is known."""
         arms = self.summary.arms if self.summary else {}
@@ -73,6 +78,7 @@ class RunInfo:
         return {
             "name": self.name,
             "run_dir": str(self.path),
+            "kind": "sweep" if self.is_sweep else "run",
             "recipe": self.recipe,
             "time": self.started.isoformat(timespec="seconds"),
             "status": self.status,

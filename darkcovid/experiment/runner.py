@@ -405,7 +405,7 @@ def aggregate_run(
     check_one_cohort(directory.path, recipe, names)
     remove_partial(directory.path)
     for name, folders in fits.items():
-        if len(folders) > 1:
+        if list(folders.values()) != [directory.arm(name)]:  # also of one seed, whose fit has a folder of its own
             remove_partial(directory.arm(name))
             aggregate_fits(directory.arm(name), folders, recipe.task)
     ensembles = {name: members for name, members in recipe.ensemble.items() if set(members) <= set(names)}

@@ -30,7 +30,7 @@ from darkcovid.recipe.sections import (
     Training,
 )
 from darkcovid.recipe.sweep import SearchSpace, Sweep
-from darkcovid.recipe.swept_keys import swept_arm, takes_whole_numbers, with_swept_keys
+from darkcovid.recipe.swept_keys import require_sweep, swept_arm, takes_whole_numbers, with_swept_keys
 
 __all__ = [
     "AUDIT",
@@ -62,6 +62,7 @@ __all__ = [
     "Training",
     "deep_merge",
     "load_recipe",
+    "require_sweep",
     "swept_arm",
     "takes_whole_numbers",
     "with_swept_keys",

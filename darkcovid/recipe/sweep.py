@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from darkcovid.recipe.sections import NAME, Monitor
+from darkcovid.recipe.sections import NAME, Metric
 from darkcovid.recipe.strict_model import StrictModel
 
 MAX_CHOICES = 1000
@@ -80,7 +80,7 @@ class Sweep(StrictModel):
 
     over: dict[str, SearchSpace] = Field(min_length=1)
     """Dotted key of the recipe: its values, such as `training.lr: {log_range: [1.0e-4, 1.0e-2]}`. Keys by which arms may differ,
-    but for seeds."""
+    but for seeds; null drops a key of an extended recipe."""
     arm: str | None = Field(default=None, pattern=NAME)
     """The arm whose keys are swept; null: the first."""
     sampler: Literal["tpe", "random", "grid"] = "tpe"
@@ -91,7 +91,7 @@ class Sweep(StrictModel):
     `successive_halving` (Li et al. 2020, ASHA) and `hyperband` (Li et al. 2018): it is not among the best third at set shares."""
     trials: int | None = Field(default=None, ge=1, le=10_000)
     """Number of trials; null: 20, of a grid all."""
-    metric: Monitor = "balanced_accuracy"
+    metric: Metric = "balanced_accuracy"
     """By which a trial is judged, on the inner folds' predictions together."""
     folds: int = Field(default=3, ge=2, le=20)
     """Inner folds of the training set's patients; a trial is a fit for each."""
@@ -105,13 +105,12 @@ class Sweep(StrictModel):
     def _lists_are_choices(cls, over: Any) -> Any:
         if not isinstance(over, dict):
             return over
-        spaces = {key: {"choices": space} if isinstance(space, list) else space for key, space in over.items()}
+        kept = {key: space for key, space in over.items() if space is not None}  # null drops a key of an extended recipe
+        spaces = {key: {"choices": space} if isinstance(space, list) else space for key, space in kept.items()}
         return {key: _with_tuples(space) if isinstance(space, dict) else space for key, space in spaces.items()}
 
     @model_validator(mode="after")
-    def _a_metric_of_predictions(self) -> "Sweep":
-        if self.metric == "loss":
-            raise ValueError("metric: loss differs from trial to trial; use log_loss")
+    def _no_key_within_another(self) -> "Sweep":
         keys = sorted(self.over)
         for key in keys:
             inside = [other for other in keys if other.startswith(f"{key}.")]

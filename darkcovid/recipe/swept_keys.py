@@ -15,6 +15,17 @@ FIXED = ("name", "task", "audit", "audit_epochs_fraction", "reported_results", *
 FIXED_TRAINING = ("training.folds", "training.seeds", "training.seed")
 
 
+def require_sweep(recipe: Recipe) -> Sweep:
+    """A recipe's sweep.
+
+    Raises:
+        UsageError: It has none.
+    """
+    if recipe.sweep is None:
+        raise UsageError(f"{recipe.name}: the recipe has no sweep; add `sweep: {{over: {{training.lr: [1.0e-3, 3.0e-3]}}}}`")
+    return recipe.sweep
+
+
 def swept_arm(recipe: Recipe) -> str:
     """The arm whose keys a recipe's sweep tries: the one it names, or the first."""
     return (recipe.sweep.arm if recipe.sweep else None) or next(iter(recipe.arms), recipe.name)
@@ -94,21 +105,33 @@ def check_sweep(recipe: Recipe) -> None:
             raise UsageError(f"sweep.sampler: a grid of {size} combinations; at most {MAX_GRID}: leave values out, or use tpe")
 
 
+def is_sweepable(key: str) -> bool:
+    """Whether a key of a recipe may be swept."""
+    return _reason_against(key) is None
+
+
+def _reason_against(key: str) -> str | None:
+    """Why a key of a recipe may not be swept."""
+    top, _, rest = key.partition(".")
+    if top in FIXED:
+        return "arms of one recipe share it, so it cannot be swept"
+    if key in FIXED_TRAINING:
+        return "a seed that is chosen by its metric is chance; sweep another key"
+    if top == "data" and rest.split(".")[0] not in MAY_DIFFER:
+        return "a sweep keeps the images, their labels and the split; sweep another key"
+    return "name the keys in it, such as training.lr" if key == "training" else None
+
+
 def _check_key(key: str, known: Iterable[str]) -> None:
-    where, top = f"sweep.over.{key}", key.split(".")[0]
+    where = f"sweep.over.{key}"
     if key not in known:
-        likely = [name for name in known if not name.startswith(("sweep", "arms"))]
+        likely = [name for name in known if is_sweepable(name)]
         elsewhere = [name for name in likely if name.rpartition(".")[2] == key.rpartition(".")[2]]
         hint = f"; did you mean {' or '.join(map(repr, elsewhere))}?" if elsewhere else suggest_name(key, likely)
         raise UsageError(f"{where}: unknown key{hint if len(hint) < 200 else '; docs/recipes.md lists them'}")
-    if top in FIXED:
-        raise UsageError(f"{where}: arms of one recipe share it, so it cannot be swept")
-    if key in FIXED_TRAINING:
-        raise UsageError(f"{where}: a seed that is chosen by its metric is chance; sweep another key")
-    if key == "data" or (top == "data" and key.split(".")[1] not in MAY_DIFFER):
-        raise UsageError(f"{where}: a sweep keeps the images, their labels and the split; sweep another key")
-    if key == "training":
-        raise UsageError(f"{where}: name the keys in it, such as training.lr")
+    reason = _reason_against(key)
+    if reason is not None:
+        raise UsageError(f"{where}: {reason}")
 
 
 def _check_values(recipe: Recipe, sweep: Sweep, key: str, space: SearchSpace) -> None:

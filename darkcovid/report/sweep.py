@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -142,7 +142,8 @@ def plot_parallel_coordinates(result: SweepResult, trials: Sequence[TrialRecord]
     axes = figure.add_subplot()
     metrics = [trial.metric or 0.0 for trial in shown]
     colors = Normalize(min(metrics), max(metrics) if max(metrics) > min(metrics) else min(metrics) + 1)
-    palette = colormaps["viridis_r" if result.metric in LOWER_IS_BETTER else "viridis"]
+    shades = colormaps["viridis"](np.linspace(0, 0.85, 256))  # its yellow is hard to see on white
+    palette = ListedColormap(shades[::-1] if result.metric in LOWER_IS_BETTER else shades)
     order = sorted(range(len(shown)), key=lambda row: (shown[row].state == COMPLETE, -_rank(result, shown[row])))
     for row in order:
         trial = shown[row]

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from darkcovid.core.io import write_json, write_text
+from darkcovid.core.words import counted
 from darkcovid.evaluation.results import parse_comparison
 from darkcovid.evaluation.sweep_result import ConfirmedArm, SweepResult, TrialRecord
 from darkcovid.experiment.run_summary import FILE as SUMMARY
@@ -110,7 +111,7 @@ def conclusions(
     name = metric.replace("_", " ")
     told = f"{name} {_number(winner.metric)}{_span(winner.interval)} against {_number(plain.metric)}{_span(plain.interval)}"
     where = f"on {locked['images']} images of {locked['patients']} patients that no trial saw"
-    headline = f"The winner against the plain recipe, {where}, {len(seeds)} fresh seeds each: {told}."
+    headline = f"The winner against the plain recipe, {where}, {counted(len(seeds), 'fresh seed')} each: {told}."
     made = trials["complete"] + trials["pruned"] + trials["failed"]
     ended = f"{trials['complete']} complete, {trials['pruned']} pruned, {trials['failed']} failed"
     ended = f"{trials['complete']} complete, {trials['pruned']} pruned, {trials['failed']} failed"

@@ -35,7 +35,7 @@ from darkcovid.experiment.sweep.result import (
 )
 from darkcovid.experiment.sweep.study import SweepStudy
 from darkcovid.experiment.sweep.trials import Deadline, TrialContext, make_trials
-from darkcovid.recipe import Recipe, load_recipe, swept_arm, with_swept_keys
+from darkcovid.recipe import Recipe, load_recipe, require_sweep, swept_arm, with_swept_keys
 from darkcovid.report.progress import Progress
 from darkcovid.report.sweep import write_sweep_report
 from darkcovid.vision.arm_inputs import check_networks
@@ -75,8 +75,7 @@ def run_sweep(
         Interrupted: Stopped by SIGINT or SIGTERM; the sweep can be resumed.
     """
     deadline = Deadline(minutes)
-    if recipe.sweep is None:
-        raise UsageError(f"{recipe.name}: the recipe has no sweep; add `sweep: {{over: {{training.lr: [1.0e-3, 3.0e-3]}}}}`")
+    require_sweep(recipe)
     named = recipe.model_copy(update={"name": f"{recipe.name[: 64 - len(SUFFIX)]}{SUFFIX}"})
     named = named.model_copy(update={"arms": named.arms or {recipe.name: {}}})  # the arm keeps its name
     check_networks(named, [swept_arm(named)])
@@ -115,8 +114,7 @@ def sweep_folds(recipe: Recipe, cache: Path, progress: Progress) -> tuple[Cohort
         UsageError: Patients or copies are in two sets, and the recipe does not allow it; or there are too few patients.
         DataError: Images cannot be used.
     """
-    if recipe.sweep is None:
-        raise ValueError("a recipe without a sweep")
+    sweep = require_sweep(recipe)
     progress.stage(f"reading {recipe.data.manifest}")
     cohort = load_classification_cohort(recipe.data, cache)
     progress.cohort(cohort)
@@ -125,10 +123,10 @@ def sweep_folds(recipe: Recipe, cache: Path, progress: Progress) -> tuple[Cohort
     side = training_side(cohort)
     locked = cohort.valid | cohort.test
     progress.stage(
-        f"trials see {len(side)} training images in {recipe.sweep.folds} inner folds; {int(locked.sum())} images of "
+        f"trials see {len(side)} training images in {sweep.folds} inner folds; {int(locked.sum())} images of "
         f"{cohort.patients[locked].nunique()} patients are locked until the winner is fitted again"
     )
-    return cohort, inner_folds(side, recipe.sweep.folds, recipe.sweep.seed)
+    return cohort, inner_folds(side, sweep.folds, sweep.seed)
 
 
 def continue_trials(folder: Path, cache: Path, progress: Progress, deadline: Deadline, parent: int) -> None:
@@ -160,13 +158,11 @@ def final_recipe(recipe: Recipe, best: TrialRecord) -> tuple[Recipe, dict[str, s
     Returns:
         The recipe; the arms' names by `plain` and `winner`; the seeds.
     """
-    if recipe.sweep is None:
-        raise ValueError("a recipe without a sweep")
     plain = swept_arm(recipe)
     winner = WINNER if WINNER not in recipe.arms else f"{WINNER}_of_{plain}"
     used = {recipe.training.seed, *(recipe.training.seeds or ()), recipe.arm_recipes()[plain].training.seed}
     seeds = tuple(seed for seed in range(recipe.training.seed + 1, recipe.training.seed + 1000) if seed not in used)
-    seeds = seeds[: recipe.sweep.final_seeds]
+    seeds = seeds[: require_sweep(recipe).final_seeds]
     tried = with_swept_keys(recipe, best.values, name=winner)
     name = recipe.name.removesuffix(SUFFIX)
     training = tried.training.model_copy(update={"seeds": seeds})

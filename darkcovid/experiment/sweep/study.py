@@ -8,7 +8,8 @@ import itertools
 import json
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState
 
 from darkcovid.evaluation.sweep_result import TrialRecord
-from darkcovid.recipe import LOWER_IS_BETTER, Recipe, SearchSpace, Sweep, swept_arm, takes_whole_numbers, with_swept_keys
+from darkcovid.recipe import (
+    LOWER_IS_BETTER,
+    Recipe,
+    SearchSpace,
+    Sweep,
+    require_sweep,
+    swept_arm,
+    takes_whole_numbers,
+    with_swept_keys,
+)
 
 FILE, NAME = "study.db", "sweep"
 DEFAULT_TRIALS = 20
@@ -29,7 +39,6 @@ LOCK_SECONDS = 60  # that a process waits for another's writing
 REASON, SECONDS, FOLDS, PLAIN = "reason", "seconds", "folds", "plain"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
 class SweepStudy:
@@ -41,20 +50,16 @@ class SweepStudy:
     """
 
     def __init__(self, folder: Path, recipe: Recipe):
-        if recipe.sweep is None:
-            raise ValueError("a recipe without a sweep")
-        self.folder, self.recipe, self.sweep = folder, recipe, recipe.sweep
+        self.folder, self.recipe, self.sweep = folder, recipe, require_sweep(recipe)
         self.whole = {key: takes_whole_numbers(recipe, key, space) for key, space in self.sweep.over.items()}
         self.distributions = {key: self._distribution(key, space) for key, space in self.sweep.over.items()}
         self.plain_values = self._plain_values()
         lower = self.sweep.metric in LOWER_IS_BETTER
         self.sign = -1 if lower else 1
-        storage = optuna.storages.RDBStorage(
-            f"sqlite:///{folder / FILE}", engine_kwargs={"connect_args": {"timeout": LOCK_SECONDS}}
-        )
-        with self._lock():
+        url, options = f"sqlite:///{folder / FILE}", {"connect_args": {"timeout": LOCK_SECONDS}}
+        with self._lock():  # tables are made by whoever comes first
             self.study = optuna.create_study(
-                storage=storage,
+                storage=optuna.storages.RDBStorage(url, engine_kwargs=options),
                 study_name=NAME,
                 direction="minimize" if lower else "maximize",
                 pruner=_make_pruner(self.sweep),
@@ -201,13 +206,14 @@ class SweepStudy:
         seed = self.sweep.seed + 1_000_003 * (place + 1)
         drawn = optuna.samplers.RandomSampler(seed=seed % 2**32)
         if self.sweep.sampler == "grid":
-            return optuna.samplers.PartialFixedSampler(self._grid()[place], drawn)
+            return _fixed_sampler(self._grid()[place], drawn)
         if place == 0 and self.plain_values is not None:
-            return optuna.samplers.PartialFixedSampler(self.plain_values, drawn)
+            return _fixed_sampler(self.plain_values, drawn)
         if self.sweep.sampler == "random":
             return drawn
         startup = max(2, min(10, self.total // 3))
-        return optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=startup, multivariate=True)
+        with _experimental_parts():
+            return optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=startup, multivariate=True)
 
     def _grid(self) -> list[dict[str, Any]]:
         """Every combination, as Optuna has them, in an order that the seed draws."""
@@ -267,6 +273,19 @@ def _make_pruner(sweep: Sweep) -> optuna.pruners.BasePruner:
         steps = sweep.folds * STEPS_PER_FOLD
         return optuna.pruners.HyperbandPruner(min_resource=WARM_UP_STEPS, max_resource=steps, reduction_factor=3)
     return optuna.pruners.NopPruner()
+
+
+def _fixed_sampler(values: dict[str, Any], drawn: optuna.samplers.BaseSampler) -> optuna.samplers.BaseSampler:
+    with _experimental_parts():
+        return optuna.samplers.PartialFixedSampler(values, drawn)
+
+
+@contextmanager
+def _experimental_parts() -> Iterator[None]:
+    """A context in which Optuna does not warn of parts that it has had for years and calls experimental."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
 
 
 def _state(trial: FrozenTrial) -> str:
