@@ -87,6 +87,7 @@ def _check_optuna() -> None:
 def _show(result: "SweepResult", prefix: str) -> None:
     for sentence in result.sentences:
         typer.echo(sentence)
+    typer.echo("the winner's values:")
     for key, value in result.best.values.items():
         typer.echo(f"  --set {prefix}{key}={_as_yaml(value)}")
     typer.echo(f"final run: {result.final_run}")

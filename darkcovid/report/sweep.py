@@ -63,7 +63,7 @@ def _context(result: SweepResult, trials: Sequence[TrialRecord]) -> dict[str, An
         "keys": list(result.best.values),
         "rows": [_row(trial, list(result.best.values)) for trial in order],
         "winner": [(key, _value(value)) for key, value in result.best.values.items()],
-        "plain": "-" if result.plain is None else _figure(result.plain.metric),
+        "plain": "" if result.plain is None else _figure(result.plain.metric),
         "best": _figure(result.best.metric),
     }
 

@@ -2,11 +2,13 @@
 
 import os
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from darkcovid.core.errors import DarkCovidError
-from darkcovid.experiment.sweep.trials import TrialContext
+from darkcovid.experiment.sweep.trials import TrialContext, trial_line
 from darkcovid.scale.parallel import ChildProcesses
+
+BETWEEN = 1.0  # seconds from one look at the trials to the next
 
 
 def make_trials_in_parallel(context: TrialContext, jobs: int) -> None:
@@ -26,9 +28,12 @@ def make_trials_in_parallel(context: TrialContext, jobs: int) -> None:
         left = deadline.minutes - (time.monotonic() - deadline.began) / 60
         words += ["--minutes", f"{max(left, 0.0):.4f}"]
     workers = ChildProcesses(jobs)
-    context.progress.stage(f"{jobs} trials at a time; events.jsonl has each as it ends")
     with workers.signals_passed_on(), ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(workers.call, *words) for _ in range(jobs)]
+        told = {record.number for record in context.study.records() if record.state != "running"}
+        while not all(work.done() for work in running):
+            wait(running, BETWEEN)
+            _tell_ended(context, told, jobs)
     if workers.stopped.is_set():
         raise KeyboardInterrupt
     results = [work.result() for work in running]
@@ -36,3 +41,11 @@ def make_trials_in_parallel(context: TrialContext, jobs: int) -> None:
     failed = [lines[-1].removeprefix("error: ") for code, lines in results if code]
     if failed:
         raise DarkCovidError(f"{len(failed)} of {jobs} workers failed, the first with: {failed[0]}; continue with --resume")
+
+
+def _tell_ended(context: TrialContext, told: set[int], jobs: int) -> None:
+    """Show the trials that have ended since; their numbers are added to `told`."""
+    for record in context.study.records():
+        if record.number not in told and record.state in ("complete", "pruned", "failed"):
+            told.add(record.number)
+            context.progress.stage(trial_line(context.study, record.number, jobs))
