@@ -17,7 +17,7 @@ from darkcovid.cli.init import init
 from darkcovid.cli.lungs import lungs_app
 from darkcovid.cli.models import models_app
 from darkcovid.cli.recipe import recipe_app
-from darkcovid.cli.results import compare, report, reproduce
+from darkcovid.cli.results import compare, report, reproduce, track
 from darkcovid.cli.runs import runs_app
 from darkcovid.cli.serving import export, predict, serve
 from darkcovid.cli.sweep import sweep, sweep_worker
@@ -42,6 +42,7 @@ app.command()(aggregate)
 app.command()(compare)
 app.command()(report)
 app.command()(reproduce)
+app.command()(track)
 app.command("lr-find")(lr_find)
 app.command()(bench)
 app.command()(predict)

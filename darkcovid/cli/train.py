@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,6 +22,7 @@ from darkcovid.cli.options import (
     RecipePath,
     RunsDir,
     Sets,
+    TrackingUri,
     output_option,
 )
 from darkcovid.cli.results import show_comparison
@@ -53,6 +54,11 @@ def run(
         bool, typer.Option("--profile", help="Write where the time went: profile.txt and trace.json.gz of every arm.")
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Number of fits (arms, folds, seeds) at a time.")] = 1,
+    tracker: Annotated[
+        Literal["tensorboard", "mlflow"] | None,
+        typer.Option("--tracker", help="Also write the run there, live."),
+    ] = None,
+    tracking_uri: TrackingUri = None,
     run_dir: Annotated[
         Path | None,
         typer.Option("--run-dir", metavar="DIR", help="A run folder shared with other calls; see `aggregate`."),
@@ -65,6 +71,8 @@ def run(
 ) -> None:
     """Train and score every arm of a recipe, and print them side by side."""
     _check_exclusive_options(jobs, run_dir, fold, seed, resume, profile)
+    if tracker is not None and run_dir is not None:
+        raise UsageError("--tracker: a part of a run is not tracked; after `darkcovid aggregate`: darkcovid track RUN --to NAME")
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     if without_suspects:
         resolved, further = run_heavy(partial(_without_suspects, resolved, arm))
@@ -77,7 +85,9 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if run_dir is None:
         with told_how_to_resume(resume_command()):
-            comparison = run_heavy(partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs))
+            comparison = run_heavy(
+                partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs, tracker, tracking_uri)
+            )
         if comparison:  # of several processes only the main one has it
             print_result(comparison, json_, lambda: show_comparison(comparison))
         return
@@ -100,7 +110,15 @@ def _plan(recipe: "Recipe", cache: Path, arms: list[str]) -> "RunPlan":
 
 
 def _run_all(
-    recipe: "Recipe", runs_dir: Path, cache: Path, arms: list[str], resume: bool, profile: bool, jobs: int
+    recipe: "Recipe",
+    runs_dir: Path,
+    cache: Path,
+    arms: list[str],
+    resume: bool,
+    profile: bool,
+    jobs: int,
+    tracker: str | None,
+    tracking_uri: str | None,
 ) -> dict[str, Any]:
     """The whole run; of several processes that fit one network together, one speaks."""
     from darkcovid.core.distributed import join_process_group
@@ -108,11 +126,18 @@ def _run_all(
     from darkcovid.report.progress import Progress, null_progress
     from darkcovid.scale.parallel import run_in_parallel
 
-    paths = RunPaths(runs_dir, cache)
+    paths, watch = RunPaths(runs_dir, cache), nullcontext
+    if tracker is not None and join_process_group().is_main:
+        from darkcovid.experiment.trackers.tracker import LiveTracking, make_tracker, track_finished
+
+        watch = LiveTracking(make_tracker(tracker, tracking_uri), tracker).watch
     if jobs > 1:
-        return run_in_parallel(recipe, paths, Progress(), arms, jobs, resume)
+        comparison = run_in_parallel(recipe, paths, Progress(), arms, jobs, resume)
+        if tracker is not None:  # its fits are other processes, so afterwards
+            track_finished(Path(comparison["run_dir"]), make_tracker(tracker, tracking_uri))
+        return comparison
     progress = Progress() if join_process_group().is_main else null_progress()
-    return run(recipe, paths, progress, arms, resume, profile)
+    return run(recipe, paths, progress, arms, resume, profile, watch)
 
 
 def _run_part(

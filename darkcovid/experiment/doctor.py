@@ -29,6 +29,7 @@ EXTRAS = {
     "export": "onnxruntime",
     "spark": "pyspark",
     "sweep": "optuna",
+    "track": "mlflow-skinny",
     "distributed": "accelerate",
     "dicom": "python-gdcm",
 }  # and a package of each

@@ -19,9 +19,18 @@ def recipe_differences(first: Path, second: Path) -> dict[str, list[Any]]:
     Raises:
         UsageError: A recipe is missing or damaged.
     """
-    flat = [_flattened(load_recipe(run / "recipe.yaml").model_dump(mode="json")) for run in (first, second)]
+    flat = [flat_recipe(run) for run in (first, second)]
     keys = list(dict.fromkeys([*flat[0], *flat[1]]))
     return {key: [recipe.get(key) for recipe in flat] for key in keys if flat[0].get(key) != flat[1].get(key)}
+
+
+def flat_recipe(run: Path) -> dict[str, Any]:
+    """A run's resolved recipe by dotted key.
+
+    Raises:
+        UsageError: It is missing or damaged.
+    """
+    return _flattened(load_recipe(run / "recipe.yaml").model_dump(mode="json"))
 
 
 def _flattened(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

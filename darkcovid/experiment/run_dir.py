@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,10 +18,16 @@ from darkcovid.recipe import Recipe
 
 
 class RunDir:
-    """One run's folder. Every file in it is written whole or not at all."""
+    """One run's folder. Every file in it is written whole or not at all.
+
+    Attributes:
+        path: Of the folder.
+        listeners: Called with each event, once it is in `events.jsonl`.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
 
     @classmethod
     def create(cls, runs_dir: Path, recipe: Recipe) -> "RunDir":
@@ -169,6 +175,8 @@ class RunDir:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
             torn = file.read(1) not in (b"", b"\n")
             file.write(b"\n" * torn + json.dumps(line).encode() + b"\n")
+        for listener in self.listeners:
+            listener(line)
 
     def last_epoch(self, arm: str) -> int:
         """The last epoch of a fit that `events.jsonl` has, 0 where it has none."""

@@ -4,8 +4,8 @@ An arm is one fit, or one for each fold and seed. A fit's `metrics.json` is writ
 and a resumed run passes it by. Fits know nothing of one another: several processes may do them, and one collects.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -111,6 +111,7 @@ def run(
     arms: Iterable[str] = (),
     resume: bool = False,
     profile: bool = False,
+    watch: Callable[[RunDir], AbstractContextManager[None]] = nullcontext,
 ) -> dict[str, Any]:
     """Run a recipe's arms.
 
@@ -123,6 +124,7 @@ def run(
         arms: Names of those to run; none means all.
         resume: Whether to continue the newest unfinished run of this recipe.
         profile: Whether every fit leaves a `profile.txt` of where its time went, and a `trace.json.gz`.
+        watch: Makes a context of the run's folder, in which the run is made; of the main process.
 
     Returns:
         The comparison that is also in the run folder's `comparison.json`; of several processes, {} in all but the main one.
@@ -140,7 +142,7 @@ def run(
     path = ranks.broadcast_object(directory and directory.path)
     directory = directory or ReadOnlyRunDir(path)
     work = RunContext(recipe, prepared, directory, folders, progress, resume, profile, ranks)
-    with track_status(work, names):
+    with watch(directory) if ranks.is_main else nullcontext(), track_status(work, names):
         for name in names:
             run_arm(work, name)
         return aggregate_run(directory, recipe, names, progress, prepared.images) if ranks.is_main else {}
