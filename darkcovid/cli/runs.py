@@ -3,17 +3,17 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from darkcovid.cli.helpers import print_result
 from darkcovid.cli.options import Json
+from darkcovid.cli.run_tables import printable, show_differences, show_list, show_rankings, show_run, size_text
 from darkcovid.core.errors import UsageError
 from darkcovid.core.words import counted
 
 if TYPE_CHECKING:
-    from darkcovid.experiment.best_runs import Ranking
     from darkcovid.experiment.run_list import RunInfo
 
 
@@ -32,16 +32,6 @@ SortKey = Literal["time", "name", "recipe", "accuracy", "minutes", "size", "stat
 RunsDir = Annotated[Path, typer.Option("--runs-dir", metavar="DIR", help="Folder of the runs.")]
 OneRun = Annotated[Path, typer.Argument(metavar="RUN", help="A run's name in --runs-dir, or its path.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")]
-GAP = 2  # blanks between columns
-DISPENSABLE = ("time (UTC)", "arms", "min", "verdict", "tags")  # columns that a narrow terminal goes without, the first one first
-VERDICTS = {  # of runs and of sweeps, by how the sentence begins
-    "Not as it stands": "fails checks",
-    "Not audited": "not audited",
-    "With care": "with care",
-    "Nothing that": "passes",
-    "The winner is": "sweep: winner {}",
-    "No difference": "sweep: no difference",
-}
 
 
 @runs_app.command("list")
@@ -64,14 +54,14 @@ def list_(
         and (not tag or set(tag) & set(run.notes.tags))
         and (recipe is None or run.recipe == recipe)
     ]
-    print_result([run.as_dict() for run in runs], json_, lambda: _show_list(runs, runs_dir))
+    print_result([run.as_dict() for run in runs], json_, lambda: show_list(runs, runs_dir))
 
 
 @runs_app.command()
 def show(run: OneRun, json_: Json = False, runs_dir: RunsDir = Path("runs")) -> None:
     """Show one run: its arms, how it stands, and what was said of it."""
     info = _read(run, runs_dir)
-    print_result(info.as_dict(), json_, lambda: _show_run(info))
+    print_result(info.as_dict(), json_, lambda: show_run(info))
 
 
 @runs_app.command()
@@ -129,22 +119,8 @@ def diff(
     folders = [find_run(run, runs_dir) for run in (first, second)]
     differences = recipe_differences(*folders)
 
-    def show_differences() -> None:
-        if not differences:
-            typer.echo("the same recipe")
-            return
-        import yaml
-        from rich.table import Table
-
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-        for title in ("key", *(folder.name for folder in folders)):
-            table.add_column(_plain(title), overflow="fold")
-        for key, values in differences.items():
-            texts = [yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1000) for value in values]
-            table.add_row(_escaped(key), *(_escaped(text.removesuffix("\n...\n").strip()) for text in texts))
-        _console().print(table)
-
-    print_result({"first": str(folders[0]), "second": str(folders[1]), "differences": differences}, json_, show_differences)
+    result = {"first": str(folders[0]), "second": str(folders[1]), "differences": differences}
+    print_result(result, json_, lambda: show_differences(folders, differences))
 
 
 @runs_app.command()
@@ -165,7 +141,7 @@ def best(
     rankings = rank_runs(runs, by)
     sentences = advice(rankings, by)
     result = {"by": by, "rankings": [ranking.as_dict() for ranking in rankings], "advice": sentences}
-    print_result(result, json_, lambda: _show_rankings(rankings, by, top, sentences))
+    print_result(result, json_, lambda: show_rankings(rankings, by, top, sentences))
 
 
 @runs_app.command()
@@ -198,7 +174,7 @@ def note(
 
     folder = find_run(run, runs_dir)
     notes = _read(folder, runs_dir).notes if text is None else set_note(folder, text)
-    print_result({"run_dir": str(folder), "note": notes.note}, json_, lambda: typer.echo(_plain(notes.note)))
+    print_result({"run_dir": str(folder), "note": notes.note}, json_, lambda: typer.echo(printable(notes.note)))
 
 
 def _read(run: Path, runs_dir: Path) -> "RunInfo":
@@ -217,11 +193,11 @@ def _remove(chosen: "list[RunInfo]", runs_dir: Path, yes: bool, as_json: bool, d
     if not as_json:
         for run in chosen:
             tags = f"  {' '.join(run.notes.tags)}" if run.notes.tags else ""
-            typer.echo(_plain(f"{run.name}  {run.status}  {_bytes(run.size)}{tags}"))
+            typer.echo(printable(f"{run.name}  {run.status}  {size_text(run.size)}{tags}"))
     if chosen and not yes and not dry_run:
         if as_json or not sys.stdin.isatty():
             raise UsageError(f"{counted(len(chosen), 'run')} would be removed, and nobody can be asked here; add --yes")
-        if not typer.confirm(f"Remove {counted(len(chosen), 'run')}, {_bytes(total)}?"):
+        if not typer.confirm(f"Remove {counted(len(chosen), 'run')}, {size_text(total)}?"):
             raise typer.Abort
     if not dry_run:
         for run in chosen:
@@ -231,144 +207,4 @@ def _remove(chosen: "list[RunInfo]", runs_dir: Path, yes: bool, as_json: bool, d
     result = {"removed": [] if dry_run else [str(run.path) for run in chosen], "bytes": total}
     result |= {"would_remove": [str(run.path) for run in chosen]} if dry_run else {}
     verb = "would be removed" if dry_run else "removed"
-    print_result(result, as_json, lambda: typer.echo(f"{counted(len(chosen), 'run')} {verb}, {_bytes(total)}"))
-
-
-def _show_list(runs: "list[RunInfo]", runs_dir: Path) -> None:
-    from rich.table import Table
-
-    if not runs:
-        typer.echo(_plain(f"no such runs in {runs_dir}"))
-        return
-    columns = {
-        "run": [_plain(run.name) for run in runs],
-        "time (UTC)": [f"{run.started:%Y-%m-%d %H:%M}" for run in runs],
-        "status": [run.status for run in runs],
-        "arms": [str(len(run.summary.arms)) if run.summary else "-" for run in runs],
-        "accuracy of the best": [_accuracy(run, run.best_arm) for run in runs],
-        "min": [_minutes(run) for run in runs],
-        "size": [_bytes(run.size) for run in runs],
-        "verdict": [_short_verdict(run) for run in runs],
-        "tags": [_plain(" ".join(run.notes.tags)) for run in runs],
-    }
-    console = _console()
-    for title in DISPENSABLE:
-        if sum(max(map(len, [title, *texts])) + GAP for title, texts in columns.items()) > console.width + GAP:
-            del columns[title]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
-    for title in columns:
-        right = title in ("accuracy of the best", "min", "size")
-        table.add_column(title, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*map(_escaped, row))
-    console.print(table)
-    for run in runs:
-        if run.damage:
-            typer.echo(_plain(f"damaged: {run.name}: {run.damage}"))
-
-
-def _show_run(run: "RunInfo") -> None:
-    lines = [
-        f"{run.name}: {run.status}{f' ({run.reason})' if run.reason else ''}",
-        f"folder: {run.path}, {_bytes(run.size)}",
-        f"recipe: {run.recipe or '-'}, started {run.started:%Y-%m-%d %H:%M} UTC",
-    ]
-    if run.damage:
-        lines.append(f"damaged: {run.damage}")
-    if run.notes.tags:
-        lines.append(f"tags: {' '.join(run.notes.tags)}")
-    if run.notes.note:
-        lines.append(f"note: {run.notes.note}")
-    if run.summary:
-        for name, arm in run.summary.arms.items():
-            seconds = arm.metrics.get("train_seconds")
-            cost = "" if seconds is None else f", {seconds / 60:.1f} min of training"
-            lines.append(f"{name}: {arm.headline} {_accuracy(run, name)}{cost}")
-        if run.summary.verdict:
-            lines.append(run.summary.verdict)
-        final = run.summary.facts.get("final_run", run.path)
-        lines.append(f"in full: darkcovid compare {final}")
-    elif run.status == "interrupted":
-        lines.append("`darkcovid run RECIPE --resume`, with the recipe and options of then, continues it")
-    typer.echo("\n".join(map(_plain, lines)))
-
-
-def _show_rankings(rankings: "list[Ranking]", by: str, top: int, sentences: list[str]) -> None:
-    from rich.table import Table
-
-    for ranking in rankings:
-        scored = ranking.scored
-        where = {"valid": "validation", "test": "test"}.get(scored.set, "")
-        title = f"{counted(scored.images, 'image')} of {counted(scored.patients, 'patient')}, {where} set"
-        typer.echo(title if scored.images else "scored on images that are not known")
-        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 2))
-        for column in ("run", "arm"):
-            table.add_column(column, overflow="fold")
-        table.add_column(_escaped(by), justify="right", no_wrap=True)
-        table.add_column("95 % interval", justify="right", no_wrap=True)
-        for ranked in ranking.arms[:top]:
-            table.add_row(
-                _escaped(ranked.run.name), _escaped(ranked.arm), f"{ranked.value:.4g}", _interval(ranked.interval) or "-"
-            )
-        _console().print(table)
-        if len(ranking.arms) > top:
-            typer.echo(f"  and {counted(len(ranking.arms) - top, 'more arm')}")
-    for sentence in sentences:
-        typer.echo(sentence)
-
-
-def _accuracy(run: "RunInfo", name: str | None) -> str:
-    """`0.886 [0.84, 0.92]`."""
-    if run.summary is None or name is None:
-        return "-"
-    arm = run.summary.arms[name]
-    value = arm.metrics.get(arm.headline)
-    if value is None:
-        return "-"
-    interval = _interval(arm.intervals.get(arm.headline))
-    return f"{value:.3f} {interval}".strip()
-
-
-def _minutes(run: "RunInfo") -> str:
-    return "-" if run.summary is None or run.summary.minutes is None else f"{run.summary.minutes:.1f}"
-
-
-def _interval(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"({interval[0]:.3f} to {interval[1]:.3f})"
-
-
-def _short_verdict(run: "RunInfo") -> str:
-    sentence = run.summary.verdict if run.summary else ""
-    better = "better" if sentence.startswith("The winner is better") else "worse"
-    short = next((short for start, short in VERDICTS.items() if sentence.startswith(start)), _plain(sentence) or "-")
-    return short.format(better)
-
-
-def _bytes(size: int) -> str:
-    number, unit = float(size), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if number < 1000:
-            break
-        number, unit = number / 1000, larger
-    return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
-
-
-def _plain(text: str) -> str:
-    """A text from a file without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
-
-
-def _escaped(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(_plain(text))
-
-
-def _console() -> Any:
-    """As wide as the terminal; in a file as wide as it needs to be."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 400
-    return console
+    print_result(result, as_json, lambda: typer.echo(f"{counted(len(chosen), 'run')} {verb}, {size_text(total)}"))

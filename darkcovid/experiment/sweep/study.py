@@ -27,7 +27,6 @@ from darkcovid.recipe import (
     require_sweep,
     swept_arm,
     takes_whole_numbers,
-    with_swept_keys,
 )
 
 FILE, NAME = "study.db", "sweep"
@@ -225,24 +224,6 @@ class SweepStudy:
     def _lock(self) -> filelock.BaseFileLock:
         """Processes ask one after the other, so that no two take the same place."""
         return filelock.FileLock(self.folder / ".ask.lock")
-
-
-def trial_recipe(study: SweepStudy, values: dict[str, Any]) -> Recipe:
-    """The recipe of a trial: without audits, external sets and views at test time, which a trial's metric does not need.
-
-    Args:
-        study: The sweep's.
-        values: By swept key.
-
-    Returns:
-        The recipe, with the other arms, whose input sizes the swept one may borrow.
-
-    Raises:
-        UsageError: A value contradicts another key.
-    """
-    tried = with_swept_keys(study.recipe, values)
-    bare = {"audit": "none", "data": tried.data.model_copy(update={"external": ()})}
-    return tried.model_copy(update=bare)
 
 
 def trial_reporter(study: SweepStudy, trial: optuna.Trial) -> Callable[[float, int], None]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -14,10 +15,10 @@ from darkcovid.core.errors import DarkCovidError, one_line
 from darkcovid.data.cohort import Cohort
 from darkcovid.experiment.classifier_task import ClassifierTask
 from darkcovid.experiment.run_dir import RunDir
-from darkcovid.experiment.sweep.study import STEPS_PER_FOLD, SweepStudy, trial_recipe, trial_reporter
+from darkcovid.experiment.sweep.study import STEPS_PER_FOLD, SweepStudy, trial_reporter
 from darkcovid.experiment.train_arm import FitJob
 from darkcovid.metrics.classification import classification_metrics, get_metric
-from darkcovid.recipe import Loss, Recipe, swept_arm
+from darkcovid.recipe import Loss, Recipe, swept_arm, with_swept_keys
 from darkcovid.report.duration import duration
 from darkcovid.report.progress import Progress
 from darkcovid.training.classifier import validation_metric
@@ -104,6 +105,24 @@ def make_trials(context: TrialContext) -> None:
             study.fail(trial, "")
             raise
         _check_not_all_failed(study)
+
+
+def trial_recipe(study: SweepStudy, values: dict[str, Any]) -> Recipe:
+    """The recipe of a trial: without audits, external sets and views at test time, which a trial's metric does not need.
+
+    Args:
+        study: The sweep's.
+        values: By swept key.
+
+    Returns:
+        The recipe, with the other arms, whose input sizes the swept one may borrow.
+
+    Raises:
+        UsageError: A value contradicts another key.
+    """
+    tried = with_swept_keys(study.recipe, values)
+    bare = {"audit": "none", "data": tried.data.model_copy(update={"external": ()})}
+    return tried.model_copy(update=bare)
 
 
 def reserved_seconds(study: SweepStudy) -> float:
