@@ -19,11 +19,12 @@ from darkcovid.experiment.sweep.inner_folds import inner_folds, training_side
 from darkcovid.experiment.sweep.result import count_trials
 from darkcovid.experiment.sweep.runner import run_sweep, sweep_folds
 from darkcovid.experiment.sweep.study import SweepStudy
-from darkcovid.experiment.sweep.trials import Deadline, TrialContext, make_trials, reserved_seconds
+from darkcovid.experiment.sweep.trials import Deadline, TrialContext, make_trials, reserved_seconds, trial_recipe
 from darkcovid.recipe import Phantom, Recipe, load_recipe
 from darkcovid.scale.sweep_jobs import make_trials_in_parallel
 
 from ...commands import error_of, processes
+from ...conftest import RECIPES
 from ..test_runner import Watched
 
 TEXT = """
@@ -231,3 +232,16 @@ def test_trials_of_a_worker_are_those_of_this_process(recipe, tmp_path, cache_di
     make_trials_in_parallel(TrialContext(study, RunDir(tmp_path / "jobs"), cache_dir, (), Watched(), Deadline(5.0)), 1)
     values = [sorted(str(record.values) for record in each.records()) for each in (alone, study)]
     assert values[0] == values[1] and count_trials(study)["complete"] == 2
+
+
+def test_every_trial_of_the_shipped_sweep_is_a_recipe(tmp_path):
+    shipped = load_recipe(RECIPES / "sweep.yaml")
+    study = SweepStudy(tmp_path, shipped)
+    for number in range(study.total):
+        trial = study.ask()
+        tried = trial_recipe(study, study.values(trial)).arm_recipes()["segmented"]
+        assert tried.training.lr == study.values(trial)["training.lr"] and tried.audit == "none"
+        assert (tried == trial_recipe(study, {}).arm_recipes()["segmented"]) == (
+            number == 0
+        )  # the first has the recipe's own values
+        study.finish(trial, 0.5, [], 1.0)

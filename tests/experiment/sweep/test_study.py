@@ -8,10 +8,7 @@ import optuna
 import pytest
 
 from darkcovid.experiment.sweep.study import SweepStudy, trial_reporter
-from darkcovid.experiment.sweep.trials import trial_recipe
-from darkcovid.recipe import Recipe, Sweep, Training, load_recipe
-
-from ...conftest import RECIPES
+from darkcovid.recipe import Recipe, Sweep, Training
 
 OVER = {"training.lr": {"log_range": (1e-5, 1e-1)}, "training.weight_decay": {"choices": (0.0, 0.1)}}
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
@@ -163,16 +160,3 @@ def test_poor_trials_are_pruned(tmp_path, pruner):
     else:
         assert len(pruned) >= 3 and steps["poor"] < 0.75 * steps["good"]
         assert study.best().metric == 0.8
-
-
-def test_every_trial_of_the_shipped_sweep_is_a_recipe(tmp_path):
-    shipped = load_recipe(RECIPES / "sweep.yaml")
-    study = SweepStudy(tmp_path, shipped)
-    for number in range(study.total):
-        trial = study.ask()
-        tried = trial_recipe(study, study.values(trial)).arm_recipes()["segmented"]
-        assert tried.training.lr == study.values(trial)["training.lr"] and tried.audit == "none"
-        assert (tried == trial_recipe(study, {}).arm_recipes()["segmented"]) == (
-            number == 0
-        )  # the first has the recipe's own values
-        study.finish(trial, 0.5, [], 1.0)
