@@ -52,8 +52,8 @@ def sweep_worker(
 
     def work() -> None:
         _check_optuna()
+        from darkcovid.experiment.sweep.deadline import Deadline
         from darkcovid.experiment.sweep.runner import continue_trials
-        from darkcovid.experiment.sweep.trials import Deadline
         from darkcovid.report.progress import Progress
 
         continue_trials(folder, cache_folder(cache_dir), Progress(), Deadline(minutes), parent)

@@ -1,7 +1,6 @@
 """Several trials of a sweep at once on one machine: each worker is a process that asks for the next until all are made."""
 
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from darkcovid.core.errors import DarkCovidError
@@ -25,8 +24,7 @@ def make_trials_in_parallel(context: TrialContext, jobs: int) -> None:
     deadline = context.deadline
     words = ["sweep-worker", str(context.directory.path), "--cache-dir", str(context.cache), "--parent", str(os.getpid())]
     if deadline.minutes is not None:
-        left = deadline.minutes - (time.monotonic() - deadline.began) / 60
-        words += ["--minutes", f"{max(left, 0.0):.4f}"]
+        words += ["--minutes", f"{max(deadline.seconds_left / 60, 0.01):.4f}"]
     workers = ChildProcesses(jobs)
     with workers.signals_passed_on(), ThreadPoolExecutor(jobs) as pool:
         running = [pool.submit(workers.call, *words) for _ in range(jobs)]
@@ -48,4 +46,4 @@ def _tell_ended(context: TrialContext, told: set[int], jobs: int) -> None:
     for record in context.study.records():
         if record.number not in told and record.state in ("complete", "pruned", "failed"):
             told.add(record.number)
-            context.progress.stage(trial_line(context.study, record.number, jobs))
+            context.progress.stage(trial_line(context, record.number, jobs))

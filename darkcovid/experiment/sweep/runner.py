@@ -25,6 +25,7 @@ from darkcovid.experiment.fingerprint import (
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.experiment.run_state import DONE, RUN_NAME
 from darkcovid.experiment.runner import RunPaths, run
+from darkcovid.experiment.sweep.deadline import Deadline
 from darkcovid.experiment.sweep.inner_folds import inner_folds, training_side
 from darkcovid.experiment.sweep.result import (
     conclusions,
@@ -34,7 +35,7 @@ from darkcovid.experiment.sweep.result import (
     write_sweep_result,
 )
 from darkcovid.experiment.sweep.study import SweepStudy
-from darkcovid.experiment.sweep.trials import Deadline, TrialContext, make_trials
+from darkcovid.experiment.sweep.trials import TrialContext, make_trials
 from darkcovid.recipe import Recipe, load_recipe, require_sweep, swept_arm, with_swept_keys
 from darkcovid.report.progress import Progress
 from darkcovid.report.sweep import write_sweep_report

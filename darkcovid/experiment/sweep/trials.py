@@ -15,6 +15,7 @@ from darkcovid.core.errors import DarkCovidError, one_line
 from darkcovid.data.cohort import Cohort
 from darkcovid.experiment.classifier_task import ClassifierTask
 from darkcovid.experiment.run_dir import RunDir
+from darkcovid.experiment.sweep.deadline import Deadline, OutOfTime
 from darkcovid.experiment.sweep.study import STEPS_PER_FOLD, SweepStudy, trial_reporter
 from darkcovid.experiment.train_arm import FitJob
 from darkcovid.metrics.classification import classification_metrics, get_metric
@@ -30,27 +31,6 @@ from darkcovid.training.schedule import total_epochs
 from darkcovid.vision.arm_inputs import ArmInputs, InputBuilder
 
 MAX_FAILED = 5  # trials in a row from the first on, after which something is wrong with all
-
-
-class OutOfTime(Exception):
-    """The time for trials is over."""
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """When trials end, so that there is time to fit the winner.
-
-    Attributes:
-        minutes: Of the whole sweep; None: no end.
-        began: As `time.monotonic` has it.
-    """
-
-    minutes: float | None = None
-    began: float = field(default_factory=time.monotonic)
-
-    def is_over(self, reserved_seconds: float) -> bool:
-        """Whether no more than the reserved seconds are left."""
-        return self.minutes is not None and time.monotonic() - self.began + reserved_seconds >= 60 * self.minutes
 
 
 @dataclass(frozen=True)
@@ -140,18 +120,18 @@ def reserved_seconds(study: SweepStudy) -> float:
     return seeds * ((best.seconds or usual) + plain) / (folds - 1)
 
 
-def trial_line(study: SweepStudy, number: int, jobs: int = 1) -> str:
+def trial_line(context: TrialContext, number: int, jobs: int = 1) -> str:
     """One line on a trial that has ended, and about how long the sweep will go on.
 
     Args:
-        study: The sweep's.
+        context: Of the sweep.
         number: The trial's.
         jobs: Trials at a time.
 
     Returns:
         `trial 3/20: training.lr=0.001: balanced_accuracy 0.8123, 12.1 s; about 3 min 20 s left`.
     """
-    records = study.records()
+    study, records = context.study, context.study.records()
     record = records[number]
     ended = [other for other in records if other.state in ("complete", "pruned", "failed")]
     values = ", ".join(f"{key}={_short(value)}" for key, value in record.values.items())
@@ -162,6 +142,7 @@ def trial_line(study: SweepStudy, number: int, jobs: int = 1) -> str:
         result = f"{pruned}{study.sweep.metric} {_short(record.metric)}, {record.seconds or 0:.1f} s"
     seconds = [other.seconds for other in ended if other.seconds]
     left = (study.total - len(ended)) * float(np.mean(seconds)) / jobs + reserved_seconds(study) if seconds else 0.0
+    left = min(left, context.deadline.seconds_left)
     rest = f"; about {duration(left)} left" if left else ""
     return f"trial {len(ended)}/{study.total}: {values}: {result}{rest}"
 
@@ -179,7 +160,7 @@ def _make_trial(context: TrialContext, trial: optuna.Trial) -> None:
         study.prune(trial, time.monotonic() - began)
     except DarkCovidError as error:
         study.fail(trial, one_line(error))
-    line = trial_line(study, trial.number)
+    line = trial_line(context, trial.number)
     context.progress.stage(line)
     context.directory.event("trial", **asdict(study.records()[trial.number]))
 

@@ -15,11 +15,12 @@ from darkcovid.data.phantom import phantom_manifest
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.experiment.run_list import read_run
 from darkcovid.experiment.runner import RunPaths
+from darkcovid.experiment.sweep.deadline import Deadline
 from darkcovid.experiment.sweep.inner_folds import inner_folds, training_side
 from darkcovid.experiment.sweep.result import count_trials
 from darkcovid.experiment.sweep.runner import run_sweep, sweep_folds
 from darkcovid.experiment.sweep.study import SweepStudy
-from darkcovid.experiment.sweep.trials import Deadline, TrialContext, make_trials, reserved_seconds, trial_recipe
+from darkcovid.experiment.sweep.trials import TrialContext, make_trials, reserved_seconds, trial_recipe
 from darkcovid.recipe import Phantom, Recipe, load_recipe
 from darkcovid.scale.sweep_jobs import make_trials_in_parallel
 
