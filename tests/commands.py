@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 IMPORTED = ["darkcovid.cli", "darkcovid.experiment.runner", "darkcovid.inference.segment_files", "darkcovid.inference.predictor",
-            "darkcovid.experiment.lr_find",
+            "darkcovid.experiment.lr_find", "darkcovid.experiment.sweep.runner",
             "segmentation_models_pytorch", "captum.attr", "timm", "matplotlib.figure", "sklearn.ensemble"]  # fmt: skip
 
 

@@ -15,11 +15,14 @@ from darkcovid.cli.deprecated import current_spelling
 from darkcovid.cli.doctor import doctor
 from darkcovid.cli.init import init
 from darkcovid.cli.lungs import lungs_app
+from darkcovid.cli.measure import bench, lr_find
 from darkcovid.cli.models import models_app
 from darkcovid.cli.recipe import recipe_app
-from darkcovid.cli.results import compare, report, reproduce
+from darkcovid.cli.results import compare, report, reproduce, track
+from darkcovid.cli.runs import runs_app
 from darkcovid.cli.serving import export, predict, serve
-from darkcovid.cli.train import aggregate, bench, lr_find, run
+from darkcovid.cli.sweep import sweep, sweep_worker
+from darkcovid.cli.train import aggregate, run
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import configure_logging
 from darkcovid.core.warnings import silence_known_warnings
@@ -34,16 +37,20 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(run)
+app.command()(sweep)
+app.command("sweep-worker", hidden=True)(sweep_worker)
 app.command()(aggregate)
 app.command()(compare)
 app.command()(report)
 app.command()(reproduce)
+app.command()(track)
 app.command("lr-find")(lr_find)
 app.command()(bench)
 app.command()(predict)
 app.command()(export)
 app.command()(serve)
 app.command()(doctor)
+app.add_typer(runs_app, name="runs")
 app.add_typer(lungs_app, name="lungs")
 app.add_typer(data_app, name="data")
 app.add_typer(models_app, name="models")

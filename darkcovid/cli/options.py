@@ -21,6 +21,9 @@ Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device
 Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Only the rows of this dataset.")]
 EngineName = Annotated[Literal["local", "spark"], typer.Option("--engine", help="This process, or Spark.")]
 Master = Annotated[str | None, typer.Option(metavar="URL", help="Spark's master; all cores of this machine by default.")]
+TrackingUri = Annotated[
+    str | None, typer.Option("--tracking-uri", metavar="URI", help="MLflow's server or database, or a folder for TensorBoard.")
+]
 SparkConf = Annotated[list[str], typer.Option("--spark-conf", metavar="KEY=VALUE", help="A setting of Spark.")]
 
 

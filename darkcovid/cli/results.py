@@ -1,12 +1,12 @@
 """Commands on finished runs: compare, report, reproduce."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
-from darkcovid.cli.options import CacheDir, Json, RunsDir
+from darkcovid.cli.options import CacheDir, Json, RunsDir, TrackingUri
 
 if TYPE_CHECKING:
     from darkcovid.experiment.reproduce import Reproduction
@@ -45,6 +45,24 @@ def report(
 
     path = write_report(run, images)
     print_result({"report": str(path)}, json_, lambda: typer.echo(str(path)))
+
+
+def track(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
+    to: Annotated[Literal["tensorboard", "mlflow"], typer.Option("--to", help="Where to.")],
+    tracking_uri: TrackingUri = None,
+    images: Annotated[bool, typer.Option("--images", help="With radiographs in the report.")] = False,
+    json_: Json = False,
+) -> None:
+    """Write a finished run into TensorBoard or MLflow: parameters, epochs, final metrics, plots and the report."""
+
+    def work() -> None:
+        from darkcovid.experiment.trackers.tracker import make_tracker, track_finished
+
+        track_finished(run, make_tracker(to, tracking_uri), images)
+
+    run_heavy(work)
+    print_result({"run_dir": str(run), "to": to}, json_, lambda: typer.echo(f"{run}: written to {to}"))
 
 
 def reproduce(

@@ -1,10 +1,10 @@
-"""Commands that train: run, aggregate, lr-find, bench."""
+"""Commands that train: run, aggregate."""
 
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,7 +22,7 @@ from darkcovid.cli.options import (
     RecipePath,
     RunsDir,
     Sets,
-    output_option,
+    TrackingUri,
 )
 from darkcovid.cli.results import show_comparison
 from darkcovid.core.errors import Interrupted, UsageError
@@ -30,8 +30,6 @@ from darkcovid.core.log import logger
 from darkcovid.core.words import counted
 
 if TYPE_CHECKING:
-    from darkcovid.evaluation.benchmark_result import BenchmarkResult
-    from darkcovid.evaluation.time_to_accuracy import TimeToAccuracy
     from darkcovid.experiment.dry_run import RunPlan
     from darkcovid.recipe import Recipe
 
@@ -55,6 +53,11 @@ def run(
         bool, typer.Option("--profile", help="Write where the time went: profile.txt and trace.json.gz of every arm.")
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Number of fits (arms, folds, seeds) at a time.")] = 1,
+    tracker: Annotated[
+        Literal["tensorboard", "mlflow"] | None,
+        typer.Option("--tracker", help="Also write the run there, live."),
+    ] = None,
+    tracking_uri: TrackingUri = None,
     run_dir: Annotated[
         Path | None,
         typer.Option("--run-dir", metavar="DIR", help="A run folder shared with other calls; see `aggregate`."),
@@ -67,6 +70,8 @@ def run(
 ) -> None:
     """Train and score every arm of a recipe, and print them side by side."""
     _check_exclusive_options(jobs, run_dir, fold, seed, resume, profile)
+    if tracker is not None and run_dir is not None:
+        raise UsageError("--tracker: a part of a run is not tracked; after `darkcovid aggregate`: darkcovid track RUN --to NAME")
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     if without_suspects:
         resolved, further = run_heavy(partial(_without_suspects, resolved, arm))
@@ -80,12 +85,14 @@ def run(
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if run_dir is None:
-        with _told_how_to_resume(_resume_command()):
-            comparison = run_heavy(partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs))
+        with told_how_to_resume(resume_command()):
+            comparison = run_heavy(
+                partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs, tracker, tracking_uri)
+            )
         if comparison:  # of several processes only the main one has it
             print_result(comparison, json_, lambda: show_comparison(comparison))
         return
-    with _told_how_to_resume("the same command"):
+    with told_how_to_resume("the same command"):
         fits = run_heavy(partial(_run_part, resolved, run_dir, runs_dir, cache, arm, fold, seed, profile))
     finished = f"{', '.join(fits)}: finished; after the last: darkcovid aggregate {run_dir}"
     print_result({"run_dir": str(run_dir), "fits": fits}, json_, lambda: typer.echo(finished))
@@ -111,7 +118,15 @@ def _plan(recipe: "Recipe", cache: Path, arms: list[str]) -> "RunPlan":
 
 
 def _run_all(
-    recipe: "Recipe", runs_dir: Path, cache: Path, arms: list[str], resume: bool, profile: bool, jobs: int
+    recipe: "Recipe",
+    runs_dir: Path,
+    cache: Path,
+    arms: list[str],
+    resume: bool,
+    profile: bool,
+    jobs: int,
+    tracker: str | None,
+    tracking_uri: str | None,
 ) -> dict[str, Any]:
     """The whole run; of several processes that fit one network together, one speaks."""
     from darkcovid.core.distributed import join_process_group
@@ -119,11 +134,18 @@ def _run_all(
     from darkcovid.report.progress import Progress, null_progress
     from darkcovid.scale.parallel import run_in_parallel
 
-    paths = RunPaths(runs_dir, cache)
+    paths, watch = RunPaths(runs_dir, cache), nullcontext
+    if tracker is not None and join_process_group().is_main:
+        from darkcovid.experiment.trackers.tracker import LiveTracking, make_tracker, track_finished
+
+        watch = LiveTracking(make_tracker(tracker, tracking_uri), tracker).watch
     if jobs > 1:
-        return run_in_parallel(recipe, paths, Progress(), arms, jobs, resume)
+        comparison = run_in_parallel(recipe, paths, Progress(), arms, jobs, resume)
+        if tracker is not None:  # its fits are other processes, so afterwards
+            track_finished(Path(comparison["run_dir"]), make_tracker(tracker, tracking_uri))
+        return comparison
     progress = Progress() if join_process_group().is_main else null_progress()
-    return run(recipe, paths, progress, arms, resume, profile)
+    return run(recipe, paths, progress, arms, resume, profile, watch)
 
 
 def _run_part(
@@ -145,7 +167,18 @@ def _run_part(
 
 
 @contextmanager
-def _told_how_to_resume(command: str) -> Iterator[None]:
+def told_how_to_resume(command: str) -> Iterator[None]:
+    """A context in which an interruption prints the command that continues.
+
+    Args:
+        command: To print.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        typer.Exit: With 130, when it was interrupted.
+    """
     try:
         yield
     except (Interrupted, KeyboardInterrupt):
@@ -189,127 +222,6 @@ def aggregate(
     print_result(comparison, json_, lambda: show_comparison(comparison))
 
 
-def lr_find(
-    recipe: RecipePath,
-    sets: Sets = [],  # noqa: B006
-    manifest: ManifestOption = None,
-    phantom: PhantomOption = False,
-    data_root: DataRoot = None,
-    arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the first by default.")] = None,
-    start_lr: Annotated[float, typer.Option(min=1e-12)] = 1e-7,
-    end_lr: Annotated[float, typer.Option(min=1e-12)] = 10.0,
-    steps: Annotated[int, typer.Option(min=40, help="Batches to try.")] = 100,
-    output: Annotated[Path, output_option("PNG", "The plot of the curve.")] = Path("lr_find.png"),
-    apply: Annotated[
-        Literal["valley", "steep", "minimum", "slide"] | None, typer.Option(help="Print the --set that uses this suggestion.")
-    ] = None,
-    json_: Json = False,
-    cache_dir: CacheDir = None,
-) -> None:
-    """Find a learning rate by fastai's range test: a table, a plot, and suggestions."""
-    resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
-
-    def work() -> dict[str, Any]:
-        from darkcovid.experiment.lr_find import find_learning_rate
-
-        return find_learning_rate(resolved, arm, cache_folder(cache_dir), start_lr, end_lr, steps, output)
-
-    result = run_heavy(work)
-
-    def show() -> None:
-        if apply:
-            typer.echo(f"--set training.lr={result['suggestions'][apply]:.2e}")
-            return
-        for name, rate in result["suggestions"].items():
-            typer.echo(f"{name:<8} {rate:.2e}")
-        typer.echo(f"plot: {result['plot']}")
-
-    print_result(result, json_, show)
-
-
-def bench(
-    recipe: Annotated[Path, typer.Argument(metavar="[RECIPE]", help="A recipe with a whole and a crop arm.")] = Path(
-        "recipes/segmented.yaml"
-    ),
-    sets: Sets = [],  # noqa: B006
-    manifest: ManifestOption = None,
-    phantom: PhantomOption = False,
-    data_root: DataRoot = None,
-    arch: Annotated[str | None, typer.Option(help="Another network for all, such as resnet18 or timm/<name>.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Counted epochs of each contender.")] = 3,
-    to_accuracy: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, help="Train each until its mean validation accuracy of three epochs reaches this."),
-    ] = None,
-    output: Annotated[Path, output_option("PNG", "The plot.")] = Path("bench.png"),
-    json_: Json = False,
-    cache_dir: CacheDir = None,
-) -> None:
-    """Time epochs of stock fastai, whole images and crops in turn, and print the ratios; or seconds to an accuracy."""
-    resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
-    if arch is not None:
-        network = [f"model.arch={arch}", "model.head=null", "model.grayscale=true"]
-        everywhere = [*network, *(f"arms.{name}.{key}" for name in resolved.arms for key in network)]
-        resolved = load_recipe_from_options(recipe, [*sets, *everywhere], manifest, phantom, data_root)
-
-    if to_accuracy is not None:
-        raced = run_heavy(lambda: _race(resolved, cache_folder(cache_dir), to_accuracy, output))
-        print_result(raced.as_dict(), json_, lambda: _show_race(raced, output))
-        return
-
-    def work() -> "BenchmarkResult":
-        from darkcovid.experiment.benchmark import bench as measure
-        from darkcovid.report.plots import plot_bench
-
-        result = measure(resolved, cache_folder(cache_dir), repeats)
-        plot_bench(result, output)
-        return result
-
-    result = run_heavy(work)
-    print_result(result.as_dict(), json_, lambda: _show_bench(result, output))
-
-
-def _race(recipe: "Recipe", cache: Path, target: float, plot: Path) -> "TimeToAccuracy":
-    from darkcovid.experiment.time_to_accuracy import time_to_accuracy
-    from darkcovid.report.plots import plot_time_to_accuracy
-
-    result = time_to_accuracy(recipe, cache, target)
-    plot_time_to_accuracy(result, plot)
-    return result
-
-
-def _show_race(result: "TimeToAccuracy", plot: Path) -> None:
-    _show_machine(result.machine)
-    typer.echo(f"seconds of training and validation until the mean accuracy of three epochs is {result.target:g}:\n")
-    typer.echo(f"{'':8}{'seconds':>9}{'epochs':>8}{'x stock':>9}{'s/epoch':>9}")
-    for label, curve in result.contenders.items():
-        reached, ratio = curve.reached(result.target), result.ratio(label)
-        seconds = "not" if reached is None else f"{reached:.1f}"
-        times = "" if ratio is None else f"{ratio:.1f}"
-        done = len(curve.seconds)
-        typer.echo(f"{label:8}{seconds:>9}{f'{done}/{curve.epochs}':>8}{times:>9}{curve.seconds[-1] / done:9.2f}")
-    typer.echo(f"plot: {plot}")
-
-
-def _show_machine(machine: dict[str, Any]) -> None:
-    features = ", ".join(machine["features"]) or "no vector instructions known"
-    threads = counted(machine["threads"], "thread")
-    typer.echo(f"{machine['processor']} ({features}), {threads}, {machine['device']}, {machine['precision']}\n")
-
-
-def _show_bench(result: "BenchmarkResult", plot: Path) -> None:
-    _show_machine(result.machine)
-    typer.echo(f"{'':8}{'s/epoch':>9}{'images/s':>10}{'x stock':>9}{'peak GB':>9}{'GPU GB':>8}")
-    for label, timing in result.contenders.items():
-        speed = f"{timing.epoch_seconds:9.2f}{timing.images_per_second:10.0f}{result.ratio(label):9.2f}"
-        typer.echo(f"{label:8}{speed}{timing.peak_host_bytes / 1e9:9.2f}{timing.peak_device_bytes / 1e9:8.2f}")
-    typer.echo("\nseconds of one more epoch, by what they were spent on:")
-    typer.echo(" " * 8 + "".join(f"{stage:>12}" for stage in result.stock.stages))
-    for label, timing in result.contenders.items():
-        typer.echo(f"{label:8}" + "".join(f"{seconds:12.2f}" for seconds in timing.stages.values()))
-    typer.echo(f"plot: {plot}")
-
-
 def _show_plan(plan: "RunPlan") -> None:
     from darkcovid.report.duration import duration
 
@@ -334,7 +246,8 @@ def _show_plan(plan: "RunPlan") -> None:
     typer.echo("the recipe with every key written out: --json")
 
 
-def _resume_command() -> str:
+def resume_command() -> str:
+    """This command line with `--resume`."""
     import shlex
 
     arguments = [word for word in sys.argv[1:] if word != "--resume"]

@@ -1,8 +1,10 @@
 """Where things live between runs, and how a file is written so that no reader ever sees half of it."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ import platformdirs
 from PIL import Image
 
 from darkcovid.core.errors import UsageError
+
+MAX_TEXT_BYTES = 64_000_000
 
 
 def user_cache_dir() -> Path:
@@ -120,6 +124,28 @@ def write_json(path: Path, value: Any) -> None:
         value: JSON-able.
     """
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_regular_text(path: Path, most: int = MAX_TEXT_BYTES) -> str:
+    """The text of a small file that others may have put there: no link is followed, no pipe waited for.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+
+    Returns:
+        Its text.
+
+    Raises:
+        OSError: It is missing, or not a regular file.
+        ValueError: It is larger, or not UTF-8.
+    """
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if about.st_size > most:
+        raise ValueError(f"{about.st_size} bytes, more than {most}")
+    return path.read_text(encoding="utf-8")
 
 
 def _current_umask() -> int:

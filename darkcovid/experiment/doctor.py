@@ -30,6 +30,8 @@ EXTRAS = {
     "serve": "fastapi",
     "export": "onnxruntime",
     "spark": "pyspark",
+    "sweep": "optuna",
+    "track": "mlflow-skinny",
     "distributed": "accelerate",
     "dicom": "python-gdcm",
 }  # and a package of each

@@ -2,6 +2,9 @@
 
 import json
 import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,16 +12,22 @@ from typing import Any
 import filelock
 
 from darkcovid.core.environment import current_environment
-from darkcovid.core.errors import UsageError
+from darkcovid.core.errors import Interrupted, UsageError, one_line
 from darkcovid.core.io import write_json, write_text
 from darkcovid.recipe import Recipe
 
 
 class RunDir:
-    """One run's folder. Every file in it is written whole or not at all."""
+    """One run's folder. Every file in it is written whole or not at all.
+
+    Attributes:
+        path: Of the folder.
+        listeners: Called with each event, once it is in `events.jsonl`.
+    """
 
     def __init__(self, path: Path):
         self.path = path
+        self.listeners: list[Callable[[dict[str, Any]], None]] = []
 
     @classmethod
     def create(cls, runs_dir: Path, recipe: Recipe) -> "RunDir":
@@ -64,7 +73,7 @@ class RunDir:
             with filelock.FileLock(path / ".lock"):
                 if not resolved.is_file():
                     write_json(path / "environment.json", current_environment().as_dict())
-                    run.set_state("running")
+                    run.set_state("running", shared=True)
                     write_text(resolved, recipe.to_yaml())
                 elif resolved.read_text(encoding="utf-8") != recipe.to_yaml():
                     raise UsageError(f"--run-dir {path}: another recipe's run, or another version's; give another folder")
@@ -124,10 +133,35 @@ class RunDir:
             "state": state,
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "pid": os.getpid(),
+            "host": platform.node(),
             **details,
         }
         write_json(self.path / "status.json", status)
         self.event(state, **details)
+
+    @contextmanager
+    def tracked(self, **details: Any) -> Iterator[None]:
+        """A context in which `status.json` says how the run stands: running, then done, failed or interrupted.
+
+        Args:
+            **details: More keys of the first status.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            Interrupted: For a KeyboardInterrupt inside; everything else is raised as it is.
+        """
+        self.set_state("running", **details)
+        try:
+            yield
+            self.set_state("done")
+        except KeyboardInterrupt:
+            self.set_state("interrupted")
+            raise Interrupted from None
+        except BaseException as error:
+            self.set_state("failed", reason=one_line(error))
+            raise
 
     def event(self, what: str, **details: Any) -> None:
         """Append one line to `events.jsonl`.
@@ -141,6 +175,8 @@ class RunDir:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
             torn = file.read(1) not in (b"", b"\n")
             file.write(b"\n" * torn + json.dumps(line).encode() + b"\n")
+        for listener in self.listeners:
+            listener(line)
 
     def last_epoch(self, arm: str) -> int:
         """The last epoch of a fit that `events.jsonl` has, 0 where it has none."""

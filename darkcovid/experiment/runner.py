@@ -4,8 +4,8 @@ An arm is one fit, or one for each fold and seed. A fit's `metrics.json` is writ
 and a resumed run passes it by. Fits know nothing of one another: several processes may do them, and one collects.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -14,12 +14,13 @@ from typing import Any
 import filelock
 
 from darkcovid import __version__
+from darkcovid.audits.checks import run_checks
 from darkcovid.audits.data_audit import audit_cohort
 from darkcovid.audits.leakage import check_no_leaks, find_leaks_of_splits
 from darkcovid.core.array_cache import content_key
 from darkcovid.core.device import get_device
 from darkcovid.core.distributed import ALONE, Distributed, join_process_group
-from darkcovid.core.errors import Interrupted, UsageError, one_line
+from darkcovid.core.errors import UsageError
 from darkcovid.core.io import remove_partial, write_json, write_text
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.external import external_sets
@@ -31,13 +32,15 @@ from darkcovid.experiment.ensemble import write_ensemble
 from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
 from darkcovid.experiment.label_errors import leave_suspects_out, tell_left_out, write_label_errors
 from darkcovid.experiment.run_dir import ReadOnlyRunDir, RunDir
+from darkcovid.experiment.run_summary import write_run_summary
 from darkcovid.experiment.segmenter_task import SegmenterTask
 from darkcovid.experiment.train_arm import CHECKPOINT, ArmTask, FitJob, train_arm
 from darkcovid.recipe import SUSPECTS, FitId, FitSelector, Recipe, Split
-from darkcovid.report.html import write_report
+from darkcovid.report.html import read_evidence, write_report
 from darkcovid.report.plots import plot_comparison
 from darkcovid.report.progress import Progress
 from darkcovid.report.tables import comparison_markdown
+from darkcovid.report.verdict import verdict
 from darkcovid.training.classifier import build_model
 from darkcovid.training.ddp import check_ranks_agree
 from darkcovid.vision.arm_inputs import ArmInputs, InputBuilder, build_inputs, check_networks, check_sources, in_arm, select_arms
@@ -108,6 +111,7 @@ def run(
     arms: Iterable[str] = (),
     resume: bool = False,
     profile: bool = False,
+    watch: Callable[[RunDir], AbstractContextManager[None]] = nullcontext,
 ) -> dict[str, Any]:
     """Run a recipe's arms.
 
@@ -120,6 +124,7 @@ def run(
         arms: Names of those to run; none means all.
         resume: Whether to continue the newest unfinished run of this recipe.
         profile: Whether every fit leaves a `profile.txt` of where its time went, and a `trace.json.gz`.
+        watch: Makes a context of the run's folder, in which the run is made; of the main process.
 
     Returns:
         The comparison that is also in the run folder's `comparison.json`; of several processes, {} in all but the main one.
@@ -137,7 +142,7 @@ def run(
     path = ranks.broadcast_object(directory and directory.path)
     directory = directory or ReadOnlyRunDir(path)
     work = RunContext(recipe, prepared, directory, folders, progress, resume, profile, ranks)
-    with track_status(work, names):
+    with watch(directory) if ranks.is_main else nullcontext(), track_status(work, names):
         for name in names:
             run_arm(work, name)
         return aggregate_run(directory, recipe, names, progress, prepared.images) if ranks.is_main else {}
@@ -244,17 +249,9 @@ def track_status(work: RunContext, names: list[str]) -> Iterator[None]:
     """
     directory = work.directory
     work.progress.run_folder(directory.path)
-    directory.set_state("running", arms=names)
-    try:
+    with directory.tracked(arms=names):
         write_audit(work)
         yield
-        directory.set_state("done")
-    except KeyboardInterrupt:
-        directory.set_state("interrupted")
-        raise Interrupted from None
-    except BaseException as error:
-        directory.set_state("failed", reason=one_line(error))
-        raise
 
 
 def write_audit(work: RunContext) -> None:
@@ -410,7 +407,7 @@ def aggregate_run(
     check_one_cohort(directory.path, recipe, names)
     remove_partial(directory.path)
     for name, folders in fits.items():
-        if len(folders) > 1:
+        if list(folders.values()) != [directory.arm(name)]:  # also of one seed, whose fit has a folder of its own
             remove_partial(directory.arm(name))
             aggregate_fits(directory.arm(name), folders, recipe.task)
     ensembles = {name: members for name, members in recipe.ensemble.items() if set(members) <= set(names)}
@@ -425,7 +422,16 @@ def aggregate_run(
         if recipe.audit != "none":
             write_label_errors(directory.path, parse_comparison(comparison), images or {})
         progress.stage(f"report: {write_report(directory.path)}")
+    write_run_summary(directory.path, comparison, _first_of_verdict(directory.path, recipe))
     return comparison
+
+
+def _first_of_verdict(run: Path, recipe: Recipe) -> str:
+    """'' of lung segmenters."""
+    if recipe.task != "classification":
+        return ""
+    evidence = read_evidence(run)
+    return verdict(evidence, run_checks(evidence))[0]
 
 
 def compare_arms(directory: RunDir, names: list[str]) -> dict[str, Any]:

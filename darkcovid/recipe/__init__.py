@@ -9,6 +9,7 @@ from darkcovid.recipe.fit_id import FitId, FitSelector
 from darkcovid.recipe.loader import load_recipe
 from darkcovid.recipe.recipe import AUDIT, Recipe, deep_merge
 from darkcovid.recipe.sections import (
+    LOWER_IS_BETTER,
     MAX_FOLDS,
     PHANTOM,
     REST,
@@ -28,10 +29,13 @@ from darkcovid.recipe.sections import (
     Split,
     Training,
 )
+from darkcovid.recipe.sweep import SearchSpace, Sweep
+from darkcovid.recipe.swept_keys import require_sweep, swept_arm, takes_whole_numbers, with_swept_keys
 
 __all__ = [
     "AUDIT",
     "AUGMENTATIONS",
+    "LOWER_IS_BETTER",
     "MAX_FOLDS",
     "PHANTOM",
     "REST",
@@ -52,8 +56,14 @@ __all__ = [
     "Plateau",
     "Progressive",
     "Recipe",
+    "SearchSpace",
     "Split",
+    "Sweep",
     "Training",
     "deep_merge",
     "load_recipe",
+    "require_sweep",
+    "swept_arm",
+    "takes_whole_numbers",
+    "with_swept_keys",
 ]

@@ -50,7 +50,7 @@ def format_first_error(error: ValidationError, model: type[BaseModel]) -> str:
     keys, fault = max((other for other in faults if other[0][: len(first)] == first), key=lambda other: len(other[0]))
     path = ".".join(keys)
     if fault["type"] == "extra_forbidden":
-        elsewhere = [place for place in _dotted_names(model) if place.rpartition(".")[2] == keys[-1]]
+        elsewhere = [place for place in dotted_names(model) if place.rpartition(".")[2] == keys[-1]]
         if elsewhere:
             return f"{path}: unknown key; did you mean {' or '.join(map(repr, elsewhere))}?"
         return f"{path}: unknown key{suggest_name(keys[-1], _fields_at(keys[:-1], model))}"
@@ -103,18 +103,26 @@ def _is_union_tag(key: object) -> bool:
 def _fields_at(keys: list[str], model: type[BaseModel]) -> list[str]:
     here: Any = model
     for key in keys:
-        if not key.isdigit():  # a place in a list
+        if key in here.model_fields:  # else a place in a list, or a name in a mapping
             here = next(iter(models_in(here.model_fields[key].annotation)), None)
     names = list(here.model_fields)
     return [*names, "extends"] if here is model else names
 
 
-def _dotted_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key of a recipe with its path."""
+def dotted_names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of a recipe with its path.
+
+    Args:
+        model: The recipe's, or a section's.
+        prefix: Put before each.
+
+    Yields:
+        Dotted keys.
+    """
     for name, field in model.model_fields.items():
         yield prefix + name
         for kind in models_in(field.annotation):
-            yield from _dotted_names(kind, f"{prefix}{name}.")
+            yield from dotted_names(kind, f"{prefix}{name}.")
 
 
 def _field_names(model: type[BaseModel]) -> set[str]:

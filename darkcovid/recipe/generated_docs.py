@@ -12,6 +12,7 @@ from darkcovid.core.errors import one_line
 from darkcovid.recipe.augmentation import AUGMENTATIONS
 from darkcovid.recipe.recipe import Recipe
 from darkcovid.recipe.strict_model import models_in
+from darkcovid.recipe.swept_keys import is_sweepable
 
 SCHEMA_TITLE = "darkcovid recipe"
 EXTENDS = "Another recipe, relative to this one, whose keys are replaced by those given here; of several, later ones go before."
@@ -42,10 +43,20 @@ def json_schema() -> dict[str, Any]:
     arm_keys = dict(_dotted_properties(schema, properties, ""))
     arm = {"type": "object", "properties": arm_keys, "additionalProperties": False}
     properties["arms"]["additionalProperties"] = {"anyOf": [arm, {"type": "null"}]}
+    _let_lists_be_choices(schema, arm_keys)
     properties["extends"] = {"type": ["string", "array"], "items": {"type": "string"}, "description": EXTENDS}
     del schema["required"]
     _drop_titles(schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": SCHEMA_TITLE}
+
+
+def _let_lists_be_choices(schema: dict[str, Any], arm_keys: dict[str, Any]) -> None:
+    """What is swept is a key of an arm; its values may be a plain list, and null drops it."""
+    over = schema["$defs"]["Sweep"]["properties"]["over"]
+    kinds = [over.pop("additionalProperties"), {"type": "array", "minItems": 1}, {"type": "null"}]
+    schema["$defs"]["SweptValues"] = {"anyOf": kinds}
+    swept = {key: {"$ref": "#/$defs/SweptValues"} for key in arm_keys if is_sweepable(key)}
+    over |= {"properties": swept, "additionalProperties": False}
 
 
 def schema_text() -> str:
@@ -73,7 +84,7 @@ def _drop_titles(schema: Any) -> None:
 
 def _dotted_properties(schema: dict, properties: dict, prefix: str) -> Iterator[tuple[str, dict]]:
     for name, of_key in properties.items():
-        if not prefix and name in ("name", "arms", "extends"):
+        if not prefix and name in ("name", "arms", "extends", "sweep"):
             continue
         yield prefix + name, of_key
         references = [option["$ref"] for option in [of_key, *of_key.get("anyOf", [])] if "$ref" in option]
@@ -86,7 +97,7 @@ def _sections(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, type[B
     """Every section below `model`, in the order of the keys; the external sets' phantom is the cohort's."""
     for name, field in model.model_fields.items():
         for section in models_in(field.annotation):
-            path = prefix + name
+            path = f"{prefix}{name}.<key>" if get_origin(field.annotation) is dict else prefix + name
             if path == "data.external.phantom":
                 continue
             yield path, section

@@ -12,6 +12,7 @@ from darkcovid.recipe.errors import close_name
 from darkcovid.recipe.recipe import Recipe, check_arms_comparable, deep_merge, from_dotted_key, validate
 from darkcovid.recipe.sections import PHANTOM, Data
 from darkcovid.recipe.shipped import find_recipe, shipped_recipe, shipped_recipes
+from darkcovid.recipe.swept_keys import check_sweep
 
 MAX_YAML_NODES = 20_000
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
@@ -46,6 +47,7 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         plain = _merged(plain, modernize(change, lambda words, override=override: deprecated(f"--set {override}: {words}")))
     recipe = validate(plain, where="")
     check_arms_comparable(recipe)
+    check_sweep(recipe)
     return recipe.model_copy(update={"data": _with_resolved_paths(recipe.data, path.parent)})
 
 

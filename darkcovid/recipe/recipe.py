@@ -14,6 +14,7 @@ from darkcovid.recipe.errors import format_first_error, suggest_name
 from darkcovid.recipe.fit_id import FitId
 from darkcovid.recipe.sections import NAME, SAME_PIXELS, Data, Lungs, Model, Training
 from darkcovid.recipe.strict_model import StrictModel
+from darkcovid.recipe.sweep import Sweep
 
 MAY_DIFFER = {
     *("image_size", "letterbox", "contrast", "fill_bars", "interpolation", "augment", "normalize", "oversample"),
@@ -21,6 +22,7 @@ MAY_DIFFER = {
 }
 AUDIT = "audit_"
 ENSEMBLE = "ensemble"
+NOT_OF_ARMS = {"arms", "ensemble", "sweep"}
 RETRAINED: dict[str, dict[str, Any]] = {
     "no_lungs": {"lungs": {"mode": "outside"}},
     "lungs_only": {"lungs": {"mode": "mask"}},
@@ -61,6 +63,9 @@ class Recipe(StrictModel):
     ensemble: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Ensemble: the arms whose probabilities are averaged, such as `{both: [whole, segmented]}`, or one arm of several folds or
     seeds. It is compared, reported, served and exported as an arm. A list of arms is an ensemble called `ensemble`."""
+
+    sweep: Sweep | None = None
+    """What `darkcovid sweep` tries."""
 
     @field_validator("ensemble", mode="before")
     @classmethod
@@ -143,7 +148,7 @@ class Recipe(StrictModel):
 
     def arm_recipe(self, arm: str) -> "Recipe":
         """The whole recipe of one arm, itself without arms. Raises `UsageError` with the key path when it is invalid."""
-        plain = self.model_dump(mode="json", exclude={"arms", "ensemble"})
+        plain = self.model_dump(mode="json", exclude=NOT_OF_ARMS)
         for path, value in self.arms[arm].items():
             plain = deep_merge(plain, from_dotted_key(path, value))
         return validate(plain, where=f"arms.{arm}.")
@@ -155,7 +160,7 @@ class Recipe(StrictModel):
 
     def _audit_arms(self, first: "Recipe") -> dict[str, "Recipe"]:
         """Arms of their own that train the first arm's network on what should not suffice."""
-        plain = first.model_dump(mode="json", exclude={"arms", "ensemble"})
+        plain = first.model_dump(mode="json", exclude=NOT_OF_ARMS)
         short = {"training": {"epochs": max(1, round(self.audit_epochs_fraction * first.training.epochs))}, "audit": "data"}
         return {
             f"{AUDIT}{name}": validate(deep_merge(deep_merge(plain, change), short), where=f"audit.{name}.")

@@ -364,10 +364,12 @@ class Progressive(StrictModel):
     """Share of the epochs after which they have their full size."""
 
 
-Monitor = Literal[
-    "accuracy", "loss", "balanced_accuracy", "precision", "recall", "specificity", "f1", "roc_auc", "average_precision",
+Metric = Literal[
+    "accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1", "roc_auc", "average_precision",
     "kappa", "mcc", "brier", "log_loss", "ece",
 ]  # fmt: skip
+Monitor = Literal[Metric, "loss"]
+LOWER_IS_BETTER = ("loss", "brier", "log_loss", "ece")
 
 
 class Training(StrictModel):

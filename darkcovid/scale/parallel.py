@@ -62,31 +62,29 @@ def run_in_parallel(
         return aggregate_run(directory, recipe, names, progress, prepared.images)
 
 
-class FitProcesses:
-    """Processes of one fit each.
+class ChildProcesses:
+    """Commands of this program, each a process with its share of the cores.
 
     Args:
-        path: The run's folder.
-        cache: Folder of caches.
-        jobs: Fits at a time, which share the cores.
-        say: Told of each fit that is done.
+        jobs: How many at a time share the cores.
     """
 
-    def __init__(self, path: Path, cache: Path, jobs: int, say: Callable[[str], None]):
-        self.path, self.cache, self.say = path, cache, say
+    def __init__(self, jobs: int):
         self.threads = str(max(1, available_processors()[0] // jobs))
         self.running: set[subprocess.Popen] = set()
         self.stopped = threading.Event()
 
-    def fit(self, arm_fit: tuple[str, FitId]) -> str | None:
-        """Do one fit in a process of its own; its name if it failed."""
-        arm, fit = arm_fit
-        if self.stopped.is_set():
-            return fit.name(arm)
-        selection = [f"--{key}={value}" for key, value in asdict(fit).items() if value is not None]
-        command = [sys.executable, "-m", "darkcovid", "run", str(self.path / "recipe.yaml"), "--run-dir", str(self.path)]
+    def call(self, *words: str) -> tuple[int, list[str]]:
+        """Run `darkcovid WORDS` to its end.
+
+        Args:
+            *words: Of the command line.
+
+        Returns:
+            Its exit code, and the lines that it printed on stderr, at least one.
+        """
         process = subprocess.Popen(
-            [*command, "--arm", arm, *selection, "--cache-dir", str(self.cache)],
+            [sys.executable, "-m", "darkcovid", *words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -97,23 +95,17 @@ class FitProcesses:
             process.terminate()
         lines = process.communicate()[1].strip().splitlines() or [""]
         self.running.discard(process)
-        if self.stopped.is_set():
-            return fit.name(arm)
-        if process.returncode:
-            self.say(f"{fit.name(arm)} failed: {lines[-1]}")
-            return fit.name(arm)
-        self.say(next((line for line in reversed(lines) if " epoch " in line), f"{fit.name(arm)} is finished"))
-        return None
+        return process.returncode, lines
 
     def stop(self) -> None:
-        """Tell the running fits to stop at the end of their batch, and later ones at once."""
+        """Tell the running processes to stop, fits at the end of their batch, and later ones at once."""
         self.stopped.set()
         for process in tuple(self.running):
             process.terminate()
 
     @contextmanager
     def signals_passed_on(self) -> Iterator[None]:
-        """A context in which every SIGINT and SIGTERM is passed on to the running fits, and raises nothing here."""
+        """A context in which every SIGINT and SIGTERM is passed on to the running processes, and raises nothing here."""
         before = {}
         if threading.current_thread() is threading.main_thread():
             heard = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
@@ -123,3 +115,34 @@ class FitProcesses:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+class FitProcesses(ChildProcesses):
+    """Processes of one fit each.
+
+    Args:
+        path: The run's folder.
+        cache: Folder of caches.
+        jobs: Fits at a time, which share the cores.
+        say: Told of each fit that is done.
+    """
+
+    def __init__(self, path: Path, cache: Path, jobs: int, say: Callable[[str], None]):
+        super().__init__(jobs)
+        self.path, self.cache, self.say = path, cache, say
+
+    def fit(self, arm_fit: tuple[str, FitId]) -> str | None:
+        """Do one fit in a process of its own; its name if it failed."""
+        arm, fit = arm_fit
+        if self.stopped.is_set():
+            return fit.name(arm)
+        selection = [f"--{key}={value}" for key, value in asdict(fit).items() if value is not None]
+        words = ["run", str(self.path / "recipe.yaml"), "--run-dir", str(self.path), "--arm", arm, *selection]
+        code, lines = self.call(*words, "--cache-dir", str(self.cache))
+        if self.stopped.is_set():
+            return fit.name(arm)
+        if code:
+            self.say(f"{fit.name(arm)} failed: {lines[-1]}")
+            return fit.name(arm)
+        self.say(next((line for line in reversed(lines) if " epoch " in line), f"{fit.name(arm)} is finished"))
+        return None

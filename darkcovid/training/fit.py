@@ -40,7 +40,7 @@ from darkcovid.training.history import History
 from darkcovid.training.interrupt import defer_signals_to_batch_end, explain_oom
 from darkcovid.training.mixup import mixup_callbacks
 from darkcovid.training.model_ema import ModelEma
-from darkcovid.training.monitored_metric import MonitorMetricCallback, ValidationMetric
+from darkcovid.training.monitored_metric import ValidationMetric, ValidationMetricCallback
 from darkcovid.training.optimizer import FusedAdam
 from darkcovid.training.progressive import ProgressiveResizing
 from darkcovid.training.resources import ResourceUsage, track_resources
@@ -241,7 +241,7 @@ def _optional_callbacks(
     """Those that only some recipes or machines need."""
     callbacks: list[Callback] = []
     if monitored is not None and training.monitor not in (None, history.metric, "loss"):
-        callbacks.append(MonitorMetricCallback(history, compute, training.monitor, monitored))
+        callbacks.append(ValidationMetricCallback(compute, monitored, partial(history.complete_last, training.monitor)))
     if training.progressive_resizing:
         callbacks.append(ProgressiveResizing(training, history))
     if compute.distributed.size > 1:

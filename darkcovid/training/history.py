@@ -22,3 +22,12 @@ class History:
     def total(self, column: str) -> float:
         """The sum of a column over all epochs."""
         return sum(row[column] for row in self.rows)
+
+    def complete_last(self, column: str, value: float) -> None:
+        """Add a column to the newest row.
+
+        Args:
+            column: Its name.
+            value: Of the epoch.
+        """
+        self.rows[-1][column] = value

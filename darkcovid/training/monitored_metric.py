@@ -5,10 +5,9 @@ from collections.abc import Callable
 import torch
 
 from darkcovid.core.device import Device
+from darkcovid.recipe import LOWER_IS_BETTER
 from darkcovid.training.callbacks import PlainErrorsCallback
 from darkcovid.training.history import History
-
-LOWER_IS_BETTER = ("loss", "brier", "log_loss", "ece")
 
 ValidationMetric = Callable[[torch.Tensor, torch.Tensor], float]
 
@@ -30,20 +29,19 @@ def monitored_values(history: History, monitor: str | None) -> list[float]:
     return [sign * row[column] for row in history.rows]
 
 
-class MonitorMetricCallback(PlainErrorsCallback):
-    """Adds a metric of the whole validation set, which no mean over images gives, to each epoch's row.
+class ValidationMetricCallback(PlainErrorsCallback):
+    """Computes a metric of the whole validation set, which no mean over images gives, after each epoch.
 
     Args:
-        history: Whose newest row is completed.
         compute: Whose processes saw a part of the set.
-        monitor: The metric's name, which becomes the column's.
         metric: Of all (n, outputs) logits and (n,) labels, on the CPU.
+        then: Called with the metric once the epoch's row of the history is written, before anything asks for it.
     """
 
-    order = -10  # once `MetricsRecorder` has written the row, before anything asks for it
+    order = -10  # after `MetricsRecorder`
 
-    def __init__(self, history: History, compute: Device, monitor: str, metric: ValidationMetric):
-        self.history, self.compute, self.monitor, self.metric = history, compute, monitor, metric
+    def __init__(self, compute: Device, metric: ValidationMetric, then: Callable[[float], None]):
+        self.compute, self.metric, self.then = compute, metric, then
 
     def before_validate(self):
         self.seen = []
@@ -55,4 +53,4 @@ class MonitorMetricCallback(PlainErrorsCallback):
     def after_validate(self):
         batches = [batch for seen in self.compute.distributed.all_gather(self.seen) for batch in seen]
         logits, labels = (torch.cat(part) for part in zip(*batches, strict=True))
-        self.history.rows[-1][self.monitor] = self.metric(logits, labels)
+        self.then(self.metric(logits, labels))

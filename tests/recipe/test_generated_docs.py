@@ -52,6 +52,9 @@ def test_every_shipped_recipe_names_the_schema_and_keeps_to_it(path):
         {"arms": {"one": {"data.image_size": 8}}},
         {"data": {"augment": {"rotate": 400.0}}},
         {"training": {"stop_after": 3}},  # an old key
+        {"sweep": {"over": {"training.lrr": [1.0]}}},
+        {"sweep": {"over": {"training.seed": [1, 2]}}},
+        {"sweep": {"over": {"training.lr": {"range": [1.0]}}}},
     ],
 )
 def test_the_schema_refuses_what_the_models_refuse(wrong):

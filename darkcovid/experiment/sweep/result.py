@@ -1,0 +1,166 @@
+"""What may be said of a sweep: the headline is the winner against the plain recipe on patients that no trial saw."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from darkcovid.core.io import write_json, write_text
+from darkcovid.core.words import counted
+from darkcovid.evaluation.results import parse_comparison
+from darkcovid.evaluation.sweep_result import ConfirmedArm, SweepResult, TrialRecord
+from darkcovid.experiment.run_summary import FILE as SUMMARY
+from darkcovid.experiment.run_summary import RunSummary, summarize_comparison
+from darkcovid.experiment.sweep.study import SweepStudy
+from darkcovid.recipe import LOWER_IS_BETTER
+
+STOPPED_BY_LOCKED = (
+    "Both are flattered: early stopping, a plateau or `checkpoint: best` looked at the set that they are of; hold out a test set "
+    "(data.split.test)."
+)
+RESULT, TRIALS = "sweep.json", "trials.csv"
+
+
+def count_trials(study: SweepStudy) -> dict[str, int]:
+    """How many trials ended how.
+
+    Args:
+        study: The sweep's.
+
+    Returns:
+        As `SweepResult.trials`.
+    """
+    records = study.records()
+    states = Counter(record.state for record in records)
+    counted = [record for record in records if record.state in ("complete", "pruned", "failed")]
+    distinct = len({tuple(map(str, record.values.values())) for record in counted})
+    named = {name: states[name] for name in ("complete", "pruned", "failed", "interrupted")}
+    return named | {"distinct": distinct, "planned": study.total}
+
+
+def confirmed_arms(comparison: Mapping[str, Any], names: Mapping[str, str], metric: str) -> dict[str, ConfirmedArm]:
+    """The plain recipe and the winner of a final run.
+
+    Args:
+        comparison: Its JSON.
+        names: The arms' names in it, by `plain` and `winner`.
+        metric: The sweep's.
+
+    Returns:
+        By `plain` and `winner`.
+    """
+    summary = summarize_comparison(comparison)
+    confirmed = {}
+    for role, name in names.items():
+        arm, json_ = summary.arms[name], comparison["arms"][name]
+        spread = f"test {metric}" if "test" in json_ else metric
+        mean, sd = (json_.get(key, {}).get(spread) for key in ("mean", "sd"))
+        interval = arm.intervals.get(metric)
+        confirmed[role] = ConfirmedArm(name, arm.metrics.get(metric), interval, mean, sd, arm.metrics["accuracy"])
+    return confirmed
+
+
+def metric_difference(comparison: Mapping[str, Any], winner: str, metric: str) -> dict[str, float] | None:
+    """The winner's metric less the plain recipe's, with its interval.
+
+    Args:
+        comparison: JSON of the final run.
+        winner: The winner's name in it.
+        metric: The sweep's.
+
+    Returns:
+        `difference`, `low` and `high`; None where the paired test has no such metric.
+    """
+    for pair in parse_comparison(dict(comparison)).pairs:
+        if pair.arm == winner and metric in pair.differences:
+            return asdict(pair.differences[metric])
+    return None
+
+
+def conclusions(
+    comparison: Mapping[str, Any],
+    final: Mapping[str, ConfirmedArm],
+    difference: Mapping[str, float] | None,
+    metric: str,
+    trials: Mapping[str, int],
+    best: TrialRecord,
+    locked: Mapping[str, int],
+    seeds: Sequence[int],
+    stopped_by_locked: bool = False,
+) -> tuple[str, ...]:
+    """What may be said of a sweep.
+
+    Args:
+        comparison: JSON of the final run.
+        final: As `confirmed_arms` gives it.
+        difference: As `metric_difference` gives it.
+        metric: The sweep's.
+        trials: As `count_trials` gives them.
+        best: The best trial.
+        locked: Images and patients that no trial saw.
+        seeds: Of the final run.
+        stopped_by_locked: Whether the final fits chose an epoch by the very set that they are scored on.
+
+    Returns:
+        Sentences, the headline first.
+    """
+    winner, plain = final["winner"], final["plain"]
+    name = metric.replace("_", " ")
+    told = f"{name} {_number(winner.metric)}{_span(winner.interval)} against {_number(plain.metric)}{_span(plain.interval)}"
+    where = f"on {locked['images']} images of {locked['patients']} patients that no trial saw"
+    headline = f"The winner against the plain recipe, {where}, {counted(len(seeds), 'fresh seed')} each: {told}."
+    made = trials["complete"] + trials["pruned"] + trials["failed"]
+    ended = f"{trials['complete']} complete, {trials['pruned']} pruned, {trials['failed']} failed"
+    ended = f"{trials['complete']} complete, {trials['pruned']} pruned, {trials['failed']} failed"
+    inner = f"its {name} there, {_number(best.metric)}, is the best of many and no estimate"
+    chosen = f"It was chosen among {made} trials ({ended}) by inner folds of the training set; {inner}."
+    said = (headline, _difference_sentence(comparison, difference, metric, winner.arm), chosen)
+    return (*said, STOPPED_BY_LOCKED) if stopped_by_locked else said
+
+
+def _difference_sentence(comparison: Mapping[str, Any], difference: Mapping[str, float] | None, metric: str, winner: str) -> str:
+    if difference is None:
+        pairs = parse_comparison(dict(comparison)).pairs
+        return next((pair.sentence for pair in pairs if pair.arm == winner), "The two were not compared.")
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    low, high = difference["low"], difference["high"]
+    span = f"{difference['difference']:+.3f} (95 % interval {low:+.3f} to {high:+.3f})"
+    name = metric.replace("_", " ")
+    if low <= 0 <= high:
+        return f"No difference in {name} could be shown: {span}."
+    better = "better" if sign * difference["difference"] > 0 else "worse"
+    return f"The winner is {better} in {name} than the plain recipe: {span}."
+
+
+def write_sweep_result(result: SweepResult, study: SweepStudy, comparison: Mapping[str, Any]) -> None:
+    """Write `trials.csv`, `summary.json` and, last, `sweep.json`.
+
+    Args:
+        result: Of the sweep.
+        study: Its trials.
+        comparison: JSON of the final run.
+    """
+    folder = Path(result.run_dir)
+    rows = [
+        {"trial": record.number, "state": record.state, **record.values, result.metric: record.metric}
+        | {"seconds": record.seconds, "plain": record.plain, "reason": record.reason}
+        for record in study.records()
+    ]
+    write_text(folder / TRIALS, pd.DataFrame(rows).to_csv(index=False))
+    final = summarize_comparison(comparison)
+    arms = {name: arm for name, arm in final.arms.items() if name in (result.final["plain"].arm, result.final["winner"].arm)}
+    facts = {"kind": "sweep", "trials": result.trials, "final_run": result.final_run}
+    minutes = result.minutes + (final.minutes or 0.0)
+    write_json(folder / SUMMARY, asdict(RunSummary(arms, minutes, result.sentences[1], facts)))
+    write_json(folder / RESULT, result.as_dict())
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _span(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f" ({interval[0]:.3f} to {interval[1]:.3f})"

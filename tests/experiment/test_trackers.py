@@ -1,0 +1,104 @@
+"""What is read back from TensorBoard's files and from MLflow's database is what the run wrote."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from darkcovid.core.errors import UsageError
+from darkcovid.experiment.runner import run
+from darkcovid.experiment.trackers.tracker import LiveTracking, make_tracker, track_finished
+from darkcovid.recipe import load_recipe
+
+from ..commands import error_of
+from ..conftest import RECIPES
+from .test_run_list import make_run
+from .test_runner import Watched
+
+SETS = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24", "data.phantom.image_size=64", "audit=data"]
+SETS += ["data.image_size=64", "training.epochs=2", "training.batch_size=8", "data.split.valid=0.3", "training.precision=fp32"]
+pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow and protobuf
+
+
+def with_epochs(folder):
+    """A finished run's folder with two epochs of one arm."""
+    rows = [{"event": "epoch", "arm": "whole", "epoch": epoch, "valid_loss": 1 / epoch, "time": "x"} for epoch in (1, 2)]
+    (folder / "events.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [{"event": "running"}, *rows]))
+    return folder
+
+
+def mlflow_runs(uri, experiment):
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return client, {run.info.run_name: run for run in runs}
+
+
+def test_a_finished_run_in_mlflow(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, uri = with_epochs(make_run(tmp_path / "runs", accuracy=0.875)), f"sqlite:///{tmp_path / 'books.db'}"
+    track_finished(folder, make_tracker("mlflow", uri))
+    client, runs = mlflow_runs(uri, "tiny")
+    whole, fit = runs[folder.name], runs[f"{folder.name}/whole"]
+    assert (whole.info.status, fit.info.status) == ("FINISHED", "FINISHED")
+    assert whole.data.params["training.epochs"] == "100" and whole.data.params["data.classes"].startswith('["covid"')
+    assert whole.data.metrics["whole/accuracy"] == 0.875
+    history = client.get_metric_history(fit.info.run_id, "valid_loss")
+    assert [(metric.step, metric.value) for metric in history] == [(1, 1.0), (2, 0.5)]
+    with pytest.raises(UsageError, match="already, as run"):
+        track_finished(folder, make_tracker("mlflow", uri))
+    with pytest.raises(UsageError, match="not a finished run"):
+        track_finished(make_run(tmp_path / "runs", number=5, state="failed"), make_tracker("mlflow", uri))
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_finished_run_in_tensorboard(tmp_path, elsewhere):
+    folder = with_epochs(make_run(tmp_path / "runs", accuracy=0.875))
+    track_finished(folder, make_tracker("tensorboard", str(tmp_path / "logs") if elsewhere else None))
+    root = tmp_path / "logs" / folder.name if elsewhere else folder / "tensorboard"
+    events = EventAccumulator(str(root / "whole")).Reload()
+    assert [(scalar.step, scalar.value) for scalar in events.Scalars("valid_loss")] == [(1, 1.0), (2, 0.5)]
+    assert events.Scalars("final/accuracy")[0].value == 0.875
+    assert "recipe/text_summary" in EventAccumulator(str(root)).Reload().Tags()["tensors"]
+
+
+@pytest.mark.slow
+def test_a_run_is_tracked_live_and_no_radiograph_leaves_it(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe, uri = load_recipe(RECIPES / "base.yaml", SETS), f"sqlite:///{tmp_path / 'books.db'}"
+    comparison = run(recipe, folders, Watched(), watch=LiveTracking(make_tracker("mlflow", uri), "mlflow").watch)
+    folder = folders.runs / comparison["run_dir"].split("/")[-1]
+    client, runs = mlflow_runs(uri, "base")
+    logged = client.get_metric_history(runs[f"{folder.name}/base"].info.run_id, "train_loss")
+    history = pd.read_csv(folder / "base" / "history.csv")
+    assert [metric.value for metric in logged] == pytest.approx(history.train_loss.tolist())
+    assert runs[folder.name].data.metrics["base/accuracy"] == comparison["arms"]["base"]["accuracy"]
+    page = client.download_artifacts(runs[folder.name].info.run_id, "report.html", str(tmp_path))
+    page = Path(page).read_text()
+    assert "Can this result be believed?" in page and "<h2>Pictures</h2>" not in page
+    plots = [file.path for file in client.list_artifacts(runs[folder.name].info.run_id, "plots/base")]
+    assert "plots/base/loss.png" in plots and not [path for path in plots if "gradcam" in path or "lungs" in path]
+
+
+@pytest.mark.slow
+def test_a_tracker_that_fails_does_not_end_the_run(folders, caplog):
+    class Broken:
+        def begin(self, run, params):
+            raise OSError("the server is gone")
+
+    comparison = run(load_recipe(RECIPES / "base.yaml", SETS), folders, Watched(), watch=LiveTracking(Broken(), "mlflow").watch)
+    assert comparison["arms"]["base"]["epochs"] == 2
+    assert "the server is gone; the run goes on without it; afterwards: darkcovid track" in caplog.text
+
+
+def test_the_command(darkcovid, tmp_path):
+    folder = with_epochs(make_run(tmp_path / "runs"))
+    done = json.loads(darkcovid("track", folder, "--to", "tensorboard", "--json").stdout)
+    assert done == {"run_dir": str(folder), "to": "tensorboard"}
+    assert "writes into a folder" in error_of(
+        darkcovid("track", folder, "--to", "tensorboard", "--tracking-uri", "http://127.0.0.1", code=2)
+    )
+    words = ["run", RECIPES / "base.yaml", "--tracker", "mlflow", "--run-dir", tmp_path / "shared"]
+    assert "a part of a run is not tracked" in error_of(darkcovid(*words, code=2))
