@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from darkcovid import __version__
+from darkcovid.cli.audit import audit
 from darkcovid.cli.data import data_app
 from darkcovid.cli.deprecated import current_spelling
 from darkcovid.cli.doctor import doctor
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(init)
 app.command()(run)
+app.command()(audit)
 app.command()(aggregate)
 app.command()(compare)
 app.command()(report)
