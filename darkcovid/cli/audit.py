@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
+from darkcovid.cli.helpers import cache_folder, print_result
 from darkcovid.cli.options import CacheDir, DataRoot, Dataset, Json, RunsDir
 from darkcovid.core.errors import UsageError
+from darkcovid.core.warnings import silence_known_warnings
 
 if TYPE_CHECKING:
     from darkcovid.experiment.audit_run import AuditRun
@@ -139,7 +140,8 @@ def audit(
         found = audit_predictions(tables, listed, options, trained, cache_folder(cache_dir) if pixels else None)
         return write_audit(found, runs_dir, images)
 
-    run = run_heavy(work)
+    silence_known_warnings()
+    run = work()
     print_result(run.as_dict(), json_, lambda: _show(run))
     stops = run.stops(fail_on, ignore)
     if stops:

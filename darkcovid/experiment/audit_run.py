@@ -13,7 +13,7 @@ from darkcovid.audits.checks import FAIL, PASS, WARN, CheckResult, run_checks
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import write_json, write_text
 from darkcovid.experiment.audit_predictions import ForeignAudit
-from darkcovid.experiment.label_errors import write_label_errors
+from darkcovid.experiment.label_error_files import write_label_errors
 from darkcovid.experiment.run_dir import make_unique_dir
 from darkcovid.report.html import write_report
 from darkcovid.report.plots import plot_confusion, plot_predictions

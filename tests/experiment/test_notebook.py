@@ -132,10 +132,10 @@ def test_what_cannot_be_audited_is_refused():
     for predictions, rows, message in (
         (3, cohort, "a int is neither a run"),
         (sound, None, "predictions need cohort="),
-        (sound.drop(columns="none"), cohort, "two classes or more"),
-        (sound.assign(none=2.0), cohort, r"add up to 2\.\d+, not to 1"),
+        (sound.drop(columns=["none", "covid"]), cohort, "no column of scores"),
+        (sound.assign(none=2.0), cohort, "--scores logits"),
         (sound.assign(image="a.png"), cohort, "predicted twice"),
-        (sound.assign(image=["a.png", "c.png"]), cohort, "not in the cohort, the first is c.png"),
+        (sound.assign(image=["a.png", "c.png"]), cohort, "not in the manifest, the first is c.png"),
     ):
         with pytest.raises(UsageError, match=message):
             dc.audit(predictions, cohort=rows)

@@ -190,7 +190,7 @@ def _of_classes(table, by_class: dict[str, str], unused: dict[str, str], labels,
     if not complete and not alone:
         raise UsageError(
             f"{table.where}: {counted(sum(label in uncovered for label in labels), 'image')} labeled "
-            f"{', '.join(uncovered[:SHOWN])} have no column of scores; the columns are of {', '.join(classes)}: say what they are "
+            f"{', '.join(uncovered[:SHOWN])} have no column of scores; columns are of {', '.join(classes)}: say what they are "
             f"with --classes {uncovered[0]}={classes[0]}, or leave them out with --leave-out {uncovered[0]}"
         )
     kind: Scores = "per-finding" if asked == "auto" and alone else asked
@@ -269,12 +269,12 @@ def _labels_alone(table: TextTable, answer: str, labels: Sequence[str], names: C
         same = next((name for name in taken if name and plain_name(name) in MAY_BE_AN_ANSWER), "")
         if same:
             raise UsageError(
-                f"{table.where}: column {same!r} is the same as the labels in every row, so it may hold no predictions; say that it "
-                "does with --predicted-column"
+                f"{table.where}: column {same!r} is the same as the labels in every row, so it may hold no predictions; say "
+                "that it does with --predicted-column"
             )
         raise UsageError(
-            f"{table.where}: no column of scores or of predicted labels; columns are {_some([*filter(None, table.columns)])}: name "
-            "them with --probability CLASS=COLUMN or --predicted-column, or say what their names mean with --classes NAME=CLASS"
+            f"{table.where}: no column of scores or of predicted labels; columns are {_some([*filter(None, table.columns)])}: "
+            "name them with --probability CLASS=COLUMN or --predicted-column, or say what their names mean with --classes NAME=CLASS"
         )
     said = _answers(table, answer, names, labels)
     classes = tuple(sorted({*labels, *said}))

@@ -286,7 +286,9 @@ def _labels(table, manifest: pd.DataFrame, rows: np.ndarray, options: Prediction
     for column in columns:
         texts = table.texts(column)
         if not names.classes and not any(is_number(text) for text in texts):
-            names = ClassNames(filter(None, texts), options.class_names)  # the manifest has no label, so the table's are the classes
+            names = ClassNames(
+                filter(None, texts), options.class_names
+            )  # the manifest has no label, so the table's are the classes
         proven = proven_names(texts, listed)
         certain = asked or plain_name(column) not in MAY_BE_AN_ANSWER
         said = [names.meaning(text) if text else "" for text in texts]

@@ -159,7 +159,7 @@ def _kind(scores: np.ndarray, complete: bool, where: str, names: Sequence[str]) 
             f"{where}: the scores of {', '.join(names)} add up to {total[worst]:.2f} in a row, not to 1: say whether classes "
             "compete (--scores largest), each stands alone (--scores per-finding) or they are logits (--scores logits)"
         )
-    if complete and not (scores.min() >= 0 and LARGEST_LOGIT < scores.max() <= 100):
+    if complete and scores.min() < 0:
         return "logits"
     raise UsageError(
         f"{where}: the scores of {', '.join(names)} lie between {scores.min():g} and {scores.max():g}: say what they are with "

@@ -1,4 +1,4 @@
-"""Predictions as other programs write them: each row is of one image, each number of one class, and what is not plain is asked."""
+"""Predictions as other programs write them: a row is of one image, a number of one class, and what is not plain is asked."""
 
 import numpy as np
 import pandas as pd
@@ -221,11 +221,13 @@ def test_names_that_may_be_several_images_are_asked_for():
     with pytest.raises(UsageError, match=r"'0\.png' may be a/0\.png or b/0\.png"):
         read(frame(names=[f"{row}.png" for row in range(6)] * 2), rows)
     check_same(read(frame(names=[f"x/{path}" for path in paths]), rows))
-    with pytest.raises(UsageError, match="none of the 12 images is in the manifest.*--match-by name"):
+    with pytest.raises(UsageError, match=r"none of the 12 images is in the manifest.*--match-by name"):
         read(frame(names=[f"other/{name}" for name in NAMES]))
     check_same(read(frame(names=[f"other/{name}" for name in NAMES]), rule=JoinRule("name")))
     with pytest.raises(UsageError, match="several folders"):
-        read(frame(names=[f"h{row % 2}/{row}.png" for row in range(COUNT)]), manifest(paths=[f"{row}.png" for row in range(COUNT)]))
+        read(
+            frame(names=[f"h{row % 2}/{row}.png" for row in range(COUNT)]), manifest(paths=[f"{row}.png" for row in range(COUNT)])
+        )
     with pytest.raises(UsageError, match="--match-by stem"):
         read(frame(names=[path.replace(".png", ".jpg") for path in PATHS]))
     with pytest.raises(UsageError, match="--ignore-case"):
@@ -266,7 +268,9 @@ def test_rows_that_are_twice_missing_or_further(tmp_path):
         read(renamed)
     check_same(read(frame().iloc[3:]), rows=range(3, COUNT))
     further = pd.concat([frame(), frame(names=[f"elsewhere/{row}.png" for row in range(COUNT)]).iloc[:1]])
-    with pytest.raises(UsageError, match=r"1 predicted image of 13 not in the manifest, the first is elsewhere/0\.png \(row 13\)"):
+    with pytest.raises(
+        UsageError, match=r"1 predicted image of 13 not in the manifest, the first is elsewhere/0\.png \(row 13\)"
+    ):
         read(further)
     found = read(further, skip_unusable=True)
     check_same(found)
@@ -326,7 +330,7 @@ def test_a_column_called_label_is_what_the_rows_say_it_is():
     check_same(read(frame(label=LABELS)))
     check_same(read(frame(label=best)))
     neither = [*best[:-1], next(name for name in CLASSES if name not in (best[-1], LABELS[-1]))]
-    with pytest.raises(UsageError, match="--label-column .* or --predicted-column"):
+    with pytest.raises(UsageError, match=r"--label-column .* or --predicted-column"):
         read(frame(label=neither))
 
 
