@@ -1,4 +1,4 @@
-"""The audit of what was made elsewhere: predictions of any framework."""
+"""The audit of what was made elsewhere: predictions or a model of any framework."""
 
 import re
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from darkcovid.cli.helpers import cache_folder, print_result
-from darkcovid.cli.options import CacheDir, DataRoot, Dataset, Json, RunsDir
+from darkcovid.cli.options import CacheDir, DataRoot, Dataset, Device, Json, RunsDir
 from darkcovid.core.errors import UsageError
 from darkcovid.core.warnings import silence_known_warnings
 
 if TYPE_CHECKING:
     from darkcovid.experiment.audit_run import AuditRun
 
-READING, PLACE, RESULT = "How predictions are read", "Images", "Result"
+READING, PLACE, RESULT, MODEL = "How predictions are read", "Images", "Result", "The model"
 
 
 def audit(
@@ -22,6 +22,12 @@ def audit(
         list[Path],
         typer.Option("--predictions", metavar="CSV", help="Predictions, a row per image; several files are compared."),
     ] = [],  # noqa: B006
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="FILE.onnx, .keras or TorchScript (.pt), module:function, or http://HOST/v1/models/NAME."
+        ),
+    ] = None,
     manifest: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="The images: path, label, patient_id.", rich_help_panel=PLACE),
@@ -89,6 +95,29 @@ def audit(
     leave_out: Annotated[
         list[str], typer.Option(metavar="LABEL", help="Do not score images of this label.", rich_help_panel=READING)
     ] = [],  # noqa: B006
+    size: Annotated[
+        str, typer.Option(metavar="HxW", help="The model's input in pixels, where it does not say.", rich_help_panel=MODEL)
+    ] = "",
+    channels: Annotated[int | None, typer.Option(min=1, max=3, help="1, or 3 equal ones.", rich_help_panel=MODEL)] = None,
+    layout: Annotated[Literal["nchw", "nhwc"] | None, typer.Option(help="The order of axes.", rich_help_panel=MODEL)] = None,
+    normalize: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW", help="0..1, 0..255, -1..1, imagenet, per-image, or MEAN,STD of pixels in 0..1.", rich_help_panel=MODEL
+        ),
+    ] = "",
+    letterbox: Annotated[bool, typer.Option("--letterbox", help="Keep the images' aspect.", rich_help_panel=MODEL)] = False,
+    output: Annotated[str, typer.Option(metavar="NAME", help="Which of several outputs.", rich_help_panel=MODEL)] = "",
+    controls: Annotated[
+        bool, typer.Option("--controls/--no-controls", help="Whether lungs are hidden and maps drawn.", rich_help_panel=MODEL)
+    ] = True,
+    model_memory: Annotated[
+        float, typer.Option(min=0.5, metavar="GB", help="That the model may have.", rich_help_panel=MODEL)
+    ] = 8.0,
+    model_seconds: Annotated[
+        int, typer.Option(min=1, metavar="S", help="That the model may take for each answer.", rich_help_panel=MODEL)
+    ] = 600,
+    device: Device = "auto",
     fail_on: Annotated[
         Literal["never", "fail", "warn"],
         typer.Option(help="Exit with code 1 where a check failed, or failed or warned.", rich_help_panel=RESULT),
@@ -103,12 +132,17 @@ def audit(
     runs_dir: RunsDir = Path("runs"),
     cache_dir: CacheDir = None,
 ) -> None:
-    """Audit predictions of any framework: metrics with intervals over patients, leaks, confounders, calibration, subgroups and a
-    verdict, in a report like a run's. Exit code 1 where `--fail-on` says so."""
-    if not predictions:
-        raise UsageError("nothing to audit: give --predictions CSV and --manifest PATH; see darkcovid audit --help")
+    """Audit predictions or a model of any framework: metrics with intervals over patients, leaks, confounders, calibration,
+    subgroups, of a model also shortcuts, and a verdict, in a report like a run's. Exit code 1 where `--fail-on` says so."""
+    if bool(predictions) == bool(model):
+        both = (
+            "--predictions and --model exclude each other"
+            if model
+            else "nothing to audit: give --predictions CSV or --model MODEL"
+        )
+        raise UsageError(f"{both}, and --manifest PATH; see darkcovid audit --help")
     if manifest is None:
-        raise UsageError("--predictions need --manifest PATH, a CSV of the images with path, label and patient_id")
+        raise UsageError("audit: give --manifest PATH, a CSV of the images with path, label and patient_id")
 
     def work() -> "AuditRun":
         from darkcovid.cli.helpers import manifest_rows
@@ -135,9 +169,17 @@ def audit(
             leave_out=tuple(leave_out),
         )
         listed = manifest_rows(Path(manifest), data_root, dataset)
-        tables = {name: read_text_table(path) for name, path in _named(predictions).items()}
         trained = read_training_list(train, listed, options.rule, image_column) if train else None
-        found = audit_predictions(tables, listed, options, trained, cache_folder(cache_dir) if pixels else None)
+        cache = cache_folder(cache_dir)
+        if model:
+            from darkcovid.experiment.audit_model_run import AuditedModel, audit_and_write
+            from darkcovid.inference.foreign.inputs import DeclaredInput, parse_size
+
+            declared = DeclaredInput(parse_size(size) if size else None, channels, layout, normalize, letterbox)
+            asked = AuditedModel(model, declared, output, model_memory, model_seconds)
+            return audit_and_write(asked, listed, options, trained, device, cache, runs_dir, controls, images)
+        tables = {name: read_text_table(path) for name, path in _named(predictions).items()}
+        found = audit_predictions(tables, listed, options, trained, cache if pixels else None)
         return write_audit(found, runs_dir, images)
 
     silence_known_warnings()

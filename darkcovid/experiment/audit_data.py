@@ -99,8 +99,10 @@ def _checksums(rows: pd.DataFrame, checks: Sequence[FileCheck], there: np.ndarra
     ]
 
 
-def _near_copies(rows, classes, sets, checks: Sequence[FileCheck], there: np.ndarray, cache_dir: Path) -> list[DuplicatePair]:
-    seen = np.flatnonzero(there)
+def _near_copies(
+    rows: pd.DataFrame, classes: list[str], sets: list[str], checks: Sequence[FileCheck], there: np.ndarray, cache_dir: Path
+) -> list[DuplicatePair]:
+    seen = np.flatnonzero(there).tolist()
     files = [file for row in seen if (file := checks[row].file) is not None]
     pairs = cached_near_duplicates(files, [checks[row].sha256 for row in seen], cache_dir)
     places = [(seen[first], seen[other]) for first, other in pairs]

@@ -1,7 +1,7 @@
 """The folder of an audit: the predictions as they were read, plots, `audit.json` and the same report that a run has."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,7 +83,9 @@ class AuditRun:
         return _arm_jsons(self.audit)
 
 
-def write_audit(audit: ForeignAudit, runs_dir: Path, images: bool = True) -> AuditRun:
+def write_audit(
+    audit: ForeignAudit, runs_dir: Path, images: bool = True, draw: Callable[[str, Path], None] = lambda arm, folder: None
+) -> AuditRun:
     """Write an audit's folder: `audit.json`, `comparison.json`, `subject.json`, `environment.json`, `report.html`, labels that
     may be wrong, and for each arm `predictions.csv`, `metrics.json` and `plots/`.
 
@@ -91,6 +93,7 @@ def write_audit(audit: ForeignAudit, runs_dir: Path, images: bool = True) -> Aud
         audit: What was found.
         runs_dir: Where the folder is made.
         images: Whether radiographs are shown in the report.
+        draw: Called with each arm and its folder, to add what else is known of it.
 
     Returns:
         The folder and the results of the checks.
@@ -111,6 +114,7 @@ def write_audit(audit: ForeignAudit, runs_dir: Path, images: bool = True) -> Aud
             plot_confusion(np.array(metrics.headline.confusion_matrix), classes, folder / "plots" / "confusion_matrix.png")
         else:
             plot_predictions(table, metrics, classes, folder / "plots")
+        draw(name, folder)
     comparison = evidence.comparison
     write_json(
         path / "comparison.json",

@@ -78,7 +78,11 @@ def test_a_clean_cohort_passes_and_a_planted_shortcut_does_not(darkcovid, tmp_pa
     folder = tmp_path / clean["run_dir"]
     page = (folder / "report.html").read_text()
     assert clean["verdict"][0] in page and "What could not be checked" in page and needs[16] in page
-    assert {path.name for path in (folder / "preds" / "plots").iterdir()} >= {"roc.png", "reliability.png", "confusion_matrix.png"}
+    assert {path.name for path in (folder / "preds" / "plots").iterdir()} >= {
+        "roc.png",
+        "reliability.png",
+        "confusion_matrix.png",
+    }
     assert json.loads((folder / "audit.json").read_text()) == clean
     assert darkcovid("report", folder).returncode == 0 and (folder / "report.html").read_text() == page
 
@@ -159,9 +163,10 @@ def test_labels_alone_claim_nothing_of_scores(darkcovid, tmp_path, files):
     (folder,) = (tmp_path / result["run_dir"] / "alone" / "plots",)
     assert [path.name for path in folder.iterdir()] == ["confusion_matrix.png"]
     only = audit(darkcovid, tmp_path, manifest, alone, "--no-pixels")
-    assert statuses(only)[30] == "not run" and "Predicted labels without scores" in (
-        tmp_path / only["run_dir"] / "report.html"
-    ).read_text()
+    assert (
+        statuses(only)[30] == "not run"
+        and "Predicted labels without scores" in (tmp_path / only["run_dir"] / "report.html").read_text()
+    )
 
 
 def test_a_ci_job_fails_where_it_is_told_to(darkcovid, tmp_path, files):

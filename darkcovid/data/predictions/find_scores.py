@@ -145,7 +145,7 @@ def _prove_numbers(table: TextTable, numbered, names: ClassNames, answer: str, l
     """The classes of numbered columns, where the predicted words and the largest score go one to one."""
     if not answer or all(names.meaning(token) for token in numbered.values()):
         return
-    scores = np.column_stack([table.numbers(column) for column in numbered])
+    scores = _matrix(table, list(numbered))
     best = [list(numbered.values())[place] for place in np.nan_to_num(scores, nan=-np.inf).argmax(1)]
     words = [names.meaning(text) or "" for text in table.texts(answer)]
     if not any(is_number(text) for text in table.texts(answer)):
@@ -169,7 +169,7 @@ def _refuse_numbers(table: TextTable, numbered, names: ClassNames) -> None:
 def _of_classes(table, by_class: dict[str, str], unused: dict[str, str], labels, parts: set[str], asked: Scores) -> FoundScores:
     """A column per class: competing where all labels have one, else each by itself."""
     classes, notes = list(by_class), []
-    scores = np.column_stack([table.numbers(by_class[name]) for name in classes])
+    scores = _matrix(table, [by_class[name] for name in classes])
     known = np.isfinite(scores).all(1)
     uncovered = sorted(set(labels) - set(classes))
     several = any("|" in label for label in labels)
@@ -251,7 +251,7 @@ def _of_one(table: TextTable, column: str, positive: str, labels: Sequence[str],
     """A positive class against the one other, or against the rest."""
     others = sorted(parts - {positive})
     negative = others[0] if len(others) == 1 else REST
-    numbers = table.numbers(column)
+    numbers = _matrix(table, [column])[:, 0]
     known = np.isfinite(numbers)
     probabilities = np.full((len(numbers), 2), np.nan)
     read = to_binary(numbers[known], column, asked, table.where)
@@ -274,12 +274,12 @@ def _labels_alone(table: TextTable, answer: str, labels: Sequence[str], names: C
             )
         raise UsageError(
             f"{table.where}: no column of scores or of predicted labels; columns are {_some([*filter(None, table.columns)])}: "
-            "name them with --probability CLASS=COLUMN or --predicted-column, or say what their names mean with --classes NAME=CLASS"
+            "name them with --probability CLASS=COLUMN or --predicted-column, or say what names mean with --classes NAME=CLASS"
         )
     said = _answers(table, answer, names, labels)
     classes = tuple(sorted({*labels, *said}))
     if len(classes) < 2:
-        raise UsageError(f"{table.where}: all images are labeled {classes[0]} and called so, so there is nothing to tell apart")
+        raise UsageError(f"{table.where}: all images are labeled {labels[0]} and called so, so there is nothing to tell apart")
     codes = {name: code for code, name in enumerate(classes)}
     probabilities = np.eye(len(classes))[[codes[name] for name in said]]
     notes = [
@@ -325,6 +325,12 @@ def _checked_against(found: FoundScores, table: TextTable, answer: str, names: C
             f"column {answer} is another class than that of the largest score in {counted(differ, 'row')}; the score counts"
         )
     return found
+
+
+def _matrix(table: TextTable, columns: Sequence[str]) -> np.ndarray:
+    """(n, columns) float."""
+    numbers = [table.numbers(column) for column in columns]
+    return np.column_stack([np.full(len(table.cells), np.nan) if one is None else one for one in numbers])
 
 
 def _columns(by_class: dict[str, str]) -> str:

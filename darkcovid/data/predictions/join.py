@@ -132,18 +132,18 @@ def _by_path(names: Sequence[str], paths: Sequence[str], shown: Sequence[str], w
     return Join(rows, _one_form(found, where))
 
 
-def _matches(name: str, by_last: dict, by_stem: dict, parents: Sequence[Sequence[str]]) -> list[_Match]:
+def _matches(name: str, by_last: dict, by_stem: dict, parents: Sequence[list[str]]) -> list[_Match]:
     """The images of whose path the name is an end, or whose path is an end of the name."""
     *folders, last = name.split("/")
     whole = by_last.get(last, [])
     bare = [] if _has_extension(last) else by_stem.get(last, [])
     matches = []
     for row in dict.fromkeys([*whole, *bare]):
-        theirs = parents[row]
+        theirs = [*parents[row]]
         shorter = min(len(folders), len(theirs))
-        if folders[len(folders) - shorter :] == list(theirs)[len(theirs) - shorter :]:
+        if folders[len(folders) - shorter :] == theirs[len(theirs) - shorter :]:
             form = "same" if len(folders) == len(theirs) else "longer" if len(folders) > len(theirs) else "shorter"
-            extra = folders if form == "longer" else list(theirs)
+            extra = folders if form == "longer" else theirs
             matches.append(_Match(row, form, "/".join(extra[: len(extra) - shorter]), row in whole))
     return matches
 
@@ -167,15 +167,15 @@ def _one_form(found: Sequence[_Match], where: str) -> str:
 
 
 def _by_last_part(names: Sequence[str], paths: Sequence[str], shown: Sequence[str], where: str, by: MatchBy) -> np.ndarray:
-    rows_of = defaultdict(list)
+    rows_of: dict[str, list[int]] = defaultdict(list)
     for row, path in enumerate(paths):
         rows_of[_last(path, by)].append(row)
-    rows, first = np.full(len(names), -1), {}
+    rows, first = np.full(len(names), -1), dict[str, str]()
     for number, name in enumerate(names):
         last = _last(name, by)
         some = rows_of.get(last, [])
         if len(some) > 1:
-            raise UsageError(f"{where}: {name!r} may be {_either(shown[row] for row in some)}, which have the same {by}")
+            raise UsageError(f"{where}: {name!r} may be {_either([shown[row] for row in some])}, which have the same {by}")
         if some and first.setdefault(last, name) != name:
             raise UsageError(f"{where}: {first[last]!r} and {name!r} have the same {by}, which is that of {shown[some[0]]} alone")
         rows[number] = some[0] if some else -1

@@ -72,7 +72,7 @@ def to_probabilities(scores: np.ndarray, names: Sequence[str], asked: Scores, wh
     low, high, total = scores.min(), scores.max(), scores.sum(1)
     worst = int(np.abs(total - 1).argmax())
     if asked == "auto":
-        asked = _kind(scores, complete, where, names)
+        asked = kind_of_scores(scores, names, where, complete)
     if asked == "probabilities":
         if low < 0 or abs(total[worst] - 1) > SUM_TOLERANCE:
             raise DataError(f"{where}: the probabilities of {', '.join(names)} add up to {total[worst]:.2f} in a row, not to 1")
@@ -117,17 +117,7 @@ def to_binary(scores: np.ndarray, name: str, asked: Scores, where: str) -> Proba
     """
     low, high = scores.min(), scores.max()
     if asked == "auto":
-        if low >= 0 and high <= 1:
-            asked = "probabilities"
-        elif low >= 0 and LARGEST_LOGIT < high <= 100:
-            asked = "percent"
-        elif low < 0:
-            asked = "logits"
-        else:
-            raise UsageError(
-                f"{where}: column {name!r} has numbers of {low:g} to {high:g}: say what they are with --scores percent or "
-                "--scores logits"
-            )
+        asked = kind_of_column(scores, name, where)
     scale = {"percent": 100.0}.get(asked, 1.0)
     if asked == "logits" or (asked in ("per-finding", "largest") and (low < 0 or high > 1)):
         positive, note = np.asarray(expit(scores)), f"{name} is a logit: the sigmoid was taken"
@@ -145,7 +135,47 @@ def adds_up(scores: np.ndarray) -> bool:
     return bool(scores.min() >= 0 and sums)
 
 
-def _kind(scores: np.ndarray, complete: bool, where: str, names: Sequence[str]) -> Scores:
+def kind_of_column(scores: np.ndarray, name: str, where: str) -> Scores:
+    """What the numbers of a single column are.
+
+    Args:
+        scores: (n,) float, finite.
+        name: Of the column.
+        where: The file, for messages.
+
+    Returns:
+        probabilities, percent or logits.
+
+    Raises:
+        UsageError: They may be several of these.
+    """
+    low, high = scores.min(), scores.max()
+    if low >= 0 and high <= 1:
+        return "probabilities"
+    if low >= 0 and LARGEST_LOGIT < high <= 100:
+        return "percent"
+    if low < 0:
+        return "logits"
+    raise UsageError(
+        f"{where}: column {name!r} has numbers of {low:g} to {high:g}: say what they are with --scores percent or --scores logits"
+    )
+
+
+def kind_of_scores(scores: np.ndarray, names: Sequence[str], where: str, complete: bool = True) -> Scores:
+    """What the numbers of several columns are.
+
+    Args:
+        scores: (n, k) float, finite.
+        names: (k) of the columns, for messages.
+        where: The file, for messages.
+        complete: Whether every class has a column, so that columns may compete.
+
+    Returns:
+        probabilities, percent, logits or per-finding.
+
+    Raises:
+        UsageError: They may be several of these.
+    """
     total = scores.sum(1)
     if scores.min() >= 0 and np.abs(total - 1).max() <= SUM_TOLERANCE:
         return "probabilities"

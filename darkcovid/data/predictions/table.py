@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from darkcovid.core.errors import DataError, UsageError
@@ -149,6 +150,5 @@ def _name_of(delimiter: str) -> str:
 def _text(value: Any) -> str:
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
         return ""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
+    value = value.tolist() if isinstance(value, np.generic | np.ndarray) else value
     return repr(value) if isinstance(value, float) else str(value)
