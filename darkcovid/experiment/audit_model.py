@@ -4,13 +4,14 @@ same images with parts hidden."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from darkcovid.audits.gradcam import GradCamResult
 from darkcovid.audits.occlusion import MAX_OCCLUSION_IMAGES, mean_gray, occlusion_metrics, occlusion_predictions
-from darkcovid.audits.occlusion_maps import DeletionCurves, occlusion_lung_overlap
+from darkcovid.audits.occlusion_maps import DeletionCurves, deletion_curves, examples, occlusion_lung_overlap
 from darkcovid.audits.source_separability import source_separability
 from darkcovid.audits.subject import AuditSubject
 from darkcovid.core.array_cache import CachedArray, StoredArray
@@ -46,15 +47,18 @@ LOGIT_FLOOR = 1e-6
 ANSWER = "score"  # the column of a single output
 
 Progress = Callable[[str], None]
+ScoreFiles = Callable[[Sequence[Path]], np.ndarray]  # (n) files to (n, k) scores
+Explain = Callable[[StoredArray, np.ndarray, LungRegions, Cohort, Device], GradCamResult]  # as `gradcam_lung_overlap` asks
 
 
 @dataclass(frozen=True, eq=False)
 class ArmPictures:
-    """What is drawn of an arm: occlusion maps of some images, deletion curves, and those images, (m, ...) uint8."""
+    """What is drawn of an arm: maps of some images, deletion curves, those images, (m, ...) uint8, and what made the maps."""
 
     maps: GradCamResult
     curves: DeletionCurves
     pixels: np.ndarray
+    kind: Literal["occlusion", "gradcam"] = "occlusion"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +87,8 @@ def audit_model(
     train: TrainingList | None = None,
     controls: bool = True,
     say: Progress = lambda line: None,
+    score_files: ScoreFiles | None = None,
+    explain: Explain | None = None,
 ) -> ModelAudit:
     """Ask a model about a manifest's images, and audit what it answers.
 
@@ -97,6 +103,8 @@ def audit_model(
         train: The images that it was trained on, which are not scored.
         controls: Whether parts of the images are hidden.
         say: Called with a line as each stage begins.
+        score_files: Asks a model that reads files by itself; None: it gets pixels.
+        explain: Draws maps where there are gradients; None: by hiding patches.
 
     Returns:
         The audit.
@@ -111,7 +119,7 @@ def audit_model(
     bad = len(scored) - len(inputs.cohort)
     left_out |= {"without a usable image file": bad} if bad else {}
     say(f"asking the model about {counted(len(inputs.cohort), 'image')}")
-    scores = _scores(model, policy, inputs.pixels)
+    scores = _scores(model, policy, inputs.pixels) if score_files is None else score_files(inputs.cohort.files)
     columns = _columns(policy, scores)
     options = replace(options, scores=_kind(scores, columns, options, name))
     table = pd.DataFrame(scores, columns=columns).assign(image=inputs.cohort.rows.path.to_numpy())
@@ -129,14 +137,12 @@ def audit_model(
             answer = _answer(model, policy, columns, options, classes)
             views[arm] = occlusion_predictions(answer, seen.pixels, seen.regions, seen.cohort, gray)
             probabilities = of_arm[probability_columns(classes)].to_numpy(float)
-            maps, curves = occlusion_lung_overlap(answer, seen.pixels, probabilities, seen.regions, seen.cohort, gray)
-            shown = np.array(seen.pixels[maps.rows])
-            pictures[arm] = ArmPictures(replace(maps, rows=np.arange(len(shown))), curves, shown)
+            pictures[arm] = _pictures(answer, seen, probabilities, gray, compute, explain)
             metrics = replace(
                 metrics,
                 audited=True,
                 shortcuts=occlusion_metrics(views[arm], classes),
-                attention=maps.summary,
+                attention=pictures[arm].maps.summary,
                 untrusted_lungs=int((~seen.regions.trusted).sum()),
             )
         arms[arm] = replace(classifier, metrics=metrics)
@@ -151,6 +157,21 @@ def audit_model(
     comparison = replace(evidence.comparison, arms=dict(arms))
     evidence = replace(evidence, comparison=comparison, subject=subject)
     return ModelAudit(replace(audit, evidence=evidence), pictures, views)
+
+
+def _pictures(
+    answer, seen: "_Inputs", probabilities: np.ndarray, gray: int, compute: Device, explain: Explain | None
+) -> ArmPictures:
+    """Maps of some images and what they are worth, by gradients where there are any."""
+    if explain is None:
+        maps, curves = occlusion_lung_overlap(answer, seen.pixels, probabilities, seen.regions, seen.cohort, gray)
+        shown = np.array(seen.pixels[maps.rows])
+        return ArmPictures(replace(maps, rows=np.arange(len(shown))), curves, shown)
+    maps = explain(seen.pixels, probabilities, seen.regions, seen.cohort, compute)
+    shown = np.array(seen.pixels[maps.rows])
+    some = examples(probabilities[maps.rows], seen.cohort.labels[maps.rows])
+    curves = deletion_curves(answer, shown[some], maps.maps[some], probabilities[maps.rows[some]].argmax(1), gray)
+    return ArmPictures(replace(maps, rows=np.arange(len(shown))), curves, shown, "gradcam")
 
 
 @dataclass(frozen=True)
@@ -314,7 +335,7 @@ def _undone(policy: InputPolicy) -> list[str]:
 
 
 def write_pictures(folder: Path, pictures: ArmPictures, classes: Sequence[str], images: bool) -> None:
-    """Write `deletion.png` and, where radiographs are shown, `occlusion.png`.
+    """Write `deletion.png` and, where radiographs are shown, `occlusion.png` or `gradcam.png`.
 
     Args:
         folder: Of plots.
@@ -326,4 +347,4 @@ def write_pictures(folder: Path, pictures: ArmPictures, classes: Sequence[str], 
     named = {"the map's most important first": curves.by_map, "in any order": curves.at_random}
     plot_deletion(curves.hidden, named, folder / "deletion.png")
     if images:
-        save_png(gradcam_gallery(pictures.maps, pictures.pixels, classes), folder / "occlusion.png")
+        save_png(gradcam_gallery(pictures.maps, pictures.pixels, classes), folder / f"{pictures.kind}.png")

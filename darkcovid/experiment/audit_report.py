@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from fastai.learner import Learner
 
@@ -15,18 +16,22 @@ from darkcovid.audits.data_audit import audit_cohort, audit_rows, normalizer_fac
 from darkcovid.audits.findings import DataAudit, parse_data_audit
 from darkcovid.audits.gradcam import gradcam_lung_overlap
 from darkcovid.audits.occlusion import occlusion_metrics, occlusion_predictions
+from darkcovid.core.device import get_device
 from darkcovid.core.environment import current_environment
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import user_cache_dir, write_text
 from darkcovid.data.manifest import Manifest, normalize_rows, read_manifest
 from darkcovid.data.predictions.class_names import plain_number
+from darkcovid.data.predictions.join import JoinRule
 from darkcovid.data.predictions.read import PredictionOptions
 from darkcovid.data.predictions.scores import Scores
 from darkcovid.data.predictions.table import TextTable, read_text_table, table_of_frame
-from darkcovid.data.predictions.training_list import read_training_list
+from darkcovid.data.predictions.training_list import TrainingList, read_training_list
 from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.results import ArmMetrics, ClassifierArm, Comparison
 from darkcovid.experiment.artifacts import prediction_table
+from darkcovid.experiment.audit_learner import LearnerModel
+from darkcovid.experiment.audit_model import audit_model
 from darkcovid.experiment.audit_predictions import NO_COST, ForeignAudit, audit_predictions
 from darkcovid.experiment.finished_run import Run
 from darkcovid.experiment.train_arm import summarize_fit
@@ -100,7 +105,7 @@ class AuditReport:
 
 
 def audit(
-    results: Run | CXRLearner | pd.DataFrame | Mapping[str, pd.DataFrame] | str | Path,
+    results: Run | Learner | pd.DataFrame | Mapping[str, pd.DataFrame] | str | Path,
     cohort: pd.DataFrame | str | Path | None = None,
     shortcuts: bool = True,
     train: str | Path | None = None,
@@ -111,10 +116,10 @@ def audit(
     """Audit results: leaked patients, copies, confounders, shortcuts, calibration, subgroups.
 
     Args:
-        results: A finished run or its folder; a learner; or predictions of any framework: a table with the images' names and a
+        results: A finished run or its folder; a learner, of any DataLoaders of images; or predictions of any framework: a table with the images' names and a
             column per class, of which `darkcovid audit --predictions` reads the same forms; the path of such a CSV; or several
             tables by name, which are compared.
-        cohort: For predictions: a manifest or a table with the columns path, label and, where they are known, patient_id, age,
+        cohort: For predictions, and for a learner of other DataLoaders than ours: a manifest or a table with the columns path, label and, where they are known, patient_id, age,
             sex, view, source. Rows without a prediction count as training images. With a column `split` (train, valid, test)
             that decides.
         shortcuts: For a learner: whether the lungs are hidden and Grad-CAM is drawn, which needs the lung U-Net.
@@ -124,7 +129,7 @@ def audit(
         scores: For predictions: what the numbers are.
 
     Returns:
-        The report; of a learner, without the checks that ask for a recipe.
+        The report; of a learner of CXRDataLoaders, without the checks that ask for a recipe.
 
     Raises:
         UsageError: Neither a run, a learner nor predictions, or `cohort` is missing or does not fit.
@@ -137,9 +142,9 @@ def audit(
     if isinstance(results, Run):
         return AuditReport(results.evidence)
     if isinstance(results, Learner):
-        raise UsageError(
-            "audit: a learner of CXRDataLoaders can be audited; of another give a table: dc.audit(predictions, cohort=...)"
-        )
+        if cohort is None:
+            raise UsageError("audit: a learner needs cohort=, a manifest or table with path, label and patient_id of its images")
+        return AuditReport(_evidence_of_any_learner(results, cohort, shortcuts, train, classes or {}))
     if isinstance(results, (str, Path)):
         tables = {Path(results).stem: read_text_table(results)}
     elif isinstance(results, Mapping):
@@ -227,6 +232,43 @@ def _evidence_of_learner(learn: CXRLearner, shortcuts: bool) -> RunEvidence:
     arms = {recipe.name: ClassifierArm(summarize_fit(cohort, learn.model), metrics, NO_COST, speedup=None)}
     comparison = Comparison("", recipe.name, dict(arms))
     return RunEvidence(recipe.model_dump(mode="json"), comparison, findings, current_environment())
+
+
+def _evidence_of_any_learner(
+    learn: Learner, cohort: pd.DataFrame | str | Path, shortcuts: bool, train: str | Path | None, classes: Mapping[Any, str]
+) -> RunEvidence:
+    """Of a Learner of any DataLoaders: the cohort's images that are not items of its training set are scored."""
+    asked = LearnerModel(learn)
+    if isinstance(cohort, pd.DataFrame):
+        manifest = Manifest(_rows_of(cohort).reset_index(drop=True), (Path.cwd(), Path(learn.path)))
+    else:
+        manifest = read_manifest(cohort)
+    trained = asked.trained(manifest)
+    if train is not None:
+        listed = read_training_list(train, manifest, JoinRule())
+    elif trained.any():
+        where = np.flatnonzero(trained)
+        note = f"{len(where)} images of the cohort are items of the learner's training set"
+        listed = TrainingList(manifest.rows[trained].reset_index(drop=True), where, Path.cwd(), (note,))
+    else:
+        listed = None
+    explain = asked.explain if asked.has_convolutions else None
+    options = PredictionOptions(class_names={str(label): name for label, name in classes.items()}, scores="probabilities")
+    compute = get_device("auto", "fp32")
+    found = audit_model(
+        asked,
+        "learner",
+        asked.policy,
+        manifest,
+        options,
+        compute,
+        user_cache_dir(),
+        listed,
+        shortcuts,
+        score_files=asked.score_files,
+        explain=explain,
+    )
+    return found.audit.evidence
 
 
 def _foreign(

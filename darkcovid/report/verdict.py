@@ -22,7 +22,7 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     low, high = best.interval("accuracy")
     if best.accuracy <= majority(best):
         guess = f"no arm is more accurate than the majority class ({majority(best):.3f})"
-        first = f"Not as it stands: {guess}. Train longer, or on more images."
+        first = f"Not as it stands: {guess}." + ("" if evidence.subject else " Train longer, or on more images.")
     elif failed:
         first = f"Not as it stands: {_checks(failed)} failed. A high figure here is not evidence that lungs were read."
     elif unaudited := _unaudited(evidence, name):

@@ -1,0 +1,142 @@
+"""Any fastai Learner of radiographs, audited: its own pipeline reads the files, and images with parts hidden go the same way."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from fastai.data.transforms import Normalize
+from fastai.learner import Learner
+from fastai.vision.core import PILBase
+from PIL import Image
+from torch import nn
+
+from darkcovid.audits.gradcam import GradCamResult, gradcam_lung_overlap
+from darkcovid.core.array_cache import StoredArray
+from darkcovid.core.device import Device
+from darkcovid.core.errors import DarkCovidError, UsageError, one_line
+from darkcovid.data.cohort import Cohort
+from darkcovid.data.manifest import Manifest
+from darkcovid.inference.foreign.inputs import InputPolicy
+from darkcovid.lungs.crop import LungRegions
+from darkcovid.models.feature_layer import last_conv_layer
+
+
+class LearnerModel:
+    """A Learner that answers files and pixels.
+
+    Args:
+        learn: Of images and one class for each.
+
+    Raises:
+        UsageError: A Learner of something else.
+    """
+
+    source = "a fastai Learner"
+
+    def __init__(self, learn: Learner):
+        self.learn = learn
+        vocab = getattr(learn.dls, "vocab", None)
+        if vocab is None or not all(isinstance(name, str) for name in vocab):
+            raise UsageError(
+                "audit: a learner of images with one class for each is expected; this one's dls.vocab is no list of names"
+            )
+        self.classes = tuple(vocab)
+        batch = learn.dls.one_batch()[0]
+        if batch.ndim != 4:
+            raise UsageError(f"audit: a learner of images is expected; this one's batches have the shape {tuple(batch.shape)}")
+        self.channels = int(batch.shape[1])
+        self.policy = InputPolicy((int(batch.shape[2]), int(batch.shape[3])), 1, "nhwc", "0..255", classes=self.classes)
+        self.shape: list[int | None] = [*self.policy.size, 1]
+
+    def score_files(self, files: Sequence[Path]) -> np.ndarray:
+        """(n) files to (n, k) float64, read as the Learner reads them."""
+        for kind in (Path, str):
+            try:
+                return self._ask([kind(file) for file in files])
+            except (AssertionError, AttributeError, KeyError, TypeError, IndexError) as error:
+                failed = error
+        raise UsageError(
+            f"audit: the learner's dls.test_dl does not take the files' paths ({one_line(failed)[:120]}); give a table of predictions"
+        )
+
+    def predict(self, batch: np.ndarray) -> np.ndarray:
+        """(n, h, w, 1) float32 of 0..255 to (n, k) float64."""
+        kind = next((kind for kind in self.learn.dls.valid_ds.tls[0].types if _is_image(kind)), PILBase)
+        return self._ask([kind.create(Image.fromarray(image[..., 0].round().astype(np.uint8)).convert("RGB")) for image in batch])
+
+    def _ask(self, items: list) -> np.ndarray:
+        learn = self.learn
+        with learn.no_bar(), learn.no_logging():
+            scores = learn.get_preds(dl=learn.dls.test_dl(items, num_workers=0))[0]
+        return np.asarray(scores, np.float64)
+
+    def trained(self, manifest: Manifest) -> np.ndarray:
+        """(m,) bool, the manifest's images that are items of the training set; none where items are no files."""
+        items = (
+            {_resolved(item) for item in self.learn.dls.train_ds.items} if _are_files(self.learn.dls.train_ds.items) else set()
+        )
+        return np.array(
+            [(file := manifest.locate(path)) is not None and file.resolve() in items for path in manifest.rows.path], bool
+        )
+
+    def explain(
+        self, pixels: StoredArray, probabilities: np.ndarray, lungs: LungRegions, cohort: Cohort, compute: Device
+    ) -> GradCamResult:
+        """Grad-CAM as `gradcam_lung_overlap` draws it."""
+        was = next(self.learn.model.parameters()).device
+        try:
+            return gradcam_lung_overlap(self.learn.model, self.normalizer, pixels, probabilities, lungs, cohort, compute)
+        finally:
+            self.learn.model.to(was)
+
+    @property
+    def has_convolutions(self) -> bool:
+        """Whether Grad-CAM can be drawn."""
+        try:
+            last_conv_layer(self.learn.model)
+        except (DarkCovidError, ValueError, StopIteration, IndexError):
+            return False
+        return True
+
+    @property
+    def normalizer(self) -> nn.Module:
+        """(b, 1, h, w) in 0..1 to the network's input."""
+        steps = [step for step in self.learn.dls.after_batch if isinstance(step, Normalize)]
+        return _Normalizer(self.channels, steps[0].mean if steps else None, steps[0].std if steps else None)
+
+    def __enter__(self) -> "LearnerModel":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Nothing is left open."""
+
+
+class _Normalizer(nn.Module):
+    """Gray in 0..1 to equal channels, normalized."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, channels: int, mean: Any, std: Any):
+        super().__init__()
+        self.channels = channels
+        self.register_buffer("mean", torch.zeros(1, 1, 1, 1) if mean is None else torch.as_tensor(mean).detach().clone())
+        self.register_buffer("std", torch.ones(1, 1, 1, 1) if std is None else torch.as_tensor(std).detach().clone())
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.expand(-1, self.channels, -1, -1) - self.mean) / self.std
+
+
+def _is_image(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, PILBase)
+
+
+def _are_files(items: Any) -> bool:
+    return all(isinstance(item, (str, Path)) for item in list(items))
+
+
+def _resolved(item: str | Path) -> Path:
+    return Path(item).expanduser().resolve()
