@@ -5,7 +5,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import fastai.callback.progress  # noqa: F401 (importing gives a Learner its `no_bar`)
 import numpy as np
+import pandas as pd
 import torch
 from fastai.data.transforms import Normalize
 from fastai.learner import Learner
@@ -46,7 +48,7 @@ class LearnerModel:
         self.classes = tuple(vocab)
         batch = learn.dls.one_batch()[0]
         if batch.ndim != 4:
-            raise UsageError(f"audit: a learner of images is expected; this one's batches have the shape {tuple(batch.shape)}")
+            raise UsageError(f"audit: a learner of images is expected; its batches have the shape {tuple(batch.shape)}")
         self.channels = int(batch.shape[1])
         self.policy = InputPolicy((int(batch.shape[2]), int(batch.shape[3])), 1, "nhwc", "0..255", classes=self.classes)
         self.shape: list[int | None] = [*self.policy.size, 1]
@@ -59,13 +61,14 @@ class LearnerModel:
             except (AssertionError, AttributeError, KeyError, TypeError, IndexError) as error:
                 failed = error
         raise UsageError(
-            f"audit: the learner's dls.test_dl does not take the files' paths ({one_line(failed)[:120]}); give a table of predictions"
+            f"audit: the learner's dls.test_dl takes no paths of files ({one_line(failed)[:120]}); give a table of predictions"
         )
 
     def predict(self, batch: np.ndarray) -> np.ndarray:
         """(n, h, w, 1) float32 of 0..255 to (n, k) float64."""
         kind = next((kind for kind in self.learn.dls.valid_ds.tls[0].types if _is_image(kind)), PILBase)
-        return self._ask([kind.create(Image.fromarray(image[..., 0].round().astype(np.uint8)).convert("RGB")) for image in batch])
+        pictures = [Image.fromarray(image[..., 0].round().astype(np.uint8)) for image in batch]
+        return self._ask([kind.create(picture.convert("RGB")) for picture in pictures])
 
     def _ask(self, items: list) -> np.ndarray:
         learn = self.learn
@@ -73,14 +76,17 @@ class LearnerModel:
             scores = learn.get_preds(dl=learn.dls.test_dl(items, num_workers=0))[0]
         return np.asarray(scores, np.float64)
 
-    def trained(self, manifest: Manifest) -> np.ndarray:
-        """(m,) bool, the manifest's images that are items of the training set; none where items are no files."""
-        items = (
-            {_resolved(item) for item in self.learn.dls.train_ds.items} if _are_files(self.learn.dls.train_ds.items) else set()
-        )
-        return np.array(
-            [(file := manifest.locate(path)) is not None and file.resolve() in items for path in manifest.rows.path], bool
-        )
+    def trained(self, manifest: Manifest) -> np.ndarray | None:
+        """(m,) bool, the manifest's images that are items of the training set; None where items are no files."""
+        dataset = self.learn.dls.train_ds
+        items = dataset.items.itertuples(index=False) if isinstance(dataset.items, pd.DataFrame) else dataset.items
+        steps = list(dataset.tls[0].tfms) if hasattr(dataset, "tls") else []
+        files = [_file_of(item, steps) for item in items]
+        if not all(files):
+            return None
+        known = {Path(file).expanduser().resolve() for file in files if file}
+        there = [manifest.locate(path) for path in manifest.rows.path]
+        return np.array([file is not None and file.resolve() in known for file in there], bool)
 
     def explain(
         self, pixels: StoredArray, probabilities: np.ndarray, lungs: LungRegions, cohort: Cohort, compute: Device
@@ -134,9 +140,15 @@ def _is_image(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, PILBase)
 
 
-def _are_files(items: Any) -> bool:
-    return all(isinstance(item, (str, Path)) for item in list(items))
-
-
-def _resolved(item: str | Path) -> Path:
-    return Path(item).expanduser().resolve()
+def _file_of(item: Any, steps: Sequence[Any]) -> str | Path | None:
+    """The file that an item of a data set is, or that its first steps make of it; None where they make none."""
+    for step in [None, *steps]:
+        try:
+            item = item if step is None else step(item)
+        except (AttributeError, KeyError, TypeError, ValueError, OSError):
+            return None
+        if isinstance(item, (str, Path)):
+            return item
+        if isinstance(item, PILBase):
+            return None
+    return None

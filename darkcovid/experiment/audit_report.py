@@ -116,12 +116,12 @@ def audit(
     """Audit results: leaked patients, copies, confounders, shortcuts, calibration, subgroups.
 
     Args:
-        results: A finished run or its folder; a learner, of any DataLoaders of images; or predictions of any framework: a table with the images' names and a
-            column per class, of which `darkcovid audit --predictions` reads the same forms; the path of such a CSV; or several
-            tables by name, which are compared.
-        cohort: For predictions, and for a learner of other DataLoaders than ours: a manifest or a table with the columns path, label and, where they are known, patient_id, age,
-            sex, view, source. Rows without a prediction count as training images. With a column `split` (train, valid, test)
-            that decides.
+        results: A finished run or its folder; a learner, of any DataLoaders of images; or predictions of any framework: a table
+            with the images' names and a column per class, of which `darkcovid audit --predictions` reads the same forms; the path
+            of such a CSV; or several tables by name, which are compared.
+        cohort: For predictions, and for a learner of other DataLoaders than ours: a manifest or a table with the columns path,
+            label and, where they are known, patient_id, age, sex, view, source. Of predictions, rows without one count as
+            training images; of a learner, the items of its training set. With a column `split` (train, valid, test) that decides.
         shortcuts: For a learner: whether the lungs are hidden and Grad-CAM is drawn, which needs the lung U-Net.
         train: For predictions: a CSV that lists the training images, in place of those of the cohort without a prediction.
         classes: For predictions: the class that a label, a number or a column's name means.
@@ -246,12 +246,12 @@ def _evidence_of_any_learner(
     trained = asked.trained(manifest)
     if train is not None:
         listed = read_training_list(train, manifest, JoinRule())
-    elif trained.any():
-        where = np.flatnonzero(trained)
-        note = f"{len(where)} images of the cohort are items of the learner's training set"
-        listed = TrainingList(manifest.rows[trained].reset_index(drop=True), where, Path.cwd(), (note,))
+    elif trained is None:
+        raise UsageError("audit: the learner's items are no files, so which images it was trained on is not known; give train=")
     else:
-        listed = None
+        note = f"{int(trained.sum())} images of the cohort are items of the learner's training set"
+        rows = manifest.rows[trained].reset_index(drop=True)
+        listed = TrainingList(rows, np.flatnonzero(trained), Path.cwd(), (note,)) if trained.any() else None
     explain = asked.explain if asked.has_convolutions else None
     options = PredictionOptions(class_names={str(label): name for label, name in classes.items()}, scores="probabilities")
     compute = get_device("auto", "fp32")

@@ -57,7 +57,7 @@ def statuses(result):
 
 
 @pytest.mark.slow
-def test_a_clean_cohort_passes_and_a_planted_shortcut_does_not(darkcovid, tmp_path, files):
+def test_a_clean_cohort_passes(darkcovid, tmp_path, files):
     manifest, scored, train = files("clean")
     table = predicted(scored)
     clean = audit(darkcovid, tmp_path, manifest, table, "--fail-on", "fail", train=train[["path", "patient_id"]])
@@ -86,21 +86,15 @@ def test_a_clean_cohort_passes_and_a_planted_shortcut_does_not(darkcovid, tmp_pa
     assert json.loads((folder / "audit.json").read_text()) == clean
     assert darkcovid("report", folder).returncode == 0 and (folder / "report.html").read_text() == page
 
-    manifest, scored, train = files("planted")
-    planted = audit(darkcovid, tmp_path, manifest, predicted(scored), "--fail-on", "fail", code=1, train=train[["path"]])
-    assert statuses(planted)[6] == "fail" and planted["verdict"][0].startswith("Not as it stands")
-
 
 @pytest.mark.slow
 def test_leaks_are_found_by_image_patient_file_and_near_copy(darkcovid, tmp_path, files, cohorts):
     manifest, scored, train = files("clean")
     table, first = predicted(scored), scored.iloc[0]
-    same_image = audit(darkcovid, tmp_path, manifest, table, "--no-pixels", train=pd.DataFrame({"image": [first.path]}))
-    assert statuses(same_image)[4] == "fail" and same_image["leaked_pairs"] == [[first.path, first.path]]
-
-    elsewhere = pd.DataFrame({"image": ["a.png", "b.png"], "patient_id": [first.patient_id.upper(), "unknown"]})
-    same_patient = audit(darkcovid, tmp_path, manifest, table, "--no-pixels", train=elsewhere)
-    assert same_patient["leaked_patients"] == [first.patient_id] and statuses(same_patient)[3] == "fail"
+    patient = pd.DataFrame({"image": [first.path, "b.png"], "patient_id": ["", scored.iloc[5].patient_id.upper()]})
+    known = audit(darkcovid, tmp_path, manifest, table, "--no-pixels", train=patient)
+    assert known["leaked_pairs"] == [[first.path, first.path]] and statuses(known)[3] == statuses(known)[4] == "fail"
+    assert known["leaked_patients"] == sorted({first.patient_id, scored.iloc[5].patient_id})
 
     from PIL import Image
 
@@ -115,13 +109,12 @@ def test_leaks_are_found_by_image_patient_file_and_near_copy(darkcovid, tmp_path
     leaked = {frozenset(pair) for pair in copies["leaked_pairs"]}
     assert leaked == {frozenset((scored.iloc[3].path, "copy.png")), frozenset((first.path, "mirrored.png"))}
 
-    unknown = audit(darkcovid, tmp_path, manifest, table, "--no-pixels")
-    assert statuses(unknown)[3] == statuses(unknown)[4] == "not run"
-    split = scored.assign(split="test").iloc[:-1]
-    both = pd.concat([split, train.assign(split="train"), scored.iloc[-1:].assign(split="train")])
-    both.to_csv(tmp_path / "split.csv", index=False)
+    split = pd.concat(
+        [scored.assign(split="test").iloc[:-1], train.assign(split="train"), scored.iloc[-1:].assign(split="train")]
+    )
+    split.to_csv(tmp_path / "split.csv", index=False)
     declared = audit(darkcovid, tmp_path, tmp_path / "split.csv", table, "--no-pixels")
-    assert "preds" in declared["arms"] and sum(map(sum, declared["arms"]["preds"]["confusion_matrix"])) == len(split)
+    assert sum(map(sum, declared["arms"]["preds"]["confusion_matrix"])) == len(scored) - 1
 
 
 @pytest.mark.slow
@@ -144,8 +137,6 @@ def test_files_are_compared_on_the_same_images(darkcovid, tmp_path, files):
     assert "have no image in common" in audit(
         darkcovid, tmp_path, manifest, {"a": good.iloc[:20], "b": good.iloc[20:]}, "--no-pixels", code=2
     )
-    two = good.rename(columns={"prob_pneumonia": "prob_flu"})
-    assert "--classes" in audit(darkcovid, tmp_path, manifest, {"a": good, "b": two}, "--no-pixels", code=2)
 
 
 @pytest.mark.slow
@@ -169,23 +160,23 @@ def test_labels_alone_claim_nothing_of_scores(darkcovid, tmp_path, files):
     )
 
 
+@pytest.mark.slow
 def test_a_ci_job_fails_where_it_is_told_to(darkcovid, tmp_path, files):
     manifest, scored, _ = files("planted")
     words = ("--no-pixels", "--no-images")
     table = predicted(scored)
-    assert audit(darkcovid, tmp_path, manifest, table, *words)["status"] == "fail"
     failed = audit(darkcovid, tmp_path, manifest, table, *words, "--fail-on", "fail", code=1)
     numbers = [str(row["number"]) for row in failed["checks"] if row["status"] == "fail"]
     passed_over = [word for number in numbers for word in ("--ignore", number)]
-    audit(darkcovid, tmp_path, manifest, table, *words, "--fail-on", "fail", *passed_over)
-    audit(darkcovid, tmp_path, manifest, table, *words, "--fail-on", "warn", *passed_over, code=1)
+    assert failed["verdict"][0].startswith("Not as it stands") and "6" in numbers  # the class by its source
+    assert audit(darkcovid, tmp_path, manifest, table, *words, "--fail-on", "fail", *passed_over)["status"] == "fail"
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         ([], 2, "nothing to audit"),
-        (["--predictions", "preds.csv"], 2, "need --manifest PATH"),
+        (["--predictions", "preds.csv"], 2, "give --manifest PATH"),
         (["--predictions", "absent.csv", "--manifest", "m.csv"], 2, "absent.csv: no such file"),
         (["--predictions", "preds.csv", "--manifest", "absent.csv"], 2, "absent.csv: no such file"),
         (["--predictions", "noise.csv", "--manifest", "m.csv"], 3, "noise.csv: not "),

@@ -152,7 +152,8 @@ def _gradcam(e: RunEvidence) -> CheckOutcome:
         for label, overlap in overlaps.items()
     }
     text = ", ".join(
-        f"{label} {_percent(overlap.inside_lungs)} ({fresh[label]}the lungs are {_percent(overlap.lungs_of_picture)} of the picture)"
+        f"{label} {_percent(overlap.inside_lungs)} "
+        f"({fresh[label]}the lungs are {_percent(overlap.lungs_of_picture)} of the picture)"
         for label, overlap in overlaps.items()
     )
     elsewhere = any(overlap.looks_elsewhere for overlap in overlaps.values())
