@@ -202,15 +202,11 @@ def _columns(pairs: list[str]) -> dict[str, str]:
 
 
 def _named(files: list[Path]) -> dict[str, Path]:
-    """A name for each file that is also a folder's: its own, and its folder's where two are called the same."""
+    """A name for each file that is also a folder's: its own, or its folder's where several are called the same."""
     stems = [file.stem for file in files]
-    names = [
-        _as_folder(file.stem if stems.count(file.stem) == 1 else f"{file.absolute().parent.name}-{file.stem}") for file in files
-    ]
-    return {
-        name if names.count(name) == 1 else f"{name}-{number}": file
-        for number, (name, file) in enumerate(zip(names, files, strict=True), 1)
-    }
+    names = [_as_folder(file.stem if stems.count(file.stem) == 1 else file.absolute().parent.name) for file in files]
+    again = [name if names.count(name) == 1 else f"{name}-{number}" for number, name in enumerate(names, 1)]
+    return dict(zip(again, files, strict=True))
 
 
 def _as_folder(name: str) -> str:

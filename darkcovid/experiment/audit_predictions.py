@@ -112,7 +112,7 @@ def audit_predictions(
     general = [
         *(train.notes if train else ()),
         *data.notes,
-        *_unpredicted(declared, scored_rows, train, rest_is_training),
+        *_unpredicted(declared, {*scored_rows, *trained}, train, rest_is_training),
     ]
     if general:
         notes["images"] = general
@@ -235,7 +235,7 @@ def _audited(manifest: Manifest, scored: dict[int, str], labels: dict[int, str],
     )
 
 
-def _unpredicted(declared: np.ndarray, scored: dict[int, str], train: TrainingList | None, rest_is_training: bool) -> list[str]:
+def _unpredicted(declared: np.ndarray, scored: set[int], train: TrainingList | None, rest_is_training: bool) -> list[str]:
     if rest_is_training:
         return []
     listed = set() if train is None else set(train.listed.tolist())

@@ -103,15 +103,17 @@ def join_predictions(table: TextTable, manifest: pd.DataFrame, options: Predicti
         DataError: A row has no number, or no row is left.
     """
     notes, left_out = [table.note] if table.note else [], {}
+    sides = table_sides(table)
+    _tell_sides(sides, notes)
+    ours = np.flatnonzero(~np.isin(sides, ("left_out", "elsewhere")))
+    table, sides = table.take(ours), sides[ours]
     image, rows = _images(table, manifest, options, notes)
     unmatched = np.flatnonzero(rows < 0)
     if len(unmatched):
         _refuse_unmatched(table, image, unmatched, manifest, options)
         left_out["not in the manifest"] = len(unmatched)
-    sides = table_sides(table)
     used = (rows >= 0) & np.isin(sides, ("valid", "test", UNKNOWN_SIDE))
     trained = np.unique(rows[(rows >= 0) & (sides == "train")])
-    _tell_sides(sides, notes)
     table, rows, sides = table.take(np.flatnonzero(used)), rows[used], sides[used]
     if not len(rows):
         raise DataError(f"{table.where}: no row is of an image that is to be scored")
@@ -163,7 +165,7 @@ def _images(table: TextTable, manifest: pd.DataFrame, options: PredictionOptions
         join = join_images(table.texts(name), manifest.path.tolist(), f"{table.where}: column {name!r}", options.rule)
     else:
         name, join = _image_column(table, manifest, options)
-    notes.append(". ".join(filter(None, [f"images are named in column {name or 'without a name'}", join.note])))
+    notes += filter(None, [f"images are named in column {name or 'without a name'}", join.note])
     return name, join.rows
 
 

@@ -385,7 +385,8 @@ def test_columns_are_named_by_a_person():
 @pytest.mark.parametrize(
     "text",
     ["", "image,covid", "image,covid\n", "\x00\x01\x02", '"image,covid\na,1', "PK\x03\x04", "image,image\na,b",
-     "a;b,c\n1;2,3;4\n", HEADER + "images/covid/p000.png,1,2", HEADER + "images/covid/p000.png,,,\n", HEADER + "images/covid/p000.png,a,b,c\n"],
+     "a;b,c\n1;2,3;4\n", HEADER + "images/covid/p000.png,1,2", HEADER + "images/covid/p000.png,,,\n",
+     HEADER + "images/covid/p000.png,a,b,c\n"],
 )  # fmt: skip
 def test_what_is_no_table_of_predictions_ends_in_one_line(tmp_path, text):
     with pytest.raises(DarkCovidError) as refused:
