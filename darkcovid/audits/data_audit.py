@@ -103,7 +103,15 @@ def audit_rows(rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def audit_facts(facts: MetadataCounts, leaks: LeakageReport | None = None) -> dict[str, Any]:
-    """`audit_rows` of facts that are somewhere already. leaks: of those and other images; None: of those alone."""
+    """`audit_rows` of facts that are somewhere already.
+
+    Args:
+        facts: Of the labeled images.
+        leaks: Of those and other images; None: of those alone.
+
+    Returns:
+        The keys of `data audit`.
+    """
     return (leaks or find_leaks(facts)).as_dict() | _confounding(facts)
 
 

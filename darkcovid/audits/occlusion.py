@@ -32,7 +32,15 @@ PredictFn = Callable[[StoredArray], np.ndarray]
 
 
 def mean_gray(pixels: StoredArray, rows: np.ndarray) -> int:
-    """The mean gray of 1,000 of some images, by which parts are hidden. pixels: (n, ...) uint8; rows: (m,) int, at least one."""
+    """The mean gray of some images, 1,000 of them where there are more, by which parts are hidden.
+
+    Args:
+        pixels: (n, ...) uint8.
+        rows: (m,) int, at least one.
+
+    Returns:
+        0..255.
+    """
     return round(float(np.mean([pixels[row].mean() for row in evenly_spaced(rows, MAX_OCCLUSION_IMAGES)])))
 
 

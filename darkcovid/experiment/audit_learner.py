@@ -54,7 +54,11 @@ class LearnerModel:
         self.shape: list[int | None] = [*self.policy.size, 1]
 
     def score_files(self, files: Sequence[Path]) -> np.ndarray:
-        """(n) files to (n, k) float64, read as the Learner reads them."""
+        """(n) files to (n, k) float64, read as the Learner reads them.
+
+        Raises:
+            UsageError: Its pipeline takes no paths.
+        """
         for kind in (Path, str):
             try:
                 return self._ask([kind(file) for file in files])
@@ -91,7 +95,18 @@ class LearnerModel:
     def explain(
         self, pixels: StoredArray, probabilities: np.ndarray, lungs: LungRegions, cohort: Cohort, compute: Device
     ) -> GradCamResult:
-        """Grad-CAM as `gradcam_lung_overlap` draws it."""
+        """Grad-CAM, as `gradcam_lung_overlap` draws it.
+
+        Args:
+            pixels: (n, h, w) uint8.
+            probabilities: (n, classes) float.
+            lungs: Where the lungs are in the pixels.
+            cohort: n images.
+            compute: Device.
+
+        Returns:
+            Heatmaps and shares.
+        """
         was = next(self.learn.model.parameters()).device
         try:
             return gradcam_lung_overlap(self.learn.model, self.normalizer, pixels, probabilities, lungs, cohort, compute)

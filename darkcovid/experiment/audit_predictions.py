@@ -245,8 +245,8 @@ def _unpredicted(declared: np.ndarray, scored: set[int], train: TrainingList | N
     if not missing:
         return []
     if (declared == UNKNOWN_SIDE).all():
-        return [f"{counted(missing, 'image')} of the manifest have no prediction, and count as neither scored nor trained on"]
-    return [f"{counted(missing, 'image')} that the manifest's column split holds out have no prediction"]
+        return [f"{counted(missing, 'image')} of the manifest without a prediction: neither scored nor trained on"]
+    return [f"{counted(missing, 'image')} that the manifest's column split holds out, without a prediction"]
 
 
 def _counts(scored: dict[int, str], trained: int) -> dict[str, int]:

@@ -71,7 +71,12 @@ class ClassNames:
         return meant
 
     def add_proven(self, numbers: Sequence[str], classes: Sequence[str]) -> None:
-        """Numbers whose class every row agrees on, as `proven_names` does."""
+        """Take up the classes of numbers on which every row agrees.
+
+        Args:
+            numbers: (n) labels of one source.
+            classes: (n) of another, '' where it says nothing.
+        """
         self.said |= {number: name for number, name in proven_names(numbers, classes).items() if number not in self.said}
 
     def _alike(self, text: str, form) -> str | None:

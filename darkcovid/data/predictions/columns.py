@@ -56,6 +56,15 @@ def plain_name(name: str) -> str:
 def named_column(columns: Sequence[str], asked: str, option: str, where: str) -> str:
     """The column that an option names.
 
+    Args:
+        columns: Of the table.
+        asked: The column's name, perhaps in other capitals.
+        option: For the message.
+        where: The table, for the message.
+
+    Returns:
+        Its name in the table.
+
     Raises:
         UsageError: There is none, or several.
     """
@@ -68,7 +77,15 @@ def named_column(columns: Sequence[str], asked: str, option: str, where: str) ->
 
 
 def known_columns(columns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """The columns that are called as one of the names, in the order of the names."""
+    """Columns by what they are called.
+
+    Args:
+        columns: Of the table.
+        names: In lower case, with `_` for blanks.
+
+    Returns:
+        The columns that are called as one of the names, in the order of the names.
+    """
     by_name = {plain_name(column): column for column in reversed(columns)}
     return [by_name[name] for name in names if name in by_name]
 

@@ -88,6 +88,13 @@ def read_text_table(path: str | Path) -> TextTable:
 def table_of_frame(frame: pd.DataFrame, where: str = "the table of predictions") -> TextTable:
     """A pandas table as text; an index with names of images becomes a column.
 
+    Args:
+        frame: The table.
+        where: What a message calls it.
+
+    Returns:
+        Its rows.
+
     Raises:
         DataError: It has no rows, or a column twice.
     """

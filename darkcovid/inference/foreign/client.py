@@ -237,7 +237,15 @@ class HttpModel:
 
 
 def checked_answer(scores: np.ndarray, count: int, source: str) -> np.ndarray:
-    """(count, k) finite float64 of what a model answered.
+    """What a model answered as a row of scores per image.
+
+    Args:
+        scores: Of any shape.
+        count: How many images it was asked about.
+        source: The model, for the message.
+
+    Returns:
+        (count, k) finite float64.
 
     Raises:
         DataError: Something else.

@@ -12,7 +12,13 @@ MAX_HEADER = 2**16
 
 
 def send(stream: BinaryIO, header: dict[str, Any], body: bytes = b"") -> None:
-    """Write a message: the header's length, the header as JSON, and as many bytes as it says."""
+    """Write a message: the header's length, the header as JSON, and as many bytes as it says.
+
+    Args:
+        stream: To the other side.
+        header: JSON-able.
+        body: Bytes of an array.
+    """
     text = json.dumps(header | {"bytes": len(body)}).encode()
     stream.write(HEADER.pack(len(text)) + text)
     stream.write(body)
