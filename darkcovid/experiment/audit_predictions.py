@@ -1,5 +1,6 @@
 """Predictions of any framework as the evidence that a run of ours leaves: metrics, paired tests, what is known of the images."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ NO_COST = ArmCost(
     peak_device_bytes=0,
 )
 PREDICTED = "predictions"  # what `ArmMetrics.scored_on` says of images that somebody else chose
+NO_FOLDER = r"[^\w.-]+"
 FROM_SCORES = ("roc_auc", "average_precision")
 
 
@@ -99,7 +101,7 @@ def audit_predictions(
         read, sides = _with_sides(read, declared)
         several = len(read.scored) > 1
         for part in read.scored:
-            arm = f"{name}-{part.name}" if several else name
+            arm = f"{name}-{re.sub(NO_FOLDER, '_', part.name)}" if several else name
             arms[arm] = ArmPredictions(_table(manifest.rows, read.rows, sides, part), part.classes, read.labels_only, part.name)
             notes[arm], left_out[arm] = list(read.notes), read.left_out
         for row, side, label in zip(read.rows.tolist(), sides, _data_labels(read, manifest.rows), strict=True):

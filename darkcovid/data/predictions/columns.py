@@ -26,7 +26,7 @@ _WORDS = (
 )
 BEFORE = re.compile(rf"(?:y_)?(?:{_WORDS}|class|cls)(?:[\s_.:\-/\[(]+|(?=\d))", re.IGNORECASE)
 AFTER = re.compile(rf"[\s_.:\-/]+{_WORDS}$", re.IGNORECASE)
-INDEX = re.compile(r"unnamed:? ?\d*|")
+INDEX = re.compile(r"unnamed:? ?\d*|index|")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from darkcovid.data.predictions.columns import (
 from darkcovid.data.predictions.find_scores import Scored, find_scores
 from darkcovid.data.predictions.join import JoinRule, join_images, unmatched_hint
 from darkcovid.data.predictions.scores import Scores
-from darkcovid.data.predictions.table import TextTable, row_number_hint
+from darkcovid.data.predictions.table import TextTable, counts_rows, row_number_hint
 
 SEVERAL_FINDINGS = "|"
 ELSEWHERE = ("external:", "source:")
@@ -172,7 +172,8 @@ def _images(table: TextTable, manifest: pd.DataFrame, options: PredictionOptions
 def _image_column(table: TextTable, manifest: pd.DataFrame, options: PredictionOptions):
     """The column whose cells are the manifest's images, among those with such a name, else among all of text."""
     known = known_columns(table.columns, IMAGE)
-    others = [name for name in table.columns if name not in known and (is_index(name) or table.numbers(name) is None)]
+    known = [name for name in known if not counts_rows(table.texts(name))]
+    others = [name for name in table.columns if name not in known and table.numbers(name) is None]
     paths, refused = manifest.path.tolist(), []
     for names in (known, others):
         joins = {}
@@ -180,7 +181,7 @@ def _image_column(table: TextTable, manifest: pd.DataFrame, options: PredictionO
             try:
                 joins[name] = join_images(table.texts(name), paths, f"{table.where}: column {name!r}", options.rule)
             except UsageError as error:
-                refused.append(error)
+                refused += [error] if table.numbers(name) is None else []
         best = [name for name, join in joins.items() if (join.rows >= 0).all()] or list(joins)
         if best and any((joins[name].rows != joins[best[0]].rows).any() for name in best):
             raise UsageError(f"{table.where}: columns {' and '.join(best)} name different images; choose with --image-column")
@@ -217,7 +218,7 @@ def _refuse_unmatched(table, image: str, unmatched: np.ndarray, manifest: pd.Dat
     hint = unmatched_hint(names, manifest.path.tolist(), []).removeprefix(f": the first is {names[0]!r}")
     raise UsageError(
         f"{table.where}: {counted(len(names), 'predicted image')} of {len(table.cells)} not in the manifest, the first is "
-        f"{names[0]} (row {table.lines[unmatched[0]]}){hint.partition('; --image-column')[0]}; or --skip-unusable leaves such "
+        f"{names[0]} (row {table.lines[unmatched[0]]}){hint.partition('; --image-column')[0]}; --skip-unusable leaves such "
         "rows out and says so"
     )
 

@@ -175,6 +175,7 @@ def kind_of_scores(scores: np.ndarray, names: Sequence[str], where: str, complet
 
     Raises:
         UsageError: They may be several of these.
+        DataError: Probabilities below 0.
     """
     total = scores.sum(1)
     if scores.min() >= 0 and np.abs(total - 1).max() <= SUM_TOLERANCE:
@@ -189,6 +190,8 @@ def kind_of_scores(scores: np.ndarray, names: Sequence[str], where: str, complet
             f"{where}: the scores of {', '.join(names)} add up to {total[worst]:.2f} in a row, not to 1: say whether classes "
             "compete (--scores largest), each stands alone (--scores per-finding) or they are logits (--scores logits)"
         )
+    if scores.min() < 0 and np.abs(total - 1).max() <= SUM_TOLERANCE:
+        raise DataError(f"{where}: the scores of {', '.join(names)} add up to 1, and one is {scores.min():g}: no probability is")
     if complete and scores.min() < 0:
         return "logits"
     raise UsageError(

@@ -16,7 +16,7 @@ from darkcovid.data.predictions.columns import ANSWER, IMAGE, TRUTH, is_index, p
 from darkcovid.data.predictions.scores import parse_numbers
 from darkcovid.data.table_cells import INVISIBLE
 
-MAX_BYTES = 2**30  # of a file; a larger one is not read
+MAX_BYTES = 2**28  # of a file; a larger one is not read
 MAX_COLUMNS = 2000
 LIST = re.compile(r"\[([^\[\]]*)\]|\(([^()]*)\)")
 
@@ -76,7 +76,7 @@ def read_text_table(path: str | Path) -> TextTable:
         kind = "a folder; name a CSV file" if path.is_dir() else "no such file"
         raise UsageError(f"{path}: {kind}")
     if path.stat().st_size > MAX_BYTES:
-        raise DataError(f"{path}: {path.stat().st_size / 2**30:.1f} GB; a table of predictions of at most 1 GB is read")
+        raise DataError(f"{path}: {path.stat().st_size / 2**20:.0f} MB; a table of predictions of at most 256 MB is read")
     form = csv_form(path, [*IMAGE, *TRUTH, *ANSWER])
     if len(form.header) > MAX_COLUMNS:
         raise DataError(f"{path}: {len(form.header)} columns; a table of predictions has at most {MAX_COLUMNS}")
@@ -113,8 +113,9 @@ def _checked(rows: pd.DataFrame, lines: Sequence[int], decimal_comma: bool, wher
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"{where}: column {twice!r} is in the header {names.count(twice)} times; rename or remove all but one")
-    if names.count("") > 1:
-        names = [name or f"unnamed {number}" for number, name in enumerate(names)]
+    names = [
+        name or ("index" if number == 0 and "index" not in names else f"unnamed {number}") for number, name in enumerate(names)
+    ]
     rows = rows.set_axis(names, axis=1).apply(lambda column: column.str.replace(INVISIBLE, "", regex=True))
     return TextTable(_lists_as_columns(rows, where), lines, decimal_comma, where, note)
 
@@ -137,13 +138,19 @@ def _lists_as_columns(rows: pd.DataFrame, where: str) -> pd.DataFrame:
 
 def row_number_hint(table: TextTable) -> str:
     """What to do where no column names images: the columns of whole numbers may be rows of the manifest."""
+    named = (*IMAGE, "row", "number", "nr")
     numbered = [
-        name for name in table.columns if _are_row_numbers(table.texts(name)) and (is_index(name) or "i" in plain_name(name))
+        name for name in table.columns if _are_row_numbers(table.texts(name)) and (is_index(name) or plain_name(name) in named)
     ]
     advice = "name it with --image-column"
     if numbered:
-        advice += f"; if {numbered[0] or 'the first column'!r} counts rows of the manifest, give --row-column and --first-row"
+        advice += f"; if {numbered[0]!r} counts rows of the manifest, give --row-column {numbered[0]} and --first-row 0 or 1"
     return f"{advice}; if the rows are in the manifest's order, give --in-order ({counted(len(table.cells), 'row')})"
+
+
+def counts_rows(texts: Sequence[str]) -> bool:
+    """Whether cells count 0, 1, 2 or 1, 2, 3, as an index does: they may be names of files by chance alone."""
+    return len(texts) > 1 and any([*map(str, range(first, first + len(texts)))] == list(texts) for first in (0, 1))
 
 
 def _are_row_numbers(texts: Sequence[str]) -> bool:

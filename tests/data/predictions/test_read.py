@@ -77,8 +77,9 @@ def test_scikit_learn(tmp_path):
     codes = [CLASSES.index(label) for label in LABELS]
     table = pd.DataFrame(softmax()).assign(y_true=codes)
     text = table.iloc[::-1].to_csv()
-    with pytest.raises(UsageError, match=r"--row-column and --first-row"):
+    with pytest.raises(UsageError, match=r"--row-column index and --first-row"):
         read_text(tmp_path, text)
+    check_same(read_text(tmp_path, text, columns=ColumnChoice(row="index"), first_row=0))
     text = table.iloc[::-1].rename_axis("row").to_csv()
     check_same(read_text(tmp_path, text, columns=ColumnChoice(row="row"), first_row=0))
     with pytest.raises(UsageError, match="manifest rows 1 to 12"):
@@ -247,6 +248,24 @@ def test_a_bare_name_beside_the_same_path_is_not_plain():
     with pytest.raises(UsageError, match=r"'0\.png' may be 0\.png or x/0\.png"):
         read(frame(names=["0.png", *(f"{row}.png" for row in range(2, COUNT)), "x/0.png"]), rows)
     check_same(read(frame(names=rows.path.tolist()), rows))
+
+
+def test_row_numbers_are_no_names_of_files():
+    """Files called 0.png, 1.png and an index of the rows that were scored: what fits by chance is asked for."""
+    rows = manifest(paths=[f"{row}.png" for row in range(COUNT)])
+    some = frame().drop(columns="image").iloc[4:].reset_index(drop=True)
+    for name in ("index", "id", "image_id"):
+        table = some.rename_axis(name).reset_index()
+        with pytest.raises(UsageError, match=f"if '{name}' counts rows of the manifest, give --row-column {name} and"):
+            read(table, rows)
+    check_same(read(frame(names=[str(row) for row in range(COUNT)]).iloc[::-1], rows))
+
+
+def test_probabilities_below_0_are_refused():
+    values = softmax()
+    values[3] = [-0.1, 0.6, 0.5]
+    with pytest.raises(DataError, match=r"add up to 1, and one is -0\.1"):
+        read(frame(values))
 
 
 def test_names_with_dots_keep_their_ends():
