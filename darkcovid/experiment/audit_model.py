@@ -127,7 +127,7 @@ def audit_model(
     evidence, subject = audit.evidence, audit.evidence.subject
     assert subject is not None
     gray = _gray(trained, manifest, policy, inputs, compute, cache_dir) if controls else 0
-    arms, pictures, views = {}, {}, {}
+    arms, pictures, views, told = {}, {}, {}, {}
     for arm, classifier in evidence.arms.items():
         of_arm, classes = audit.predictions[arm], classifier.summary.classes
         metrics = replace(classifier.metrics, source_separability=_separability(of_arm, inputs.cohort.rows, classes))
@@ -146,7 +146,11 @@ def audit_model(
                 untrusted_lungs=int((~seen.regions.trusted).sum()),
             )
         arms[arm] = replace(classifier, metrics=metrics)
-    notes = {arm: [policy.describe(), *_undone(policy), *said] if arm in arms else said for arm, said in subject.notes.items()}
+        told[arm] = _told(metrics.source_separability)
+    notes = {
+        arm: [policy.describe(), *_undone(policy), *said, *told[arm]] if arm in arms else said
+        for arm, said in subject.notes.items()
+    }
     subject = AuditSubject(
         subject.name,
         "model",
@@ -326,6 +330,15 @@ def _separability(table: pd.DataFrame, rows: pd.DataFrame, classes: Sequence[str
         return None
     answers = np.log(np.clip(table[probability_columns(classes)].to_numpy(float), LOGIT_FLOOR, 1))
     return source_separability(answers, table.label.to_numpy(), sources, table.patient.to_numpy())
+
+
+def _told(found: SourceSeparability | None) -> list[str]:
+    if found is None:
+        return []
+    return [
+        f"within a class, the answers tell the source with a balanced accuracy of {found.balanced_accuracy:.3f} "
+        f"(chance {found.chance:.3f})"
+    ]
 
 
 def _undone(policy: InputPolicy) -> list[str]:

@@ -116,6 +116,8 @@ def audit_predictions(
         *data.notes,
         *_unpredicted(declared, {*scored_rows, *trained}, train, rest_is_training),
     ]
+    if len({arm.group for arm in arms.values()}) > 1:
+        general.append("metadata and statistics of the pixels are asked for the labels of the manifest, not for one finding")
     if general:
         notes["images"] = general
     subject = AuditSubject(" and ".join(tables), "predictions", {n: t.where for n, t in tables.items()}, notes, left_out)

@@ -143,7 +143,9 @@ def audit(
         return AuditReport(results.evidence)
     if isinstance(results, Learner):
         if cohort is None:
-            raise UsageError("audit: a learner needs cohort=, a manifest or table with path, label and patient_id of its images")
+            raise UsageError(
+                "audit: a learner of other DataLoaders than CXRDataLoaders needs cohort=, a manifest or table of its images"
+            )
         return AuditReport(_evidence_of_any_learner(results, cohort, shortcuts, train, classes or {}))
     if isinstance(results, (str, Path)):
         tables = {Path(results).stem: read_text_table(results)}

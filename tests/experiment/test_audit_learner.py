@@ -72,5 +72,5 @@ def test_a_shortcut_of_any_learner_is_found(cohort, tmp_path):
     other = dc.audit(of_rows, cohort=root / "manifest.csv", classes=NAMES, shortcuts=False)
     (again,) = other.metrics.values()
     assert again.valid.confusion_matrix == metrics.valid.confusion_matrix
-    with pytest.raises(UsageError, match="a learner needs cohort="):
+    with pytest.raises(UsageError, match="needs cohort="):
         dc.audit(of_rows)

@@ -24,6 +24,7 @@ KINDS = {".onnx": "onnx", ".pt": "torchscript", ".pth": "torchscript", ".ts": "t
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "OMP_NUM_THREADS",
                     "SYSTEMROOT")  # fmt: skip
 MAX_OUTPUTS = 1000
+MAX_VALUES = 10**6  # pixels of one request
 MAX_REPLY = 2**28
 GIGABYTE = 2**30
 
@@ -212,8 +213,15 @@ class HttpModel:
         Raises:
             DataError: It does not answer, or something else than k numbers per image.
         """
+        most = max(1, MAX_VALUES // max(1, batch[0].size))
+        return np.concatenate([self._answer(batch[start : start + most]) for start in range(0, len(batch), most)])
+
+    def _answer(self, batch: np.ndarray) -> np.ndarray:
+        """Of as many images as one request holds; whole numbers are sent as such, which is shorter."""
+        whole = np.rint(batch).astype(int)
+        values = whole if (whole == batch).all() else batch
         try:
-            response = self._session.post(f"{self.source}:predict", json={"instances": batch.tolist()}, timeout=self.seconds)
+            response = self._session.post(f"{self.source}:predict", json={"instances": values.tolist()}, timeout=self.seconds)
             answer = response.json()
         except (requests.RequestException, ValueError) as error:
             raise DataError(f"{self.source}: no answer ({one_line(error)[:200]})") from None
