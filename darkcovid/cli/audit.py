@@ -149,7 +149,7 @@ def audit(
         from darkcovid.data.predictions.class_names import read_class_names
         from darkcovid.data.predictions.columns import ColumnChoice
         from darkcovid.data.predictions.join import JoinRule
-        from darkcovid.data.predictions.read import PredictionOptions
+        from darkcovid.data.predictions.options import PredictionOptions
         from darkcovid.data.predictions.table import read_text_table
         from darkcovid.data.predictions.training_list import read_training_list
         from darkcovid.experiment.audit_predictions import audit_predictions

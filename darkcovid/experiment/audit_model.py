@@ -10,34 +10,31 @@ import numpy as np
 import pandas as pd
 
 from darkcovid.audits.gradcam import GradCamResult
-from darkcovid.audits.occlusion import MAX_OCCLUSION_IMAGES, mean_gray, occlusion_metrics, occlusion_predictions
+from darkcovid.audits.occlusion import occlusion_metrics, occlusion_predictions
 from darkcovid.audits.occlusion_maps import DeletionCurves, deletion_curves, examples, occlusion_lung_overlap
 from darkcovid.audits.source_separability import source_separability
 from darkcovid.audits.subject import AuditSubject
-from darkcovid.core.array_cache import CachedArray, StoredArray
+from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.io import save_png
 from darkcovid.core.words import counted
-from darkcovid.data.check_files import FileCheck, validate_files
+from darkcovid.data.check_files import validate_files
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.predictions.class_names import ClassNames
 from darkcovid.data.predictions.columns import SIDES
-from darkcovid.data.predictions.read import PredictionOptions
+from darkcovid.data.predictions.options import PredictionOptions
 from darkcovid.data.predictions.scores import Scores, kind_of_column, kind_of_scores, to_binary, to_probabilities
 from darkcovid.data.predictions.table import table_of_frame
 from darkcovid.data.predictions.training_list import TrainingList
-from darkcovid.data.resize import cached_whole_images
-from darkcovid.data.splits import evenly_spaced
 from darkcovid.evaluation.results import SourceSeparability
 from darkcovid.experiment.artifacts import gradcam_gallery
 from darkcovid.experiment.audit_predictions import ForeignAudit, audit_predictions
+from darkcovid.experiment.model_inputs import ModelInputs, hiding_gray
 from darkcovid.inference.foreign.client import ForeignModel
 from darkcovid.inference.foreign.inputs import InputPolicy
-from darkcovid.lungs.crop import LungRegions, cached_lung_inputs, cached_lung_regions
-from darkcovid.lungs.segment import segment_cohort
-from darkcovid.lungs.unet import load_segmenter
+from darkcovid.lungs.crop import LungRegions
 from darkcovid.metrics.calibration import apply_temperature
 from darkcovid.metrics.classification import probability_columns
 from darkcovid.report.plots import plot_deletion
@@ -115,7 +112,7 @@ def audit_model(
     """
     scored, trained, left_out = _rows(manifest, options, train)
     checks = validate_files(Manifest(scored, manifest.roots), cache_dir)
-    inputs = _Inputs.of(scored, checks, policy, compute, cache_dir)
+    inputs = ModelInputs.of(scored, checks, policy, compute, cache_dir)
     bad = len(scored) - len(inputs.cohort)
     left_out |= {"without a usable image file": bad} if bad else {}
     say(f"asking the model about {counted(len(inputs.cohort), 'image')}")
@@ -126,7 +123,7 @@ def audit_model(
     audit = audit_predictions({name: table_of_frame(table, name)}, manifest, options, train, cache_dir)
     evidence, subject = audit.evidence, audit.evidence.subject
     assert subject is not None
-    gray = _gray(trained, manifest, policy, inputs, compute, cache_dir) if controls else 0
+    gray = hiding_gray(trained, manifest, policy, inputs, compute, cache_dir) if controls else 0
     arms, pictures, views, told = {}, {}, {}, {}
     for arm, classifier in evidence.arms.items():
         of_arm, classes = audit.predictions[arm], classifier.summary.classes
@@ -164,7 +161,7 @@ def audit_model(
 
 
 def _pictures(
-    answer, seen: "_Inputs", probabilities: np.ndarray, gray: int, compute: Device, explain: Explain | None
+    answer, seen: ModelInputs, probabilities: np.ndarray, gray: int, compute: Device, explain: Explain | None
 ) -> ArmPictures:
     """Maps of some images and what they are worth, by gradients where there are any."""
     if explain is None:
@@ -176,62 +173,6 @@ def _pictures(
     some = examples(probabilities[maps.rows], seen.cohort.labels[maps.rows])
     curves = deletion_curves(answer, shown[some], maps.maps[some], probabilities[maps.rows[some]].argmax(1), gray)
     return ArmPictures(replace(maps, rows=np.arange(len(shown))), curves, shown, "gradcam")
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    """Images as the model gets them, and where the lungs are in them."""
-
-    cohort: Cohort
-    pixels: StoredArray
-    regions: LungRegions
-
-    @classmethod
-    def of(
-        cls, rows: pd.DataFrame, checks: Sequence[FileCheck], policy: InputPolicy, compute: Device, cache_dir: Path
-    ) -> "_Inputs":
-        """Of the images whose files are usable."""
-        good = np.array([check.fault is None for check in checks], bool)
-        if not good.any():
-            first = checks[0]
-            raise DataError(
-                f"none of {counted(len(checks), 'image file')} can be used, the first is {rows.path.iloc[0]} ({first.fault}); "
-                "a model is asked about images: name their folder with --data-root"
-            )
-        used = [check for check in checks if check.fault is None]
-        rows = rows[good].reset_index(drop=True)
-        everywhere = np.ones(len(rows), bool)
-        cohort = Cohort(
-            rows=rows,
-            classes=(),
-            labels=np.zeros(len(rows), np.int64),
-            valid=everywhere,
-            test=~everywhere,
-            files=tuple(check.file for check in used if check.file is not None),
-            sha256=tuple(check.sha256 for check in used),
-            sizes=np.array([(check.width, check.height) for check in used], int).reshape(-1, 2),
-            bad=(),
-            manifest=Manifest(rows, ()),
-        )
-        masks = segment_cohort(cohort, load_segmenter(), compute, cache_dir)
-        if policy.lungs is None:
-            pixels = _whole(policy, cohort.files, cohort.sha256, cache_dir)
-        else:
-            seen = policy.letterbox, policy.contrast, policy.interpolation
-            pixels = cached_lung_inputs(cohort, masks, policy.lungs, policy.size, cache_dir, *seen)
-        areas = cached_lung_regions(cohort, masks, policy.lungs, policy.size, policy.letterbox, cache_dir)
-        return cls(cohort, pixels.array, LungRegions(areas.array, masks.trusted))
-
-    def labeled(self, table: pd.DataFrame, classes: Sequence[str]) -> "_Inputs":
-        """The images that an arm scored, in its order, with its labels."""
-        places = {path: place for place, path in enumerate(self.cohort.rows.path)}
-        order = np.array([places[image] for image in table.image])
-        codes = {name: code for code, name in enumerate(classes)}
-        cohort = replace(self.cohort.take(order), classes=tuple(classes), labels=table.label.map(codes).to_numpy(np.int64))
-        whole = len(order) == len(self.cohort) and (order == np.arange(len(order))).all()
-        pixels = self.pixels if whole else np.array(self.pixels[order])
-        areas = self.regions.areas if whole else np.array(self.regions.areas[order])
-        return _Inputs(cohort, pixels, LungRegions(areas, self.regions.trusted[order]))
 
 
 def _rows(manifest: Manifest, options: PredictionOptions, train: TrainingList | None):
@@ -292,34 +233,6 @@ def _answer(model: ForeignModel, policy: InputPolicy, columns: Sequence[str], op
         return np.column_stack([values[:, place], 1 - values[:, place]])
 
     return predict
-
-
-def _gray(
-    trained: pd.DataFrame, manifest: Manifest, policy: InputPolicy, inputs: _Inputs, compute: Device, cache_dir: Path
-) -> int:
-    """The mean gray of training images, where their files are there; else of those that are scored."""
-    some = trained.iloc[evenly_spaced(np.arange(len(trained)), MAX_OCCLUSION_IMAGES)].reset_index(drop=True)
-    checks = validate_files(Manifest(some, manifest.roots), cache_dir) if len(some) else []
-    if not checks or any(check.fault for check in checks):
-        return mean_gray(inputs.pixels, np.arange(len(inputs.cohort)))
-    if policy.lungs is None:
-        files = [check.file for check in checks if check.file is not None]
-        pixels = _whole(policy, files, [check.sha256 for check in checks], cache_dir).array
-    else:
-        pixels = _Inputs.of(some, checks, policy, compute, cache_dir).pixels
-    return mean_gray(pixels, np.arange(len(some)))
-
-
-def _whole(policy: InputPolicy, files: Sequence[Path], sha256: Sequence[str], cache_dir: Path) -> CachedArray:
-    return cached_whole_images(
-        files,
-        sha256,
-        policy.size,
-        cache_dir,
-        policy.letterbox,
-        contrast=policy.contrast,
-        interpolation=policy.interpolation,
-    )
 
 
 def _separability(table: pd.DataFrame, rows: pd.DataFrame, classes: Sequence[str]) -> SourceSeparability | None:

@@ -9,7 +9,7 @@ from darkcovid.core.device import get_device
 from darkcovid.core.io import write_text
 from darkcovid.core.log import logger
 from darkcovid.data.manifest import Manifest
-from darkcovid.data.predictions.read import PredictionOptions
+from darkcovid.data.predictions.options import PredictionOptions
 from darkcovid.data.predictions.training_list import TrainingList
 from darkcovid.experiment.audit_model import audit_model, write_pictures
 from darkcovid.experiment.audit_run import AuditRun, write_audit

@@ -15,16 +15,18 @@ from darkcovid.core.errors import UsageError
 from darkcovid.core.words import counted
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.predictions.columns import SIDES
-from darkcovid.data.predictions.find_scores import Scored
-from darkcovid.data.predictions.read import UNKNOWN_SIDE, PredictionOptions, PredictionTable, join_predictions
+from darkcovid.data.predictions.find_images import UNKNOWN_SIDE
+from darkcovid.data.predictions.options import PredictionOptions
+from darkcovid.data.predictions.read import PredictionTable, join_predictions
+from darkcovid.data.predictions.scored import Scored
 from darkcovid.data.predictions.table import TextTable
 from darkcovid.data.predictions.training_list import TrainingList
 from darkcovid.data.splits import patient_groups
 from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.evaluation.results import ArmCost, ArmMetrics, ClassifierArm, Comparison, FitSummary, SetMetrics
 from darkcovid.experiment.audit_data import AuditedData, audit_images
+from darkcovid.experiment.audit_pairs import FROM_SCORES, ArmPredictions, paired_arms
 from darkcovid.metrics.classification import probability_columns
-from darkcovid.metrics.paired_tests import PairedComparison, Predictions, compare_arms
 
 NO_COST = ArmCost(
     image_size=(0, 0),
@@ -37,7 +39,6 @@ NO_COST = ArmCost(
 )
 PREDICTED = "predictions"  # what `ArmMetrics.scored_on` says of images that somebody else chose
 NO_FOLDER = r"[^\w.-]+"
-FROM_SCORES = ("roc_auc", "average_precision")
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +54,6 @@ class ForeignAudit:
     evidence: RunEvidence
     predictions: dict[str, pd.DataFrame]
     data: AuditedData
-
-
-@dataclass(frozen=True, eq=False)
-class ArmPredictions:
-    """One arm: table: as `predictions.csv` has it; classes: in the order of the probabilities; labels_only: whether scores are
-    missing; group: the finding, of which arms are compared with one another."""
-
-    table: pd.DataFrame
-    classes: tuple[str, ...]
-    labels_only: bool = False
-    group: str = ""
 
 
 def audit_predictions(
@@ -158,7 +148,7 @@ def evidence_of(
         )
         for name, arm in arms.items()
     }
-    comparison = Comparison("", first, dict(classifiers), _pairs(arms, subject))
+    comparison = Comparison("", first, dict(classifiers), paired_arms(arms, subject))
     return RunEvidence({}, comparison, audit, current_environment(), subject)
 
 
@@ -257,51 +247,3 @@ def _counts(scored: dict[int, str], trained: int) -> dict[str, int]:
     sides = list(scored.values())
     counts = {"train": trained, "valid": sides.count("valid"), "test": sides.count("test")}
     return {name: count for name, count in counts.items() if count}
-
-
-def _pairs(arms: Mapping[str, ArmPredictions], subject: AuditSubject) -> list[PairedComparison]:
-    """The first arm of each finding against the others, on the images that all of them have."""
-    pairs = []
-    for group in dict.fromkeys(arm.group for arm in arms.values()):
-        members = {name: arm for name, arm in arms.items() if arm.group == group}
-        if len(members) > 1:
-            pairs += _compared(members, subject)
-    return pairs
-
-
-def _compared(arms: Mapping[str, ArmPredictions], subject: AuditSubject) -> list[PairedComparison]:
-    (first, base), *others = arms.items()
-    for name, arm in others:
-        if set(arm.classes) != set(base.classes):
-            raise UsageError(
-                f"{first} has the classes {', '.join(base.classes)}, {name} {', '.join(arm.classes)}: compare predictions of the "
-                "same classes, or audit each file by itself"
-            )
-    headline = {name: _headline(arm.table) for name, arm in arms.items()}
-    common = set.intersection(*(set(table.image) for table in headline.values()))
-    if not common:
-        raise UsageError(f"{' and '.join(arms)} have no image in common, so nothing can be compared; audit each file by itself")
-    for name, table in headline.items():
-        if len(table) > len(common):
-            subject.notes.setdefault(name, []).append(
-                f"compared with the others on the {len(common)} of its {len(table)} images that all files predict"
-            )
-    codes = {name: code for code, name in enumerate(base.classes)}
-    predictions = {}
-    for name, table in headline.items():
-        table = table[table.image.isin(common)].sort_values("image")
-        probabilities = table[probability_columns(base.classes)].to_numpy(float)
-        labels = table.label.map(codes).to_numpy(int)
-        predictions[name] = Predictions(table.image.tolist(), table.patient.tolist(), labels, probabilities)
-    pairs = compare_arms(first, predictions, base.classes)
-    if not any(arm.labels_only for arm in arms.values()):
-        return pairs
-    return [
-        replace(pair, differences={k: v for k, v in pair.differences.items() if not k.endswith(FROM_SCORES)}) for pair in pairs
-    ]
-
-
-def _headline(table: pd.DataFrame) -> pd.DataFrame:
-    """The test set, where there is one, else all."""
-    test = table[table.side == "test"]
-    return test if len(test) else table

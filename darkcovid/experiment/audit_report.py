@@ -23,7 +23,7 @@ from darkcovid.core.io import user_cache_dir, write_text
 from darkcovid.data.manifest import Manifest, normalize_rows, read_manifest
 from darkcovid.data.predictions.class_names import plain_number
 from darkcovid.data.predictions.join import JoinRule
-from darkcovid.data.predictions.read import PredictionOptions
+from darkcovid.data.predictions.options import PredictionOptions
 from darkcovid.data.predictions.scores import Scores
 from darkcovid.data.predictions.table import TextTable, read_text_table, table_of_frame
 from darkcovid.data.predictions.training_list import TrainingList, read_training_list

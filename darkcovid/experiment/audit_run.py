@@ -1,5 +1,6 @@
 """The folder of an audit: the predictions as they were read, plots, `audit.json` and the same report that a run has."""
 
+import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -75,6 +76,7 @@ class AuditRun:
                 for row in self.checks
             ],
             "arms": {name: _arm(arm) for name, arm in self._arms().items()},
+            "label_errors": _label_errors(self.path),
             "pairs": [asdict(pair) for pair in evidence.comparison.pairs],
             **{key: subject.get(key, {}) for key in ("files", "notes", "left_out")},
         }  # fmt: skip
@@ -134,6 +136,12 @@ def write_audit(
     write_json(path / "audit.json", run.as_dict())
     write_report(path, images)
     return run
+
+
+def _label_errors(path: Path) -> dict[str, Any] | None:
+    """What `label_errors.json` holds; None where labels could not be judged."""
+    file = path / "label_errors.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def _arm_jsons(audit: ForeignAudit) -> dict[str, dict[str, Any]]:

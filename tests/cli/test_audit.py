@@ -11,6 +11,7 @@ from darkcovid.data.phantom import phantom_manifest
 from darkcovid.recipe import Phantom
 
 from ..commands import error_of
+from ..conftest import RECIPES
 
 CLASSES = ["covid", "no_finding", "pneumonia"]
 CLEAN, PLANTED = Phantom(patients=90, image_size=64), Phantom(patients=90, image_size=64, shortcut=1.0)
@@ -170,6 +171,22 @@ def test_a_ci_job_fails_where_it_is_told_to(darkcovid, tmp_path, files):
     passed_over = [word for number in numbers for word in ("--ignore", number)]
     assert failed["verdict"][0].startswith("Not as it stands") and "6" in numbers  # the class by its source
     assert audit(darkcovid, tmp_path, manifest, table, *words, "--fail-on", "fail", *passed_over)["status"] == "fail"
+
+
+@pytest.mark.slow
+def test_the_headline_that_the_documentation_examines(darkcovid):
+    """docs/audit_others.md: metadata without any pixel tell the class better than the network that was published does."""
+    results = RECIPES.parent / "docs" / "results" / "segmented"
+    files = [word for arm in ("unsegmented", "segmented") for word in ("--predictions", results / arm / "predictions.csv")]
+    manifest = ("--manifest", RECIPES.parent / "data_manifest.csv", "--dataset", "ozturk", "--match-by", "stem")
+    found = json.loads(darkcovid("audit", *files, *manifest, "--no-pixels", "--json").stdout)
+    page = (RECIPES.parent / "docs" / "audit_others.md").read_text()
+    alone, arms = found["metadata_alone"]["accuracy"], found["arms"]
+    for figure in (alone, arms["unsegmented"]["accuracy"], arms["segmented"]["accuracy"]):
+        assert f"{figure:.3f}" in page
+    assert alone > arms["unsegmented"]["accuracy"] and found["verdict"][0] in page.replace("\n", " ")
+    recorded = json.loads((results / "comparison.json").read_text())["arms"]
+    assert arms["unsegmented"]["confusion_matrix"] == recorded["unsegmented"]["confusion_matrix"]
 
 
 @pytest.mark.parametrize(

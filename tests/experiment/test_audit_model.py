@@ -20,7 +20,7 @@ from darkcovid.core.errors import DarkCovidError, DataError, UsageError
 from darkcovid.data.manifest import read_manifest
 from darkcovid.data.phantom import phantom_manifest
 from darkcovid.data.predictions.join import JoinRule
-from darkcovid.data.predictions.read import PredictionOptions
+from darkcovid.data.predictions.options import PredictionOptions
 from darkcovid.data.predictions.table import read_text_table
 from darkcovid.data.predictions.training_list import read_training_list
 from darkcovid.experiment.audit_model_run import AuditedModel, audit_and_write

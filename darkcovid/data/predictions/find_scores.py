@@ -2,7 +2,6 @@
 positive class, a probability for each finding by itself, or a predicted label alone."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,10 +9,8 @@ from darkcovid.core.errors import UsageError
 from darkcovid.core.words import counted
 from darkcovid.data.predictions.class_names import ClassNames, is_number, proven_names
 from darkcovid.data.predictions.columns import (
-    ANSWER,
     BINARY,
     CONFIDENCE,
-    MAY_BE_AN_ANSWER,
     SIDE,
     ColumnChoice,
     class_tokens,
@@ -22,6 +19,8 @@ from darkcovid.data.predictions.columns import (
     named_column,
     plain_name,
 )
+from darkcovid.data.predictions.find_answers import answer_column, checked_against, labels_alone
+from darkcovid.data.predictions.scored import SHOWN, FoundScores, Scored, some_of
 from darkcovid.data.predictions.scores import Scores, adds_up, to_binary, to_probabilities
 from darkcovid.data.predictions.table import TextTable
 from darkcovid.recipe import REST
@@ -29,31 +28,6 @@ from darkcovid.recipe import REST
 NO_SCORES = ("patient", "patient_id", "patientid", "subject", "subject_id", "study", "study_id", "age", "sex", "gender", "view",
              "fit", "fold", "seed", "epoch", "width", "height", "bytes", "ood_score", "lungs_rejected", "loss", "top1conf",
              "top1_conf", "top5", "top5conf", "correct", "right", "error", "year", "follow_up")  # fmt: skip
-SHOWN = 6
-
-
-@dataclass(frozen=True)
-class Scored:
-    """name: of a finding that stands alone, '' of all classes; classes: (k); labels: (n,) names; probabilities: (n, k) float."""
-
-    name: str
-    classes: tuple[str, ...]
-    labels: np.ndarray
-    probabilities: np.ndarray
-
-    def take(self, rows: np.ndarray) -> "Scored":
-        """The images at `rows`, (m,) int, in that order."""
-        return Scored(self.name, self.classes, self.labels[rows], self.probabilities[rows])
-
-
-@dataclass(frozen=True)
-class FoundScores:
-    """scored: of every classifier; columns: that it was read from, words; labels_only: whether there are no scores; notes."""
-
-    scored: list[Scored]
-    columns: str
-    labels_only: bool
-    notes: list[str]
 
 
 def find_scores(
@@ -82,7 +56,7 @@ def find_scores(
     Raises:
         UsageError: It is not plain which column is of which class, or what the numbers are.
     """
-    answer = _answer_column(table, columns, taken)
+    answer = answer_column(table, columns, taken)
     parts = {part for label in labels for part in label.split("|")}
     by_class, unused = _class_columns(table, names, columns, {*taken, answer}, answer, labels)
     if columns.scores or len(by_class) > 1:
@@ -91,19 +65,8 @@ def find_scores(
         single = _single_column(table, by_class, names, positive, {*taken, answer}, answer)
         found = _of_one(table, *single, labels, parts, asked) if single else None
     if found is None:
-        return _labels_alone(table, answer, labels, names, taken)
-    return _checked_against(found, table, answer, names, labels)
-
-
-def _answer_column(table: TextTable, columns: ColumnChoice, taken: Collection[str]) -> str:
-    if columns.answer:
-        return named_column(table.columns, columns.answer, "--predicted-column", table.where)
-    for name in known_columns(table.columns, ANSWER):
-        numbers = table.numbers(name)
-        whole = numbers is None or bool((numbers == np.round(numbers))[np.isfinite(numbers)].all())
-        if name not in taken and whole:
-            return name
-    return ""
+        return labels_alone(table, answer, labels, names, taken)
+    return checked_against(found, table, answer, names)
 
 
 def _class_columns(table, names: ClassNames, columns: ColumnChoice, taken: Collection[str], answer: str, labels):
@@ -200,7 +163,7 @@ def _of_classes(table, by_class: dict[str, str], unused: dict[str, str], labels,
     where = ", ".join(by_class.get(name, name) for name in classes)
     notes.append(f"{read.note} ({_columns(by_class)})")
     if unused:
-        notes.append(f"not used: {_some(list(unused.values()))}")
+        notes.append(f"not used: {some_of(list(unused.values()))}")
     if not read.alone:
         return FoundScores([Scored("", tuple(classes), np.array(labels, object), probabilities)], where, False, notes)
     scored = []
@@ -214,7 +177,7 @@ def _of_classes(table, by_class: dict[str, str], unused: dict[str, str], labels,
     others = sorted(parts - set(classes))
     notes.append(
         "each finding is scored against the rest"
-        + (f"; labels without a column count as rest: {_some(others)}" if others else "")
+        + (f"; labels without a column count as rest: {some_of(others)}" if others else "")
     )
     return FoundScores(scored, where, False, notes)
 
@@ -258,73 +221,9 @@ def _of_one(table: TextTable, column: str, positive: str, labels: Sequence[str],
     probabilities[known] = read.values[:, ::-1]
     notes = [f"{read.note}, of {positive} against {negative}"]
     if negative == REST and others:
-        notes.append(f"labels without a column count as rest: {_some(others)}")
+        notes.append(f"labels without a column count as rest: {some_of(others)}")
     truth = np.where([positive in label.split("|") for label in labels], positive, negative).astype(object)
     return FoundScores([Scored("", (positive, negative), truth, probabilities)], column, False, notes)
-
-
-def _labels_alone(table: TextTable, answer: str, labels: Sequence[str], names: ClassNames, taken: Collection[str]) -> FoundScores:
-    """A predicted label, and its confidence where two classes make that a probability."""
-    if not answer:
-        same = next((name for name in taken if name and plain_name(name) in MAY_BE_AN_ANSWER), "")
-        if same:
-            raise UsageError(
-                f"{table.where}: column {same!r} is the same as the labels in every row, so it may hold no predictions; say "
-                "that it does with --predicted-column"
-            )
-        raise UsageError(
-            f"{table.where}: no column of scores or of predicted labels; columns are {_some([*filter(None, table.columns)])}: "
-            "name them with --probability CLASS=COLUMN or --predicted-column, or say what names mean with --classes NAME=CLASS"
-        )
-    said = _answers(table, answer, names, labels)
-    classes = tuple(sorted({*labels, *said}))
-    if len(classes) < 2:
-        raise UsageError(f"{table.where}: all images are labeled {labels[0]} and called so, so there is nothing to tell apart")
-    codes = {name: code for code, name in enumerate(classes)}
-    probabilities = np.eye(len(classes))[[codes[name] for name in said]]
-    notes = [
-        f"predicted labels are in column {answer}; there are no scores, so nothing is said of calibration, AUROC and thresholds"
-    ]
-    confident = [name for name in known_columns(table.columns, CONFIDENCE) if name not in taken and name != answer]
-    numbers = table.numbers(confident[0]) if confident and len(classes) == 2 else None
-    if numbers is not None and np.nanmin(numbers) >= 0.5 and np.nanmax(numbers) <= 1:
-        probabilities = np.where(probabilities == 1, numbers[:, None], 1 - numbers[:, None])
-        notes = [f"predicted labels are in column {answer}, of two classes, with their probability in column {confident[0]}"]
-        return FoundScores([Scored("", classes, np.array(labels, object), probabilities)], confident[0], False, notes)
-    return FoundScores([Scored("", classes, np.array(labels, object), probabilities)], answer, True, notes)
-
-
-def _answers(table: TextTable, answer: str, names: ClassNames, labels: Sequence[str]) -> list[str]:
-    texts = table.texts(answer)
-    said = {text: names.meaning(text) for text in dict.fromkeys(texts)}
-    unknown = [text or "an empty cell" for text, name in said.items() if name is None]
-    if unknown:
-        raise UsageError(
-            f"{table.where}: column {answer!r} says {_some(unknown)}, the labels are {', '.join(sorted(set(labels)))}: say what "
-            f"is meant with --classes {','.join(f'{text}=CLASS' for text in unknown[:3])}"
-        )
-    return [name for text in texts if (name := said[text]) is not None]
-
-
-def _checked_against(found: FoundScores, table: TextTable, answer: str, names: ClassNames, labels: Sequence[str]) -> FoundScores:
-    """How often a column of predicted labels is not the class of the largest score."""
-    part = found.scored[0]
-    if not answer or len(found.scored) > 1:
-        return found
-    said = [names.meaning(text) for text in table.texts(answer)]
-    best = [part.classes[place] for place in np.nan_to_num(part.probabilities).argmax(1)]
-    known = [(own, other) for own, other in zip(said, best, strict=True) if own is not None]
-    differ = sum(own != other for own, other in known)
-    if plain_name(answer) in ("label", "class") and differ:
-        raise UsageError(
-            f"{table.where}: column {answer!r} is neither the manifest's label nor the class of the largest score in every "
-            "row: name it with --label-column (the true label) or --predicted-column"
-        )
-    if differ:
-        found.notes.append(
-            f"column {answer} is another class than that of the largest score in {counted(differ, 'row')}; the score counts"
-        )
-    return found
 
 
 def _matrix(table: TextTable, columns: Sequence[str]) -> np.ndarray:
@@ -335,7 +234,3 @@ def _matrix(table: TextTable, columns: Sequence[str]) -> np.ndarray:
 
 def _columns(by_class: dict[str, str]) -> str:
     return ", ".join(column if column == name else f"{column}: {name}" for name, column in by_class.items())
-
-
-def _some(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:SHOWN]) + (f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else "")

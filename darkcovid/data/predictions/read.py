@@ -1,67 +1,21 @@
 """Predictions of any framework: each row joined to one image of the manifest, its label checked against the manifest's, its
 scores as probabilities. What was found out is said in notes; what cannot be is asked for, and no row is dropped unsaid."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.words import counted
-from darkcovid.data.predictions.class_names import ClassNames, is_number, proven_names
-from darkcovid.data.predictions.columns import (
-    IMAGE,
-    MAY_BE_AN_ANSWER,
-    SIDE,
-    SIDES,
-    TRUTH,
-    ColumnChoice,
-    is_index,
-    known_columns,
-    named_column,
-    plain_name,
-)
-from darkcovid.data.predictions.find_scores import Scored, find_scores
-from darkcovid.data.predictions.join import JoinRule, join_images, unmatched_hint
-from darkcovid.data.predictions.scores import Scores
-from darkcovid.data.predictions.table import TextTable, counts_rows, row_number_hint
-
-SEVERAL_FINDINGS = "|"
-ELSEWHERE = ("external:", "source:")
-UNKNOWN_SIDE = "unknown"
-
-
-@dataclass(frozen=True)
-class PredictionOptions:
-    """What a person says of a table of predictions.
-
-    Attributes:
-        columns: Which is what.
-        rule: How images are named.
-        class_names: Class by label, number or column's name, on both sides.
-        scores: What the numbers are.
-        positive: The class of a single column of scores.
-        truth: Whose labels count where the table's and the manifest's differ; '': refused.
-        first_row: The number of the manifest's first row, for `columns.row`.
-        in_order: Whether row i is of the manifest's row i.
-        mean_of_duplicates: Whether several predictions of an image are averaged.
-        skip_unusable: Whether rows without an image, a label or a number are left out, and counted.
-        leave_out: Labels of the manifest whose images are not scored.
-    """
-
-    columns: ColumnChoice = field(default_factory=ColumnChoice)
-    rule: JoinRule = field(default_factory=JoinRule)
-    class_names: Mapping[str, str] = field(default_factory=dict)
-    scores: Scores = "auto"
-    positive: str = ""
-    truth: Literal["", "manifest", "predictions"] = ""
-    first_row: int | None = None
-    in_order: bool = False
-    mean_of_duplicates: bool = False
-    skip_unusable: bool = False
-    leave_out: tuple[str, ...] = ()
+from darkcovid.data.predictions.columns import is_index
+from darkcovid.data.predictions.find_images import UNKNOWN_SIDE, find_images, refuse_unmatched, table_sides
+from darkcovid.data.predictions.find_labels import find_labels
+from darkcovid.data.predictions.find_scores import find_scores
+from darkcovid.data.predictions.options import PredictionOptions
+from darkcovid.data.predictions.scored import Scored
+from darkcovid.data.predictions.table import TextTable
 
 
 @dataclass(frozen=True)
@@ -107,10 +61,10 @@ def join_predictions(table: TextTable, manifest: pd.DataFrame, options: Predicti
     _tell_sides(sides, notes)
     ours = np.flatnonzero(~np.isin(sides, ("left_out", "elsewhere")))
     table, sides = table.take(ours), sides[ours]
-    image, rows = _images(table, manifest, options, notes)
+    image, rows = find_images(table, manifest, options, notes)
     unmatched = np.flatnonzero(rows < 0)
     if len(unmatched):
-        _refuse_unmatched(table, image, unmatched, manifest, options)
+        refuse_unmatched(table, image, unmatched, manifest, options)
         left_out["not in the manifest"] = len(unmatched)
     used = (rows >= 0) & np.isin(sides, ("valid", "test", UNKNOWN_SIDE))
     trained = np.unique(rows[(rows >= 0) & (sides == "train")])
@@ -118,7 +72,7 @@ def join_predictions(table: TextTable, manifest: pd.DataFrame, options: Predicti
     if not len(rows):
         raise DataError(f"{table.where}: no row is of an image that is to be scored")
     table, rows, sides = _single(table, rows, sides, image, options, notes)
-    names, labels, truth = _labels(table, manifest, rows, options, image, notes)
+    names, labels, truth = find_labels(table, manifest, rows, options, image, notes)
     labeled = np.array([bool(label) and label not in options.leave_out for label in labels])
     for reason, count in pd.Series(labels)[~labeled].value_counts().items():
         left_out[f"labeled {reason}" if reason else "without a label"] = int(count)
@@ -148,89 +102,6 @@ def join_predictions(table: TextTable, manifest: pd.DataFrame, options: Predicti
     if not len(kept):
         raise DataError(f"{table.where}: no row has scores")
     return PredictionTable(rows[kept], sides[kept], scored, found.labels_only, trained, tuple(notes), left_out)
-
-
-def _images(table: TextTable, manifest: pd.DataFrame, options: PredictionOptions, notes: list[str]) -> tuple[str, np.ndarray]:
-    """The column that names images ('' for none), and the manifest's row of each row, -1 where it has none."""
-    columns, count = options.columns, len(manifest)
-    if options.in_order:
-        if len(table.cells) != count:
-            raise UsageError(f"--in-order: {table.where} has {len(table.cells)} rows, the manifest {count}")
-        notes.append("row by row in the manifest's order, as --in-order says")
-        return "", np.arange(count)
-    if columns.row:
-        return _row_numbers(table, count, options, notes)
-    if columns.image:
-        name = named_column(table.columns, columns.image, "--image-column", table.where)
-        join = join_images(table.texts(name), manifest.path.tolist(), f"{table.where}: column {name!r}", options.rule)
-    else:
-        name, join = _image_column(table, manifest, options)
-    notes += filter(None, [f"images are named in column {name or 'without a name'}", join.note])
-    return name, join.rows
-
-
-def _image_column(table: TextTable, manifest: pd.DataFrame, options: PredictionOptions):
-    """The column whose cells are the manifest's images, among those with such a name, else among all of text."""
-    known = known_columns(table.columns, IMAGE)
-    known = [name for name in known if not counts_rows(table.texts(name))]
-    others = [name for name in table.columns if name not in known and table.numbers(name) is None]
-    paths, refused = manifest.path.tolist(), []
-    for names in (known, others):
-        joins = {}
-        for name in names:
-            try:
-                joins[name] = join_images(table.texts(name), paths, f"{table.where}: column {name!r}", options.rule)
-            except UsageError as error:
-                refused += [error] if table.numbers(name) is None else []
-        best = [name for name, join in joins.items() if (join.rows >= 0).all()] or list(joins)
-        if best and any((joins[name].rows != joins[best[0]].rows).any() for name in best):
-            raise UsageError(f"{table.where}: columns {' and '.join(best)} name different images; choose with --image-column")
-        if best:
-            return best[0], joins[best[0]]
-        if refused and names is known:
-            ambiguous = [error for error in refused if "none of the" not in str(error)]
-            raise (ambiguous or refused)[0]
-    raise UsageError(f"{table.where}: no column names images of the manifest; {row_number_hint(table)}")
-
-
-def _row_numbers(table: TextTable, count: int, options: PredictionOptions, notes: list[str]) -> tuple[str, np.ndarray]:
-    name = named_column(table.columns, options.columns.row, "--row-column", table.where)
-    if options.first_row is None:
-        raise UsageError("--row-column: say what the manifest's first row is called with --first-row 0 (pandas) or 1")
-    numbers = table.numbers(name)
-    if numbers is None or not np.isfinite(numbers).all() or (numbers != numbers.astype(int)).any():
-        raise DataError(f"--row-column {name}: {table.where} has cells there that are no whole numbers")
-    rows = numbers.astype(int) - options.first_row
-    outside = (rows < 0) | (rows >= count)
-    if outside.any() and not options.skip_unusable:
-        raise UsageError(
-            f"--row-column {name}: {table.where} has row {int(numbers[outside.argmax()])}, the manifest rows "
-            f"{options.first_row} to {count - 1 + options.first_row}"
-        )
-    notes.append(f"column {name} counts rows of the manifest from {options.first_row}")
-    return name, np.where(outside, -1, rows)
-
-
-def _refuse_unmatched(table, image: str, unmatched: np.ndarray, manifest: pd.DataFrame, options: PredictionOptions) -> None:
-    if options.skip_unusable:
-        return
-    names = [table.texts(image)[row] for row in unmatched]
-    hint = unmatched_hint(names, manifest.path.tolist(), []).removeprefix(f": the first is {names[0]!r}")
-    raise UsageError(
-        f"{table.where}: {counted(len(names), 'predicted image')} of {len(table.cells)} not in the manifest, the first is "
-        f"{names[0]} (row {table.lines[unmatched[0]]}){hint.partition('; --image-column')[0]}; --skip-unusable leaves such "
-        "rows out and says so"
-    )
-
-
-def table_sides(table: TextTable) -> np.ndarray:
-    """(n,) train, valid, test, left_out or elsewhere; unknown where the table says nothing."""
-    for name in known_columns(table.columns, SIDE):
-        texts = [text.casefold() for text in table.texts(name)]
-        known = [SIDES.get(text) or ("elsewhere" if text.startswith(ELSEWHERE) else None) for text in texts]
-        if all(known):
-            return np.array(known)
-    return np.full(len(table.cells), UNKNOWN_SIDE)
 
 
 def _tell_sides(sides: np.ndarray, notes: list[str]) -> None:
@@ -271,78 +142,6 @@ def _repeats(table: TextTable, rows: np.ndarray) -> np.ndarray:
     """(n,) bool, rows of which an earlier one is the same but for an index that pandas wrote."""
     kept = [name for name in table.columns if not is_index(name)]
     return table.cells[kept].assign(row=rows).duplicated().to_numpy()
-
-
-def _labels(table, manifest: pd.DataFrame, rows: np.ndarray, options: PredictionOptions, image: str, notes: list[str]):
-    """What labels mean, and each row's class: the manifest's, where it has none the table's, '' where neither has one."""
-    listed = [options.class_names.get(label, label) for label in manifest.label.to_numpy()[rows]]
-    present = {label for label in listed if label and label not in options.leave_out}
-    if any(SEVERAL_FINDINGS in label for label in present):
-        present |= {part for label in present for part in label.split(SEVERAL_FINDINGS)}
-    names = ClassNames(present, options.class_names)
-    asked = options.columns.truth
-    if asked:
-        columns = [named_column(table.columns, asked, "--label-column", table.where)]
-    else:
-        known = known_columns(table.columns, TRUTH)
-        columns = [name for name in known if name != image and not _are_scores(table, name)]
-    for column in columns:
-        texts = table.texts(column)
-        if not names.classes and not any(is_number(text) for text in texts):
-            names = ClassNames(
-                filter(None, texts), options.class_names
-            )  # the manifest has no label, so the table's are the classes
-        proven = proven_names(texts, listed)
-        certain = asked or plain_name(column) not in MAY_BE_AN_ANSWER
-        said = [names.meaning(text) if text else "" for text in texts]
-        if None in said and proven:
-            names.add_proven(texts, listed)
-            said = [names.meaning(text) if text else "" for text in texts]
-        differ = [row for row, (own, other) in enumerate(zip(said, listed, strict=True)) if other and own != "" and own != other]
-        if not differ:
-            notes.append(f"the labels of column {column} are the manifest's{_said_as(texts, said)}")
-            return names, _merged(listed, said), column
-        if options.truth == "manifest":
-            notes.append(f"column {column} differs from the manifest in {counted(len(differ), 'label')}; the manifest's count")
-            return names, _merged(listed, said), column
-        if options.truth == "predictions" and None not in said:
-            notes.append(f"column {column} differs from the manifest in {counted(len(differ), 'label')}; the table's count")
-            return names, [own or other for own, other in zip(said, listed, strict=True)], column
-        if certain:
-            _refuse_labels(table, column, texts, said, listed, differ)
-    return names, listed, ""
-
-
-def _are_scores(table: TextTable, column: str) -> bool:
-    numbers = table.numbers(column)
-    return numbers is not None and bool((numbers != np.round(numbers))[np.isfinite(numbers)].any())
-
-
-def _said_as(texts: Sequence[str], said: Sequence[str | None]) -> str:
-    """The labels that are spelled otherwise, `0 is covid`."""
-    other = sorted({(text, name) for text, name in zip(texts, said, strict=True) if name and text != name})
-    return f" ({', '.join(f'{text} is {name}' for text, name in other)})" if other else ""
-
-
-def _merged(listed: Sequence[str], said: Sequence[str | None]) -> list[str]:
-    return [other or own or "" for own, other in zip(said, listed, strict=True)]
-
-
-def _refuse_labels(table: TextTable, column: str, texts, said, listed, differ: Sequence[int]) -> None:
-    unknown = sorted({text for text, name in zip(texts, said, strict=True) if name is None})
-    first = differ[0]
-    if unknown:
-        example = ",".join(f"{text}=CLASS" for text in unknown[:4])
-        raise UsageError(
-            f"{table.where}: what {', '.join(unknown[:6])} of column {column!r} mean is not plain from the manifest's labels "
-            f"({', '.join(sorted(set(filter(None, listed))))}), with which they do not go one to one: say it with --classes "
-            f"{example}"
-        )
-    raise UsageError(
-        f"{table.where}: row {table.lines[first]}: column {column!r} says {texts[first]}, the manifest {listed[first]}, as in "
-        f"{counted(len(differ), 'row')} of {len(texts)}: check that rows belong to their images, then say whose labels count "
-        "with --truth manifest or --truth predictions"
-    )
 
 
 def _averaged(scored: list[Scored], rows: np.ndarray, order: np.ndarray) -> tuple[list[Scored], np.ndarray]:

@@ -11,8 +11,8 @@ from darkcovid.core.errors import DataError
 from darkcovid.core.words import counted
 from darkcovid.data.manifest import KNOWN, Manifest, normalize_rows
 from darkcovid.data.predictions.columns import IMAGE, known_columns, named_column, plain_name
+from darkcovid.data.predictions.find_images import UNKNOWN_SIDE, table_sides
 from darkcovid.data.predictions.join import EXTENSIONS, JoinRule, join_images
-from darkcovid.data.predictions.read import UNKNOWN_SIDE, table_sides
 from darkcovid.data.predictions.table import TextTable, read_text_table
 from darkcovid.data.table_cells import normalize_path, unify_patient_ids
 

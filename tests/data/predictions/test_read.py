@@ -9,7 +9,8 @@ from darkcovid.data.manifest import normalize_rows
 from darkcovid.data.predictions.class_names import read_class_names
 from darkcovid.data.predictions.columns import ColumnChoice
 from darkcovid.data.predictions.join import JoinRule
-from darkcovid.data.predictions.read import PredictionOptions, join_predictions
+from darkcovid.data.predictions.options import PredictionOptions
+from darkcovid.data.predictions.read import join_predictions
 from darkcovid.data.predictions.table import read_text_table, table_of_frame
 
 COUNT = 12
