@@ -60,7 +60,7 @@ def _image_column(table: TextTable, manifest: pd.DataFrame, options: PredictionO
                 joins[name] = join_images(table.texts(name), paths, f"{table.where}: column {name!r}", options.rule)
             except UsageError as error:
                 refused += [error] if table.numbers(name) is None else []
-        best = [name for name, join in joins.items() if (join.rows >= 0).all()] or list(joins)
+        best = [name for name, join in joins.items() if (join.rows >= 0).all()] or (list(joins) if names is known else [])
         if best and any((joins[name].rows != joins[best[0]].rows).any() for name in best):
             raise UsageError(f"{table.where}: columns {' and '.join(best)} name different images; choose with --image-column")
         if best:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from darkcovid.core.errors import DataError, UsageError
+from darkcovid.core.errors import DataError, UsageError, one_line
 from darkcovid.core.words import counted
 from darkcovid.data.csv_table import csv_form, read_csv
 from darkcovid.data.predictions.columns import ANSWER, IMAGE, TRUTH, is_index, plain_name
@@ -18,6 +18,8 @@ from darkcovid.data.table_cells import INVISIBLE
 
 MAX_BYTES = 2**28  # of a file; a larger one is not read
 MAX_COLUMNS = 2000
+MAX_NAME = 100  # letters of a column's name
+BREAKS = re.compile(r"[\r\n\x0b\x0c\x1c-\x1e\x85\u2028\u2029]+")
 LIST = re.compile(r"\[([^\[\]]*)\]|\(([^()]*)\)")
 
 
@@ -109,15 +111,20 @@ def table_of_frame(frame: pd.DataFrame, where: str = "the table of predictions")
 def _checked(rows: pd.DataFrame, lines: Sequence[int], decimal_comma: bool, where: str, note: str) -> TextTable:
     if rows.empty:
         raise DataError(f"{where}: no rows below the header")
-    names = [INVISIBLE.sub("", str(name)) for name in rows.columns]
+    names = [one_line(INVISIBLE.sub("", str(name)))[:MAX_NAME] for name in rows.columns]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
         raise DataError(f"{where}: column {twice!r} is in the header {names.count(twice)} times; rename or remove all but one")
     names = [
         name or ("index" if number == 0 and "index" not in names else f"unnamed {number}") for number, name in enumerate(names)
     ]
-    rows = rows.set_axis(names, axis=1).apply(lambda column: column.str.replace(INVISIBLE, "", regex=True))
+    rows = rows.set_axis(names, axis=1).apply(_plain_cells)
     return TextTable(_lists_as_columns(rows, where), lines, decimal_comma, where, note)
+
+
+def _plain_cells(cells: pd.Series) -> pd.Series:
+    """Without invisible characters and line breaks."""
+    return cells.str.replace(INVISIBLE, "", regex=True).str.replace(BREAKS, " ", regex=True)
 
 
 def _lists_as_columns(rows: pd.DataFrame, where: str) -> pd.DataFrame:

@@ -412,3 +412,36 @@ def test_what_is_no_table_of_predictions_ends_in_one_line(tmp_path, text):
     with pytest.raises(DarkCovidError) as refused:
         read_text(tmp_path, text)
     assert "\n" not in str(refused.value) and refused.value.exit_code in (2, 3)
+
+
+def test_any_table_is_read_soundly_or_refused_in_one_line(tmp_path):
+    """Columns of every name and cells of every kind, put together at random."""
+    random = np.random.default_rng(0)
+    columns = ["path", "label", "y_true", "pred", "prob_covid", "covid", "no_finding", "pneumonia", "0", "1", "2", "score", "side", "",
+               "id", 'a "b\nc']  # fmt: skip
+    odd = ["", "nan", "1", "0,7", "97%", "x", "-1.5", "[0.1,0.9]", "1e400", "\x00", "COVID-19", "inf", "images\\covid\\p000.png"]
+    refused, sound = 0, 0
+    for _ in range(300):
+        names = ["image", *random.permutation(columns)[: random.integers(1, 6)]]
+        cells = {
+            name: PATHS if name in ("image", "path") else LABELS if name in ("label", "y_true", "pred") else random.random(COUNT)
+            for name in dict.fromkeys(names)
+        }
+        table = pd.DataFrame(cells).astype(object)
+        for _ in range(random.integers(0, 3)):
+            table.iloc[random.integers(COUNT), random.integers(len(table.columns))] = random.choice(odd)
+        scores = random.choice(["auto", "largest", "per-finding", "logits"])
+        try:
+            found = read_text(
+                tmp_path, table.to_csv(index=False), scores=str(scores), positive="covid", skip_unusable=bool(random.integers(2))
+            )
+        except DarkCovidError as error:
+            assert "\n" not in str(error) and error.exit_code in (2, 3)
+            refused += 1
+            continue
+        sound += 1
+        assert len(set(found.rows)) == len(found.rows)
+        for part in found.scored:
+            assert len(part.labels) == len(part.probabilities) == len(found.rows) and set(part.labels) <= set(part.classes)
+            np.testing.assert_allclose(part.probabilities.sum(1), 1)
+    assert min(refused, sound) > 30
