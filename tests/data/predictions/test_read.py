@@ -417,8 +417,8 @@ def test_what_is_no_table_of_predictions_ends_in_one_line(tmp_path, text):
 def test_any_table_is_read_soundly_or_refused_in_one_line(tmp_path):
     """Columns of every name and cells of every kind, put together at random."""
     random = np.random.default_rng(0)
-    columns = ["path", "label", "y_true", "pred", "prob_covid", "covid", "no_finding", "pneumonia", "0", "1", "2", "score", "side", "",
-               "id", 'a "b\nc']  # fmt: skip
+    known = ["path", "label", "y_true", "pred", "prob_covid", "covid", "no_finding", "pneumonia", "0", "1", "2", "score", "side"]
+    columns = [*known, "", "id", 'a "b\nc']
     odd = ["", "nan", "1", "0,7", "97%", "x", "-1.5", "[0.1,0.9]", "1e400", "\x00", "COVID-19", "inf", "images\\covid\\p000.png"]
     refused, sound = 0, 0
     for _ in range(300):
@@ -442,6 +442,7 @@ def test_any_table_is_read_soundly_or_refused_in_one_line(tmp_path):
         sound += 1
         assert len(set(found.rows)) == len(found.rows)
         for part in found.scored:
-            assert len(part.labels) == len(part.probabilities) == len(found.rows) and set(part.labels) <= set(part.classes)
+            assert len(part.labels) == len(part.probabilities) == len(found.rows)
+            assert set(part.labels) <= set(part.classes)
             np.testing.assert_allclose(part.probabilities.sum(1), 1)
     assert min(refused, sound) > 30
