@@ -1,6 +1,6 @@
 """Can these images be trusted as evidence? Leaks across the split, and what gives the class away without lungs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.data.splits import evenly_spaced
 from darkcovid.evaluation.results import NormalizerFacts
+from darkcovid.metrics.metrics_with_intervals import Names
 
 SMALL_SIZE = (128, 128)
 MAX_AUDIT_IMAGES = 5000  # images whose pixels are asked, and of whose metadata a forest is grown
@@ -60,13 +61,34 @@ def _contents(cohort: Cohort, cache_dir: Path, counted: Callable[[pd.DataFrame],
     labels, patients = np.array(cohort.classes)[cohort.labels], cohort.patients.to_numpy()
     rows = evenly_spaced(np.arange(len(cohort)), MAX_AUDIT_IMAGES)
     seen = cohort.take(rows)
-    pixels = np.array(cached_whole_images(seen.files, seen.sha256, SMALL_SIZE, cache_dir).array)
-    statistics = cross_validated_forest_accuracy(image_statistics(pixels), labels[rows], patients[rows])
     recorded = int((cohort.rows.sha256 != "").sum())
-    return _confounding(counted(cohort_facts(cohort))) | {
-        "image_statistics_alone": _baseline(statistics),
-        "source_from_pixels": source_predictability(seen.rows, pixels, patients[rows]),
-        "checksums": {"verified": recorded, "unrecorded": len(cohort) - recorded},
+    return (
+        _confounding(counted(cohort_facts(cohort)))
+        | audit_pixels(seen.rows, seen.files, seen.sha256, labels[rows], patients[rows], cache_dir)
+        | {"checksums": {"verified": recorded, "unrecorded": len(cohort) - recorded}}
+    )
+
+
+def audit_pixels(
+    rows: pd.DataFrame, files: Sequence[Path], sha256: Sequence[str], labels: Names, patients: Names, cache_dir: Path
+) -> dict[str, Any]:
+    """How well plain statistics of the pixels tell the class, and the pixels the source.
+
+    Args:
+        rows: (n) rows of a manifest.
+        files: (n) paths.
+        sha256: (n) their checksums.
+        labels: (n,) classes.
+        patients: (n,) names.
+        cache_dir: Where reduced images are kept.
+
+    Returns:
+        `image_statistics_alone` and `source_from_pixels`.
+    """
+    pixels = np.array(cached_whole_images(files, sha256, SMALL_SIZE, cache_dir).array)
+    return {
+        "image_statistics_alone": _baseline(cross_validated_forest_accuracy(image_statistics(pixels), labels, patients)),
+        "source_from_pixels": source_predictability(rows, pixels, patients),
     }
 
 
@@ -80,9 +102,17 @@ def audit_rows(rows: pd.DataFrame) -> dict[str, Any]:
     return audit_facts(PandasMetadata(metadata_table(labeled, labeled.label.tolist(), "all")))
 
 
-def audit_facts(facts: MetadataCounts) -> dict[str, Any]:
-    """`audit_rows` of facts that are somewhere already."""
-    return find_leaks(facts).as_dict() | _confounding(facts)
+def audit_facts(facts: MetadataCounts, leaks: LeakageReport | None = None) -> dict[str, Any]:
+    """`audit_rows` of facts that are somewhere already.
+
+    Args:
+        facts: Of the labeled images.
+        leaks: Of those and other images; None: of those alone.
+
+    Returns:
+        The keys of `data audit`.
+    """
+    return (leaks or find_leaks(facts)).as_dict() | _confounding(facts)
 
 
 def _confounding(facts: MetadataCounts) -> dict[str, Any]:

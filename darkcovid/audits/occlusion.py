@@ -31,7 +31,22 @@ SHORTCUT_PREDICTIONS = "shortcut_predictions.csv"  # in a fit's folder, what `oc
 PredictFn = Callable[[StoredArray], np.ndarray]
 
 
-def occlusion_predictions(predict: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort) -> pd.DataFrame:
+def mean_gray(pixels: StoredArray, rows: np.ndarray) -> int:
+    """The mean gray of some images, 1,000 of them where there are more, by which parts are hidden.
+
+    Args:
+        pixels: (n, ...) uint8.
+        rows: (m,) int, at least one.
+
+    Returns:
+        0..255.
+    """
+    return round(float(np.mean([pixels[row].mean() for row in evenly_spaced(rows, MAX_OCCLUSION_IMAGES)])))
+
+
+def occlusion_predictions(
+    predict: PredictFn, pixels: StoredArray, lungs: LungRegions, cohort: Cohort, gray: int | None = None
+) -> pd.DataFrame:
     """What a classifier predicts of each of `VIEWS` of the validation images whose lung masks are accepted, 1,000 of them where
     there are more.
 
@@ -40,6 +55,7 @@ def occlusion_predictions(predict: PredictFn, pixels: StoredArray, lungs: LungRe
         pixels: (n, h, w) or (n, c, h, w) uint8.
         lungs: Where the lungs are in the pixels.
         cohort: n images.
+        gray: What hides a part, 0..255; None: the mean gray of the training set.
 
     Returns:
         A row per view and image: `shown`, the view; image, patient, label; the probability of each class. Empty where no mask is
@@ -49,9 +65,7 @@ def occlusion_predictions(predict: PredictFn, pixels: StoredArray, lungs: LungRe
     rows = evenly_spaced(np.flatnonzero(cohort.valid & lungs.trusted), MAX_OCCLUSION_IMAGES)
     if not len(rows):
         return pd.DataFrame(columns=columns)
-    gray = round(
-        float(np.mean([pixels[row].mean() for row in evenly_spaced(np.flatnonzero(cohort.train), MAX_OCCLUSION_IMAGES)]))
-    )
+    gray = mean_gray(pixels, np.flatnonzero(cohort.train)) if gray is None else gray
     plain, inside = np.array(pixels[rows]), dilate(np.array(lungs.areas[rows]) > 0, DILATION_FRACTION)
     shown = {"plain": True, "lungs_erased": ~inside, "lungs_only": inside, "border_only": border_mask(plain.shape[-2:])}
     about = {

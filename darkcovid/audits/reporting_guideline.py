@@ -10,6 +10,7 @@ from darkcovid.audits.checks import RunEvidence
 from darkcovid.evaluation.results import ClassifierArm
 
 UNASKED = "this run did not look: set the recipe's `audit`"
+UNKNOWN = "not known here, since the model was made elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,10 @@ def reporting_sheet(evidence: RunEvidence) -> list[GuidelineItem]:
     """Every topic in the order of a paper."""
     topics = []
     for group, name, answer, ask in _TOPICS:
-        said = answer(evidence) if answer else ""
-        topics.append(GuidelineItem(group, name, said, ask or ("" if said else UNASKED)))
+        known = answer is not None and (evidence.subject is None or answer not in _OF_A_RECIPE)
+        said = answer(evidence) if answer and known else ""
+        unasked = UNASKED if evidence.subject is None else UNKNOWN
+        topics.append(GuidelineItem(group, name, said, ask or ("" if said else unasked)))
     return topics
 
 
@@ -267,3 +270,6 @@ _TOPICS: list[tuple[str, str, ItemAnswer | None, str]] = [
     ("other", "code and data", _again, "where readers find them"),
     ("other", "registration, protocol, funding", None, "yours to say"),
 ]
+
+_OF_A_RECIPE = (_source, _eligible, _preprocessing, _split, _network, _software, _initial, _optimization, _augmentation, _chosen,
+                _cost, _again)  # fmt: skip

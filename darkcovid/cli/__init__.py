@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from darkcovid import __version__
+from darkcovid.cli.audit import audit
 from darkcovid.cli.data import data_app
 from darkcovid.cli.deprecated import current_spelling
 from darkcovid.cli.doctor import doctor
@@ -39,6 +40,7 @@ app.command()(init)
 app.command()(run)
 app.command()(sweep)
 app.command("sweep-worker", hidden=True)(sweep_worker)
+app.command()(audit)
 app.command()(aggregate)
 app.command()(compare)
 app.command()(report)

@@ -157,7 +157,7 @@ def _decisions(tables: dict[str, pd.DataFrame], sets: dict[str, ScoredSet], clas
 
 def _cross_fitted(scored: ScoredSet, parts: np.ndarray, classes: list[str]) -> _Decisions:
     """Fitted to a set, each part of it judged by what was fitted to the others. parts: (n,) int."""
-    labels, probabilities, patients = scored.labels, scored.probabilities, scored.patients
+    labels, probabilities, patients = scored.labels, scored.probabilities, codes_of(scored.patients, len(scored.labels))
     return _Decisions(
         fit_temperature(labels, probabilities),
         cross_fitted(labels, probabilities, parts, patients),

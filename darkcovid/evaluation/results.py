@@ -322,6 +322,7 @@ class ArmMetrics:
         audited: Whether shortcuts were audited.
         shortcuts: Of the audit; None where there was none; its `images` is 0 where no lung mask was accepted.
         attention: Of the audit, by class.
+        labels_only: Whether predictions were labels without scores, so that nothing is known of probabilities.
     """
 
     valid: SetMetrics
@@ -336,6 +337,7 @@ class ArmMetrics:
     audited: bool = False
     shortcuts: OcclusionAudit | None = None
     attention: dict[str, LungAttention] = field(default_factory=dict)
+    labels_only: bool = False
 
     @property
     def elsewhere(self) -> dict[str, ExternalMetrics]:
@@ -364,6 +366,8 @@ class ArmMetrics:
             others["normalizer"] = self.normalizer.as_dict()
         if self.source_separability:
             others["source_separability"] = asdict(self.source_separability)
+        if self.labels_only:
+            others["labels_only"] = True
         others["untrusted_lungs"] = self.untrusted_lungs
         if self.audited:
             others["shortcuts"] = self.shortcuts.as_dict() if self.shortcuts else NO_OCCLUSION
@@ -597,6 +601,7 @@ def parse_metrics(json: Json) -> ArmMetrics:
         normalizer=_NORMALIZER.validate_python(json["normalizer"]) if json.get("normalizer") else None,
         source_separability=_SOURCES.validate_python(json["source_separability"]) if "source_separability" in json else None,
         untrusted_lungs=json.get("untrusted_lungs", 0),
+        labels_only=json.get("labels_only", False),
         audited=shortcuts is not None,
         shortcuts=parse_occlusion(shortcuts) if shortcuts and shortcuts["images"] else None,
         attention=_ATTENTION.validate_python(json.get("attention", {})),

@@ -12,22 +12,29 @@ import pandas as pd
 from fastai.learner import Learner
 
 from darkcovid.audits.checks import CheckResult, RunEvidence, run_checks
-from darkcovid.audits.data_audit import audit_cohort, audit_facts, audit_rows, normalizer_facts
+from darkcovid.audits.data_audit import audit_cohort, audit_rows, normalizer_facts
 from darkcovid.audits.findings import DataAudit, parse_data_audit
 from darkcovid.audits.gradcam import gradcam_lung_overlap
-from darkcovid.audits.metadata import PandasMetadata, metadata_table
 from darkcovid.audits.occlusion import occlusion_metrics, occlusion_predictions
+from darkcovid.core.device import get_device
 from darkcovid.core.environment import current_environment
 from darkcovid.core.errors import UsageError
-from darkcovid.core.io import write_text
-from darkcovid.data.manifest import normalize_rows, read_manifest
-from darkcovid.data.splits import patient_groups
+from darkcovid.core.io import user_cache_dir, write_text
+from darkcovid.data.manifest import Manifest, normalize_rows, read_manifest
+from darkcovid.data.predictions.class_names import plain_number
+from darkcovid.data.predictions.join import JoinRule
+from darkcovid.data.predictions.options import PredictionOptions
+from darkcovid.data.predictions.scores import Scores
+from darkcovid.data.predictions.table import TextTable, read_text_table, table_of_frame
+from darkcovid.data.predictions.training_list import TrainingList, read_training_list
 from darkcovid.evaluation.evaluate import evaluate
-from darkcovid.evaluation.results import ArmCost, ArmMetrics, ClassifierArm, Comparison, FitSummary
+from darkcovid.evaluation.results import ArmMetrics, ClassifierArm, Comparison
 from darkcovid.experiment.artifacts import prediction_table
+from darkcovid.experiment.audit_learner import LearnerModel
+from darkcovid.experiment.audit_model import audit_model
+from darkcovid.experiment.audit_predictions import NO_COST, ForeignAudit, audit_predictions
 from darkcovid.experiment.finished_run import Run
 from darkcovid.experiment.train_arm import summarize_fit
-from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.report.console import audit_lines
 from darkcovid.report.html import render_report
 from darkcovid.report.verdict import verdict
@@ -36,7 +43,6 @@ from darkcovid.vision.dataloaders import CXRDataLoaders
 from darkcovid.vision.learner import CXRLearner
 
 GROUPS = ("data", "shortcuts", "evaluation")  # what can be checked without a recipe
-SETS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,25 +105,35 @@ class AuditReport:
 
 
 def audit(
-    results: Run | CXRLearner | pd.DataFrame | str | Path,
+    results: Run | Learner | pd.DataFrame | Mapping[str, pd.DataFrame] | str | Path,
     cohort: pd.DataFrame | str | Path | None = None,
     shortcuts: bool = True,
+    train: str | Path | None = None,
+    classes: Mapping[Any, str] | None = None,
+    positive: str = "",
+    scores: Scores = "auto",
 ) -> AuditReport:
     """Audit results: leaked patients, copies, confounders, shortcuts, calibration, subgroups.
 
     Args:
-        results: A finished run or its folder; a learner; or predictions of any framework: a table with `image` (or `path`) and
-            `probability_<class>` or a column named after each class, or the path of such a CSV.
-        cohort: For predictions: a manifest or a table with the columns path, label and, where they are known, patient_id, age,
-            sex, view, source. Rows without a prediction count as training images. With a column `split` (train, valid, test)
-            that decides.
+        results: A finished run or its folder; a learner, of any DataLoaders of images; or predictions of any framework: a table
+            with the images' names and a column per class, of which `darkcovid audit --predictions` reads the same forms; the path
+            of such a CSV; or several tables by name, which are compared.
+        cohort: For predictions, and for a learner of other DataLoaders than ours: a manifest or a table with the columns path,
+            label and, where they are known, patient_id, age, sex, view, source. Of predictions, rows without one count as
+            training images; of a learner, the items of its training set. With a column `split` (train, valid, test) that decides.
         shortcuts: For a learner: whether the lungs are hidden and Grad-CAM is drawn, which needs the lung U-Net.
+        train: For predictions: a CSV that lists the training images, in place of those of the cohort without a prediction.
+        classes: For predictions: the class that a label, a number or a column's name means.
+        positive: For predictions of one column: its class.
+        scores: For predictions: what the numbers are.
 
     Returns:
-        The report; of a learner and of predictions, without the checks that ask for a recipe.
+        The report; of a learner of CXRDataLoaders, without the checks that ask for a recipe.
 
     Raises:
         UsageError: Neither a run, a learner nor predictions, or `cohort` is missing or does not fit.
+        DataError: Predictions that cannot be read.
     """
     if isinstance(results, CXRLearner):
         return AuditReport(_evidence_of_learner(results, shortcuts), GROUPS)
@@ -125,17 +141,25 @@ def audit(
         results = Run(results)
     if isinstance(results, Run):
         return AuditReport(results.evidence)
-    if isinstance(results, (str, Path)):
-        results = pd.read_csv(results)
     if isinstance(results, Learner):
-        raise UsageError(
-            "audit: a learner of CXRDataLoaders can be audited; of another give a table: dc.audit(predictions, cohort=...)"
-        )
-    if not isinstance(results, pd.DataFrame):
+        if cohort is None:
+            raise UsageError(
+                "audit: a learner of other DataLoaders than CXRDataLoaders needs cohort=, a manifest or table of its images"
+            )
+        return AuditReport(_evidence_of_any_learner(results, cohort, shortcuts, train, classes or {}))
+    if isinstance(results, (str, Path)):
+        tables = {Path(results).stem: read_text_table(results)}
+    elif isinstance(results, Mapping):
+        tables = {str(name): table_of_frame(table, str(name)) for name, table in results.items()}
+    elif isinstance(results, pd.DataFrame):
+        tables = {"predictions": table_of_frame(results)}
+    else:
         raise UsageError(f"audit: a {type(results).__name__} is neither a run, a learner nor a table of predictions")
     if cohort is None:
         raise UsageError("audit: predictions need cohort=, a manifest or table with path, label and patient_id")
-    return AuditReport(_evidence_of_predictions(results, cohort), GROUPS)
+    names = {plain_number(str(label)): name for label, name in (classes or {}).items()}
+    options = PredictionOptions(class_names=names, positive=positive, scores=scores)
+    return AuditReport(_foreign(tables, cohort, train, options).evidence)
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,63 +231,55 @@ def _evidence_of_learner(learn: CXRLearner, shortcuts: bool) -> RunEvidence:
         hidden = occlusion_metrics(occlusion_predictions(learn.probabilities, pixels, areas, cohort), cohort.classes)
         metrics = replace(metrics, audited=True, shortcuts=hidden, attention=gradcam.summary)
     findings = parse_data_audit(audit_cohort(cohort, cache_dir))
-    return _evidence(recipe.name, recipe.model_dump(mode="json"), summarize_fit(cohort, learn.model), metrics, findings)
+    arms = {recipe.name: ClassifierArm(summarize_fit(cohort, learn.model), metrics, NO_COST, speedup=None)}
+    comparison = Comparison("", recipe.name, dict(arms))
+    return RunEvidence(recipe.model_dump(mode="json"), comparison, findings, current_environment())
 
 
-def _evidence_of_predictions(predictions: pd.DataFrame, cohort: pd.DataFrame | str | Path) -> RunEvidence:
-    listed = _rows_of(cohort)
-    rows = listed[listed.label != ""].reset_index(drop=True)
-    table, classes = _with_probabilities(predictions, sorted(set(rows.label)))
-    missing = sorted(set(table.image) - set(rows.path))
-    if missing:
-        raise UsageError(f"audit: {len(missing)} predicted images are not in the cohort, the first is {missing[0]}")
-    unknown = sorted(set(rows.label) - set(classes))
-    rows = rows[~rows.label.isin(unknown)].reset_index(drop=True)
-    predicted = rows.path.isin(table.image)
-    declared = "split" in rows and set(rows["split"]) <= set(SETS)
-    sides = rows["split"] if declared else pd.Series(np.where(predicted, "valid", "train"))
-    if not ((sides == "valid") & predicted).any():
-        sides = sides.where(~predicted, "valid")
-    facts = rows.assign(image=rows.path, patient=patient_groups(rows), side=sides)
-    scored = facts[predicted & (sides != "train")].merge(table, on="image", validate="one_to_one")
-    metrics = evaluate(scored, classes)
-    findings = parse_data_audit(audit_facts(PandasMetadata(metadata_table(rows, rows.label.tolist(), sides.tolist()))))
-    images = {name: int((sides == name).sum()) for name in SETS if (sides == name).any()}
-    left_out = {label: int((listed.label == label).sum()) for label in unknown}
-    summary = FitSummary(images=images, parameters=0, bad_images=0, excluded_by_label=left_out)
-    return _evidence("predictions", {}, summary, metrics, findings)
-
-
-def _with_probabilities(predictions: pd.DataFrame, labels: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """image and `probability_<class>` of each class, and the classes."""
-    name = "image" if "image" in predictions else "path"
-    named = [str(column).removeprefix(PROBABILITY) for column in predictions if str(column).startswith(PROBABILITY)]
-    classes = named or [label for label in labels if label in predictions]
-    if name not in predictions or len(classes) < 2:
-        raise UsageError(
-            f"audit: predictions need a column image and probability_<class> of two classes or more; they have "
-            f"{', '.join(map(str, predictions.columns))}"
-        )
-    columns = {label: predictions[PROBABILITY + label if named else label].to_numpy(float) for label in classes}
-    total = np.sum(list(columns.values()), axis=0)
-    if not np.allclose(total, 1, atol=0.02):
-        raise UsageError(f"audit: the probabilities of an image add up to {total[np.abs(total - 1).argmax()]:.2f}, not to 1")
-    table = pd.DataFrame({PROBABILITY + label: values / total for label, values in columns.items()})
-    table.insert(0, "image", predictions[name].astype(str).to_numpy())
-    if table.image.duplicated().any():
-        raise UsageError(f"audit: {table.image[table.image.duplicated()].iloc[0]} is predicted twice")
-    return table, classes
-
-
-def _evidence(name: str, recipe: Mapping[str, Any], summary: FitSummary, metrics: ArmMetrics, findings: DataAudit) -> RunEvidence:
-    cost = ArmCost(
-        image_size=(0, 0),
-        epochs=0,
-        train_seconds=0.0,
-        epoch_seconds=0.0,
-        train_images_per_second=0.0,
-        peak_host_bytes=0,
-        peak_device_bytes=0,
+def _evidence_of_any_learner(
+    learn: Learner, cohort: pd.DataFrame | str | Path, shortcuts: bool, train: str | Path | None, classes: Mapping[Any, str]
+) -> RunEvidence:
+    """Of a Learner of any DataLoaders: the cohort's images that are not items of its training set are scored."""
+    asked = LearnerModel(learn)
+    if isinstance(cohort, pd.DataFrame):
+        manifest = Manifest(_rows_of(cohort).reset_index(drop=True), (Path.cwd(), Path(learn.path)))
+    else:
+        manifest = read_manifest(cohort)
+    trained = asked.trained(manifest)
+    if train is not None:
+        listed = read_training_list(train, manifest, JoinRule())
+    elif trained is None:
+        raise UsageError("audit: the learner's items are no files, so which images it was trained on is not known; give train=")
+    else:
+        note = f"{int(trained.sum())} images of the cohort are items of the learner's training set"
+        rows = manifest.rows[trained].reset_index(drop=True)
+        listed = TrainingList(rows, np.flatnonzero(trained), Path.cwd(), (note,)) if trained.any() else None
+    explain = asked.explain if asked.has_convolutions else None
+    options = PredictionOptions(class_names={str(label): name for label, name in classes.items()}, scores="probabilities")
+    compute = get_device("auto", "fp32")
+    found = audit_model(
+        asked,
+        "learner",
+        asked.policy,
+        manifest,
+        options,
+        compute,
+        user_cache_dir(),
+        listed,
+        shortcuts,
+        score_files=asked.score_files,
+        explain=explain,
     )
-    arms = {name: ClassifierArm(summary, metrics, cost, speedup=None)}
-    return RunEvidence(dict(recipe), Comparison("", name, dict(arms)), findings, current_environment())
+    return found.audit.evidence
+
+
+def _foreign(
+    tables: Mapping[str, TextTable], cohort: pd.DataFrame | str | Path, train: str | Path | None, options: PredictionOptions
+) -> ForeignAudit:
+    """The audit of predictions: images of the cohort without one were trained on, unless `train` lists those that were."""
+    if isinstance(cohort, pd.DataFrame):
+        manifest, cache_dir = Manifest(_rows_of(cohort).reset_index(drop=True), ()), None
+    else:
+        manifest, cache_dir = read_manifest(cohort), user_cache_dir()
+    listed = None if train is None else read_training_list(train, manifest, options.rule)
+    return audit_predictions(tables, manifest, options, listed, cache_dir, rest_is_training=listed is None)

@@ -1,62 +1,24 @@
-"""A finished run's suspected label errors: a CSV, a JSON, and pictures of the least plausible labels."""
+"""Training without the images whose labels a network doubts."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from darkcovid.audits.label_errors import find_label_errors
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import UsageError
-from darkcovid.core.io import save_png, write_json, write_text
+from darkcovid.core.io import write_text
 from darkcovid.data.cohort import Cohort, read_image_list
-from darkcovid.data.decode import load_grayscale
-from darkcovid.evaluation.results import ClassifierArm, Comparison
 from darkcovid.experiment.train_arm import FitJob
-from darkcovid.metrics.classification import PROBABILITY
-from darkcovid.recipe import AUDIT, SUSPECTS, Data, Recipe
+from darkcovid.recipe import SUSPECTS, Data, Recipe
 from darkcovid.recipe.recipe import validate
-from darkcovid.report.overlays import contact_sheet
 from darkcovid.report.progress import Progress
 from darkcovid.vision.arm_inputs import ArmInputs, select_arms
 from darkcovid.vision.training_suspects import INNER_FOLDS, training_suspects
 
-SHOWN, WITHOUT = 16, "_without_suspects"
-
-
-def write_label_errors(run: Path, comparison: Comparison, images: Mapping[str, Path]) -> None:
-    """Write what the most accurate arm's predictions say of the labels, where they can (`find_label_errors`).
-
-    Args:
-        run: The run's folder.
-        comparison: Of its arms.
-        images: The file of each image; those that are not in it are not shown.
-    """
-    arms = {name: arm for name, arm in comparison.arms.items() if isinstance(arm, ClassifierArm) and not name.startswith(AUDIT)}
-    best = max(arms, key=lambda name: arms[name].metrics.valid.accuracy)
-    table = pd.read_csv(run / best / "predictions.csv", dtype={"image": str, "patient": str, "label": str}, keep_default_na=False)
-    found = find_label_errors(table[table.side == "valid"], arms[best].summary.classes, best)
-    if found is None:
-        return
-    errors, suspects = found
-    write_text(run / "label_errors.csv", suspects.to_csv(index=False, float_format="%.4f"))
-    shown = suspects[suspects.image.isin(images)].head(SHOWN)
-    if len(shown):
-        save_png(_sheet(shown, images), run / "label_errors.png")
-    write_json(run / "label_errors.json", errors.as_dict())
-
-
-def _sheet(suspects: pd.DataFrame, images: Mapping[str, Path]) -> Image.Image:
-    rows = suspects.to_dict("records")
-    captions = [
-        f"{row['label']}, predicted {row['suggested']} ({row[PROBABILITY + row['suggested']]:.2f}): "
-        f"{PurePosixPath(row['image']).name}"
-        for row in rows
-    ]
-    return contact_sheet([load_grayscale(images[row["image"]]) for row in rows], captions)
+WITHOUT = "_without_suspects"
 
 
 def add_arm_without_suspects(recipe: Recipe, names: Sequence[str] = ()) -> tuple[Recipe, str]:

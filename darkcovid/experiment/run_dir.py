@@ -46,7 +46,7 @@ class RunDir:
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
-            path = _make_unique_dir(runs_dir, f"{recipe.name}-{stamp}-{recipe.digest()}")
+            path = make_unique_dir(runs_dir, f"{recipe.name}-{stamp}-{recipe.digest()}")
         except OSError as error:
             raise UsageError(f"--runs-dir {runs_dir}: cannot make a run folder there ({error.strerror})") from None
         run = cls(path)
@@ -223,7 +223,20 @@ def _parsed(line: str) -> dict[str, Any] | None:
         return None
 
 
-def _make_unique_dir(parent: Path, name: str) -> Path:
+def make_unique_dir(parent: Path, name: str) -> Path:
+    """A new folder called `name`, or `name-2` and so on where there is one.
+
+    Args:
+        parent: Where it is made.
+        name: Of the folder.
+
+    Returns:
+        Its path.
+
+    Raises:
+        UsageError: A thousand are there.
+        OSError: It cannot be made.
+    """
     for attempt in range(1000):
         path = parent / (name if attempt == 0 else f"{name}-{attempt + 1}")
         try:

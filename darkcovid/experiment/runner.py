@@ -30,7 +30,8 @@ from darkcovid.experiment.classifier_task import ClassifierTask
 from darkcovid.experiment.compare import build_comparison, load_arm_metrics, pairs_of
 from darkcovid.experiment.ensemble import write_ensemble
 from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
-from darkcovid.experiment.label_errors import leave_suspects_out, tell_left_out, write_label_errors
+from darkcovid.experiment.label_error_files import write_label_errors
+from darkcovid.experiment.label_errors import leave_suspects_out, tell_left_out
 from darkcovid.experiment.run_dir import ReadOnlyRunDir, RunDir
 from darkcovid.experiment.run_summary import write_run_summary
 from darkcovid.experiment.segmenter_task import SegmenterTask

@@ -90,7 +90,7 @@ def export_model(model: FittedModel, segmenter: LungUNet, form: str, folder: Pat
         "lungs": (f"{stem}-lungs", LungNetwork(segmenter), _phantoms(INPUT_SIZE, 1), ["logits", "mirrored_logits"]),
     }
     about = {key: _write(folder / f"{name}{SUFFIXES[form]}", form, *rest) for key, (name, *rest) in networks.items()}
-    about["classifier"] |= {"channels": _channels(model), **_policy(model)}
+    about["classifier"] |= {"channels": _channels(model), "temperature": model.temperature, **_policy(model)}
     about["lungs"] |= {"mask": "logits + mirrored_logits > 0", "least_agreement_dice": MIN_FLIP_DICE}
     sidecar = {
         "format": form,

@@ -19,9 +19,12 @@ def held_and_others(parts: np.ndarray, patients: Names | None = None) -> Iterato
     Yields:
         Two (n,) bool masks.
     """
+    codes = np.arange(len(parts)) if patients is None else np.unique(np.asarray(patients), return_inverse=True)[1]
     for part in np.unique(parts):
         held = parts == part
-        yield held, ~held if patients is None else ~held & ~np.isin(np.asarray(patients), np.asarray(patients)[held])
+        of_held = np.zeros(int(codes.max(initial=-1)) + 1, bool)
+        of_held[codes[held]] = True
+        yield held, ~of_held[codes]
 
 
 def patient_parts(labels: np.ndarray, patients: Names, parts: int = PARTS) -> np.ndarray:

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from darkcovid.audits.checks import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckResult, RunEvidence, run_checks
 from darkcovid.audits.findings import DataAudit, parse_data_audit
 from darkcovid.audits.reporting_guideline import dataset_names, reporting_sheet
+from darkcovid.audits.subject import parse_subject
 from darkcovid.core.environment import parse_environment
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text
@@ -31,11 +32,13 @@ PLOTS = {
     "roc": "ROC curve of each class",
     "precision_recall": "precision against recall of each class",
     "reliability": "confidence against the share that was right",
+    "deletion": "probability of the answer as patches are hidden, by the occlusion map's order and in any order",
     "risk_coverage": "wrong answers by the share answered, of every set",
 }
 GALLERIES = {
     "sources": "features of images that the network was not trained on; where they part by source, a source can tell the class",
     "gradcam": "the most confident right and wrong answers of each class, under what the network looked at (Grad-CAM)",
+    "occlusion": "the most confident right and wrong answers of each class, and where hiding a patch lowers it (occlusion)",
     "untrusted_lungs": "images whose lung mask was rejected",
 }
 
@@ -85,12 +88,15 @@ def read_evidence(run: Path) -> RunEvidence:
         UsageError: One is missing or damaged.
     """
     try:
-        recipe = modernize(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")), deprecated)
-        audit = run / "audit.json"
+        subject, audit = run / "subject.json", run / "audit.json"
+        foreign = parse_subject(json.loads(subject.read_text(encoding="utf-8"))) if subject.is_file() else None
+        recipe = {}
+        if foreign is None:
+            recipe = modernize(yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8")), deprecated)
         comparison = parse_comparison(json.loads((run / "comparison.json").read_text()))
         environment = parse_environment(json.loads((run / "environment.json").read_text()))
         return RunEvidence(
-            recipe, comparison, parse_data_audit(json.loads(audit.read_text())) if audit.is_file() else None, environment
+            recipe, comparison, parse_data_audit(json.loads(audit.read_text())) if audit.is_file() else None, environment, foreign
         )
     except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise UsageError(f"{run}: not a finished run ({one_line(error)}); name a folder that `darkcovid run` made") from None
@@ -99,7 +105,9 @@ def read_evidence(run: Path) -> RunEvidence:
 def _template_context(run: Path | None, evidence: RunEvidence, checks: list[CheckResult], images: bool) -> dict[str, Any]:
     audit = evidence.audit
     return {
-        "name": evidence.recipe["name"],
+        "name": evidence.name,
+        "subject": evidence.subject,
+        "not_run": [row for row in checks if row.needs],
         "reported_results": evidence.recipe.get("reported_results"),
         "run": "" if run is None else run.name,
         "verdict": verdict(evidence, checks),
@@ -108,28 +116,31 @@ def _template_context(run: Path | None, evidence: RunEvidence, checks: list[Chec
         "notice": notice(evidence.comparison),
         "classes_of": CLASSES,
         "checks": checks,
-        "leaks": _leaks(audit),
+        "leaks": _leaks(audit, evidence),
         "arms": list(evidence.comparison.arms),
         "rows": comparison_rows(evidence.comparison),
         "pairs": evidence.comparison.pairs,
         "figures": [name.replace("_", " ") for name in FIGURES],
-        "scored": [_arm_context(run and run / name, name, arm) for name, arm in evidence.scored.items()],
+        "scored": [
+            _arm_context(run and run / name, name, arm, evidence.arms[name].metrics.labels_only)
+            for name, arm in evidence.scored.items()
+        ],
         "prevalences": ["1 %", "5 %", "20 %"],
         "elsewhere": _external_context(evidence),
-        "refusals": _refusal_rows(evidence),
+        "refusals": [] if evidence.subject else _refusal_rows(evidence),
         "confounders": _confounders(audit),
         "shortcuts": _shortcuts(evidence),
         "label_errors": _label_errors(run, images) if run else None,
         "galleries": _galleries(run, evidence) if run and images else [],
         "sheet": reporting_sheet(evidence),
-        "trained_on": _trained_on(evidence),
+        "trained_on": "" if evidence.subject else _trained_on(evidence),
         "command": " ".join(evidence.environment.command),
         "environment": [(name.replace("_", " "), str(value)) for name, value in evidence.environment.facts().items()],
-        "recipe": yaml.safe_dump(evidence.recipe, sort_keys=False, allow_unicode=True),
+        "recipe": yaml.safe_dump(evidence.recipe, sort_keys=False, allow_unicode=True) if evidence.recipe else "",
     }
 
 
-def _arm_context(folder: Path | None, name: str, arm: SetMetrics) -> dict[str, Any]:
+def _arm_context(folder: Path | None, name: str, arm: SetMetrics, labels_only: bool) -> dict[str, Any]:
     spans, calibration = arm.intervals, arm.calibration
     classes = [
         {
@@ -141,7 +152,12 @@ def _arm_context(folder: Path | None, name: str, arm: SetMetrics) -> dict[str, A
     ]
     others = (
         f"Balanced accuracy {_with_ci(arm.balanced_accuracy, spans['balanced_accuracy'])}, kappa {arm.kappa:.3f}, "
-        f"MCC {arm.mcc:.3f}, Brier score {arm.brier:.3f}, calibration error {arm.ece:.3f} "
+        f"MCC {arm.mcc:.3f}"
+    )
+    others += (
+        ". Predicted labels without scores say nothing of AUROC, calibration and thresholds."
+        if labels_only
+        else f", Brier score {arm.brier:.3f}, calibration error {arm.ece:.3f} "
         f"({calibration.ece_after:.3f} with temperature {calibration.temperature:.2f}, by {calibration.judged_by})."
     )
     points = [
@@ -281,13 +297,13 @@ def _galleries(run: Path, evidence: RunEvidence) -> list[dict[str, str]]:
     return [plot for plot in plots if plot]
 
 
-def _leaks(audit: DataAudit | None) -> str:
+def _leaks(audit: DataAudit | None, evidence: RunEvidence) -> str:
     if audit is None or not audit.leaks:
         return ""
     return (
         f"{audit.patients.on_both_sides} patients, {audit.duplicates.exact_across_sides} identical and "
-        f"{audit.duplicates.near_across_sides} almost identical pairs of images are in two sets. The recipe allowed it. "
-        "Every score below is too good."
+        f"{audit.duplicates.near_across_sides} almost identical pairs of images are in two sets. "
+        f"{'' if evidence.subject else 'The recipe allowed it. '}Every score below is too good."
     )
 
 

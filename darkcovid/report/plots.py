@@ -196,6 +196,22 @@ def plot_source_map(features: np.ndarray, classes: np.ndarray, sources: np.ndarr
     save(figure, path)
 
 
+def plot_deletion(hidden: np.ndarray, curves: dict[str, np.ndarray], path: Path) -> None:
+    """Mean probability of the answers by the share of the image that is hidden.
+
+    Args:
+        hidden: (steps,) shares.
+        curves: (steps,) probabilities, by what decides which patch is hidden first.
+        path: The PNG file.
+    """
+    figure, axes = _figure("share of the image that is hidden", "mean probability of the answer")
+    for (name, curve), color in zip(curves.items(), (VALID, TRAIN), strict=True):
+        axes.plot(hidden, curve, color=color, marker="o", label=name)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(frameon=False)
+    save(figure, path)
+
+
 def plot_reliability(bins: Sequence[ReliabilityBin], error: float, path: Path) -> None:
     """Accuracy against confidence; a dot's area is its share of the images.
 

@@ -33,6 +33,8 @@ def comparison_rows(comparison: Comparison) -> Rows:
     rows = _cost_rows(comparison.arms) if any(cost.epochs for cost in costs) else []  # of an audit alone no cost is known
     rows += _classifier_rows([arm.metrics if isinstance(arm, ClassifierArm) else None for arm in arms])
     rows += _segmenter_rows([arm.metrics if isinstance(arm, SegmenterArm) else None for arm in arms])
+    if not any(cost.epochs for cost in costs) and not any(summary.bad_images for summary in summaries):
+        return rows
     return [*rows, ("unreadable images", [str(summary.bad_images) for summary in summaries])]
 
 
@@ -169,8 +171,8 @@ def notice(comparison: Comparison) -> str:
 
 
 def scored_set(arm: Arm) -> str:
-    """`Sources held out`, `Held-out test set`, `Out-of-fold` or `One validation split`, with the count of fits where there are
-    several."""
+    """`Sources held out`, `Held-out test set`, `Out-of-fold`, `The images that were predicted` or `One validation split`, with
+    the count of fits where there are several."""
     fits = f", {arm.cost.fits} fits pooled" if arm.cost.fits > 1 else ""
     if isinstance(arm, SegmenterArm):
         return f"{'Validation sets' if fits else 'One validation split'}{fits} of images with lung masks"
@@ -178,6 +180,8 @@ def scored_set(arm: Arm) -> str:
         return f"Sources held out ({', '.join(arm.metrics.sources)}){fits}"
     if arm.metrics.test:
         return f"Held-out test set{fits}"
+    if arm.metrics.scored_on == "predictions":
+        return "The images that were predicted"
     return f"{'Out-of-fold' if arm.metrics.scored_on == 'out-of-fold' else 'One validation split'}{fits}"
 
 
@@ -207,6 +211,8 @@ def _classifier_rows(arms: Sequence[ArmMetrics | None]) -> Rows:
         told = [metrics.source_separability if metrics else None for metrics in arms]
         texts = [f"{found.balanced_accuracy:.3f} ({found.chance:.3f})" if found else "-" for found in told]
         rows.append(("source told by features (chance)", texts))
+    if not any(metrics.audited or metrics.scored_on != "predictions" for metrics in known):
+        return rows
     return [*rows, ("rejected lung masks", [str(metrics.untrusted_lungs) if metrics else "-" for metrics in arms])]
 
 

@@ -22,7 +22,7 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     low, high = best.interval("accuracy")
     if best.accuracy <= majority(best):
         guess = f"no arm is more accurate than the majority class ({majority(best):.3f})"
-        first = f"Not as it stands: {guess}. Train longer, or on more images."
+        first = f"Not as it stands: {guess}." + ("" if evidence.subject else " Train longer, or on more images.")
     elif failed:
         first = f"Not as it stands: {_checks(failed)} failed. A high figure here is not evidence that lungs were read."
     elif unaudited := _unaudited(evidence, name):
@@ -48,7 +48,7 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
         first,
         score,
         *_outside(best_arm),
-        *_refusals(best_arm),
+        *([] if evidence.subject else _refusals(best_arm)),
         *patients,
         *(f"{row.name.capitalize()}: {row.words}." for row in failed),
     ]
@@ -88,7 +88,9 @@ def _unaudited(evidence: RunEvidence, best: str) -> str:
 
 
 def _audit_key(evidence: RunEvidence) -> str:
-    """The recipe's key, where a recipe chose what is audited."""
+    """The recipe's key, where a recipe chose what is audited; of predictions what it would take."""
+    if evidence.subject and evidence.subject.kind == "predictions":
+        return " (that needs the model: darkcovid audit --model)"
     return f" (audit: {evidence.recipe['audit']})" if evidence.recipe.get("audit") in ("none", "data") else ""
 
 

@@ -171,6 +171,7 @@ CASES = [
     (29, {}, AUTHOR),
     (30, {}, PASS),
     (30, {"arm": {"ece": 0.3}}, WARN),
+    (30, {"arm": {"labels_only": True}}, NOT_RUN),
     (31, told(0.4), PASS),
     (31, told(0.01), WARN),
     (31, {}, WARN),

@@ -1,6 +1,6 @@
 """Checks 26 to 34: was it scored as it should be, on whom, and how sure is it?"""
 
-from darkcovid.audits.checks.registry import AUTHOR, FAIL, PASS, STATED, WARN, CheckOutcome, RunEvidence, check
+from darkcovid.audits.checks.registry import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckOutcome, RunEvidence, check
 from darkcovid.metrics.p_values import holm, p_text
 from darkcovid.metrics.paired_tests import ALPHA
 
@@ -32,11 +32,14 @@ def _predictive(e: RunEvidence) -> CheckOutcome:
 
 @check(30, "evaluation", "calibration")
 def _calibration(e: RunEvidence) -> CheckOutcome:
+    scored = {name: arm for name, arm in e.scored.items() if not e.arms[name].metrics.labels_only}
+    if not scored:
+        return NOT_RUN, "needs a probability per class: these are predicted labels alone"
     text = ", ".join(
         f"{name} {arm.ece:.3f} ({arm.calibration.ece_after:.3f} after temperature scaling, by {arm.calibration.judged_by})"
-        for name, arm in e.scored.items()
+        for name, arm in scored.items()
     )
-    off = any(arm.ece > UNCALIBRATED for arm in e.scored.values())
+    off = any(arm.ece > UNCALIBRATED for arm in scored.values())
     return (WARN if off else PASS), f"calibration error: {text}"
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from darkcovid.audits.findings import DataAudit
+from darkcovid.audits.subject import DECLARATIONS, AuditSubject
 from darkcovid.core.environment import Environment
 from darkcovid.core.errors import UsageError
 from darkcovid.evaluation.results import ArmMetrics, ClassifierArm, Comparison, SetMetrics
@@ -24,12 +25,19 @@ CLOSE = 0.05  # a score without lungs that comes so near the model's own is too 
 
 @dataclass(frozen=True)
 class RunEvidence:
-    """A run's files, read: the resolved recipe, comparison.json, audit.json (None where none was made) and environment.json."""
+    """A run's files, read: the resolved recipe, comparison.json, audit.json (None where none was made) and environment.json; of
+    what was made elsewhere, no recipe but subject.json."""
 
     recipe: dict[str, Any]
     comparison: Comparison
     audit: DataAudit | None
     environment: Environment
+    subject: AuditSubject | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the recipe, or of what was made elsewhere."""
+        return self.subject.name if self.subject else self.recipe["name"]
 
     @cached_property
     def classifiers(self) -> dict[str, ClassifierArm]:
@@ -92,7 +100,8 @@ def _as_fitted(recipe: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """number, name: of the list; status: one of the six; words: what was found; declares: whether it is a declaration."""
+    """number, name: of the list; status: one of the six; words: what was found; declares: whether it is a declaration;
+    needs: what it would take to run it on what was made elsewhere, '' where nothing is missing."""
 
     number: int
     group: str
@@ -100,6 +109,7 @@ class CheckResult:
     status: str
     words: str
     declares: bool = False
+    needs: str = ""
 
 
 CheckOutcome = tuple[str, str]
@@ -116,11 +126,18 @@ def run_checks(evidence: RunEvidence, groups: Collection[str] | None = None) -> 
     Returns:
         The result of each.
     """
-    return [
-        CheckResult(number, group, name, *answer(evidence), declares)
-        for number, group, name, declares, answer in sorted(_TABLE, key=lambda row: row[0])
-        if groups is None or group in groups
-    ]
+    results = []
+    for number, group, name, declares, answer in sorted(_TABLE, key=lambda row: row[0]):
+        if groups is None or group in groups:
+            needs = evidence.subject.needed(number) if evidence.subject else ""
+            outcome = (NOT_RUN, f"needs {needs}") if needs else _declared(evidence, number) or answer(evidence)
+            results.append(CheckResult(number, group, name, *outcome, declares, needs))
+    return results
+
+
+def _declared(evidence: RunEvidence, number: int) -> CheckOutcome | None:
+    """What the author of something that was made elsewhere is asked to declare."""
+    return (AUTHOR, DECLARATIONS[number]) if evidence.subject and number in DECLARATIONS else None
 
 
 def check(number: int, group: str, name: str, declares: bool = False):

@@ -1,0 +1,90 @@
+"""The process in which a model's file is loaded and asked: with limits of memory and time, few of the audit's environment's
+variables, and nothing but arrays between the two."""
+
+import json
+import os
+import struct
+import sys
+from typing import Any, BinaryIO
+
+HEADER = struct.Struct("<I")
+MAX_HEADER = 2**16
+
+
+def send(stream: BinaryIO, header: dict[str, Any], body: bytes = b"") -> None:
+    """Write a message: the header's length, the header as JSON, and as many bytes as it says.
+
+    Args:
+        stream: To the other side.
+        header: JSON-able.
+        body: Bytes of an array.
+    """
+    text = json.dumps(header | {"bytes": len(body)}).encode()
+    stream.write(HEADER.pack(len(text)) + text)
+    stream.write(body)
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
+    """Read a message.
+
+    Raises:
+        EOFError: The other side is gone.
+    """
+    (length,) = HEADER.unpack(_exactly(stream, HEADER.size))
+    if length > MAX_HEADER:
+        raise EOFError("a header of no sensible length")
+    header = json.loads(_exactly(stream, length))
+    return header, _exactly(stream, int(header["bytes"]))
+
+
+def _exactly(stream: BinaryIO, count: int) -> bytes:
+    content = stream.read(count)
+    if len(content) < count:
+        raise EOFError("the other side is gone")
+    return content
+
+
+def main() -> None:
+    """Load the model that the first message names, and answer batches until the pipe closes."""
+    import numpy as np
+
+    inward, outward = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no answer
+    asked, _ = receive(inward)
+    try:
+        _limit(asked["memory_bytes"], asked["seconds"], may_write=asked["kind"] in ("keras", "callable"))
+        from darkcovid.inference.foreign.model_files import load_model
+
+        model = load_model(asked["kind"], asked["source"], asked["output"])
+        send(outward, {"shape": model.shape, "outputs": model.outputs})
+        while True:
+            header, body = receive(inward)
+            batch = np.frombuffer(body, np.float32).reshape(header["shape"])
+            answer = np.ascontiguousarray(model.predict(batch.copy()), np.float64)
+            send(outward, {"shape": list(answer.shape)}, answer.tobytes())
+    except EOFError:
+        return
+    except MemoryError:
+        send(outward, {"error": "it needs more memory than it may have", "kind": "MemoryError"})
+    except ImportError as error:
+        send(outward, {"error": str(error)[:300], "kind": "ImportError", "module": error.name or ""})
+    except BaseException as error:  # noqa: BLE001 (whatever a model raises is its failure, told to the audit)
+        send(outward, {"error": " ".join(str(error).split())[:300], "kind": type(error).__name__})
+
+
+def _limit(memory_bytes: int, seconds: int, may_write: bool) -> None:
+    """Memory and processor time of this process, and no core file and no file of its own, where the system knows limits."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limits = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_CPU: seconds, resource.RLIMIT_CORE: 0}
+    if not may_write:
+        limits[resource.RLIMIT_FSIZE] = 0
+    for what, most in limits.items():
+        resource.setrlimit(what, (most, most))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
