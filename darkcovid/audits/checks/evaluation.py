@@ -68,13 +68,21 @@ def _external(e: RunEvidence) -> CheckOutcome:
     ]
     if not drops:
         return AUTHOR, "none was scored; published networks fell from an AUROC above .95 to .70 to .80 in other hospitals"
+    told = drops
+    if len(e.arms) > 1:  # of each set the arm that loses most, so that many arms are one sentence
+        worst: dict[str, tuple] = {}
+        for each in drops:
+            if each[1] not in worst or each[2].fall > worst[each[1]][2].fall:
+                worst[each[1]] = each
+        told = list(worst.values())
     text = "; ".join(
         f"{name} on {place}: {drop.outside:.3f}, inside {drop.inside:.3f}, "
         f"a drop of {drop.fall:.3f} [{drop.interval[0]:.3f}, {drop.interval[1]:.3f}]"
-        for name, place, drop in drops
+        for name, place, drop in told
     )
+    which = f"balanced accuracy, of {len(e.arms)} arms the largest drop on each: " if len(e.arms) > 1 else "balanced accuracy of "
     shown = [drop for _, _, drop in drops if drop.interval[0] > 0]
-    return (FAIL if any(drop.fall > FAR for drop in shown) else WARN if shown else PASS), f"balanced accuracy of {text}"
+    return (FAIL if any(drop.fall > FAR for drop in shown) else WARN if shown else PASS), which + text
 
 
 @check(33, "evaluation", "worst confident errors", declares=True)
