@@ -8,13 +8,14 @@ an epoch that takes 2 seconds then takes 35 (2 cores, two busy loops), and 5 whe
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 THREADS, WAITING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
-OF_USER = ("OMP_", "GOMP_", "KMP_", "MKL_NUM_THREADS", "ATEN_NUM_THREADS")  # how the names of OpenMP's own settings begin
+OF_THREADS = (THREADS, "OMP_THREAD_LIMIT", "MKL_NUM_THREADS", "ATEN_NUM_THREADS")  # settings by which a person chooses how many
+OF_WAITING = (WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # and how they wait
 SAMPLE_SECONDS = 0.25
 BUSY = 0.5  # processors that other work may use while threads spin
 
@@ -60,15 +61,19 @@ def choose_cpu_threads() -> CpuThreads:
         What was found and set.
     """
     processors, limited_by = available_processors()
-    given = {name: value for name, value in sorted(os.environ.items()) if name.startswith(OF_USER)}
-    if given or "torch" in sys.modules:
-        return CpuThreads(processors=processors, limited_by=limited_by, given=given)
-    others = used_by_others()
-    chosen = {THREADS: str(processors)} if limited_by == "quota" else {}
-    if others > BUSY and processors > 1:
-        chosen[WAITING] = "PASSIVE"
-    os.environ.update(chosen)
-    return CpuThreads(processors=processors, limited_by=limited_by, others=round(others, 1), chosen=chosen)
+    given = {name: os.environ[name] for name in (*OF_THREADS, *OF_WAITING) if name in os.environ}
+    found = CpuThreads(processors=processors, limited_by=limited_by, given=given)
+    if "torch" in sys.modules:
+        return found
+    if limited_by == "quota" and not set(given) & set(OF_THREADS):
+        found.chosen[THREADS] = str(processors)
+    if not set(given) & set(OF_WAITING):
+        others = used_by_others()
+        if others > BUSY and processors > 1:
+            found.chosen[WAITING] = "PASSIVE"
+        found = replace(found, others=round(others, 1))
+    os.environ.update(found.chosen)
+    return found
 
 
 def available_processors(root: Path = Path("/")) -> tuple[int, str]:

@@ -65,8 +65,9 @@ class ArrayLoader(TfmdDL):
         targets: (n,) int64 classes or (n, h, w) uint8 masks of 0 and 1; None: batches are of inputs alone.
         distributed: This process's place.
         weights: (n,) float, how often each row is drawn for an epoch of as many as there are; None: each once.
-        kept: uint8 of the shape of `inputs`, 1 where an image's own pixels are kept: each training batch comes twice, the second
-            time with all other pixels those of other images of the batch. None: it comes once.
+        kept: uint8 of the shape of `inputs`, 1 where an image's own pixels are kept, and (n,) bool, whether this is known of an
+            image, which else keeps all: each training batch comes twice, the second time with all other pixels those of other
+            images of the batch. None: it comes once.
         **kwargs: fastai's.
 
     Attributes:
@@ -144,7 +145,9 @@ class ArrayLoader(TfmdDL):
         pixels = _gather(self.inputs, rows)
         if self._twice:
             others = pixels[torch.randperm(len(rows), device=pixels.device)]
-            pixels = torch.cat([pixels, torch.where(_gather(self.kept, rows) > 0, pixels, others)])
+            areas, known = self.kept
+            unknown = ~torch.from_numpy(known[rows]).to(pixels.device).view(-1, *[1] * (pixels.dim() - 1))
+            pixels = torch.cat([pixels, torch.where((_gather(areas, rows) > 0) | unknown, pixels, others)])
             rows = np.tile(rows, 2)
         inputs = TensorCXR(add_channel_dim(pixels))
         if self.targets is None:
@@ -174,7 +177,7 @@ def array_loaders(
     compute: Device,
     oversample: bool = False,
     sources: np.ndarray | None = None,
-    kept: StoredArray | None = None,
+    kept: tuple[StoredArray, np.ndarray] | None = None,
 ) -> DataLoaders:
     """fastai `DataLoaders` of a cohort's training and validation sets.
 
@@ -247,7 +250,7 @@ def _loaders(
     compute: Device,
     oversample: bool,
     sources: np.ndarray | None,
-    kept: StoredArray | torch.Tensor | None = None,
+    kept: tuple[StoredArray | torch.Tensor, np.ndarray] | None = None,
 ) -> DataLoaders:
     stored: StoredArray | torch.Tensor = cohort.labels if targets is None else targets
     train, valid = np.flatnonzero(cohort.train), np.flatnonzero(cohort.valid)
@@ -263,9 +266,9 @@ def _loaders(
         splitter=IndexSplitter(list(range(len(train), len(train) + len(valid)))),
         batch_tfms=transforms,
     )
-    if _fits_on(compute.device, inputs.nbytes + stored.nbytes + (0 if kept is None else kept.nbytes)):
+    if _fits_on(compute.device, inputs.nbytes + stored.nbytes + (0 if kept is None else kept[0].nbytes)):
         inputs, stored = _on_device(inputs, compute.device), _on_device(stored, compute.device)
-        kept = kept if kept is None else _on_device(kept, compute.device)
+        kept = kept if kept is None else (_on_device(kept[0], compute.device), kept[1])
     return block.dataloaders(
         np.concatenate([train, valid]).tolist(),
         dl_type=ArrayLoader,

@@ -1,6 +1,7 @@
 """Decoded, resized 8-bit pixels of a cohort, as one (n, height, width) array."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,7 @@ def resize_whole(
     Returns:
         (height, width) uint8.
     """
+    enhancement = replace(enhancement, fill_bars=enhancement.fill_bars and not border_only)  # a border shows no mirrored lungs
     image = enhancement(image)
     if detail is not None:
         image = image.resize((detail, detail), Image.Resampling.BOX)

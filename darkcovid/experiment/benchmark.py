@@ -79,7 +79,7 @@ class BenchmarkProcess:
         """
         try:
             kind, value = self.pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             raise DarkCovidError("a bench process ended early; run the recipe itself to see why") from None
         if kind == "error":
             raise DarkCovidError(f"a bench process failed: {value}")
@@ -95,7 +95,8 @@ class BenchmarkProcess:
         self.peak_device_bytes = int(self.stages.pop("peak_device_bytes"))
 
     def _ask(self, what: str) -> dict[str, float]:
-        self.pipe.send(what)
+        with suppress(OSError):  # a process that is gone is told by its missing answer
+            self.pipe.send(what)
         done = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(done,), daemon=True)
         watcher.start()
@@ -342,7 +343,7 @@ def _darkcovid_trainer(cohort, inputs) -> Callable:
     learner = classifier_learner(inputs.recipe, cohort, inputs.pixels, compute, inputs.areas)
 
     def train(epochs: int, callbacks: list) -> None:
-        several = training.model_copy(update={"epochs": epochs})
+        several = training.model_copy(update={"epochs": epochs, "early_stopping_patience": None})  # all epochs are timed
         options = FitOptions(callbacks=callbacks)
         score = learner.objective.correct
         fit(learner.trained_part(), several, compute, metric="accuracy", score=score, options=options)

@@ -84,7 +84,8 @@ class ModelInputs:
         else:
             seen = policy.letterbox, policy.enhancement, policy.interpolation
             pixels = cached_lung_inputs(cohort, masks, policy.lungs, policy.size, cache_dir, *seen)
-        areas = cached_lung_regions(cohort, masks, policy.lungs, policy.size, policy.letterbox, cache_dir)
+        filled = policy.enhancement.fill_bars
+        areas = cached_lung_regions(cohort, masks, policy.lungs, policy.size, policy.letterbox, cache_dir, filled)
         return cls(cohort, pixels.array, LungRegions(areas.array, masks.trusted))
 
     def labeled(self, table: pd.DataFrame, classes: Sequence[str]) -> "ModelInputs":

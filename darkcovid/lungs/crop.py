@@ -10,6 +10,7 @@ from PIL import Image
 
 from darkcovid.core.array_cache import CachedArray, StoredArray, cached_sharded_array
 from darkcovid.core.threads import map_in_threads
+from darkcovid.data.bars import mirror_mask
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import load_grayscale
 from darkcovid.data.enhance import AS_IT_IS, Enhancement
@@ -184,22 +185,23 @@ class LungCropTransform:
         Returns:
             (h, w) uint8, or (2, h, w) with a context channel.
         """
-        image = self.enhancement(image)
+        original, image = image, self.enhancement(image)
         lungs, shown = self.lungs, self.frame.picture(index, image, self.interpolation)
         if lungs.mode != "crop" and self.found.reasons[index] is None:
-            inside = self.frame.mask(index, self._erased(index), image.size)
+            inside = self.frame.mask(index, self._erased(index, original), image.size)
             shown[inside if lungs.mode == "outside" else ~inside] = lungs.fill
         return np.stack([shown, self.whole.picture(index, image, self.interpolation)]) if lungs.context_channel else shown
 
-    def _erased(self, index: int) -> np.ndarray:
+    def _erased(self, index: int, image: Image.Image) -> np.ndarray:
         """The mask by which pixels are erased, (256, 256): for `outside` it is widened by `margin` of the image's height, so that
-        the lungs' edge does not betray what was inside."""
+        the lungs' edge does not betray what was inside; where bars are filled, with the lungs that are mirrored into them."""
         mask = self.found.masks[index]
-        return dilate(mask, self.lungs.margin) if self.lungs.mode == "outside" else mask
+        mask = dilate(mask, self.lungs.margin) if self.lungs.mode == "outside" else mask
+        return mirror_mask(mask, image) if self.enhancement.fill_bars else mask
 
 
 def cached_lung_regions(
-    cohort: Cohort, masks: LungMasks, lungs: Lungs | None, size: Size, letterbox: bool, cache_dir: Path
+    cohort: Cohort, masks: LungMasks, lungs: Lungs | None, size: Size, letterbox: bool, cache_dir: Path, fill_bars: bool = False
 ) -> CachedArray:
     """Where the lungs are in an arm's inputs, from the cache or made now. A rejected mask is drawn as it is.
 
@@ -210,21 +212,25 @@ def cached_lung_regions(
         size: (height, width) in pixels.
         letterbox: Whether whole images keep their aspect.
         cache_dir: The cache.
+        fill_bars: Whether bars are filled, into which lungs may be mirrored.
 
     Returns:
         uint8 of the inputs' shape, 1 inside the lungs and 0 outside.
     """
-    whole = whole_image_transform(len(cohort), size, letterbox)
-    frame = whole if lungs is None else lung_crop_transform(masks, lungs, size, letterbox)
+    whole = replace(whole_image_transform(len(cohort), size, letterbox), fill_bars=fill_bars)
+    frame = whole if lungs is None else replace(lung_crop_transform(masks, lungs, size, letterbox), fill_bars=fill_bars)
 
     def draw(picture: np.ndarray, index: int) -> None:
         mask, image_size = masks.masks[index], tuple(cohort.sizes[index])
+        if fill_bars:
+            mask = mirror_mask(mask, load_grayscale(cohort.files[index]))
         if lungs is not None and lungs.context_channel:
             picture[1] = whole.mask(index, mask, image_size)
             picture = picture[0]
         picture[:] = frame.mask(index, mask, image_size)
 
     policy = {"letterbox": letterbox, "lungs": lungs and lungs.model_dump(mode="json", exclude={"weights"})}
+    policy |= {"fill_bars": True} if fill_bars else {}
     return _stored("lung areas", cohort, masks, size, lungs, policy, draw, cache_dir)
 
 
@@ -266,7 +272,7 @@ class CropTransform:
         drawn, keep_aspect = mask_to_image(mask), self.policy != "squash"
         if keep_aspect:
             drawn = drawn.resize(image_size, Image.Resampling.BILINEAR)
-        return resize(drawn, self.size, self._box(index, image_size), keep_aspect) > 127
+        return resize(drawn, self.size, self._box(index, image_size), keep_aspect, fill_bars=self.fill_bars) > 127
 
     def over_image(self, index: int, seen: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
         """The way back: a map of what is seen, laid over the image it was taken from.
@@ -354,9 +360,3 @@ class LungRegions:
 
     areas: StoredArray
     trusted: np.ndarray
-
-    def kept_pixels(self) -> np.ndarray:
-        """uint8 of the areas' shape, 1 inside the lungs; everywhere in images whose mask is rejected."""
-        kept = np.array(self.areas)
-        kept[~self.trusted] = 1
-        return kept

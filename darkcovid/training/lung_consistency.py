@@ -10,6 +10,8 @@ import torch
 from darkcovid.training.callbacks import PlainErrorsCallback
 from darkcovid.training.loss import class_probabilities
 
+TINY = 1e-7  # the least probability that counts
+
 
 class LungConsistency(PlainErrorsCallback):
     """Adds how far the predictions of the two halves of a training batch are apart to its loss.
@@ -42,4 +44,5 @@ def jensen_shannon(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """
     mean = (one + other) / 2
     each = torch.stack([one, other])
-    return torch.special.xlogy(each, each / mean.clamp_min(1e-12)).sum(2).mean()
+    logs = each.clamp_min(TINY).log() - mean.clamp_min(TINY).log()  # clamped, so that the gradient is finite where one is certain
+    return (each * logs).sum(2).mean()

@@ -199,8 +199,8 @@ class InputBuilder:
         return LungRegions(self._stored_regions(recipe, size).array, self.lungs(recipe.lungs or Lungs()).trusted)
 
     def _stored_regions(self, recipe: Recipe, size: Size) -> CachedArray:
-        masks = self.lungs(recipe.lungs or Lungs())
-        return cached_lung_regions(self.cohort, masks, recipe.lungs, size, recipe.data.letterbox, self.cache_dir)
+        masks, data = self.lungs(recipe.lungs or Lungs()), recipe.data
+        return cached_lung_regions(self.cohort, masks, recipe.lungs, size, data.letterbox, self.cache_dir, data.fill_bars)
 
     def _image_size(self, data: Data) -> Size:
         if isinstance(data.image_size, str):

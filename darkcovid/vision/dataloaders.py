@@ -280,7 +280,7 @@ class CXRDataLoaders(DataLoaders):
             compute=compute,
             oversample=data.oversample is True,
             sources=source_codes(cohort.rows, data.split) if data.oversample == "sources" else None,
-            kept=lungs.kept_pixels() if lungs is not None and training.lung_consistency is not None else None,
+            kept=(lungs.areas, lungs.trusted) if lungs is not None and training.lung_consistency is not None else None,
         )
         dls = cls(*loaders.loaders, path=Path(), device=compute.device)
         dls.cohort, dls.pixels, dls.recipe, dls.compute = cohort, pixels, recipe, compute

@@ -103,11 +103,22 @@ def test_threads_sleep_beside_other_work_and_spin_alone():
     assert busy.chosen["OMP_WAIT_POLICY"] == "PASSIVE" and "other work uses 1.9, so threads sleep" in str(busy)
 
 
-@pytest.mark.parametrize("own", [{"OMP_NUM_THREADS": "3"}, {"GOMP_SPINCOUNT": "7"}, {"MKL_NUM_THREADS": "1"}])
-def test_a_person_s_settings_stay(own):
+@pytest.mark.parametrize("own", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}, {"KMP_BLOCKTIME": "0"}])
+def test_a_person_s_way_of_waiting_stays(own):
     found = choose(1.9, **own)
-    assert found.chosen == {} and found.given == own and found.others is None
+    assert "OMP_WAIT_POLICY" not in found.chosen and found.given == own and found.others is None
+
+
+@pytest.mark.skipif(ALLOWED < 2, reason="one thread waits for nobody")
+@pytest.mark.parametrize("own", [{"OMP_NUM_THREADS": "3"}, {"MKL_NUM_THREADS": "1"}])
+def test_a_person_s_number_of_threads_stays_and_they_may_sleep(own):
+    found = choose(1.9, **own)
+    assert found.chosen == {"OMP_WAIT_POLICY": "PASSIVE"} and found.given == own
     assert next(f"{name}={value}" for name, value in own.items()) in str(found)
+
+
+def test_settings_of_other_matters_change_nothing():
+    assert choose(1.9, KMP_DUPLICATE_LIB_OK="TRUE", OMP_PLACES="cores") == choose(1.9)
 
 
 def test_other_work_is_seen_and_own_is_not():
