@@ -39,7 +39,9 @@ def predict(
 
         images = find_images(target, data_root)
         predictor = load_pipeline(run, arm, device, sensitivity)
-        logger.info(f"predicting with {predictor.model.fit} of {predictor.model.run.name}")
+        unseen = predictor.model.held_out_sources()
+        without = f", trained without {' and '.join(unseen)}" if unseen else ""
+        logger.info(f"predicting with {predictor.model.fit} of {predictor.model.run.name}{without}")
         with progress_bar("predicting", len(images)) as show:
             answers = predict_images(predictor, images, gradcam_dir, show)
         if output is not None:

@@ -1,7 +1,7 @@
 """Black bars along the sides of a radiograph, filled with the mirrored image beside them.
 
-Bars are a hospital's or a collection's, not a patient's: in the cohort of Ozturk et al. 2020, 24 % of the no_finding, 9 % of the pneumonia
-and 2 % of the covid images have one of more than 2 % of a side.
+Bars are a hospital's or a collection's, not a patient's: in the cohort of Ozturk et al. 2020, 24 % of the no_finding, 9 % of the
+pneumonia and 2 % of the covid images have one of more than 2 % of a side.
 """
 
 import numpy as np

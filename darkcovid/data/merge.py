@@ -9,6 +9,7 @@ import pandas as pd
 
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import write_text
+from darkcovid.core.log import logger
 from darkcovid.data.duplicate_groups import identical_files, near_copies, one_patient_per_copy
 from darkcovid.data.import_folder import check_output
 from darkcovid.data.manifest import OPTIONAL, REQUIRED, Manifest, read_manifest
@@ -71,6 +72,7 @@ def merge_manifests(
         raise UsageError(f"{doubled.iloc[0]!r} is in two of the manifests; leave one of its rows out")
     if not shared_patient_ids:
         _check_datasets_differ(dict(zip(paths, parts, strict=True)))
+        _warn_of_shared_ids(paths)
     pairs = near_copies(rows, output.resolve().parent, cache_dir) if merge_copies else identical_files(rows)
     across = [pair for pair in pairs if rows.dataset[pair[0]] != rows.dataset[pair[1]]]
     if merge_copies:
@@ -86,6 +88,19 @@ def merge_manifests(
         examples=[(rows.path[first], rows.path[other]) for first, other in across[:EXAMPLES]],
         merged_patients=merge_copies,
     )
+
+
+def _warn_of_shared_ids(paths: Sequence[Path]) -> None:
+    """Say how many ids are in several manifests, which may be of the same people."""
+    ids = [set(read_manifest(path).rows.patient_id) - {""} for path in paths]
+    shared = sorted(name for name, count in Counter(name for own in ids for name in own).items() if count > 1)
+    if shared:
+        logger.warning(
+            "%d patient ids are in several manifests, such as %s, and count as different people; if they are the same, give "
+            "--shared-patient-ids, or a patient may be in two sets",
+            len(shared),
+            shared[0],
+        )
 
 
 def _check_datasets_differ(parts: dict[Path, pd.DataFrame]) -> None:

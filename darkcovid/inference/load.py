@@ -69,10 +69,26 @@ class FittedModel:
         """SHA-256 of the files in the training set, of an ensemble in any member's; empty where the run's split is gone."""
         return frozenset().union(*(_trained_on(each.run / each.fit) for each in self.networks))
 
+    def held_out_sources(self) -> tuple[str, ...]:
+        """Sources that no network of the model saw, where the recipe held them out in turn; empty otherwise."""
+        if self.recipe.data.split.method != "leave_source_out":
+            return ()
+        unseen = [_tested_on(each.run / each.fit) for each in self.networks]
+        return tuple(sorted(set.intersection(*unseen)))
+
     def sees_as(self, other: "FittedModel") -> bool:
         """Whether both get the same pixels of an image."""
         ours, theirs = self.recipe, other.recipe
         return (self.size, ours.lungs, *_pixel_policy(ours)) == (other.size, theirs.lungs, *_pixel_policy(theirs))
+
+
+def _tested_on(fit: Path) -> set[str]:
+    """Sources of a fit's test set; none where its predictions are gone or do not say."""
+    try:
+        table = pd.read_csv(fit / "predictions.csv", usecols=["side", "source"], dtype=str, keep_default_na=False)
+    except (OSError, ValueError):
+        return set()
+    return set(table.source[table.side == "test"]) - {""}
 
 
 def _pixel_policy(recipe: Recipe) -> tuple[Any, ...]:

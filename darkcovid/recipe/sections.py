@@ -152,8 +152,8 @@ class Data(StrictModel):
     `clahe`: contrast limited adaptive histogram equalization, in tiles of an eighth of the image's sides, clip limit 0.01. Lungs
     are found in the image as it is. What is erased afterwards has had its part in the contrast of what is left."""
     fill_bars: bool = False
-    """`true`: black bars along the sides of an image of a classifier are filled with the mirrored image beside them, in training and in use, and so are those of `letterbox`; otherwise they may tell the source. Lungs are found in the
-    image as it is."""
+    """`true`: black bars along the sides of an image of a classifier are filled with the mirrored image beside them, in training
+    and in use, and so are those of `letterbox`; otherwise they may tell the source. Lungs are found in the image as it is."""
     interpolation: Literal["auto"] | Interpolation = "auto"
     """How images of a classifier are resized, antialiased; `auto`: bilinear, or with `normalize: pretrained` as the network's
     ImageNet images were."""

@@ -229,7 +229,7 @@ def _refusal_rows(evidence: RunEvidence) -> list[list[str]]:
             found = metrics.conformal
             if found is not None:
                 unlike = "-" if found.unlike is None else f"{found.unlike:.0%}"
-                shares = [f"{found.answered:.0%}", f"{found.wrong_answers:.1%}", f"{found.wrong_above_half:.1%}"]
+                shares = [f"{found.answered:.0%}", f"{found.wrong_answers:.1%}", f"{1 - metrics.accuracy:.1%}"]
                 rows.append([name, place, _with_ci(found.coverage, found.interval), unlike, *shares])
     return rows
 

@@ -20,7 +20,14 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     warned = [row for row in checks if row.status == WARN]
     name, best = evidence.best
     low, high = best.interval("accuracy")
-    if best.accuracy <= majority(best):
+    best_arm = evidence.arms[name]
+    if best.accuracy <= majority(best) and best_arm.metrics.sources:
+        inside = max(arm.metrics.valid.accuracy for arm in evidence.arms.values())
+        first = (
+            f"Not as it stands: on sources that the network had not seen no arm is more accurate than the majority class "
+            f"({majority(best):.3f}), up to {inside:.3f} inside. docs/unseen_hospitals.md says what may help."
+        )
+    elif best.accuracy <= majority(best):
         guess = f"no arm is more accurate than the majority class ({majority(best):.3f})"
         first = f"Not as it stands: {guess}." + ("" if evidence.subject else " Train longer, or on more images.")
     elif failed:
@@ -32,7 +39,6 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
         first = f"With care: nothing failed, but {_caution(warned)}."
     else:
         first = "Nothing that was checked speaks against it."
-    best_arm = evidence.arms[name]
     where = scored_set(best_arm)
     where = where[0].lower() + where[1:]
     others = [other for other, metrics in evidence.scored.items() if metrics.accuracy == best.accuracy and other != name]
@@ -73,7 +79,7 @@ def _refusals(arm: ClassifierArm) -> list[str]:
     for where, metrics in sets.items():
         found = metrics.conformal
         if found is not None:
-            wrong = f"{found.wrong_answers:.1%} wrongly, {found.wrong_above_half:.1%} if it refused none"
+            wrong = f"{found.wrong_answers:.1%} wrongly, {1 - metrics.accuracy:.1%} if it refused none"
             said.append(f"{found.answered:.0%} {where} ({wrong})")
     if not said:
         return []

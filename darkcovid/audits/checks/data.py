@@ -14,6 +14,7 @@ from darkcovid.audits.checks.registry import (
     check,
 )
 from darkcovid.audits.findings import BaselineFindings, DataAudit
+from darkcovid.core.words import counted
 from darkcovid.evaluation.results import SetMetrics
 
 TRAINING_UNKNOWN = "which images the network was trained on is not known"
@@ -139,7 +140,10 @@ def _ages(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
     means = [of_class.mean for of_class in known.values() if of_class.mean is not None]
     gap = max(means) - min(means)
     children = any(of_class.children for of_class in known.values())
-    text = "; ".join(f"{name} {of_class.mean:.0f} years, {of_class.children} children" for name, of_class in known.items())
+    text = "; ".join(
+        f"{name} {of_class.mean:.0f} years, {of_class.children} children (age known of {counted(of_class.known, 'image')})"
+        for name, of_class in known.items()
+    )
     return (WARN if gap > 10 or children else PASS), text
 
 

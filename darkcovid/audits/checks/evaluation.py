@@ -1,5 +1,6 @@
 """Checks 26 to 34: was it scored as it should be, on whom, and how sure is it?"""
 
+from darkcovid.audits.checks.data import majority
 from darkcovid.audits.checks.registry import AUTHOR, FAIL, NOT_RUN, PASS, STATED, WARN, CheckOutcome, RunEvidence, check
 from darkcovid.metrics.p_values import holm, p_text
 from darkcovid.metrics.paired_tests import ALPHA
@@ -68,6 +69,9 @@ def _external(e: RunEvidence) -> CheckOutcome:
     ]
     if not drops:
         return AUTHOR, "none was scored; published networks fell from an AUROC above .95 to .70 to .80 in other hospitals"
+    skilled = [name for name, scores in e.scored.items() if scores.accuracy > majority(scores)]
+    if not skilled and not any(arm.metrics.valid.accuracy > majority(arm.metrics.valid) for arm in e.arms.values()):
+        return NOT_RUN, "no arm is more accurate than the majority class, so there is nothing to lose elsewhere"
     told = drops
     if len(e.arms) > 1:  # of each set the arm that loses most, so that many arms are one sentence
         worst: dict[str, tuple] = {}
