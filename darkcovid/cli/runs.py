@@ -36,17 +36,19 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")
 
 @runs_app.command("list")
 def list_(
-    runs_dir: Annotated[Path, typer.Argument(metavar="[RUNS_DIR]", help="Folder of the runs.")] = Path("runs"),
+    folder: Annotated[Path | None, typer.Argument(metavar="[RUNS_DIR]", help="As --runs-dir.")] = None,
     sort: Annotated[SortKey, typer.Option("--sort", help="Order; times and figures: the greatest first.")] = "time",
     reverse: Annotated[bool, typer.Option("--reverse", help="The other way round.")] = False,
     status: Annotated[list[Status], typer.Option("--status", help="Only runs that are so (may be repeated).")] = [],  # noqa: B006
     tag: Annotated[list[str], typer.Option("--tag", metavar="TAG", help="Only runs with this tag (may be repeated).")] = [],  # noqa: B006
     recipe: Annotated[str | None, typer.Option("--recipe", metavar="NAME", help="Only runs of this recipe.")] = None,
     json_: Json = False,
+    runs_dir: RunsDir = Path("runs"),
 ) -> None:
     """List the runs of a folder, the newest first: what they were, how accurate, how long, how large, and how they stand."""
     from darkcovid.experiment.run_list import list_runs, sort_runs
 
+    runs_dir = folder or runs_dir
     runs = [
         run
         for run in sort_runs(list_runs(runs_dir), sort, reverse)

@@ -1,9 +1,10 @@
 """Several manifests become one: datasets kept, patients of different datasets kept apart, copies between them found."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
@@ -132,8 +133,13 @@ def _rows_of(path: Path, output: Path, shared_patient_ids: bool) -> pd.DataFrame
 
 
 def _relative(manifest: Manifest, name: str, path: Path, output: Path) -> str:
-    file = manifest.locate(name) or path.resolve().parent / name
-    try:
-        return PurePosixPath(file.resolve().relative_to(output.resolve().parent)).as_posix()
-    except ValueError:
-        raise UsageError(f"--output {output}: {file} does not lie below its folder; write it above all images") from None
+    beside = path.absolute().parent / name
+    file = beside if beside.is_file() else manifest.locate(name) or beside
+    for real in (os.path.abspath, os.path.realpath):  # as it is called, so that links stay links; else as it lies on the disk
+        place, folder = Path(real(file)), Path(real(output.parent))
+        if place.is_relative_to(folder):
+            return place.relative_to(folder).as_posix()
+    raise UsageError(
+        f"--output {output}: a manifest's images lie below its own folder, and {file} does not; write it into a folder above "
+        "all images, or below which they are linked"
+    )

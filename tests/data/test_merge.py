@@ -81,11 +81,34 @@ def test_recorded_checksums_are_compared_without_a_look_at_images(two_datasets):
     assert (two_datasets / "both.csv").read_bytes() == first
 
 
+def test_linked_folders_are_merged_where_the_links_are(two_datasets, tmp_path):
+    links = tmp_path / "links"
+    links.mkdir()
+    for name in ("a", "b"):
+        (links / name).symlink_to(two_datasets / name)
+    merge_manifests([links / "a" / "manifest.csv", links / "b" / "manifest.csv"], links / "both.csv", tmp_path / "cache")
+    manifest = read_manifest(links / "both.csv")
+    assert all(manifest.locate(path) for path in manifest.rows.path)
+    assert set(manifest.rows.path.str.split("/").str[0]) == {"a", "b"}
+
+
+def test_ids_in_several_manifests_are_told(two_datasets, caplog):
+    for name in ("a", "b"):
+        table = pd.read_csv(two_datasets / name / "manifest.csv", dtype=str).assign(patient_id="p1")
+        table.to_csv(two_datasets / name / "manifest.csv", index=False)
+    manifests = [two_datasets / name / "manifest.csv" for name in ("a", "b")]
+    merge_manifests(manifests, two_datasets / "both.csv", two_datasets / "cache")
+    assert "1 patient ids are in several manifests, such as p1" in caplog.text
+    caplog.clear()
+    merge_manifests(manifests, two_datasets / "both.csv", two_datasets / "cache", shared_patient_ids=True)
+    assert "several manifests" not in caplog.text
+
+
 def test_what_cannot_be_merged_is_refused_and_nothing_is_written(two_datasets, darkcovid):
     a, b = two_datasets / "a" / "manifest.csv", two_datasets / "b" / "manifest.csv"
     with pytest.raises(UsageError, match="named twice"):
         merge_manifests([a, a], two_datasets / "both.csv", two_datasets / "cache")
-    with pytest.raises(UsageError, match=r"does not lie below its folder; write it above all images"):
+    with pytest.raises(UsageError, match=r"write it into a folder above all images"):
         merge_manifests([a, b], two_datasets / "a" / "both.csv", two_datasets / "cache")
     other = two_datasets / "a" / "other.csv"
     other.write_bytes(a.read_bytes())
