@@ -94,6 +94,11 @@ def check_sweep(recipe: Recipe) -> None:
     arms = list(recipe.arms) or [recipe.name]
     if sweep.arm is not None and sweep.arm not in arms:
         raise UsageError(f"sweep.arm: no arm is called {sweep.arm!r}{suggest_name(sweep.arm, arms)}")
+    if recipe.arm_recipes()[swept_arm(recipe)].data.leave_out == SUSPECTS:
+        raise UsageError(
+            f"data.leave_out: {SUSPECTS} are looked for by further fits, which the trials of a sweep do not make; leave it out, "
+            "or name the suspects.csv of a fit"
+        )
     known = list(dotted_names(Recipe))
     for key, space in sweep.over.items():
         _check_key(key, known)

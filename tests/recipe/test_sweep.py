@@ -106,6 +106,15 @@ def test_cross_validated_recipes_and_segmenters_have_nothing_to_lock(load):
         load("{over: {training.lr: [0.1]}}", "extends: lung_unet\n")
 
 
+@pytest.mark.parametrize("start", ["data: {leave_out: suspects}", "arms: {segmented: {data.leave_out: suspects}}"])
+def test_a_recipe_that_looks_for_suspects_is_not_swept(load, start):
+    """Trials would not look for them, so the winner would be one of another recipe."""
+    swept = "{over: {training.lr: [0.1]}, arm: segmented}"
+    with pytest.raises(UsageError, match="data.leave_out: suspects are looked for by further fits"):
+        load(swept, f"extends: segmented\n{start}\n")
+    assert load(swept, "extends: segmented\narms: {unsegmented: {data.leave_out: suspects}}\n").sweep.arm == "segmented"
+
+
 def test_a_key_of_an_extended_recipe_is_dropped_by_null(load, tmp_path):
     load("{over: {training.lr: [0.1], lungs.margin: [0.1]}}")
     (tmp_path / "child.yaml").write_text("extends: swept.yaml\nsweep: {over: {training.lr: null, training.epochs: [3]}}\n")
