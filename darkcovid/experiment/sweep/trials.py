@@ -30,6 +30,7 @@ from darkcovid.training.monitored_metric import ValidationMetricCallback
 from darkcovid.training.schedule import total_epochs
 from darkcovid.vision.arm_inputs import ArmInputs, InputBuilder
 
+WITHOUT_VIEWS = {"training.tta_views": 0, "training.tta_below": None}
 MAX_FAILED = 5  # trials in a row from the first on, after which something is wrong with all
 
 
@@ -100,7 +101,7 @@ def trial_recipe(study: SweepStudy, values: dict[str, Any]) -> Recipe:
     Raises:
         UsageError: A value contradicts another key.
     """
-    tried = with_swept_keys(study.recipe, values)
+    tried = with_swept_keys(study.recipe, {**values, **WITHOUT_VIEWS})
     bare = {"audit": "none", "data": tried.data.model_copy(update={"external": ()})}
     return tried.model_copy(update=bare)
 

@@ -18,10 +18,10 @@ from darkcovid.experiment.runner import RunPaths
 from darkcovid.experiment.sweep.deadline import Deadline
 from darkcovid.experiment.sweep.inner_folds import inner_folds, training_side
 from darkcovid.experiment.sweep.result import count_trials
-from darkcovid.experiment.sweep.runner import run_sweep, sweep_folds
+from darkcovid.experiment.sweep.runner import final_recipe, run_sweep, sweep_folds
 from darkcovid.experiment.sweep.study import SweepStudy
 from darkcovid.experiment.sweep.trials import TrialContext, make_trials, reserved_seconds, trial_recipe
-from darkcovid.recipe import Phantom, Recipe, load_recipe
+from darkcovid.recipe import Phantom, Recipe, load_recipe, swept_arm
 from darkcovid.scale.sweep_jobs import make_trials_in_parallel
 
 from ...commands import error_of, processes
@@ -233,6 +233,18 @@ def test_trials_of_a_worker_are_those_of_this_process(recipe, tmp_path, cache_di
     make_trials_in_parallel(TrialContext(study, RunDir(tmp_path / "jobs"), cache_dir, (), Watched(), Deadline(5.0)), 1)
     values = [sorted(str(record.values) for record in each.records()) for each in (alone, study)]
     assert values[0] == values[1] and count_trials(study)["complete"] == 2
+
+
+@pytest.mark.parametrize("where", ["training", "arms.one"])
+def test_trials_make_no_views_at_test_time_and_the_final_fits_do(recipe, tmp_path, where):
+    views = ["training.tta_views=4", "training.tta_below=0.9"]
+    sets = views if where == "training" else ["arms={one: {training.tta_views: 4, training.tta_below: 0.9}}"]
+    study = SweepStudy(tmp_path, recipe(*sets))
+    tried = trial_recipe(study, {"training.lr": 1e-3}).arm_recipes()[swept_arm(study.recipe)].training
+    assert (tried.tta_views, tried.tta_below, tried.lr) == (0, None, 1e-3)
+    study.finish(study.ask(), 0.5, [], 1.0)
+    final, names, _ = final_recipe(study.recipe.model_copy(update={"arms": study.recipe.arms or {"tiny": {}}}), study.best())
+    assert {final.arm_recipes()[name].training.tta_views for name in names.values()} == {4}
 
 
 def test_every_trial_of_the_shipped_sweep_is_a_recipe(tmp_path):
