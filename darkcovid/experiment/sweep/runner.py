@@ -23,7 +23,7 @@ from darkcovid.experiment.fingerprint import (
     read_split,
 )
 from darkcovid.experiment.run_dir import RunDir
-from darkcovid.experiment.run_state import DONE, RUN_NAME
+from darkcovid.experiment.run_state import DONE, LOCK_SECONDS, RUN_NAME
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.experiment.sweep.deadline import Deadline
 from darkcovid.experiment.sweep.inner_folds import inner_folds, training_side
@@ -261,7 +261,7 @@ def _check_same_images(folder: Path, recipe: Recipe, cohort: Cohort) -> None:
 def _only_one(folder: Path) -> Iterator[None]:
     """A context in which no other process makes this sweep; the lock of one that died is free."""
     try:
-        with filelock.FileLock(folder / ".lock", blocking=False):
+        with filelock.FileLock(folder / ".lock", timeout=LOCK_SECONDS):
             yield
     except filelock.Timeout:
         raise UsageError(f"{folder}: another process is making this sweep; wait for it, or stop it first") from None
