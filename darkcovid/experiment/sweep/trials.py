@@ -118,7 +118,8 @@ def reserved_seconds(study: SweepStudy) -> float:
         return 0.0
     usual = float(np.median([record.seconds or 0.0 for record in records]))
     plain = next((record.seconds for record in records if record.plain and record.seconds), usual)
-    return seeds * ((best.seconds or usual) + plain) / (folds - 1)
+    winner = 0.0 if best.plain else best.seconds or usual  # the plain recipe is fitted once
+    return seeds * (winner + plain) / (folds - 1)
 
 
 def trial_line(context: TrialContext, number: int, jobs: int = 1) -> str:
