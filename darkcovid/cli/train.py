@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -146,7 +146,9 @@ def _run_all(
             live.write_finished(Path(comparison["run_dir"]))
         return comparison
     progress = Progress() if join_process_group().is_main else null_progress()
-    return run(recipe, paths, progress, arms, resume, profile, live.watch if live else nullcontext)
+    if live is None:
+        return run(recipe, paths, progress, arms, resume, profile)
+    return run(recipe, paths, progress, arms, resume, profile, live.watch)
 
 
 def _run_part(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal, Protocol, get_args
 
 from darkcovid.audits.checks import run_checks
@@ -21,6 +22,7 @@ from darkcovid.report.html import PLOTS, read_evidence, render_report
 
 TrackerName = Literal["tensorboard", "mlflow"]
 TRACKERS: tuple[str, ...] = get_args(TrackerName)
+MAX_LETTERS = 300  # of what a library says
 NOT_METRICS = ("time", "event", "arm", "epoch")
 
 
@@ -183,7 +185,7 @@ def _tell_finished(run: Path, tracker: Tracker, images: bool) -> None:
 
 def _short(error: Exception) -> str:
     """What a library says, in one line and without passwords."""
-    return without_credentials(one_line(error))[:300].rstrip(". ")
+    return shorten(without_credentials(one_line(error)).rstrip("."), MAX_LETTERS, placeholder=" ...")
 
 
 def tell_event(tracker: Tracker, event: Mapping[str, Any]) -> None:
