@@ -24,6 +24,7 @@ from darkcovid.cli.runs import runs_app
 from darkcovid.cli.serving import export, predict, serve
 from darkcovid.cli.sweep import sweep, sweep_worker
 from darkcovid.cli.train import aggregate, run
+from darkcovid.core.credentials import without_credentials
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import configure_logging
 from darkcovid.core.warnings import silence_known_warnings
@@ -133,6 +134,6 @@ def _fail(message: str, code: int, debug: bool) -> None:
     if debug:
         import traceback
 
-        traceback.print_exc()
-    print(f"error: {message}", file=sys.stderr)
+        print(without_credentials(traceback.format_exc()), end="", file=sys.stderr)
+    print(f"error: {without_credentials(message)}", file=sys.stderr)
     sys.exit(code)

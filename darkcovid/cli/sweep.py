@@ -87,7 +87,7 @@ def _check_optuna() -> None:
 def _show(result: "SweepResult", prefix: str) -> None:
     for sentence in result.sentences:
         typer.echo(sentence)
-    typer.echo("the winner's values:")
+    typer.echo("the winner's values:" if "winner" in result.final else "the best values, the recipe's own:")
     for key, value in result.best.values.items():
         typer.echo(f"  --set {prefix}{key}={_as_yaml(value)}")
     typer.echo(f"final run: {result.final_run}")

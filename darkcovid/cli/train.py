@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,6 +25,7 @@ from darkcovid.cli.options import (
     TrackingUri,
 )
 from darkcovid.cli.results import show_comparison
+from darkcovid.core.credentials import without_credentials
 from darkcovid.core.errors import Interrupted, UsageError
 from darkcovid.core.log import logger
 from darkcovid.core.words import counted
@@ -134,18 +135,20 @@ def _run_all(
     from darkcovid.report.progress import Progress, null_progress
     from darkcovid.scale.parallel import run_in_parallel
 
-    paths, watch = RunPaths(runs_dir, cache), nullcontext
+    paths, live = RunPaths(runs_dir, cache), None
     if tracker is not None and join_process_group().is_main:
-        from darkcovid.experiment.trackers.tracker import LiveTracking, make_tracker, track_finished
+        from darkcovid.experiment.trackers.tracker import LiveTracking, make_tracker
 
-        watch = LiveTracking(make_tracker(tracker, tracking_uri), tracker).watch
+        live = LiveTracking(make_tracker(tracker, tracking_uri), tracker)
     if jobs > 1:
         comparison = run_in_parallel(recipe, paths, Progress(), arms, jobs, resume)
-        if tracker is not None:  # its fits are other processes, so afterwards
-            track_finished(Path(comparison["run_dir"]), make_tracker(tracker, tracking_uri))
+        if live is not None:  # its fits are other processes, so afterwards
+            live.write_finished(Path(comparison["run_dir"]))
         return comparison
     progress = Progress() if join_process_group().is_main else null_progress()
-    return run(recipe, paths, progress, arms, resume, profile, watch)
+    if live is None:
+        return run(recipe, paths, progress, arms, resume, profile)
+    return run(recipe, paths, progress, arms, resume, profile, live.watch)
 
 
 def _run_part(
@@ -247,8 +250,8 @@ def _show_plan(plan: "RunPlan") -> None:
 
 
 def resume_command() -> str:
-    """This command line with `--resume`."""
+    """This command line with `--resume`, without passwords in addresses."""
     import shlex
 
-    arguments = [word for word in sys.argv[1:] if word != "--resume"]
+    arguments = [without_credentials(word) for word in sys.argv[1:] if word != "--resume"]
     return shlex.join(["darkcovid", *arguments, "--resume"])

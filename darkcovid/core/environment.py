@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from darkcovid import __version__
 from darkcovid.core.cpu_threads import choose_cpu_threads
+from darkcovid.core.credentials import without_credentials
 
 LIBRARIES = ("torch", "torchvision", "fastai", "segmentation-models-pytorch", "timm", "scikit-learn", "numpy", "pillow")
 
@@ -29,7 +30,7 @@ class Environment:
         cpu_threads: How many processors this process may use, and how its threads wait: what says how fast it is, and no number.
         cuda_devices: Names of the GPUs.
         libraries: Versions by name; None where one is not installed.
-        command: As it was given.
+        command: As it was given, but for passwords in addresses.
     """
 
     darkcovid: str | None = None
@@ -82,7 +83,7 @@ def current_environment() -> Environment:
         cpu_threads=choose_cpu_threads().as_dict(),
         cuda_devices=[torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         libraries={name: _version(name) for name in LIBRARIES},
-        command=["darkcovid", *sys.argv[1:]],
+        command=["darkcovid", *map(without_credentials, sys.argv[1:])],
     )
 
 

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from darkcovid.core.credentials import without_credentials
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 logger = logging.getLogger("darkcovid")
 one_bar = threading.Lock()  # held while a bar is shown: older rich refuses a second one
@@ -20,7 +22,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """logging's: print a record on stderr, through rich's console."""
-        text = self.format(record)
+        text = without_credentials(self.format(record))
         if record.levelno >= logging.WARNING and console.quiet:
             print(text, file=sys.stderr)
         else:

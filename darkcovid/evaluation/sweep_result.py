@@ -72,7 +72,7 @@ class SweepResult:
         importance: Share of the metric's variance that each key explains.
         final_run: The folder of the final run.
         seeds: Fresh ones, of the final run.
-        final: The plain recipe and the winner.
+        final: The plain recipe and, unless no value tried beat its own, the winner.
         difference: In the sweep's metric, winner less plain, with its 95 % interval; None where the final run does not have it.
         sentences: What may be said, the headline first.
         minutes: Of all trials together.

@@ -11,6 +11,7 @@ from typing import Any
 
 import filelock
 
+from darkcovid.core.credentials import without_credentials
 from darkcovid.core.environment import current_environment
 from darkcovid.core.errors import Interrupted, UsageError, one_line
 from darkcovid.core.io import write_json, write_text
@@ -160,7 +161,7 @@ class RunDir:
             self.set_state("interrupted")
             raise Interrupted from None
         except BaseException as error:
-            self.set_state("failed", reason=one_line(error))
+            self.set_state("failed", reason=without_credentials(one_line(error)))
             raise
 
     def event(self, what: str, **details: Any) -> None:

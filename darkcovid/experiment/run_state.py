@@ -24,6 +24,7 @@ RUN_NAME = re.compile(r"(?P<recipe>.+)-(?P<started>\d{8}T\d{6})-[0-9a-f]{8}(-\d+
 RUN_FILES = ("recipe.yaml", "environment.json", "status.json")
 QUIET_SECONDS = 12 * 3600  # after which a run of another machine, which cannot be asked, is taken for dead
 STARTING_SECONDS = 300  # in which a new folder may have no status yet
+LOCK_SECONDS = 2  # that a run waits for its lock, which `holds_lock` takes for a moment
 CLOCK_SECONDS = 5  # by which a process may seem younger than what it wrote
 
 

@@ -33,6 +33,7 @@ from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files
 from darkcovid.experiment.label_error_files import write_label_errors
 from darkcovid.experiment.label_errors import leave_suspects_out, tell_left_out
 from darkcovid.experiment.run_dir import ReadOnlyRunDir, RunDir
+from darkcovid.experiment.run_state import LOCK_SECONDS
 from darkcovid.experiment.run_summary import write_run_summary
 from darkcovid.experiment.segmenter_task import SegmenterTask
 from darkcovid.experiment.train_arm import CHECKPOINT, ArmTask, FitJob, train_arm
@@ -362,13 +363,13 @@ def exclusive_fit_lock(job: FitJob, distributed: Distributed) -> Iterator[None]:
         Nothing.
 
     Raises:
-        UsageError: Another run fits it now.
+        UsageError: Another run fits it, and goes on for `LOCK_SECONDS`; `runs list` and its like hold the lock for a moment.
     """
     if not distributed.is_main:
         yield
         return
     job.folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(job.folder / ".lock", blocking=False)
+    lock = filelock.FileLock(job.folder / ".lock", timeout=LOCK_SECONDS)
     try:
         lock.acquire()
     except filelock.Timeout:

@@ -13,6 +13,7 @@ from darkcovid.recipe.sweep import SearchSpace, Sweep
 MAX_GRID = 10_000
 FIXED = ("name", "task", "audit", "audit_epochs_fraction", "reported_results", *sorted(NOT_OF_ARMS))
 FIXED_TRAINING = ("training.folds", "training.seeds", "training.seed")
+VIEWS = ("training.tta_views", "training.tta_below")
 
 
 def require_sweep(recipe: Recipe) -> Sweep:
@@ -94,6 +95,11 @@ def check_sweep(recipe: Recipe) -> None:
     arms = list(recipe.arms) or [recipe.name]
     if sweep.arm is not None and sweep.arm not in arms:
         raise UsageError(f"sweep.arm: no arm is called {sweep.arm!r}{suggest_name(sweep.arm, arms)}")
+    if recipe.arm_recipes()[swept_arm(recipe)].data.leave_out == SUSPECTS:
+        raise UsageError(
+            f"data.leave_out: {SUSPECTS} are looked for by further fits, which the trials of a sweep do not make; leave it out, "
+            "or name the suspects.csv of a fit"
+        )
     known = list(dotted_names(Recipe))
     for key, space in sweep.over.items():
         _check_key(key, known)
@@ -117,6 +123,8 @@ def _reason_against(key: str) -> str | None:
         return "arms of one recipe share it, so it cannot be swept"
     if key in FIXED_TRAINING:
         return "a seed that is chosen by its metric is chance; sweep another key"
+    if key in VIEWS:
+        return "trials are judged without views at test time, so it would change nothing; sweep another key"
     if top == "data" and rest.split(".")[0] not in MAY_DIFFER:
         return "a sweep keeps the images, their labels and the split; sweep another key"
     return "name the keys in it, such as training.lr" if key == "training" else None

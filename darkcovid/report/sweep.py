@@ -58,6 +58,7 @@ def _context(result: SweepResult, trials: Sequence[TrialRecord]) -> dict[str, An
         "result": result,
         "metric": metric,
         "final": final,
+        "confirmed": "winner" in result.final,
         "difference": result.difference and {key: f"{value:+.3f}" for key, value in result.difference.items()},
         "plots": [{"data": _png(figure), "caption": caption} for figure, caption in plots if figure is not None],
         "keys": list(result.best.values),

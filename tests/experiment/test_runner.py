@@ -5,7 +5,9 @@ import gzip
 import io
 import json
 import re
+import threading
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -13,10 +15,13 @@ from PIL import Image
 from rich.console import Console
 from safetensors import safe_open
 
-from darkcovid.core.errors import Interrupted
+from darkcovid.core.distributed import ALONE
+from darkcovid.core.errors import Interrupted, UsageError
 from darkcovid.data.normalize import Normalize
 from darkcovid.experiment.run_dir import RunDir
-from darkcovid.experiment.runner import run
+from darkcovid.experiment.run_state import holds_lock
+from darkcovid.experiment.runner import exclusive_fit_lock, run
+from darkcovid.experiment.train_arm import FitJob
 from darkcovid.lungs.unet import build_unet, save_segmenter
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import Progress
@@ -44,6 +49,23 @@ class Watched(Progress):
         super().stage(text)
         if self.stop_at and text.startswith(self.stop_at):
             raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("held", [0.3, None])
+def test_a_fit_waits_for_a_lock_that_is_held_for_a_moment(tmp_path, held):
+    """`runs list` takes each lock to see whether another has it; another fit keeps it."""
+    job = FitJob(RunDir(tmp_path), "whole", load_recipe(RECIPES / "base.yaml"), tmp_path / "whole")
+    job.folder.mkdir()
+    lock = filelock.FileLock(job.folder / ".lock", thread_local=False)
+    lock.acquire()
+    if held is None:
+        with pytest.raises(UsageError, match="another process is fitting whole"), exclusive_fit_lock(job, ALONE):
+            pass
+        lock.release()
+        return
+    threading.Timer(held, lock.release).start()
+    with exclusive_fit_lock(job, ALONE):
+        assert holds_lock(tmp_path)
 
 
 def read_csv(path):

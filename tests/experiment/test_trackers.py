@@ -8,9 +8,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from darkcovid.core.errors import UsageError
+from darkcovid.core.errors import DarkCovidError, UsageError
 from darkcovid.experiment.runner import run
-from darkcovid.experiment.trackers.tracker import LiveTracking, make_tracker, track_finished
+from darkcovid.experiment.trackers.tracker import LiveTracking, final_results, make_tracker, track_finished
 from darkcovid.recipe import load_recipe
 
 from ..commands import error_of
@@ -51,6 +51,48 @@ def test_a_finished_run_in_mlflow(tmp_path, monkeypatch):
         track_finished(folder, make_tracker("mlflow", uri))
     with pytest.raises(UsageError, match="not a finished run"):
         track_finished(make_run(tmp_path / "runs", number=5, state="failed"), make_tracker("mlflow", uri))
+
+
+def test_fits_of_before_an_interruption_are_finished_with_the_run(tmp_path, monkeypatch):
+    """The process that resumes is told only of the fits that it makes."""
+    monkeypatch.chdir(tmp_path)
+    folder, uri = make_run(tmp_path / "runs"), f"sqlite:///{tmp_path / 'books.db'}"
+    for failed, fit in ((True, "first"), (False, "second")):
+        tracker = make_tracker("mlflow", uri)
+        tracker.begin(folder, {"name": "tiny"})
+        tracker.epoch(fit, 1, {"valid_loss": 0.5})
+        tracker.close(failed)
+        _, runs = mlflow_runs(uri, "tiny")
+        assert {run.info.status for run in runs.values()} == {"FAILED" if failed else "FINISHED"}
+    assert len(runs) == 3
+
+
+def test_a_server_that_is_gone_is_said_in_one_line_without_its_password(tmp_path, monkeypatch, caplog):
+    from darkcovid.experiment.trackers import mlflow
+
+    uri = "http://ann:secret@127.0.0.1:9"
+    folder = with_epochs(make_run(tmp_path / "runs"))
+
+    def gone(*_, **__):
+        raise ConnectionError(f"no answer\nof {uri}/api")
+
+    monkeypatch.setattr(mlflow.MlflowClient, "get_experiment_by_name", gone)
+    with pytest.raises(DarkCovidError) as caught:
+        track_finished(folder, make_tracker("mlflow", uri))
+    said = str(caught.value)
+    assert "no answer of http://***@127.0.0.1:9/api; see that the tracker's server runs" in said and "\n" not in said
+    LiveTracking(make_tracker("mlflow", uri), "mlflow").write_finished(folder)  # as `run --jobs` does: no error
+    assert "the run goes on without it; afterwards: darkcovid track" in caplog.text and "secret" not in caplog.text + said
+    with pytest.raises(DarkCovidError, match="correct --tracking-uri"):
+        make_tracker("mlflow", "nonsense://ann:secret@host")
+
+
+def test_what_is_sent_has_no_password(tmp_path):
+    folder = with_epochs(make_run(tmp_path / "runs"))
+    told = {"darkcovid": "0.1.0", "libraries": {}, "command": ["--tracking-uri", "http://ann:secret@host"]}
+    (folder / "environment.json").write_text(json.dumps(told))  # of a run that wrote it down
+    _, _, texts = final_results(folder, images=False)
+    assert "http://***@host" in texts["environment.json"] and "secret" not in "".join(texts.values())
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])

@@ -80,6 +80,8 @@ def test_the_values_of_a_grid(space, values):
         ("{over: {data.classes: [[covid, rest]]}}", "a sweep keeps the images"),
         ("{over: {training.seed: [1, 2]}}", "is chance"),
         ("{over: {training.seeds: [[1], [2]]}}", "is chance"),
+        ("{over: {training.tta_views: [0, 4]}}", "trials are judged without views"),
+        ("{over: {training.tta_below: [0.5, 0.9]}}", "trials are judged without views"),
         ("{over: {name: [a]}}", "cannot be swept"),
         ("{over: {data.leave_out: [suspects]}}", "name a file"),
     ],
@@ -104,6 +106,15 @@ def test_cross_validated_recipes_and_segmenters_have_nothing_to_lock(load):
         load("{over: {training.lr: [0.1]}}", "extends: segmented\ntraining: {folds: 3}\n")
     with pytest.raises(UsageError, match="leave it out of a segmenter's recipe"):
         load("{over: {training.lr: [0.1]}}", "extends: lung_unet\n")
+
+
+@pytest.mark.parametrize("start", ["data: {leave_out: suspects}", "arms: {segmented: {data.leave_out: suspects}}"])
+def test_a_recipe_that_looks_for_suspects_is_not_swept(load, start):
+    """Trials would not look for them, so the winner would be one of another recipe."""
+    swept = "{over: {training.lr: [0.1]}, arm: segmented}"
+    with pytest.raises(UsageError, match=r"data\.leave_out: suspects are looked for by further fits"):
+        load(swept, f"extends: segmented\n{start}\n")
+    assert load(swept, "extends: segmented\narms: {unsegmented: {data.leave_out: suspects}}\n").sweep.arm == "segmented"
 
 
 def test_a_key_of_an_extended_recipe_is_dropped_by_null(load, tmp_path):

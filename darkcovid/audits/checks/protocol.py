@@ -1,5 +1,6 @@
 """Checks 13 to 18: was the experiment one that can be believed?"""
 
+from collections.abc import Mapping
 from typing import Any
 
 from darkcovid.audits.checks.registry import AUTHOR, FAIL, NOT_RUN, PASS, WARN, CheckOutcome, RunEvidence, check
@@ -44,14 +45,23 @@ def _folds(e: RunEvidence) -> CheckOutcome:
 @check(16, "protocol", "which epoch is kept")
 def _epoch(e: RunEvidence) -> CheckOutcome:
     text = e.each(lambda recipe: f"the {recipe['training']['checkpoint']} epoch, declared in the recipe")
-    looking = {key for name, recipe in e.recipes.items() if not e.arms[name].metrics.test for key in _looking(recipe["training"])}
+    looking = {
+        key for name, recipe in e.recipes.items() if not e.arms[name].metrics.test for key in keys_that_look(recipe["training"])
+    }
     if not looking:
         return PASS, text
     return WARN, f"{text}; {', '.join(sorted(looking))}: decided by the validation set that is also reported"
 
 
-def _looking(training: dict[str, Any]) -> list[str]:
-    """The keys by which a fit goes by its validation set."""
+def keys_that_look(training: Mapping[str, Any]) -> list[str]:
+    """The keys by which a fit goes by its validation set.
+
+    Args:
+        training: A recipe's section of that name, as in JSON.
+
+    Returns:
+        Of `early_stopping_patience`, `reduce_lr_on_plateau` and `checkpoint` those that do.
+    """
     keys = [key for key in ("early_stopping_patience", "reduce_lr_on_plateau") if training.get(key)]
     return keys + ["checkpoint"] * (training["checkpoint"] == "best")
 

@@ -17,10 +17,6 @@ from darkcovid.experiment.run_summary import RunSummary, summarize_comparison
 from darkcovid.experiment.sweep.study import SweepStudy
 from darkcovid.recipe import LOWER_IS_BETTER
 
-STOPPED_BY_LOCKED = (
-    "Both are flattered: early stopping, a plateau or `checkpoint: best` looked at the set that they are of; hold out a test set "
-    "(data.split.test)."
-)
 RESULT, TRIALS = "sweep.json", "trials.csv"
 
 
@@ -46,11 +42,11 @@ def confirmed_arms(comparison: Mapping[str, Any], names: Mapping[str, str], metr
 
     Args:
         comparison: Its JSON.
-        names: The arms' names in it, by `plain` and `winner`.
+        names: The arms' names in it, by `plain` and, where it is another recipe, `winner`.
         metric: The sweep's.
 
     Returns:
-        By `plain` and `winner`.
+        By the same keys.
     """
     summary = summarize_comparison(comparison)
     confirmed = {}
@@ -63,12 +59,12 @@ def confirmed_arms(comparison: Mapping[str, Any], names: Mapping[str, str], metr
     return confirmed
 
 
-def metric_difference(comparison: Mapping[str, Any], winner: str, metric: str) -> dict[str, float] | None:
+def metric_difference(comparison: Mapping[str, Any], winner: str | None, metric: str) -> dict[str, float] | None:
     """The winner's metric less the plain recipe's, with its interval.
 
     Args:
         comparison: JSON of the final run.
-        winner: The winner's name in it.
+        winner: The winner's name in it; None where the plain recipe is the best.
         metric: The sweep's.
 
     Returns:
@@ -89,7 +85,7 @@ def conclusions(
     best: TrialRecord,
     locked: Mapping[str, int],
     seeds: Sequence[int],
-    stopped_by_locked: bool = False,
+    looked: Mapping[str, Sequence[str]],
 ) -> tuple[str, ...]:
     """What may be said of a sweep.
 
@@ -102,23 +98,46 @@ def conclusions(
         best: The best trial.
         locked: Images and patients that no trial saw.
         seeds: Of the final run.
-        stopped_by_locked: Whether the final fits chose an epoch by the very set that they are scored on.
+        looked: By `plain` and `winner`, the keys by which its fits went by the very set that they are scored on.
 
     Returns:
         Sentences, the headline first.
     """
-    winner, plain = final["winner"], final["plain"]
+    winner, plain = final.get("winner"), final["plain"]
     name = metric.replace("_", " ")
-    told = f"{name} {_number(winner.metric)}{_span(winner.interval)} against {_number(plain.metric)}{_span(plain.interval)}"
+    figure = f"{_number(plain.metric)}{_span(plain.interval)}"
     where = f"on {locked['images']} images of {locked['patients']} patients that no trial saw"
-    headline = f"The winner against the plain recipe, {where}, {counted(len(seeds), 'fresh seed')} each: {told}."
+    with_seeds = counted(len(seeds), "fresh seed")
     made = trials["complete"] + trials["pruned"] + trials["failed"]
     ended = f"{trials['complete']} complete, {trials['pruned']} pruned, {trials['failed']} failed"
-    ended = f"{trials['complete']} complete, {trials['pruned']} pruned, {trials['failed']} failed"
     inner = f"its {name} there, {_number(best.metric)}, is the best of many and no estimate"
-    chosen = f"It was chosen among {made} trials ({ended}) by inner folds of the training set; {inner}."
-    said = (headline, _difference_sentence(comparison, difference, metric, winner.arm), chosen)
-    return (*said, STOPPED_BY_LOCKED) if stopped_by_locked else said
+    if winner is None:
+        headline = f"The plain recipe, {where}, {with_seeds}: {name} {figure}."
+        outcome = "No value tried beat the recipe's own, so it alone was fitted again and there is no difference to show."
+        chosen = f"{counted(made, 'trial')} ({ended}) on inner folds of the training set; {inner}."
+    else:
+        told = f"{name} {_number(winner.metric)}{_span(winner.interval)} against {figure}"
+        headline = f"The winner against the plain recipe, {where}, {with_seeds} each: {told}."
+        outcome = _difference_sentence(comparison, difference, metric, winner.arm)
+        chosen = f"It was chosen among {made} trials ({ended}) by inner folds of the training set; {inner}."
+    return (headline, outcome, chosen, *_flattered(looked))
+
+
+def _flattered(looked: Mapping[str, Sequence[str]]) -> list[str]:
+    """Whose figures are too good, since its fits went by the set that they are of; nothing where none did."""
+    roles = [role for role, keys in looked.items() if keys]
+    if not roles:
+        return []
+    keys = ", ".join(f"training.{key}" for key in sorted({key for role in roles for key in looked[role]}))
+    if len(roles) == 2:
+        who = "Both are flattered"
+    elif len(looked) == 1:
+        who = "The plain recipe is flattered"
+    elif roles == ["winner"]:
+        who = "Only the winner is flattered, so it looks better beside the plain recipe than it is"
+    else:
+        who = "Only the plain recipe is flattered, so the winner looks worse beside it than it is"
+    return [f"{who}: {keys} went by the set that is scored; hold out a test set (data.split.test)."]
 
 
 def _difference_sentence(comparison: Mapping[str, Any], difference: Mapping[str, float] | None, metric: str, winner: str) -> str:
@@ -151,7 +170,7 @@ def write_sweep_result(result: SweepResult, study: SweepStudy, comparison: Mappi
     ]
     write_text(folder / TRIALS, pd.DataFrame(rows).to_csv(index=False))
     final = summarize_comparison(comparison)
-    arms = {name: arm for name, arm in final.arms.items() if name in (result.final["plain"].arm, result.final["winner"].arm)}
+    arms = {arm.arm: final.arms[arm.arm] for arm in result.final.values()}
     facts = {"kind": "sweep", "trials": result.trials, "final_run": result.final_run}
     minutes = result.minutes + (final.minutes or 0.0)
     write_json(folder / SUMMARY, asdict(RunSummary(arms, minutes, result.sentences[1], facts)))

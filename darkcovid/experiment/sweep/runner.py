@@ -9,6 +9,7 @@ from typing import Any
 
 import filelock
 
+from darkcovid.audits.checks.protocol import keys_that_look
 from darkcovid.audits.leakage import check_no_leaks, find_leaks_of_splits
 from darkcovid.core.errors import DarkCovidError, UsageError
 from darkcovid.data.cohort import Cohort, load_classification_cohort
@@ -23,7 +24,7 @@ from darkcovid.experiment.fingerprint import (
     read_split,
 )
 from darkcovid.experiment.run_dir import RunDir
-from darkcovid.experiment.run_state import DONE, RUN_NAME
+from darkcovid.experiment.run_state import DONE, LOCK_SECONDS, RUN_NAME
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.experiment.sweep.deadline import Deadline
 from darkcovid.experiment.sweep.inner_folds import inner_folds, training_side
@@ -150,25 +151,33 @@ def continue_trials(folder: Path, cache: Path, progress: Progress, deadline: Dea
 
 
 def final_recipe(recipe: Recipe, best: TrialRecord) -> tuple[Recipe, dict[str, str], tuple[int, ...]]:
-    """The recipe that confirms a winner: the plain arm and the winner, with seeds that no trial had.
+    """The recipe that confirms a winner: the plain arm and, where it is another recipe, the winner, with seeds that no trial had.
 
     Args:
         recipe: Of the sweep.
         best: The best trial.
 
     Returns:
-        The recipe; the arms' names by `plain` and `winner`; the seeds.
+        The recipe; the arms' names by `plain` and, where it is another recipe, `winner`; the seeds.
     """
     plain = swept_arm(recipe)
     winner = WINNER if WINNER not in recipe.arms else f"{WINNER}_of_{plain}"
+    names = {"plain": plain} if _is_plain(recipe, best) else {"plain": plain, "winner": winner}
     used = {recipe.training.seed, *(recipe.training.seeds or ()), recipe.arm_recipes()[plain].training.seed}
     seeds = tuple(seed for seed in range(recipe.training.seed + 1, recipe.training.seed + 1000) if seed not in used)
     seeds = seeds[: require_sweep(recipe).final_seeds]
-    tried = with_swept_keys(recipe, best.values, name=winner)
+    tried = with_swept_keys(recipe, best.values, name=names.get("winner"))
     name = recipe.name.removesuffix(SUFFIX)
     training = tried.training.model_copy(update={"seeds": seeds})
     final = tried.model_copy(update={"name": f"{name[: 64 - len(FINAL)]}{FINAL}", "training": training})
-    return final, {"plain": plain, "winner": winner}, seeds
+    return final, names, seeds
+
+
+def _is_plain(recipe: Recipe, best: TrialRecord) -> bool:
+    """Whether a trial is the plain recipe, however its values are written: `1` and `1.0` are the same learning rate."""
+    tried, plain = with_swept_keys(recipe, best.values), with_swept_keys(recipe, {})
+    arm = swept_arm(recipe)
+    return best.plain or tried.arm_recipes()[arm] == plain.arm_recipes()[arm]
 
 
 def _run_final(
@@ -177,9 +186,11 @@ def _run_final(
     """The final run, continued or taken as it is where this sweep began it before it was killed."""
     final, names, seeds = final_recipe(recipe, best)
     values = ", ".join(f"{key}={value}" for key, value in best.values.items())
-    progress.stage(
-        f"the winner is trial {best.number} ({values}); it is fitted again beside {names['plain']}, seeds {list(seeds)}"
-    )
+    if "winner" in names:
+        told = f"the winner is trial {best.number} ({values}); it is fitted again beside {names['plain']}, seeds {list(seeds)}"
+    else:
+        told = f"no value tried beat those of {names['plain']} ({values}); it is fitted again, seeds {list(seeds)}"
+    progress.stage(told)
     earlier = _earlier_final(directory.path, folders.runs, final)
     if earlier is not None and RunDir(earlier).state() == DONE:
         comparison = json.loads((earlier / "comparison.json").read_text(encoding="utf-8"))
@@ -214,10 +225,11 @@ def _result(
     sweep, records = study.sweep, study.records()
     scored = cohort.test if cohort.test.any() else cohort.valid
     locked = {"images": int(scored.sum()), "patients": int(cohort.patients[scored].nunique())}
-    training = recipe.arm_recipes()[names["plain"]].training
-    looks = bool(training.early_stopping_patience or training.reduce_lr_on_plateau or training.checkpoint == "best")
+    arms = final_recipe(recipe, best)[0].arm_recipes()
+    on_valid = not cohort.test.any()
+    looked = {role: keys_that_look(arms[name].training.model_dump()) if on_valid else [] for role, name in names.items()}
     final = confirmed_arms(comparison, names, sweep.metric)
-    difference = metric_difference(comparison, names["winner"], sweep.metric)
+    difference = metric_difference(comparison, names.get("winner"), sweep.metric)
     trials = count_trials(study)
     return SweepResult(
         run_dir=str(study.folder),
@@ -238,9 +250,7 @@ def _result(
         seeds=seeds,
         final=final,
         difference=difference,
-        sentences=conclusions(
-            comparison, final, difference, sweep.metric, trials, best, locked, seeds, looks and not cohort.test.any()
-        ),
+        sentences=conclusions(comparison, final, difference, sweep.metric, trials, best, locked, seeds, looked),
         minutes=sum(record.seconds or 0.0 for record in records) / 60,
     )
 
@@ -261,7 +271,7 @@ def _check_same_images(folder: Path, recipe: Recipe, cohort: Cohort) -> None:
 def _only_one(folder: Path) -> Iterator[None]:
     """A context in which no other process makes this sweep; the lock of one that died is free."""
     try:
-        with filelock.FileLock(folder / ".lock", blocking=False):
+        with filelock.FileLock(folder / ".lock", timeout=LOCK_SECONDS):
             yield
     except filelock.Timeout:
         raise UsageError(f"{folder}: another process is making this sweep; wait for it, or stop it first") from None

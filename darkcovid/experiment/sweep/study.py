@@ -138,9 +138,13 @@ class SweepStudy:
         return [self._record(trial) for trial in self.study.get_trials(deepcopy=False)]
 
     def best(self) -> TrialRecord | None:
-        """The complete trial of the best metric, the first of several; None while there is none."""
+        """The complete trial of the best metric, of several the plain recipe, else the first; None while there is none."""
         complete = [record for record in self.records() if record.state == "complete" and record.metric is not None]
-        return max(complete, key=lambda record: (self.sign * (record.metric or 0.0), -record.number), default=None)
+        return max(complete, key=self._rank, default=None)
+
+    def _rank(self, record: TrialRecord) -> tuple[float, bool, int]:
+        """Greatest for the best."""
+        return self.sign * (record.metric or 0.0), record.plain, -record.number
 
     def importance(self) -> dict[str, float]:
         """The share of the metric's variance that each key explains, by functional ANOVA (Hutter et al. 2014), the greatest

@@ -30,6 +30,7 @@ from darkcovid.training.monitored_metric import ValidationMetricCallback
 from darkcovid.training.schedule import total_epochs
 from darkcovid.vision.arm_inputs import ArmInputs, InputBuilder
 
+WITHOUT_VIEWS = {"training.tta_views": 0, "training.tta_below": None}
 MAX_FAILED = 5  # trials in a row from the first on, after which something is wrong with all
 
 
@@ -100,7 +101,7 @@ def trial_recipe(study: SweepStudy, values: dict[str, Any]) -> Recipe:
     Raises:
         UsageError: A value contradicts another key.
     """
-    tried = with_swept_keys(study.recipe, values)
+    tried = with_swept_keys(study.recipe, {**values, **WITHOUT_VIEWS})
     bare = {"audit": "none", "data": tried.data.model_copy(update={"external": ()})}
     return tried.model_copy(update=bare)
 
@@ -117,7 +118,8 @@ def reserved_seconds(study: SweepStudy) -> float:
         return 0.0
     usual = float(np.median([record.seconds or 0.0 for record in records]))
     plain = next((record.seconds for record in records if record.plain and record.seconds), usual)
-    return seeds * ((best.seconds or usual) + plain) / (folds - 1)
+    winner = 0.0 if best.plain else best.seconds or usual  # the plain recipe is fitted once
+    return seeds * (winner + plain) / (folds - 1)
 
 
 def trial_line(context: TrialContext, number: int, jobs: int = 1) -> str:

@@ -13,10 +13,11 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for results
 
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, Run
 from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from darkcovid.core.credentials import without_credentials
 from darkcovid.core.errors import UsageError
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -53,7 +54,8 @@ class MlflowTracker:
         self.experiment = self._experiment(params.get("name", "darkcovid"))
         earlier = self.client.search_runs([self.experiment], f"tags.`{RUN_TAG}` = '{run.name}'", max_results=1)
         if earlier and earlier[0].info.status == "FINISHED":
-            raise UsageError(f"{run.name}: it is in {self.uri} already, as run {earlier[0].info.run_id}; remove that one first")
+            there = f"{without_credentials(self.uri)} already, as run {earlier[0].info.run_id}"
+            raise UsageError(f"{run.name}: it is in {there}; remove that one first")
         if earlier:
             self.parent = earlier[0].info.run_id
             self.client.update_run(self.parent, status="RUNNING")
@@ -93,13 +95,25 @@ class MlflowTracker:
                 self.client.log_artifact(self.parent, str(file))
 
     def close(self, failed: bool) -> None:
-        """As `Tracker.close`.
+        """As `Tracker.close`; also for fits that an earlier process told of before it was interrupted.
 
         Args:
             failed: Whether the run ended before it was done.
         """
-        for run in (*self.nested.values(), self.parent):
-            self.client.set_terminated(run, "FAILED" if failed else "FINISHED")
+        state = "FAILED" if failed else "FINISHED"
+        for run in (*self._all_nested(), self.client.get_run(self.parent)):
+            if run.info.status not in (state, "FINISHED"):
+                self.client.set_terminated(run.info.run_id, state)
+
+    def _all_nested(self) -> list[Run]:
+        found: list[Run] = []
+        token, query = None, f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{self.parent}'"
+        while True:
+            page = self.client.search_runs([self.experiment], query, page_token=token)
+            found += page
+            token = page.token
+            if not token:
+                return found
 
     def _experiment(self, name: str) -> str:
         known = self.client.get_experiment_by_name(name)

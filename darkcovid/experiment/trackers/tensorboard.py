@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from darkcovid.core.credentials import without_credentials
 from darkcovid.core.errors import UsageError
 
 FOLDER = "tensorboard"
@@ -35,7 +36,7 @@ class TensorBoardTracker:
             UsageError: The log folder is a URL.
         """
         if self.folder is not None and "://" in self.folder:
-            raise UsageError(f"--tracking-uri {self.folder}: TensorBoard writes into a folder; name one")
+            raise UsageError(f"--tracking-uri {without_credentials(self.folder)}: TensorBoard writes into a folder; name one")
         self.root = run / FOLDER if self.folder is None else Path(self.folder) / run.name
         table = "\n".join(["| key | value |", "|---|---|", *(f"| {key} | `{value}` |" for key, value in params.items())])
         self._writer("").add_text("recipe", table)

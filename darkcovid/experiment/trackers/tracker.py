@@ -7,9 +7,11 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal, Protocol, get_args
 
 from darkcovid.audits.checks import run_checks
+from darkcovid.core.credentials import without_credentials
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import logger
 from darkcovid.experiment.recipe_differences import flat_recipe
@@ -20,6 +22,7 @@ from darkcovid.report.html import PLOTS, read_evidence, render_report
 
 TrackerName = Literal["tensorboard", "mlflow"]
 TRACKERS: tuple[str, ...] = get_args(TrackerName)
+MAX_LETTERS = 300  # of what a library says
 NOT_METRICS = ("time", "event", "arm", "epoch")
 
 
@@ -76,7 +79,7 @@ def make_tracker(name: str, uri: str | None) -> Tracker:
         The tracker.
 
     Raises:
-        DarkCovidError: Its library is not installed.
+        DarkCovidError: Its library is not installed, or cannot use the address.
     """
     try:
         if name == "tensorboard":
@@ -88,6 +91,8 @@ def make_tracker(name: str, uri: str | None) -> Tracker:
         return MlflowTracker(uri)
     except ImportError as error:
         raise DarkCovidError(f"--tracker {name} needs {error.name}; install `darkcovid[track]`") from None
+    except Exception as error:  # of any kind: whatever a library makes of an address
+        raise DarkCovidError(f"{name}: {_short(error)}; correct --tracking-uri, or MLFLOW_TRACKING_URI") from error
 
 
 class LiveTracking:
@@ -116,25 +121,33 @@ class LiveTracking:
         Raises:
             BaseException: Whatever ended the run.
         """
-        self._attempt(directory, lambda: self.tracker.begin(directory.path, recipe_params(directory.path)))
-        directory.listeners.append(lambda event: self._attempt(directory, lambda: tell_event(self.tracker, event)))
+        self._attempt(directory.path, lambda: self.tracker.begin(directory.path, recipe_params(directory.path)))
+        directory.listeners.append(lambda event: self._attempt(directory.path, lambda: tell_event(self.tracker, event)))
         try:
             yield
         except BaseException:
-            self._attempt(directory, lambda: self.tracker.close(failed=True))
+            self._attempt(directory.path, lambda: self.tracker.close(failed=True))
             raise
-        self._attempt(directory, lambda: self.tracker.finish(*final_results(directory.path, self.images)))
-        self._attempt(directory, lambda: self.tracker.close(failed=False))
+        self._attempt(directory.path, lambda: self.tracker.finish(*final_results(directory.path, self.images)))
+        self._attempt(directory.path, lambda: self.tracker.close(failed=False))
 
-    def _attempt(self, directory: RunDir, work: Callable[[], None]) -> None:
+    def write_finished(self, run: Path) -> None:
+        """Tell the tracker of a run that other processes made.
+
+        Args:
+            run: Its folder.
+        """
+        self._attempt(run, lambda: _tell_finished(run, self.tracker, self.images))
+
+    def _attempt(self, run: Path, work: Callable[[], None]) -> None:
         if self.broken:
             return
         try:
             work()
         except Exception as error:  # noqa: BLE001 (whatever a server or a library does, training goes on)
             self.broken = True
-            advice = f"the run goes on without it; afterwards: darkcovid track {directory.path} --to {self.name}"
-            logger.warning(f"{self.name}: {one_line(error)[:300]}; {advice}")
+            advice = f"the run goes on without it; afterwards: darkcovid track {run} --to {self.name}"
+            logger.warning(f"{self.name}: {_short(error)}; {advice}")
 
 
 def track_finished(run: Path, tracker: Tracker, images: bool = False) -> None:
@@ -147,16 +160,32 @@ def track_finished(run: Path, tracker: Tracker, images: bool = False) -> None:
 
     Raises:
         UsageError: The run is not finished.
+        DarkCovidError: The tracker cannot take it, such as of a server that does not answer.
     """
     directory = RunDir(run)
     if directory.state() != DONE or not (run / "comparison.json").is_file():
         raise UsageError(f"{run}: not a finished run; finish it with `darkcovid run ... --resume`")
+    try:
+        _tell_finished(run, tracker, images)
+    except DarkCovidError:
+        raise
+    except Exception as error:  # of any kind: whatever a server or a library does
+        advice = "see that the tracker's server runs and that --tracking-uri is its address, then repeat the command"
+        raise DarkCovidError(f"{run}: not written, {_short(error)}; {advice}") from error
+
+
+def _tell_finished(run: Path, tracker: Tracker, images: bool) -> None:
     results = final_results(run, images)
     tracker.begin(run, recipe_params(run))
-    for event in directory.events():
+    for event in RunDir(run).events():
         tell_event(tracker, event)
     tracker.finish(*results)
     tracker.close(failed=False)
+
+
+def _short(error: Exception) -> str:
+    """What a library says, in one line and without passwords."""
+    return shorten(without_credentials(one_line(error)).rstrip("."), MAX_LETTERS, placeholder=" ...")
 
 
 def tell_event(tracker: Tracker, event: Mapping[str, Any]) -> None:
@@ -172,8 +201,9 @@ def tell_event(tracker: Tracker, event: Mapping[str, Any]) -> None:
 
 
 def recipe_params(run: Path) -> dict[str, str]:
-    """A run's resolved recipe by dotted key, as text."""
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat_recipe(run).items()}
+    """A run's resolved recipe by dotted key, as text without passwords in addresses."""
+    params = {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat_recipe(run).items()}
+    return {key: without_credentials(value) for key, value in params.items()}
 
 
 def final_results(run: Path, images: bool) -> tuple[dict[str, dict[str, float]], dict[str, Path], dict[str, str]]:
@@ -196,4 +226,5 @@ def final_results(run: Path, images: bool) -> tuple[dict[str, dict[str, float]],
     if (run / "report.html").is_file():
         evidence = read_evidence(run)
         texts["report.html"] = render_report(evidence, run_checks(evidence), run, images)
+    texts = {name: without_credentials(text) for name, text in texts.items()}
     return arms, {name: path for name, path in plots.items() if path.is_file()}, texts

@@ -18,14 +18,15 @@ from darkcovid.experiment.runner import RunPaths
 from darkcovid.experiment.sweep.deadline import Deadline
 from darkcovid.experiment.sweep.inner_folds import inner_folds, training_side
 from darkcovid.experiment.sweep.result import count_trials
-from darkcovid.experiment.sweep.runner import run_sweep, sweep_folds
+from darkcovid.experiment.sweep.runner import final_recipe, run_sweep, sweep_folds
 from darkcovid.experiment.sweep.study import SweepStudy
 from darkcovid.experiment.sweep.trials import TrialContext, make_trials, reserved_seconds, trial_recipe
-from darkcovid.recipe import Phantom, Recipe, load_recipe
+from darkcovid.recipe import Phantom, Recipe, load_recipe, swept_arm
 from darkcovid.scale.sweep_jobs import make_trials_in_parallel
 
 from ...commands import error_of, processes
 from ...conftest import RECIPES
+from ..test_run_list import make_run
 from ..test_runner import Watched
 
 TEXT = """
@@ -189,6 +190,75 @@ def test_a_sweep_that_is_killed_again_and_again_ends_as_one_that_was_not(recipe,
     assert "that no trial saw" in page and page.count("data:image/png") >= 2 and "http" not in page
 
 
+def judged_by(metric):
+    """In place of real trials, ones that have the metric of their values."""
+
+    def make(context):
+        while (trial := context.study.ask()) is not None:
+            context.study.finish(trial, metric(context.study.values(trial)), [0.5, 0.5], 1.0)
+
+    return make
+
+
+LOOKING = {"checkpoint": "[last, best]", "early_stopping_patience": "[null, 3]", "reduce_lr_on_plateau": "[null, {patience: 3}]"}
+BOTH, WINNER = "Both are flattered: ", "Only the winner is flattered, so it looks better beside the plain recipe than it is: "
+PLAIN = "Only the plain recipe is flattered, so the winner looks worse beside it than it is: "
+
+
+def final_arms(recipe, folders, progress, names, resume):
+    """In place of the final run, a comparison of its arms without a difference."""
+    folder = make_run(folders.runs.parent / f"final-{recipe.digest()}", accuracy=0.5)
+    comparison = json.loads((folder / "comparison.json").read_text())
+    (arm,) = comparison["arms"].values()
+    return comparison | {"arms": dict.fromkeys(names, arm), "pairs": []}
+
+
+@pytest.mark.parametrize(
+    ("key", "plain", "wins", "cautioned"),
+    [
+        *((key, "null" if key != "checkpoint" else "last", True, WINNER) for key in LOOKING),
+        ("checkpoint", "best", False, PLAIN),
+        ("early_stopping_patience", "3", False, PLAIN),
+        ("lr", "1.0e-3", True, ""),
+        ("lr", "1.0e-3", True, BOTH),
+    ],
+)
+def test_whoever_looks_at_the_set_that_is_scored_is_said_to(recipe, folders, key, plain, wins, cautioned):
+    """`wins` is whether the trial that looks is the best; a test set is not looked at."""
+    over = LOOKING.get(key, "[1.0e-3, 1.0e-2]")
+    spaces = {"training.weight_decay": "null", "training.lr": "null", f"training.{key}": over}
+    sets = [f"sweep.over={{{', '.join(f'{name}: {space}' for name, space in spaces.items())}}}", f"training.{key}={plain}"]
+    sets += ["training.schedule=constant", "sweep.sampler=grid"]
+    sets += ["training.checkpoint=best"] * (cautioned == BOTH)
+    quiet = (None, "last", 1e-3)
+    make = judged_by(lambda values: 0.9 if (values[f"training.{key}"] not in quiet) == wins else 0.5)
+    said = run_sweep(recipe(*sets), folders, Watched(), make=make, final_run=final_arms).sentences
+    looked = "checkpoint" if cautioned == BOTH else key
+    end = f"{cautioned}training.{looked} went by the set that is scored; hold out a test set (data.split.test)."
+    assert said[3:] == ((end,) if cautioned else ())
+    tested = run_sweep(recipe(*sets, "data.split.test=0.2"), folders, Watched(), make=make, final_run=final_arms)
+    assert len(tested.sentences) == 3
+
+
+@pytest.mark.parametrize("values", ["[1.0e-3, 1.0e-2]", "[1.0e-2, 1.0e-3]", "[1.0e-2, 0.0010]"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_plain_recipe_that_no_value_beats_is_fitted_once_and_that_is_said(recipe, folders, tmp_path, values, tied):
+    swept = recipe(f"sweep.over={{training.lr: {values}, training.weight_decay: null}}", "sweep.sampler=grid")
+    make = judged_by(lambda found: 0.9 if tied or found["training.lr"] == 1e-3 else 0.5)
+    arms = []
+
+    def final(recipe, folders, progress, names, resume):
+        arms.append((names, list(recipe.arms)))
+        return final_arms(recipe, folders, progress, names, resume)
+
+    result = run_sweep(swept, folders, Watched(), make=make, final_run=final)
+    assert arms == [(["tiny"], ["tiny"])] and (list(result.final), result.difference) == (["plain"], None)
+    assert result.sentences[1].startswith("No value tried beat the recipe's own")
+    page = (only_sweep(folders.runs) / "report.html").read_text()
+    assert "The plain recipe, confirmed" in page and "winner" not in page
+    assert list(read_run(only_sweep(folders.runs)).summary.arms) == ["tiny"]
+
+
 def test_trials_that_cannot_be_are_counted_and_the_others_go_on(recipe, tmp_path, cache_dir):
     """A learning rate of 1e30 makes the loss nan."""
     over = "sweep.over={training.lr: [1.0e-3, 1.0e+30], training.weight_decay: null}"
@@ -233,6 +303,18 @@ def test_trials_of_a_worker_are_those_of_this_process(recipe, tmp_path, cache_di
     make_trials_in_parallel(TrialContext(study, RunDir(tmp_path / "jobs"), cache_dir, (), Watched(), Deadline(5.0)), 1)
     values = [sorted(str(record.values) for record in each.records()) for each in (alone, study)]
     assert values[0] == values[1] and count_trials(study)["complete"] == 2
+
+
+@pytest.mark.parametrize("where", ["training", "arms.one"])
+def test_trials_make_no_views_at_test_time_and_the_final_fits_do(recipe, tmp_path, where):
+    views = ["training.tta_views=4", "training.tta_below=0.9"]
+    sets = views if where == "training" else ["arms={one: {training.tta_views: 4, training.tta_below: 0.9}}"]
+    study = SweepStudy(tmp_path, recipe(*sets))
+    tried = trial_recipe(study, {"training.lr": 1e-3}).arm_recipes()[swept_arm(study.recipe)].training
+    assert (tried.tta_views, tried.tta_below, tried.lr) == (0, None, 1e-3)
+    study.finish(study.ask(), 0.5, [], 1.0)
+    final, names, _ = final_recipe(study.recipe.model_copy(update={"arms": study.recipe.arms or {"tiny": {}}}), study.best())
+    assert {final.arm_recipes()[name].training.tta_views for name in names.values()} == {4}
 
 
 def test_every_trial_of_the_shipped_sweep_is_a_recipe(tmp_path):
