@@ -1,7 +1,7 @@
 """A table of predictions as text, from a CSV as any program writes it or from pandas, with the line of each row."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,11 @@ class TextTable:
     def numbers(self, column: str):
         """The (n,) numbers of a column, nan where there is none; None where a cell is something else, or all are empty."""
         return parse_numbers(self.cells[column].tolist(), self.decimal_comma)
+
+    def matrix(self, columns: Iterable[str]) -> np.ndarray:
+        """(n, columns) float of columns of numbers, nan where there is none."""
+        numbers = [self.numbers(column) for column in columns]
+        return np.column_stack([np.full(len(self.cells), np.nan) if one is None else one for one in numbers])
 
     def take(self, rows) -> "TextTable":
         """The rows at `rows`, (m,) int, in that order."""
