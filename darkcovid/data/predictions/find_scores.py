@@ -22,7 +22,7 @@ from darkcovid.data.predictions.columns import (
 )
 from darkcovid.data.predictions.find_answers import answer_column, checked_against, labels_alone
 from darkcovid.data.predictions.scored import SHOWN, FoundScores, Scored, some_of
-from darkcovid.data.predictions.scores import Scores, adds_up, to_binary, to_probabilities
+from darkcovid.data.predictions.scores import Scores, adds_up, kind_of_signed, to_binary, to_probabilities
 from darkcovid.data.predictions.table import TextTable
 from darkcovid.recipe import REST
 
@@ -150,6 +150,8 @@ def _of_classes(table, by_class: dict[str, str], unused: Sequence[str], labels, 
         raise UsageError(
             f"{table.where}: no row has a number in all of {', '.join(by_class.values())}; name columns with --probability"
         )
+    signed = table.percent_signs([by_class[name] for name in classes])[known]
+    asked = kind_of_signed(signed, scores[known], asked, ", ".join(by_class.values()), table.where)
     complete = not uncovered and not several
     alone = asked == "per-finding" or (asked == "auto" and not complete and not adds_up(scores[known]))
     if not complete and not alone:
@@ -219,6 +221,8 @@ def _of_one(table: TextTable, column: str, positive: str, labels: Sequence[str],
     numbers = table.matrix([column])[:, 0]
     known = np.isfinite(numbers)
     probabilities = np.full((len(numbers), 2), np.nan)
+    if known.any():
+        asked = kind_of_signed(table.percent_signs([column])[known], numbers[known, None], asked, column, table.where)
     read = to_binary(numbers[known], column, asked, table.where)
     probabilities[known] = read.values[:, ::-1]
     notes = [f"{read.note}, of {positive} against {negative}"]

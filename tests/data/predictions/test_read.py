@@ -165,6 +165,38 @@ def test_percent_signs_and_lists(tmp_path):
     check_same(read_text(tmp_path, lists.to_csv(index=False), class_names=given))
 
 
+@pytest.mark.parametrize("asked", ["auto", "percent", "probabilities", "largest", "per-finding"])
+@pytest.mark.parametrize("highest", [0.9, 12.5, 100.0])
+@pytest.mark.parametrize("column", ["covid", "score"])
+def test_a_percent_sign_is_a_hundredth(tmp_path, asked, highest, column):
+    percent = np.linspace(0.2, highest, COUNT)
+    table = pd.DataFrame(
+        {"image": PATHS, column: [f"{value:.3f} %" if row else f"{value}%" for row, value in enumerate(percent)]}
+    )
+    (part,) = read_text(tmp_path, table.to_csv(index=False), scores=asked, positive="covid").scored
+    np.testing.assert_allclose(part.probabilities[:, part.classes.index("covid")], percent / 100, atol=1e-5)
+    several = pd.DataFrame({"image": PATHS} | dict.fromkeys(CLASSES, table[column]))
+    for part in read_text(tmp_path, several.to_csv(index=False), scores="per-finding").scored:
+        np.testing.assert_allclose(part.probabilities[:, 0], percent / 100, atol=1e-5)
+
+
+def test_percent_signs_that_contradict_something_are_refused(tmp_path):
+    percent = [f"{value:.3f}%" for value in np.linspace(0.2, 40, COUNT)]
+    for cells, options, message in (
+        ([*percent[:-1], "0.5"], {}, "others none"),
+        ([*percent[:-1], "140%"], {}, "lie between 0.2 and 140"),
+        (percent, {"scores": "logits"}, "no logits"),
+    ):
+        table = pd.DataFrame({"image": PATHS, "covid": cells})
+        with pytest.raises(DarkCovidError, match=message):
+            read_text(tmp_path, table.to_csv(index=False), **options)
+    mixed = frame().assign(covid=[f"{value:.4%}" for value in softmax()[:, 0]])
+    with pytest.raises(DataError, match="others none"):
+        read_text(tmp_path, mixed.to_csv(index=False))
+    elsewhere = frame().assign(oxygen=["95%", "0.9"] * (COUNT // 2))
+    check_same(read_text(tmp_path, elsewhere.to_csv(index=False)))
+
+
 def test_scores_that_compete_without_adding_up_are_asked_for():
     values = softmax() * 0.7 + 0.15
     with pytest.raises(UsageError, match="--scores largest"):
