@@ -2,9 +2,11 @@
 
 import http.server
 import json
+import resource
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -211,6 +213,36 @@ HOSTILE = {
     "import": "import no_such_module",
     "closes": "import os\nos.closerange(3, 64)\ndef ask(batch): return batch[:, 0, 0, :2]",
 }
+
+
+HANGS = {
+    "loading": "import time\ntime.sleep(60)",
+    "reading": "import os, signal, threading\nthreading.Timer(0.3, os.kill, (os.getpid(), signal.SIGSTOP)).start()",
+}
+
+
+@pytest.mark.parametrize("name", HANGS)
+def test_a_model_that_hangs_is_left_after_its_seconds(tmp_path, monkeypatch, name):
+    """As it loads, or before it takes a batch that no pipe holds at once."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"m_{name}.py").write_text(f"def ask(batch): return batch[:, 0, 0, :2]\n{HANGS[name]}")
+    began = time.monotonic()
+    with pytest.raises(DataError, match="no answer within 4 s"), ProcessModel("callable", f"m_{name}:ask", seconds=4) as model:
+        time.sleep(1 if name == "reading" else 0)
+        model.predict(np.zeros((32, 3, 224, 224), np.float32))
+    assert time.monotonic() - began < 20
+
+
+def test_a_model_may_compute_for_longer_than_one_answer_may_take(tmp_path, monkeypatch):
+    """The seconds are those of one answer on the clock: threads and answers do not add up."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "limits.py").write_text(
+        "import resource, numpy as np\n"
+        "def ask(batch): return np.full((len(batch), 2), float(resource.getrlimit(resource.RLIMIT_CPU)[0]))"
+    )
+    mine = float(resource.getrlimit(resource.RLIMIT_CPU)[0])
+    with ProcessModel("callable", "limits:ask", seconds=60) as model:
+        assert model.predict(np.zeros((1, 1, 2, 2), np.float32)).tolist() == [[mine, mine]]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
