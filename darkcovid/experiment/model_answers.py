@@ -50,6 +50,9 @@ def output_names(policy: InputPolicy, scores: np.ndarray) -> list[str]:
     Args:
         policy: The model's input.
         scores: (m, k) float.
+
+    Returns:
+        (k) names.
     """
     if len(policy.classes) == scores.shape[1]:
         return list(policy.classes)
@@ -64,6 +67,9 @@ def kind_of_outputs(scores: np.ndarray, columns: Sequence[str], options: Predict
         columns: (k) names.
         options: What a person says of them.
         name: The model, for messages.
+
+    Returns:
+        As a person said, else as the numbers show.
 
     Raises:
         UsageError, DataError: As `kind_of_scores` does.
@@ -80,6 +86,9 @@ def all_classes(policy: InputPolicy, columns: Sequence[str], options: Prediction
         policy: The model's input, and its classes where they are known.
         columns: (k) names of outputs.
         options: What a person says of them.
+
+    Returns:
+        What a person said, else these.
     """
     if options.columns.scores or len(columns) == 1 or list(policy.classes) != list(columns):
         return options.columns

@@ -12,11 +12,14 @@ MAX_HEADER = 2**16
 
 
 def message(header: dict[str, Any], body: bytes = b"") -> bytes:
-    """A message: the header's length, the header as JSON, and as many bytes as it says.
+    """A message.
 
     Args:
         header: JSON-able.
         body: Bytes of an array.
+
+    Returns:
+        The header's length, the header as JSON, and as many bytes as it says.
     """
     text = json.dumps(header | {"bytes": len(body)}).encode()
     return HEADER.pack(len(text)) + text + body
