@@ -16,32 +16,35 @@ from darkcovid.audits.source_separability import source_separability
 from darkcovid.audits.subject import AuditSubject
 from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device
-from darkcovid.core.errors import DataError, UsageError
+from darkcovid.core.errors import UsageError
 from darkcovid.core.io import save_png
 from darkcovid.core.words import counted
 from darkcovid.data.check_files import validate_files
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.manifest import Manifest
-from darkcovid.data.predictions.class_names import ClassNames
 from darkcovid.data.predictions.columns import SIDES
 from darkcovid.data.predictions.options import PredictionOptions
-from darkcovid.data.predictions.scores import Scores, kind_of_column, kind_of_scores, to_binary, to_probabilities
 from darkcovid.data.predictions.table import table_of_frame
 from darkcovid.data.predictions.training_list import TrainingList
 from darkcovid.evaluation.results import SourceSeparability
 from darkcovid.experiment.artifacts import gradcam_gallery
 from darkcovid.experiment.audit_predictions import ForeignAudit, audit_predictions
+from darkcovid.experiment.model_answers import (
+    all_classes,
+    answers_of,
+    ask_for_scores,
+    check_asked_again,
+    kind_of_outputs,
+    output_names,
+)
 from darkcovid.experiment.model_inputs import ModelInputs, hiding_gray
 from darkcovid.inference.foreign.client import ForeignModel
 from darkcovid.inference.foreign.inputs import InputPolicy
 from darkcovid.lungs.crop import LungRegions
-from darkcovid.metrics.calibration import apply_temperature
 from darkcovid.metrics.classification import probability_columns
 from darkcovid.report.plots import plot_deletion
 
-BATCH = 32
 LOGIT_FLOOR = 1e-6
-ANSWER = "score"  # the column of a single output
 
 Progress = Callable[[str], None]
 ScoreFiles = Callable[[Sequence[Path]], np.ndarray]  # (n) files to (n, k) scores
@@ -116,9 +119,11 @@ def audit_model(
     bad = len(scored) - len(inputs.cohort)
     left_out |= {"without a usable image file": bad} if bad else {}
     say(f"asking the model about {counted(len(inputs.cohort), 'image')}")
-    scores = _scores(model, policy, inputs.pixels) if score_files is None else score_files(inputs.cohort.files)
-    columns = _columns(policy, scores)
-    options = replace(options, scores=_kind(scores, columns, options, name))
+    scores = ask_for_scores(model, policy, inputs.pixels) if score_files is None else score_files(inputs.cohort.files)
+    columns = output_names(policy, scores)
+    options = replace(
+        options, scores=kind_of_outputs(scores, columns, options, name), columns=all_classes(policy, columns, options)
+    )
     table = pd.DataFrame(scores, columns=columns).assign(image=inputs.cohort.rows.path.to_numpy())
     audit = audit_predictions({name: table_of_frame(table, name)}, manifest, options, train, cache_dir)
     evidence, subject = audit.evidence, audit.evidence.subject
@@ -131,8 +136,10 @@ def audit_model(
         if controls:
             say(f"{arm}: hiding parts of the images")
             seen = inputs.labeled(of_arm, classes)
-            answer = _answer(model, policy, columns, options, classes)
+            answer = answers_of(model, policy, columns, options, classes)
             views[arm] = occlusion_predictions(answer, seen.pixels, seen.regions, seen.cohort, gray)
+            if score_files is None:
+                check_asked_again(views[arm], of_arm, classes, model.source)
             probabilities = of_arm[probability_columns(classes)].to_numpy(float)
             pictures[arm] = _pictures(answer, seen, probabilities, gray, compute, explain)
             metrics = replace(
@@ -192,47 +199,6 @@ def _rows(manifest: Manifest, options: PredictionOptions, train: TrainingList | 
     left_out = {"without a label": unlabeled} if unlabeled else {}
     left_out |= {f"labeled {name}": count for name in options.leave_out if (count := int((rows.label == name).sum()))}
     return rows[kept].reset_index(drop=True), rows[trained].reset_index(drop=True), left_out
-
-
-def _scores(model: ForeignModel, policy: InputPolicy, pixels: StoredArray) -> np.ndarray:
-    """(m, ..., h, w) uint8 to (m, k) float64, of a file of ours before its temperature."""
-    blocks = [np.array(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)]
-    answers = [model.predict(policy.batch(block)) for block in blocks]
-    if len({answer.shape[1] for answer in answers}) > 1:
-        raise DataError(f"{model.source}: answered different numbers of scores to different images")
-    scores = np.concatenate(answers)
-    return apply_temperature(scores, 1 / policy.temperature) if policy.temperature else scores
-
-
-def _columns(policy: InputPolicy, scores: np.ndarray) -> list[str]:
-    """A name for each output: its class where the file says it, else its number."""
-    if len(policy.classes) == scores.shape[1]:
-        return list(policy.classes)
-    return [ANSWER] if scores.shape[1] == 1 else [str(number) for number in range(scores.shape[1])]
-
-
-def _kind(scores: np.ndarray, columns: Sequence[str], options: PredictionOptions, name: str) -> Scores:
-    """What the answers are, once for all that follow."""
-    if options.scores != "auto":
-        return options.scores
-    return kind_of_column(scores[:, 0], columns[0], name) if len(columns) == 1 else kind_of_scores(scores, columns, name)
-
-
-def _answer(model: ForeignModel, policy: InputPolicy, columns: Sequence[str], options: PredictionOptions, classes: Sequence[str]):
-    """A function of pixels to an arm's probabilities, which reads answers as those to the plain images were read."""
-    meant = ClassNames(classes, options.class_names)
-
-    def predict(pixels: StoredArray) -> np.ndarray:
-        scores = _scores(model, policy, pixels)
-        if len(columns) == 1:
-            return to_binary(scores[:, 0], columns[0], options.scores, policy.describe()).values[:, ::-1]
-        values = to_probabilities(scores, columns, options.scores, policy.describe()).values
-        if options.scores != "per-finding":
-            return values
-        place = [meant.meaning(column) for column in columns].index(classes[0])
-        return np.column_stack([values[:, place], 1 - values[:, place]])
-
-    return predict
 
 
 def _separability(table: pd.DataFrame, rows: pd.DataFrame, classes: Sequence[str]) -> SourceSeparability | None:

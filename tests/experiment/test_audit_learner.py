@@ -1,7 +1,9 @@
 """Any fastai Learner, audited from Python: what it was trained on is known by its items, and a shortcut is found."""
 
 import fastai.callback.progress  # noqa: F401 (importing gives a Learner its `no_bar`)
+import numpy as np
 import pytest
+import torch
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import ColReader, ColSplitter, FuncSplitter, Normalize
 from fastai.layers import ConvLayer
@@ -28,8 +30,9 @@ def cohort(cache_dir):
     return manifest.roots[0], rows.assign(held=rows.patient_id.str.rpartition("-")[2].astype(int) % 5 < 2)
 
 
-def learner(dls):
-    layers = [ConvLayer(3, 8, stride=2), ConvLayer(8, 16, stride=2), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(16, 2)]
+def learner(dls, classes=2):
+    layers = [ConvLayer(3, 8, stride=2), ConvLayer(8, 16, stride=2), nn.AdaptiveMaxPool2d(1), nn.Flatten()]
+    layers += [nn.Linear(16, classes)]
     return Learner(dls, nn.Sequential(*layers), metrics=accuracy, loss_func=CrossEntropyLossFlat())
 
 
@@ -74,3 +77,20 @@ def test_a_shortcut_of_any_learner_is_found(cohort, tmp_path):
     assert again.valid.confusion_matrix == metrics.valid.confusion_matrix
     with pytest.raises(UsageError, match="needs cohort="):
         dc.audit(of_rows)
+
+
+@pytest.mark.slow
+def test_a_learners_classes_are_all_scored(cache_dir):
+    """A cohort lacks the class that the learner answers always."""
+    manifest = phantom_manifest(Phantom(patients=24, image_size=64), cache_dir)
+    rows = manifest.rows.assign(held=manifest.rows.patient_id.str.rpartition("-")[2].astype(int) % 2 == 1)
+    learn = learner(loaders(manifest.roots[0], rows, of_rows=False), classes=3)
+    assert list(learn.dls.vocab) == ["covid", "no_finding", "pneumonia"]
+    learn.model[-1].bias.data += torch.tensor([0.0, 50.0, 0.0])
+    two = rows[rows.label != "no_finding"]
+    two = two.assign(path=[str(manifest.roots[0] / path) for path in two.path])
+    report = dc.audit(learn, cohort=two.drop(columns="held"))
+    (arm,), (metrics,) = report.evidence.arms.values(), report.metrics.values()
+    assert arm.summary.classes == ["covid", "no_finding", "pneumonia"]
+    assert metrics.valid.accuracy == 0 and np.array(metrics.valid.confusion_matrix)[:, 1].sum() == two.held.sum() > 3
+    assert metrics.shortcuts.views["plain"].accuracy == 0

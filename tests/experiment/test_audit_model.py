@@ -2,9 +2,11 @@
 
 import http.server
 import json
+import resource
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -14,19 +16,23 @@ import pandas as pd
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
+from darkcovid.core.device import get_device
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError
-from darkcovid.data.manifest import read_manifest
+from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.phantom import phantom_manifest
 from darkcovid.data.predictions.join import JoinRule
 from darkcovid.data.predictions.options import PredictionOptions
 from darkcovid.data.predictions.table import read_text_table
 from darkcovid.data.predictions.training_list import read_training_list
+from darkcovid.experiment.audit_model import audit_model
 from darkcovid.experiment.audit_model_run import AuditedModel, audit_and_write
 from darkcovid.experiment.audit_predictions import audit_predictions
 from darkcovid.inference.foreign.client import HttpModel, ProcessModel, kind_of_model
 from darkcovid.inference.foreign.inputs import DeclaredInput, InputPolicy, resolve_input
+from darkcovid.metrics.classification import probability_columns
 from darkcovid.recipe import Phantom
 
 SIZE = 64
@@ -80,8 +86,6 @@ def write_torchscript(path, kernel, bias):
 @pytest.fixture(scope="module")
 def cohorts(cache_dir):
     """Of each cohort its manifest, the list of its training images, and the rows and pixels of both halves."""
-    from PIL import Image
-
     found = {}
     for name, shortcut in (("clean", 0.0), ("planted", 1.0)):
         manifest = phantom_manifest(Phantom(patients=90, image_size=SIZE, signal=1.0, shortcut=shortcut), cache_dir)
@@ -200,6 +204,81 @@ def test_a_shortcut_of_a_model_is_found_and_a_clean_one_passes(cohorts, audited,
     assert set(shown.shown) == {"plain", "lungs_erased", "lungs_only", "border_only", "thumbnail"}
 
 
+class Bands:
+    """Three classes by which of three bands of an image is the brightest for its place, most often the second."""
+
+    source, shape = "bands", [1, SIZE, SIZE]
+
+    def __init__(self, form, turned=False):
+        self.form, self.turned = form, turned
+
+    def predict(self, batch):
+        logits = 20 * (np.stack([band.mean((1, 2, 3)) for band in np.array_split(batch, 3, 2)], 1) - [0.49, 0.415, 0.57])
+        if self.turned:
+            logits, self.turned = logits[:, ::-1], False
+        powers = np.exp(logits)
+        return logits if self.form == "logits" else powers / powers.sum(1, keepdims=True) * (0.9 if self.form == "largest" else 1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *words):
+        """Nothing."""
+
+
+THREE = ("covid", "no_finding", "pneumonia")
+
+
+@pytest.fixture(scope="module")
+def without_no_finding(cache_dir):
+    """A cohort of covid and pneumonia."""
+    manifest = phantom_manifest(Phantom(patients=12, image_size=SIZE), cache_dir)
+    return Manifest(manifest.rows[manifest.rows.label != "no_finding"].reset_index(drop=True), manifest.roots)
+
+
+def ask(model, manifest, classes, cache_dir, **options):
+    policy = InputPolicy((SIZE, SIZE), 1, "nchw", "0..1", classes=classes)
+    given = PredictionOptions(**options)
+    return audit_model(model, "bands", policy, manifest, given, get_device("cpu", "fp32"), cache_dir)
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("probabilities", "by_file"),
+        ("largest", "by_number"),
+        ("logits", "other_words"),
+        ("per-finding", "other_words"),
+    ],
+)
+def test_views_have_the_classes_of_the_audit(without_no_finding, cache_dir, form, said):
+    """Where the manifest lacks the second of three classes, it stays the second, and its answers are wrong."""
+    manifest, classes = without_no_finding, {"by_file": THREE, "other_words": ("COVID-19", "Normal", "Pneumonia")}.get(said, ())
+    numbered = {"0": "covid", "1": "no_finding", "2": "pneumonia"} if said == "by_number" else {}
+    asked = form if form in ("largest", "per-finding") else "auto"
+    found = ask(Bands(form), manifest, classes, cache_dir, class_names=numbered, scores=asked)
+    assert set(found.views) == set(found.audit.predictions)
+    pixels = np.stack([np.asarray(Image.open(manifest.roots[0] / path)) for path in manifest.rows.path])
+    scores = Bands(form).predict(pixels[:, None].astype(np.float32) / 255)
+    for arm, table in found.audit.predictions.items():
+        names = found.audit.evidence.arms[arm].summary.classes
+        columns = probability_columns(names)
+        plain = found.views[arm].query("shown == 'plain'").set_index("image")[columns]
+        assert len(plain) > 3
+        np.testing.assert_allclose(plain, table.set_index("image")[columns].loc[plain.index], atol=1e-6)
+        if form != "per-finding":
+            assert [names[0], names[2]] == ["covid", "pneumonia"]
+            best = pd.Series(scores.argmax(1), manifest.rows.path).loc[table.image]
+            assert (table.predicted == np.array(names)[best]).all() and (best == 1).any()
+            right = (np.array(THREE)[best] == table.label).mean()
+            assert found.audit.evidence.arms[arm].metrics.valid.accuracy == pytest.approx(right)
+
+
+def test_a_model_that_answers_otherwise_when_asked_again_is_refused(without_no_finding, cache_dir):
+    with pytest.raises(DataError, match=r"bands: asked about the same images again, .* differ by up to"):
+        ask(Bands("probabilities", turned=True), without_no_finding, THREE, cache_dir)
+
+
 HOSTILE = {
     "exits": "import os\ndef ask(batch): os._exit(0)",
     "raises": "def ask(batch): raise RuntimeError('one\\ntwo')",
@@ -211,6 +290,36 @@ HOSTILE = {
     "import": "import no_such_module",
     "closes": "import os\nos.closerange(3, 64)\ndef ask(batch): return batch[:, 0, 0, :2]",
 }
+
+
+HANGS = {
+    "loading": "import time\ntime.sleep(60)",
+    "reading": "import os, signal, threading\nthreading.Timer(0.3, os.kill, (os.getpid(), signal.SIGSTOP)).start()",
+}
+
+
+@pytest.mark.parametrize("name", HANGS)
+def test_a_model_that_hangs_is_left_after_its_seconds(tmp_path, monkeypatch, name):
+    """As it loads, or before it takes a batch that no pipe holds at once."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"m_{name}.py").write_text(f"def ask(batch): return batch[:, 0, 0, :2]\n{HANGS[name]}")
+    began = time.monotonic()
+    with pytest.raises(DataError, match="no answer within 4 s"), ProcessModel("callable", f"m_{name}:ask", seconds=4) as model:
+        time.sleep(1 if name == "reading" else 0)
+        model.predict(np.zeros((32, 3, 224, 224), np.float32))
+    assert time.monotonic() - began < 20
+
+
+def test_a_model_may_compute_for_longer_than_one_answer_may_take(tmp_path, monkeypatch):
+    """The seconds are those of one answer on the clock: threads and answers do not add up."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "limits.py").write_text(
+        "import resource, numpy as np\n"
+        "def ask(batch): return np.full((len(batch), 2), float(resource.getrlimit(resource.RLIMIT_CPU)[0]))"
+    )
+    mine = float(resource.getrlimit(resource.RLIMIT_CPU)[0])
+    with ProcessModel("callable", "limits:ask", seconds=60) as model:
+        assert model.predict(np.zeros((1, 1, 2, 2), np.float32)).tolist() == [[mine, mine]]
 
 
 @pytest.mark.parametrize("name", HOSTILE)

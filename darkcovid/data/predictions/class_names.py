@@ -65,10 +65,15 @@ class ClassNames:
             return self.said[text]
         if text in self.classes:
             return text
-        meant = self._alike(text, _plain) or self._alike(text, _known_word)
+        meant = self._alike(text, plain_word) or self._alike(text, _known_word)
         if meant is not None:
             self.translated[text] = meant
         return meant
+
+    def add_class(self, name: str) -> None:
+        """Take up a class that no image of the manifest has."""
+        if name not in self.classes:
+            self.classes = (*self.classes, name)
 
     def add_proven(self, numbers: Sequence[str], classes: Sequence[str]) -> None:
         """Take up the classes of numbers on which every row agrees.
@@ -102,7 +107,7 @@ def proven_names(numbers: Sequence[str], classes: Sequence[str]) -> dict[str, st
     return names if one_to_one and len(names) > 1 else {}
 
 
-def _plain(text: str) -> str:
+def plain_word(text: str) -> str:
     """Without case and what separates words; signs that tell `covid+` from `covid-` stay."""
     return re.sub(r"(?<=\w)[\s_\-./]+(?=\w)", "", text.strip()).casefold()
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from darkcovid.core.errors import UsageError
 from darkcovid.core.words import counted
-from darkcovid.data.predictions.class_names import ClassNames
+from darkcovid.data.predictions.class_names import ClassNames, is_number
 from darkcovid.data.predictions.columns import (
     ANSWER,
     CONFIDENCE,
@@ -18,6 +18,7 @@ from darkcovid.data.predictions.columns import (
 )
 from darkcovid.data.predictions.scored import FoundScores, Scored, some_of
 from darkcovid.data.predictions.table import TextTable
+from darkcovid.recipe import REST
 
 
 def answer_column(table: TextTable, columns: ColumnChoice, taken: Collection[str]) -> str:
@@ -119,17 +120,31 @@ def checked_against(found: FoundScores, table: TextTable, answer: str, names: Cl
     part = found.scored[0]
     if not answer or len(found.scored) > 1:
         return found
-    said = [names.meaning(text) for text in table.texts(answer)]
+    texts = table.texts(answer)
+    said = {text: _class_of(text, names, part.classes) for text in set(texts)}
     best = [part.classes[place] for place in np.nan_to_num(part.probabilities).argmax(1)]
-    known = [(own, other) for own, other in zip(said, best, strict=True) if own is not None]
-    differ = sum(own != other for own, other in known)
+    compared = [text != "" and (said[text] is not None or not is_number(text)) for text in texts]
+    differ = sum(known and said[text] != other for text, other, known in zip(texts, best, compared, strict=True))
     if plain_name(answer) in ("label", "class") and differ:
         raise UsageError(
             f"{table.where}: column {answer!r} is neither the manifest's label nor the class of the largest score in every "
             "row: name it with --label-column (the true label) or --predicted-column"
         )
     if differ:
+        unknown = sorted(text for text, name in said.items() if text and name is None and not is_number(text))
         found.notes.append(
             f"column {answer} is another class than that of the largest score in {counted(differ, 'row')}; the score counts"
+            + (f"; no column of scores is of {some_of(unknown)}" if unknown else "")
         )
+    if not all(compared):
+        missing = len(compared) - sum(compared)
+        found.notes.append(f"column {answer} is empty or a number of no known class in {counted(missing, 'row')}: not compared")
     return found
+
+
+def _class_of(text: str, names: ClassNames, classes: Sequence[str]) -> str | None:
+    """The class of scores that a predicted label means: the rest, where there is one, for all that have no column."""
+    name = names.meaning(text)
+    if REST in classes and name not in classes and text and (name is not None or not is_number(text)):
+        return REST
+    return name

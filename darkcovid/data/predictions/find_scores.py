@@ -7,6 +7,7 @@ import numpy as np
 
 from darkcovid.core.errors import UsageError
 from darkcovid.core.words import counted
+from darkcovid.data.predictions.absent_classes import absent_classes
 from darkcovid.data.predictions.class_names import ClassNames, is_number, proven_names
 from darkcovid.data.predictions.columns import (
     BINARY,
@@ -21,7 +22,7 @@ from darkcovid.data.predictions.columns import (
 )
 from darkcovid.data.predictions.find_answers import answer_column, checked_against, labels_alone
 from darkcovid.data.predictions.scored import SHOWN, FoundScores, Scored, some_of
-from darkcovid.data.predictions.scores import Scores, adds_up, to_binary, to_probabilities
+from darkcovid.data.predictions.scores import Scores, adds_up, kind_of_signed, to_binary, to_probabilities
 from darkcovid.data.predictions.table import TextTable
 from darkcovid.recipe import REST
 
@@ -59,6 +60,11 @@ def find_scores(
     answer = answer_column(table, columns, taken)
     parts = {part for label in labels for part in label.split("|")}
     by_class, unused = _class_columns(table, names, columns, {*taken, answer}, answer, labels)
+    more, notes = absent_classes(table, by_class, unused, names, table.texts(answer) if answer else [], labels, asked)
+    for name in (*by_class, *more):
+        names.add_class(name)
+    by_class |= more
+    unused = [column for column in unused if column not in more.values()]
     if columns.scores or len(by_class) > 1:
         found = _of_classes(table, by_class, unused, labels, parts, asked)
     else:
@@ -66,16 +72,17 @@ def find_scores(
         found = _of_one(table, *single, labels, parts, asked) if single else None
     if found is None:
         return labels_alone(table, answer, labels, names, taken)
+    found.notes[:0] = notes
     return checked_against(found, table, answer, names)
 
 
 def _class_columns(table, names: ClassNames, columns: ColumnChoice, taken: Collection[str], answer: str, labels):
     """The column of each class, and the further columns of numbers that may be of classes."""
     if columns.scores:
-        by_class = {
-            names.meaning(name) or name: named_column(table.columns, column, "--probability", table.where)
-            for name, column in columns.scores.items()
-        }
+        by_class: dict[str, str] = {}
+        for name, asked in columns.scores.items():
+            column = named_column(table.columns, asked, "--probability", table.where)
+            _take(table, by_class, names.meaning(name) or name, column)
         missing = [column for column in by_class.values() if table.numbers(column) is None]
         if missing:
             raise UsageError(f"--probability: column {missing[0]!r} of {table.where} has cells that are no numbers")
@@ -86,29 +93,32 @@ def _class_columns(table, names: ClassNames, columns: ColumnChoice, taken: Colle
     numbered = {column: token for column, token in tokens.items() if is_number(token)}
     if len(numbered) > 1:
         _prove_numbers(table, numbered, names, answer, labels)
-    by_class: dict[str, str] = {}
+    by_class = {}
     for column, token in tokens.items():
         meant = names.meaning(token)
-        if meant is None:
-            continue
-        if meant in by_class:
-            raise UsageError(
-                f"{table.where}: columns {by_class[meant]!r} and {column!r} may both be scores of {meant}: name the columns with "
-                f"--probability {meant}=COLUMN, for each class"
-            )
-        by_class[meant] = column
+        if meant is not None:
+            _take(table, by_class, meant, column)
     unknown = [column for column, token in numbered.items() if names.meaning(token) is None]
     if unknown and len(numbered) > 1:
         _refuse_numbers(table, numbered, names)
-    unused = {token: column for column, token in tokens.items() if column not in by_class.values()}
-    return by_class, unused
+    return by_class, {column: token for column, token in tokens.items() if column not in by_class.values()}
+
+
+def _take(table: TextTable, by_class: dict[str, str], name: str, column: str) -> None:
+    """Add the column of a class."""
+    if name in by_class:
+        raise UsageError(
+            f"{table.where}: columns {by_class[name]!r} and {column!r} may both be scores of {name}: name the columns with "
+            f"--probability {name}=COLUMN, for each class"
+        )
+    by_class[name] = column
 
 
 def _prove_numbers(table: TextTable, numbered, names: ClassNames, answer: str, labels: Sequence[str]) -> None:
     """The classes of numbered columns, where the predicted words and the largest score go one to one."""
     if not answer or all(names.meaning(token) for token in numbered.values()):
         return
-    scores = _matrix(table, list(numbered))
+    scores = table.matrix(list(numbered))
     best = [list(numbered.values())[place] for place in np.nan_to_num(scores, nan=-np.inf).argmax(1)]
     words = [names.meaning(text) or "" for text in table.texts(answer)]
     if not any(is_number(text) for text in table.texts(answer)):
@@ -129,25 +139,19 @@ def _refuse_numbers(table: TextTable, numbered, names: ClassNames) -> None:
     )
 
 
-def _of_classes(table, by_class: dict[str, str], unused: dict[str, str], labels, parts: set[str], asked: Scores) -> FoundScores:
+def _of_classes(table, by_class: dict[str, str], unused: Sequence[str], labels, parts: set[str], asked: Scores) -> FoundScores:
     """A column per class: competing where all labels have one, else each by itself."""
     classes, notes = list(by_class), []
-    scores = _matrix(table, [by_class[name] for name in classes])
+    scores = table.matrix([by_class[name] for name in classes])
     known = np.isfinite(scores).all(1)
     uncovered = sorted(set(labels) - set(classes))
     several = any("|" in label for label in labels)
-    if known.any() and not adds_up(scores[known]) and asked in ("auto", "probabilities", "percent") and unused and not several:
-        more = {token: table.numbers(column) for token, column in unused.items()}
-        wider = np.column_stack([scores, *more.values()])
-        rows = np.isfinite(wider).all(1)
-        if rows.any() and adds_up(wider[rows]):
-            notes.append(f"columns {', '.join(unused.values())} are of classes that no image has: all add up to 1 only with them")
-            scores, known, classes, unused = wider, rows, [*classes, *more], {}
-            by_class = by_class | {token: token for token in more}
     if not known.any():
         raise UsageError(
             f"{table.where}: no row has a number in all of {', '.join(by_class.values())}; name columns with --probability"
         )
+    signed = table.percent_signs([by_class[name] for name in classes])[known]
+    asked = kind_of_signed(signed, scores[known], asked, ", ".join(by_class.values()), table.where)
     complete = not uncovered and not several
     alone = asked == "per-finding" or (asked == "auto" and not complete and not adds_up(scores[known]))
     if not complete and not alone:
@@ -163,7 +167,7 @@ def _of_classes(table, by_class: dict[str, str], unused: dict[str, str], labels,
     where = ", ".join(by_class.get(name, name) for name in classes)
     notes.append(f"{read.note} ({_columns(by_class)})")
     if unused:
-        notes.append(f"not used: {some_of(list(unused.values()))}")
+        notes.append(f"not used: {some_of(unused)}")
     if not read.alone:
         return FoundScores([Scored("", tuple(classes), np.array(labels, object), probabilities)], where, False, notes)
     scored = []
@@ -174,7 +178,7 @@ def _of_classes(table, by_class: dict[str, str], unused: dict[str, str], labels,
             scored.append(Scored(name, (name, REST), np.where(truth, name, REST).astype(object), two))
     if not scored:
         raise UsageError(f"{table.where}: no finding of {', '.join(classes)} tells any two of the images' labels apart")
-    others = sorted(parts - set(classes))
+    others = sorted(parts - {*classes, REST})
     notes.append(
         "each finding is scored against the rest"
         + (f"; labels without a column count as rest: {some_of(others)}" if others else "")
@@ -214,22 +218,18 @@ def _of_one(table: TextTable, column: str, positive: str, labels: Sequence[str],
     """A positive class against the one other, or against the rest."""
     others = sorted(parts - {positive})
     negative = others[0] if len(others) == 1 else REST
-    numbers = _matrix(table, [column])[:, 0]
+    numbers = table.matrix([column])[:, 0]
     known = np.isfinite(numbers)
     probabilities = np.full((len(numbers), 2), np.nan)
+    if known.any():
+        asked = kind_of_signed(table.percent_signs([column])[known], numbers[known, None], asked, column, table.where)
     read = to_binary(numbers[known], column, asked, table.where)
     probabilities[known] = read.values[:, ::-1]
     notes = [f"{read.note}, of {positive} against {negative}"]
-    if negative == REST and others:
-        notes.append(f"labels without a column count as rest: {some_of(others)}")
+    if negative == REST and others not in ([], [REST]):
+        notes.append(f"labels without a column count as rest: {some_of([name for name in others if name != REST])}")
     truth = np.where([positive in label.split("|") for label in labels], positive, negative).astype(object)
     return FoundScores([Scored("", (positive, negative), truth, probabilities)], column, False, notes)
-
-
-def _matrix(table: TextTable, columns: Sequence[str]) -> np.ndarray:
-    """(n, columns) float."""
-    numbers = [table.numbers(column) for column in columns]
-    return np.column_stack([np.full(len(table.cells), np.nan) if one is None else one for one in numbers])
 
 
 def _columns(by_class: dict[str, str]) -> str:

@@ -38,18 +38,54 @@ def parse_numbers(cells: Sequence[str], decimal_comma: bool) -> np.ndarray | Non
         decimal_comma: Whether a comma may be a decimal mark.
 
     Returns:
-        (n,) float, nan where there is none; None where a cell is something else, or all are empty.
+        (n,) float, nan where there is none, `50%` as 0.5; None where a cell is something else, or all are empty.
     """
     numbers = np.full(len(cells), np.nan)
     some = False
     for place, cell in enumerate(cells):
+        percent = has_percent_sign(cell)
         text = cell.strip().removesuffix("%").rstrip()
         if text.lower() in NO_NUMBER:
             continue
         if NUMBER.fullmatch(text) is None or ("," in text and not decimal_comma):
             return None
-        numbers[place], some = float(text.replace(",", ".")), True
+        number = float(text.replace(",", "."))
+        numbers[place], some = number / 100 if percent else number, True
     return numbers if some else None
+
+
+def has_percent_sign(cell: str) -> bool:
+    """Whether a cell is written as a percentage, `50%`."""
+    return cell.rstrip().endswith("%")
+
+
+def kind_of_signed(signed: np.ndarray, scores: np.ndarray, asked: Scores, columns: str, where: str) -> Scores:
+    """What numbers are of which some or all are written with a percent sign, and are read as 0.5 where `50%` is written.
+
+    Args:
+        signed: (n, k) bool, which have a sign.
+        scores: (n, k) float, finite.
+        asked: What they are said to be.
+        columns: For messages.
+        where: The file, for messages.
+
+    Returns:
+        What they are after the sign is taken for a hundredth.
+
+    Raises:
+        DataError: Some have a sign and others none, or one is no share of 100.
+        UsageError: They are said to be something else.
+    """
+    if not signed.any():
+        return asked
+    if not signed.all():
+        raise DataError(f"{where}: some numbers of {columns} have a percent sign and others none; write all in one way")
+    if asked == "logits":
+        raise UsageError(f"{where}: numbers of {columns} have a percent sign, so they are no logits; leave --scores out")
+    if scores.min() < 0 or scores.max() > 1:
+        raise DataError(f"{where}: percentages of {columns} lie between {scores.min() * 100:g} and {scores.max() * 100:g}")
+    one_column = scores.shape[1] == 1 and asked == "auto"
+    return "probabilities" if asked == "percent" or one_column else asked
 
 
 def to_probabilities(scores: np.ndarray, names: Sequence[str], asked: Scores, where: str, complete: bool = True) -> Probabilities:

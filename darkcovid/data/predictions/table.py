@@ -1,7 +1,7 @@
 """A table of predictions as text, from a CSV as any program writes it or from pandas, with the line of each row."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from darkcovid.core.errors import DataError, UsageError, one_line
 from darkcovid.core.words import counted
 from darkcovid.data.csv_table import csv_form, read_csv
 from darkcovid.data.predictions.columns import ANSWER, IMAGE, TRUTH, is_index, plain_name
-from darkcovid.data.predictions.scores import parse_numbers
+from darkcovid.data.predictions.scores import has_percent_sign, parse_numbers
 from darkcovid.data.table_cells import INVISIBLE
 
 MAX_BYTES = 2**28  # of a file; a larger one is not read
@@ -53,6 +53,16 @@ class TextTable:
     def numbers(self, column: str):
         """The (n,) numbers of a column, nan where there is none; None where a cell is something else, or all are empty."""
         return parse_numbers(self.cells[column].tolist(), self.decimal_comma)
+
+    def matrix(self, columns: Iterable[str]) -> np.ndarray:
+        """(n, columns) float of columns of numbers, nan where there is none."""
+        numbers = [self.numbers(column) for column in columns]
+        return np.column_stack([np.full(len(self.cells), np.nan) if one is None else one for one in numbers])
+
+    def percent_signs(self, columns: Sequence[str]) -> np.ndarray:
+        """(n, columns) bool, which cells are written as percentages, `50%`."""
+        signs = [[has_percent_sign(cell) for cell in self.cells[column]] for column in columns]
+        return np.array(signs, bool).reshape(len(columns), len(self.cells)).T
 
     def take(self, rows) -> "TextTable":
         """The rows at `rows`, (m,) int, in that order."""

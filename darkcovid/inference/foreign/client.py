@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 
 import numpy as np
 import requests
@@ -102,7 +102,6 @@ class ProcessModel:
             "source": where,
             "output": output,
             "memory_bytes": int(memory_gb * GIGABYTE),
-            "seconds": seconds * 20,
         }
         header, _ = self._exchange(asked)
         self.shape: list[int | None] = [side if isinstance(side, int) else None for side in header.get("shape", [])][:5]
@@ -118,13 +117,13 @@ class ProcessModel:
         return checked_answer(np.frombuffer(body, np.float64).reshape(header["shape"]), len(batch), self.source)
 
     def _exchange(self, header: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
-        stream: Any = self._process.stdin
+        deadline = time.monotonic() + self.seconds
         try:
-            worker.send(stream, header, body)
-            reply = self._reply()
+            self._ask(worker.message(header, body), deadline)
+            reply = self._reply(deadline)
         except (EOFError, BrokenPipeError, ValueError, KeyError, TypeError):
             code = self._stop()
-            cause = "it was stopped, as for too much memory or time" if code in (-9, -24, 137) else "its process ended"
+            cause = "it was stopped, as for too much memory" if code in (-9, 137) else "its process ended"
             if code in (-11, -6):
                 cause = "it crashed its process"
             raise DataError(f"{self.source}: the model cannot be used: {cause} ({self._limits()})") from None
@@ -136,9 +135,23 @@ class ProcessModel:
     def _limits(self) -> str:
         return f"it may have {self.memory_gb:g} GB and {self.seconds} s per answer: --model-memory, --model-seconds"
 
-    def _reply(self) -> tuple[dict[str, Any], bytes]:
-        """A message, read as it comes, for as long as it may take."""
-        stream, deadline = self._process.stdout, time.monotonic() + self.seconds
+    def _ask(self, message: bytes, deadline: float) -> None:
+        """Write a message as it is taken, until the deadline."""
+        stream = self._process.stdin
+        assert stream is not None
+        left = memoryview(message)
+        while left:
+            if not select.select([], [stream], [], max(0.0, deadline - time.monotonic()))[1]:
+                self._too_late()
+            left = left[os.write(stream.fileno(), left[: select.PIPE_BUF]) :]  # as much as never blocks
+
+    def _too_late(self) -> NoReturn:
+        self._stop()
+        raise DataError(f"{self.source}: the model gave no answer within {self.seconds} s (--model-seconds)")
+
+    def _reply(self, deadline: float) -> tuple[dict[str, Any], bytes]:
+        """A message, read as it comes, until the deadline."""
+        stream = self._process.stdout
         assert stream is not None
 
         def exactly(count: int) -> bytes:
@@ -147,8 +160,7 @@ class ProcessModel:
             parts, left = [], count
             while left:
                 if not select.select([stream], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                    self._stop()
-                    raise DataError(f"{self.source}: the model gave no answer within {self.seconds} s (--model-seconds)")
+                    self._too_late()
                 part = os.read(stream.fileno(), min(left, 2**20))
                 if not part:
                     raise EOFError

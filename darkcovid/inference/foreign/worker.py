@@ -1,4 +1,4 @@
-"""The process in which a model's file is loaded and asked: with limits of memory and time, few of the audit's environment's
+"""The process in which a model's file is loaded and asked: with a limit of memory, few of the audit's environment's
 variables, and nothing but arrays between the two."""
 
 import json
@@ -11,17 +11,29 @@ HEADER = struct.Struct("<I")
 MAX_HEADER = 2**16
 
 
+def message(header: dict[str, Any], body: bytes = b"") -> bytes:
+    """A message.
+
+    Args:
+        header: JSON-able.
+        body: Bytes of an array.
+
+    Returns:
+        The header's length, the header as JSON, and as many bytes as it says.
+    """
+    text = json.dumps(header | {"bytes": len(body)}).encode()
+    return HEADER.pack(len(text)) + text + body
+
+
 def send(stream: BinaryIO, header: dict[str, Any], body: bytes = b"") -> None:
-    """Write a message: the header's length, the header as JSON, and as many bytes as it says.
+    """Write a message.
 
     Args:
         stream: To the other side.
         header: JSON-able.
         body: Bytes of an array.
     """
-    text = json.dumps(header | {"bytes": len(body)}).encode()
-    stream.write(HEADER.pack(len(text)) + text)
-    stream.write(body)
+    stream.write(message(header, body))
     stream.flush()
 
 
@@ -53,7 +65,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     asked, _ = receive(inward)
     try:
-        _limit(asked["memory_bytes"], asked["seconds"], may_write=asked["kind"] in ("keras", "callable"))
+        _limit(asked["memory_bytes"], may_write=asked["kind"] in ("keras", "callable"))
         from darkcovid.inference.foreign.model_files import load_model
 
         model = load_model(asked["kind"], asked["source"], asked["output"])
@@ -73,13 +85,13 @@ def main() -> None:
         send(outward, {"error": " ".join(str(error).split())[:300], "kind": type(error).__name__})
 
 
-def _limit(memory_bytes: int, seconds: int, may_write: bool) -> None:
-    """Memory and processor time of this process, and no core file and no file of its own, where the system knows limits."""
+def _limit(memory_bytes: int, may_write: bool) -> None:
+    """Memory of this process, and no core file and no file of its own, where the system knows limits."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    limits = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_CPU: seconds, resource.RLIMIT_CORE: 0}
+    limits = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_CORE: 0}
     if not may_write:
         limits[resource.RLIMIT_FSIZE] = 0
     for what, most in limits.items():

@@ -165,6 +165,38 @@ def test_percent_signs_and_lists(tmp_path):
     check_same(read_text(tmp_path, lists.to_csv(index=False), class_names=given))
 
 
+@pytest.mark.parametrize("asked", ["auto", "percent", "probabilities", "largest", "per-finding"])
+@pytest.mark.parametrize("highest", [0.9, 12.5, 100.0])
+@pytest.mark.parametrize("column", ["covid", "score"])
+def test_a_percent_sign_is_a_hundredth(tmp_path, asked, highest, column):
+    percent = np.linspace(0.2, highest, COUNT)
+    table = pd.DataFrame(
+        {"image": PATHS, column: [f"{value:.3f} %" if row else f"{value}%" for row, value in enumerate(percent)]}
+    )
+    (part,) = read_text(tmp_path, table.to_csv(index=False), scores=asked, positive="covid").scored
+    np.testing.assert_allclose(part.probabilities[:, part.classes.index("covid")], percent / 100, atol=1e-5)
+    several = pd.DataFrame({"image": PATHS} | dict.fromkeys(CLASSES, table[column]))
+    for part in read_text(tmp_path, several.to_csv(index=False), scores="per-finding").scored:
+        np.testing.assert_allclose(part.probabilities[:, 0], percent / 100, atol=1e-5)
+
+
+def test_percent_signs_that_contradict_something_are_refused(tmp_path):
+    percent = [f"{value:.3f}%" for value in np.linspace(0.2, 40, COUNT)]
+    for cells, options, message in (
+        ([*percent[:-1], "0.5"], {}, "others none"),
+        ([*percent[:-1], "140%"], {}, "lie between 0.2 and 140"),
+        (percent, {"scores": "logits"}, "no logits"),
+    ):
+        table = pd.DataFrame({"image": PATHS, "covid": cells})
+        with pytest.raises(DarkCovidError, match=message):
+            read_text(tmp_path, table.to_csv(index=False), **options)
+    mixed = frame().assign(covid=[f"{value:.4%}" for value in softmax()[:, 0]])
+    with pytest.raises(DataError, match="others none"):
+        read_text(tmp_path, mixed.to_csv(index=False))
+    elsewhere = frame().assign(oxygen=["95%", "0.9"] * (COUNT // 2))
+    check_same(read_text(tmp_path, elsewhere.to_csv(index=False)))
+
+
 def test_scores_that_compete_without_adding_up_are_asked_for():
     values = softmax() * 0.7 + 0.15
     with pytest.raises(UsageError, match="--scores largest"):
@@ -380,6 +412,72 @@ def test_classes_without_images_and_images_without_a_class():
     assert found.left_out == {"labeled no_finding": 4} and len(found.rows) == 8
     merged = read(frame(two, columns=["covid", "rest"]), class_names={"no_finding": "rest", "pneumonia": "rest"})
     assert merged.scored[0].labels.tolist() == [label if label == "covid" else "rest" for label in LABELS]
+
+
+TWO = [label if label != "no_finding" else "covid" for label in LABELS]
+LOGITS = np.log(softmax()) + np.linspace(-3, 1, COUNT)[:, None]
+FORMS = {"logits": (LOGITS, "auto"), "largest": (softmax() * 0.7 + 0.15, "largest"), "logs": (np.log(softmax()), "auto"),
+         "probabilities": (softmax(), "auto"), "percent": (softmax() * 100, "auto"),
+         "positive": (LOGITS + 9, "logits")}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("labels", [TWO, ["covid"] * COUNT], ids=["two", "one"])
+@pytest.mark.parametrize("columns", [CLASSES, [f"prob_{name}" for name in CLASSES], ["COVID-19", "Normal", "Pneumonia"]])
+def test_an_answer_of_a_class_that_no_image_has_is_wrong(form, labels, columns):
+    values, asked = FORMS[form]
+    found = read(frame(values[:, [0, 1, 2]], columns=columns), manifest(labels=labels), scores=asked)
+    (part,) = found.scored
+    wrong = [part.classes[place] not in labels for place in part.probabilities.argmax(1)]
+    absent = [name not in labels for name in CLASSES]
+    assert sum(wrong) == np.array(absent)[values.argmax(1)].sum() > 0
+
+
+def test_whether_a_column_of_an_unknown_word_competes_is_asked_for():
+    """The name of a disease and of a measurement look alike; that of a column of `prob_` or of a predicted label does not."""
+    table, rows = frame(LOGITS, columns=["covid", "tuberculosis", "pneumonia"]), manifest(labels=TWO)
+    with pytest.raises(UsageError, match=r"tuberculosis may be .*--classes tuberculosis=tuberculosis .*--probability"):
+        read(table, rows)
+    said = read(table, rows, class_names={"tuberculosis": "tuberculosis"})
+    without = read(table, rows, columns=ColumnChoice(scores={"covid": "covid", "pneumonia": "pneumonia"}))
+    words = read(table.assign(predicted="tuberculosis"), rows)
+    named = read(table.rename(columns={name: f"{name}_logit" for name in table.columns[1:]}), rows)
+    for found in (said, words, named):
+        np.testing.assert_allclose(probabilities(found, ("covid", "tuberculosis", "pneumonia")), softmax())
+    assert without.scored[0].classes == ("covid", "pneumonia")
+    further = table.drop(columns="tuberculosis").assign(confidence=0.5, follow_up_days=range(COUNT), age=40.5)
+    assert read(further, rows).scored[0].classes == ("covid", "pneumonia")
+
+
+def test_columns_of_one_class_are_not_passed_over():
+    scores = {"COVID-19": "a", "covid": "b", "pneumonia": "c"}
+    with pytest.raises(UsageError, match="may both be scores of covid"):
+        read(frame(columns=["a", "b", "c"]), manifest(labels=TWO), columns=ColumnChoice(scores=scores))
+    twice = frame(LOGITS).assign(Normal=1.5).rename(columns={"no_finding": "prob_Normal"})
+    with pytest.raises(UsageError, match="may both be scores of Normal"):
+        read(twice, manifest(labels=TWO))
+
+
+@pytest.mark.parametrize("word", ["no_finding", "something else"])
+def test_a_predicted_label_that_no_column_is_of_is_another_class(word):
+    two = frame(softmax(("covid", "pneumonia")), columns=["covid", "pneumonia"], predicted=word)
+    found = read(two, manifest(labels=TWO))
+    assert any("largest score in 12 rows" in note and f"no column of scores is of {word}" in note for note in found.notes)
+    best = np.array(["covid", "pneumonia"])[softmax(("covid", "pneumonia")).argmax(1)]
+    same = read(two.assign(predicted=best), manifest(labels=TWO))
+    assert not any("largest score" in note for note in same.notes)
+    rest = read(frame(softmax()[:, :1], columns=["covid"], predicted=word), manifest())
+    above = int((softmax()[:, 0] >= 0.5).sum())
+    assert any(f"largest score in {above} rows" in note for note in rest.notes)  # any other word is the rest
+
+
+def test_a_class_called_rest_has_its_column():
+    rows = manifest(labels=[label if label == "covid" else "rest" for label in LABELS])
+    found = read(pd.DataFrame({"image": PATHS, "covid": softmax()[:, 0]}), rows)
+    assert found.scored[0].classes == ("covid", "rest")
+    assert not any("without a column" in note for note in found.notes)
+    several = read(pd.DataFrame({"image": PATHS, "covid": softmax()[:, 0]}))
+    assert any("without a column count as rest: no_finding, pneumonia" in note for note in several.notes)
 
 
 def test_our_own_predictions_with_a_side():
