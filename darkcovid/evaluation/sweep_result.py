@@ -9,7 +9,7 @@ class TrialRecord:
     """One trial.
 
     Attributes:
-        number: From 0, in the order in which they began; those that were cut short have numbers too.
+        number: From 1, in the order in which they began; those that were cut short have numbers too.
         state: `complete`, `pruned`, `failed`, `interrupted` or `running`.
         values: By swept key.
         metric: Of a complete trial, on all inner folds together; of a pruned one, the last intermediate value.

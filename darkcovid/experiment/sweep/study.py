@@ -163,7 +163,7 @@ class SweepStudy:
         if trial.state == TrialState.PRUNED and trial.intermediate_values:
             metric = trial.intermediate_values[max(trial.intermediate_values)]
         return TrialRecord(
-            trial.number,
+            trial.number + 1,
             _state(trial),
             self.values(trial),
             metric,

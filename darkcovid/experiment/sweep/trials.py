@@ -127,14 +127,14 @@ def trial_line(context: TrialContext, number: int, jobs: int = 1) -> str:
 
     Args:
         context: Of the sweep.
-        number: The trial's.
+        number: The trial's, from 1.
         jobs: Trials at a time.
 
     Returns:
         `trial 3/20: training.lr=0.001: balanced_accuracy 0.8123, 12.1 s; about 3 min 20 s left`.
     """
     study, records = context.study, context.study.records()
-    record = records[number]
+    record = records[number - 1]
     ended = [other for other in records if other.state in ("complete", "pruned", "failed")]
     values = ", ".join(f"{key}={_short(value)}" for key, value in record.values.items())
     if record.state == "failed":
@@ -162,7 +162,7 @@ def _make_trial(context: TrialContext, trial: optuna.Trial) -> None:
         study.prune(trial, time.monotonic() - began)
     except DarkCovidError as error:
         study.fail(trial, one_line(error))
-    line = trial_line(context, trial.number)
+    line = trial_line(context, trial.number + 1)
     context.progress.stage(line)
     context.directory.event("trial", **asdict(study.records()[trial.number]))
 
@@ -180,7 +180,7 @@ def _score_trial(context: TrialContext, trial: optuna.Trial) -> tuple[float, lis
     for number, fold in enumerate(context.folds):
         cohort = fold.leaving_out(fitted.data)
         said = _epoch_reporter(context, fitted, cohort, values, report)
-        predicted = _fit_fold(context, fitted, cohort, inputs, f"trial {trial.number}, inner fold {number + 1}", said)
+        predicted = _fit_fold(context, fitted, cohort, inputs, f"trial {trial.number + 1}, inner fold {number + 1}", said)
         of_fold = cohort.labels[cohort.valid]
         labels.append(of_fold)
         probabilities.append(predicted[cohort.valid])

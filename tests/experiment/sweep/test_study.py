@@ -96,7 +96,7 @@ def test_failed_trials_count_and_say_why_and_are_never_the_best(tmp_path):
     study.finish(study.ask(), -5.0, [], 1.0)
     assert study.ask() is None
     assert [(record.state, record.reason) for record in study.records()] == [("failed", "the loss became nan"), ("complete", "")]
-    assert study.best().number == 1
+    assert study.best().number == 2
 
 
 def test_choices_of_any_kind_come_back_as_they_were(tmp_path):
