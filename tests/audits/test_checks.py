@@ -69,10 +69,10 @@ def source(**more):
     return {"audit": {"confounding": [one | more]}}
 
 
-def external(fall, low):
+def external(fall, low, **arm):
     accuracy = {"inside": 0.9, "outside": 0.9 - fall, "fall": fall, "interval": [low, fall + 0.1]}
     ward = METRICS | {"images": 9, "patients": 9, "fall": {"classes": ["covid"], "balanced_accuracy": accuracy}}
-    return {"arm": {"external": {"ward": ward}}}
+    return {"arm": {"external": {"ward": ward}} | arm}
 
 
 def told(p):
@@ -176,6 +176,7 @@ CASES = [
     (31, told(0.01), WARN),
     (31, {}, WARN),
     (32, {}, AUTHOR),
+    (32, external(0.05, -0.01, accuracy=0.5), NOT_RUN),
     (32, external(0.05, -0.01), PASS),
     (32, external(0.08, 0.01), WARN),
     (32, external(0.2, 0.1), FAIL),
