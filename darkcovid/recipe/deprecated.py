@@ -123,7 +123,7 @@ def _modern_arm(arm: Any, renamed: dict[str, None]) -> Any:
     modern = {}
     for path, value in arm.items():
         new = modern_path(str(path))
-        if new != path:
+        if new != str(path):  # YAML's keys may be numbers
             renamed[f"{path} is now {new}"] = None
             if new in arm:
                 raise UsageError(f"{path}: this is the old name of {new}, which is given too; leave one of them out")

@@ -123,3 +123,13 @@ def test_the_command_says_it_in_one_line(darkcovid, write):
     done = darkcovid("run", write("name: a\ntraining: {stop_after: 3}"), "--phantom", "--dry-run")
     (line,) = [line for line in done.stderr.splitlines() if "old names of recipe keys" in line]
     assert line.startswith("warning: ") and line.count("is now") == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["100: 1", "training: {100: 1}", "arms: {one: {100: 1}}", "arms: {one: {1.5: {2: 3}}}", "arms: {7: {null: 1}}"]
+)
+def test_keys_that_are_no_words_are_no_old_names(write, text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UsageError):
+            load_recipe(write(f"name: a\n{text}"))
