@@ -70,27 +70,19 @@ def gradcam_lung_overlap(
     predicted = probabilities[rows].argmax(1)
     maps = grad_cam(network, normalizer, pixels[rows], predicted, compute)
     untrained_maps = grad_cam(reinitialized(network), normalizer, pixels[rows], predicted, compute)
-    areas = lungs.areas[rows] if lungs.areas.ndim == 3 else lungs.areas[rows][:, 0]
+    areas = lung_areas(lungs, rows)
     shares = {
-        name: _fraction_inside_lungs(heatmaps, areas, lungs.trusted[rows])
+        name: fraction_inside_lungs(heatmaps, areas, lungs.trusted[rows])
         for name, heatmaps in (("trained", maps), ("fresh", untrained_maps))
     }
-    labels = np.array(cohort.classes)[cohort.labels[rows]]
-    table = pd.DataFrame(
-        {
-            "image": cohort.rows.path.to_numpy()[rows],
-            "label": labels,
-            "predicted": np.array(cohort.classes)[predicted],
-            "confidence": probabilities[rows].max(1),
-            "inside_lungs": shares["trained"],
-        }
-    )
+    table = heatmap_table(cohort, rows, probabilities, shares["trained"])
+    labels = table.label.to_numpy()
     area = np.where(lungs.trusted[rows], areas.mean((1, 2)), np.nan)
     summary = {
         name: LungAttention(
-            inside_lungs=_mean(shares["trained"][labels == name]),
-            inside_lungs_of_fresh_weights=_mean(shares["fresh"][labels == name]),
-            lungs_of_picture=_mean(area[labels == name]),
+            inside_lungs=mean_of_known(shares["trained"][labels == name]),
+            inside_lungs_of_fresh_weights=mean_of_known(shares["fresh"][labels == name]),
+            lungs_of_picture=mean_of_known(area[labels == name]),
         )
         for name in cohort.classes
     }
@@ -141,12 +133,67 @@ def _gradcam_batch(explainer: LayerGradCam, inputs: torch.Tensor, classes: torch
     return large[:, 0].detach().float().cpu().numpy()
 
 
-def _fraction_inside_lungs(maps: np.ndarray, areas: np.ndarray, trusted: np.ndarray) -> np.ndarray:
+def lung_areas(lungs: LungRegions, rows: np.ndarray) -> np.ndarray:
+    """Where the lungs are in the first channel of some images.
+
+    Args:
+        lungs: Of n images.
+        rows: (m,) int, which.
+
+    Returns:
+        (m, h, w) uint8, 1 inside the lungs.
+    """
+    return lungs.areas[rows] if lungs.areas.ndim == 3 else lungs.areas[rows][:, 0]
+
+
+def heatmap_table(cohort: Cohort, rows: np.ndarray, probabilities: np.ndarray, inside: np.ndarray) -> pd.DataFrame:
+    """What is known of images with heatmaps.
+
+    Args:
+        cohort: n images.
+        rows: (m,) int, which.
+        probabilities: (n, classes) float.
+        inside: (m,) share of each heatmap inside the lungs, nan where it is not known.
+
+    Returns:
+        Columns image, label, predicted, confidence, inside_lungs.
+    """
+    names = np.array(cohort.classes)
+    return pd.DataFrame(
+        {
+            "image": cohort.rows.path.to_numpy()[rows],
+            "label": names[cohort.labels[rows]],
+            "predicted": names[probabilities[rows].argmax(1)],
+            "confidence": probabilities[rows].max(1),
+            "inside_lungs": inside,
+        }
+    )
+
+
+def fraction_inside_lungs(maps: np.ndarray, areas: np.ndarray, trusted: np.ndarray) -> np.ndarray:
+    """The share of each heatmap that lies inside the lungs.
+
+    Args:
+        maps: (m, h, w) float, not negative.
+        areas: (m, h, w), above 0 inside the lungs.
+        trusted: (m,) bool, whether the mask is accepted.
+
+    Returns:
+        (m,) float, nan where the mask is rejected or the map is empty.
+    """
     total = maps.sum((1, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(trusted & (total > 0), (maps * (areas > 0)).sum((1, 2)) / total, np.nan)
 
 
-def _mean(values: np.ndarray) -> float | None:
+def mean_of_known(values: np.ndarray) -> float | None:
+    """The mean of those that are finite; None where none is.
+
+    Args:
+        values: (m,) float.
+
+    Returns:
+        The mean.
+    """
     known: Any = values[np.isfinite(values)]
     return float(known.mean()) if len(known) else None

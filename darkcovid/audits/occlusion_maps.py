@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import torch
 from captum.attr import Occlusion
 
-from darkcovid.audits.gradcam import GradCamResult
+from darkcovid.audits.gradcam import GradCamResult, fraction_inside_lungs, heatmap_table, lung_areas, mean_of_known
 from darkcovid.core.array_cache import StoredArray
 from darkcovid.data.cohort import Cohort
 from darkcovid.evaluation.results import LungAttention
@@ -118,23 +117,15 @@ def occlusion_lung_overlap(
     rows = examples(probabilities, cohort.labels)
     shown, predicted = np.array(pixels[rows]), probabilities[rows].argmax(1)
     maps = occlusion_maps(predict, shown, predicted, gray)
-    areas = lungs.areas[rows] if lungs.areas.ndim == 3 else lungs.areas[rows][:, 0]
-    inside, total = (maps * (areas > 0)).sum((1, 2)), maps.sum((1, 2))
-    known = lungs.trusted[rows] & (total > 0)
-    share = np.where(known, inside / np.where(total > 0, total, 1), np.nan)
+    areas = lung_areas(lungs, rows)
+    share = fraction_inside_lungs(maps, areas, lungs.trusted[rows])
+    known = np.isfinite(share)
     lung = np.where(lungs.trusted[rows], (areas > 0).mean((1, 2)), np.nan)
-    labels = np.array(cohort.classes)[cohort.labels[rows]]
-    table = pd.DataFrame(
-        {
-            "image": cohort.rows.path.to_numpy()[rows],
-            "label": labels,
-            "predicted": np.array(cohort.classes)[predicted],
-            "confidence": probabilities[rows].max(1),
-            "inside_lungs": share,
-        }
-    )
+    table = heatmap_table(cohort, rows, probabilities, share)
+    labels = table.label.to_numpy()
     summary = {
-        name: LungAttention(_mean(share[labels == name]), None, _mean(lung[(labels == name) & known])) for name in cohort.classes
+        name: LungAttention(mean_of_known(share[labels == name]), None, mean_of_known(lung[(labels == name) & known]))
+        for name in cohort.classes
     }
     return GradCamResult(rows, maps, table, summary), deletion_curves(predict, shown, maps, predicted, gray)
 
@@ -169,8 +160,3 @@ def deletion_curves(predict: PredictFn, pixels: np.ndarray, maps: np.ndarray, ta
             falls.append(float(predict(altered)[np.arange(len(targets)), targets].mean()))
         curves[name] = np.array(falls)
     return DeletionCurves(hidden, curves["by_map"], curves["at_random"])
-
-
-def _mean(values: np.ndarray) -> float | None:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else None

@@ -76,8 +76,9 @@ def choose_cpu_threads() -> CpuThreads:
     return found
 
 
+@lru_cache
 def available_processors(root: Path = Path("/")) -> tuple[int, str]:
-    """How many processors this process may use.
+    """How many processors this process may use; looked up once, since every piece of work in threads asks.
 
     Args:
         root: Of the file system.
@@ -88,9 +89,10 @@ def available_processors(root: Path = Path("/")) -> tuple[int, str]:
     """
     machine = os.cpu_count() or 1
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
-    quota = max(1, int(cpu_quota(root) + 0.5)) if cpu_quota(root) < allowed else allowed
-    if quota < allowed:
-        return quota, "quota"
+    quota = cpu_quota(root)
+    processors = max(1, int(quota + 0.5)) if quota < allowed else allowed
+    if processors < allowed:
+        return processors, "quota"
     return allowed, "affinity" if allowed < machine else ""
 
 

@@ -66,14 +66,15 @@ def merge_manifests(
     if twice:
         raise UsageError(f"{twice[0]}: named twice; name each manifest once")
     check_output(output)
-    parts = [_rows_of(path, output, shared_patient_ids) for path in paths]
+    manifests = [read_manifest(path) for path in paths]
+    parts = [_rows_of(manifest, path, output, shared_patient_ids) for manifest, path in zip(manifests, paths, strict=True)]
     rows = pd.concat(parts, ignore_index=True).fillna("")
     doubled = rows.path[rows.path.duplicated()]
     if len(doubled):
         raise UsageError(f"{doubled.iloc[0]!r} is in two of the manifests; leave one of its rows out")
     if not shared_patient_ids:
         _check_datasets_differ(dict(zip(paths, parts, strict=True)))
-        _warn_of_shared_ids(paths)
+        _warn_of_shared_ids(manifests)
     pairs = near_copies(rows, output.resolve().parent, cache_dir) if merge_copies else identical_files(rows)
     across = [pair for pair in pairs if rows.dataset[pair[0]] != rows.dataset[pair[1]]]
     if merge_copies:
@@ -91,9 +92,9 @@ def merge_manifests(
     )
 
 
-def _warn_of_shared_ids(paths: Sequence[Path]) -> None:
+def _warn_of_shared_ids(manifests: Sequence[Manifest]) -> None:
     """Say how many ids are in several manifests, which may be of the same people."""
-    ids = [set(read_manifest(path).rows.patient_id) - {""} for path in paths]
+    ids = [set(manifest.rows.patient_id) - {""} for manifest in manifests]
     shared = sorted(name for name, count in Counter(name for own in ids for name in own).items() if count > 1)
     if shared:
         logger.warning(
@@ -117,9 +118,8 @@ def _check_datasets_differ(parts: dict[Path, pd.DataFrame]) -> None:
             seen[name] = path
 
 
-def _rows_of(path: Path, output: Path, shared_patient_ids: bool) -> pd.DataFrame:
+def _rows_of(manifest: Manifest, path: Path, output: Path, shared_patient_ids: bool) -> pd.DataFrame:
     """The rows of a manifest as the merged one writes them."""
-    manifest = read_manifest(path)
     rows = manifest.rows.copy()
     rows["dataset"] = rows.dataset.where(rows.dataset != "", path.resolve().parent.name)
     if not shared_patient_ids:
