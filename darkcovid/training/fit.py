@@ -33,6 +33,7 @@ from darkcovid.training.callbacks import (
 )
 from darkcovid.training.checkpoint import load_checkpoint, save_checkpoint
 from darkcovid.training.compiled import TorchCompileCallback
+from darkcovid.training.cuda_graphs import CudaGraphsCallback
 from darkcovid.training.ddp import DistributedDataParallelCallback, check_batch_divisible, check_one_gpu_per_process
 from darkcovid.training.early_stopping import should_stop_early
 from darkcovid.training.group_losses import GroupLoss
@@ -248,6 +249,8 @@ def _optional_callbacks(
         callbacks.append(DistributedDataParallelCallback(compute.distributed))
     if training.compile:
         callbacks.append(TorchCompileCallback())
+    elif training.cuda_graphs and compute.device.type == "cuda" and compute.distributed.size == 1:
+        callbacks.append(CudaGraphsCallback(compute))
     return callbacks
 
 
