@@ -1,7 +1,7 @@
 """The speed of a GPU: epochs of whole images and crops, and seconds until as accurate as asked, beside stock fastai.
 
-`python docs/results/gpu.py FOLDER MANIFEST` prints one JSON line per measurement and a table; FOLDER takes caches and runs. Run it
-on a machine with nothing else to do.
+`python docs/results/gpu.py FOLDER MANIFEST` prints one JSON line per measurement and a table; FOLDER takes caches and runs.
+Run it on a machine with nothing else to do.
 """
 
 import csv
