@@ -32,6 +32,13 @@ WAYS = {
     "each image": ["data.normalize=per_image", "training.cutmix_alpha=1.0"],
     "whitened": ["data.normalize=zca", "data.augment=none"],
     "sgd": ["training.optimizer={name: sgd}", "training.compile=true"],
+    "graphs": ["training.cuda_graphs=true"],
+    "graphs, fine-tuned": [
+        "training.cuda_graphs=true",
+        "model.arch=resnet18",
+        "training.schedule=fine_tune",
+        "training.freeze_epochs=1",
+    ],
     "frozen": ["model.arch=resnet18", "training.freeze_backbone=true", "data.augment=none", "training.epochs=4"],
     "fp32": ["training.precision=fp32", "model.arch=basic_cnn_1", "data.image_size=180"],
     "sigmoid": ["model.activation=sigmoid", "data.classes=[covid, no_finding]"],
@@ -80,6 +87,16 @@ def test_every_way_of_training(folders, way):
     recipe = load_recipe(RECIPES / "base.yaml", [*ON_GPU, "audit=none", *WAYS[way]])
     (arm,) = run(recipe, folders, Watched())["arms"].values()
     assert 0 <= arm["accuracy"] <= 1
+
+
+def test_recorded_steps_compute_what_plain_ones_do(folders):
+    fixed = [*ON_GPU, "audit=none", "data.augment=none", "training.precision=fp32", "training.epochs=3"]
+    losses = []
+    for graphs in ("false", "true"):
+        comparison = run(load_recipe(RECIPES / "base.yaml", [*fixed, f"training.cuda_graphs={graphs}"]), folders, Watched())
+        (history,) = (folders.runs / comparison["run_dir"].split("/")[-1]).glob("*/history.csv")
+        losses.append(np.loadtxt(history, delimiter=",", skiprows=1, usecols=(1, 2)))
+    np.testing.assert_allclose(*losses, rtol=1e-2)
 
 
 def test_a_segmenter(folders):
