@@ -2,11 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from darkcovid.core.errors import DarkCovidError
+
+if TYPE_CHECKING:
+    from darkcovid.scale.parallel import Commands
 
 
 def load_recipe_from_options(recipe: Path, sets: list[str], manifest: str | None, phantom: bool, data_root: str | None):
@@ -72,6 +75,27 @@ def spark_session(engine: str, master: str | None, settings: list[str]):
 
     silence_known_warnings()
     return start_spark(master, parse_conf(settings))
+
+
+def parallel_commands(engine: str, jobs: int | None) -> "Commands | None":
+    """What runs fits or trials at the same time.
+
+    Args:
+        engine: "local" or "ray".
+        jobs: How many at a time; None: one on this machine, on Ray as many as the cluster has GPUs or machines.
+
+    Returns:
+        The commands; None where one process is to do all of it.
+    """
+    if engine == "ray":
+        from darkcovid.scale.ray_cluster import RayCluster
+
+        return RayCluster(jobs)
+    if jobs is None or jobs == 1:
+        return None
+    from darkcovid.scale.parallel import ChildProcesses
+
+    return ChildProcesses(jobs)
 
 
 def run_heavy(work):

@@ -20,6 +20,9 @@ Margin = Annotated[float, typer.Option("--margin", min=0, max=1, help="Widen the
 Device = Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option("--device", help="Where to compute.")]
 Dataset = Annotated[str | None, typer.Option("--dataset", metavar="NAME", help="Only the rows of this dataset.")]
 EngineName = Annotated[Literal["local", "spark"], typer.Option("--engine", help="This process, or Spark.")]
+FitEngine = Annotated[
+    Literal["local", "ray"], typer.Option("--engine", help="Fits run on this machine, or as tasks of Ray (RAY_ADDRESS).")
+]
 Master = Annotated[str | None, typer.Option(metavar="URL", help="Spark's master; all cores of this machine by default.")]
 TrackingUri = Annotated[
     str | None, typer.Option("--tracking-uri", metavar="URI", help="MLflow's server or database, or a folder for TensorBoard.")

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, print_result, run_heavy
-from darkcovid.cli.options import CacheDir, DataRoot, Json, ManifestOption, PhantomOption, RecipePath, RunsDir, Sets
+from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, parallel_commands, print_result, run_heavy
+from darkcovid.cli.options import CacheDir, DataRoot, FitEngine, Json, ManifestOption, PhantomOption, RecipePath, RunsDir, Sets
 from darkcovid.cli.train import resume_command, told_how_to_resume
 from darkcovid.core.errors import DarkCovidError
 
 if TYPE_CHECKING:
     from darkcovid.evaluation.sweep_result import SweepResult
-    from darkcovid.experiment.runner import RunPaths
     from darkcovid.recipe import Recipe
 
 Minutes = Annotated[float | None, typer.Option("--minutes", min=0.01, help="Time budget, the winner's final fits included.")]
@@ -27,7 +26,8 @@ def sweep(
     phantom: PhantomOption = False,
     data_root: DataRoot = None,
     minutes: Minutes = None,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Number of trials at a time.")] = 1,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Number of trials at a time.")] = None,
+    engine: FitEngine = "local",
     resume: Annotated[bool, typer.Option("--resume", help="Resume this recipe's newest unfinished sweep.")] = False,
     json_: Json = False,
     runs_dir: RunsDir = Path("runs"),
@@ -37,7 +37,7 @@ def sweep(
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with told_how_to_resume(resume_command()):
-        result = run_heavy(partial(_sweep, resolved, runs_dir, cache_folder(cache_dir), resume, minutes, jobs))
+        result = run_heavy(partial(_sweep, resolved, runs_dir, cache_folder(cache_dir), resume, minutes, jobs, engine))
     print_result(result.as_dict(), json_, lambda: _show(result, f"arms.{result.arm}." if resolved.arms else ""))
 
 
@@ -61,20 +61,25 @@ def sweep_worker(
     run_heavy(work)
 
 
-def _sweep(recipe: "Recipe", runs_dir: Path, cache: Path, resume: bool, minutes: float | None, jobs: int) -> "SweepResult":
+def _sweep(
+    recipe: "Recipe", runs_dir: Path, cache: Path, resume: bool, minutes: float | None, jobs: int | None, engine: str
+) -> "SweepResult":
     _check_optuna()
-    from darkcovid.experiment.runner import RunPaths, run
+    from darkcovid.experiment.runner import RunPaths
     from darkcovid.experiment.sweep.runner import run_sweep
-    from darkcovid.experiment.sweep.trials import make_trials
     from darkcovid.report.progress import Progress
     from darkcovid.scale.parallel import run_in_parallel
     from darkcovid.scale.sweep_jobs import make_trials_in_parallel
 
-    def final_in_parallel(final: "Recipe", folders: "RunPaths", progress: Progress, arms: list[str], again: bool):
-        return run_in_parallel(final, folders, progress, arms, jobs, again)
+    folders, progress, workers = RunPaths(runs_dir, cache), Progress(), parallel_commands(engine, jobs)
+    if workers is None:
+        return run_sweep(recipe, folders, progress, resume, minutes)
 
-    make, final = (make_trials, run) if jobs == 1 else (partial(make_trials_in_parallel, jobs=jobs), final_in_parallel)
-    return run_sweep(recipe, RunPaths(runs_dir, cache), Progress(), resume, minutes, make, final)
+    def final_in_parallel(final: "Recipe", folders: RunPaths, progress: Progress, arms: list[str], again: bool):
+        return run_in_parallel(final, folders, progress, arms, workers, again)
+
+    make = partial(make_trials_in_parallel, workers=workers)
+    return run_sweep(recipe, folders, progress, resume, minutes, make, final_in_parallel)
 
 
 def _check_optuna() -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, print_result, run_heavy
+from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, parallel_commands, print_result, run_heavy
 from darkcovid.cli.options import (
     Arms,
     CacheDir,
     DataRoot,
+    FitEngine,
     Json,
     ManifestOption,
     PhantomOption,
@@ -53,7 +54,8 @@ def run(
     profile: Annotated[
         bool, typer.Option("--profile", help="Write where the time went: profile.txt and trace.json.gz of every arm.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Number of fits (arms, folds, seeds) at a time.")] = 1,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Number of fits (arms, folds, seeds) at a time.")] = None,
+    engine: FitEngine = "local",
     tracker: Annotated[
         Literal["tensorboard", "mlflow"] | None,
         typer.Option("--tracker", help="Also write the run there, live."),
@@ -70,7 +72,7 @@ def run(
     cache_dir: CacheDir = None,
 ) -> None:
     """Train and score every arm of a recipe, and print them side by side."""
-    _check_exclusive_options(jobs, run_dir, fold, seed, resume, profile)
+    _check_exclusive_options((jobs or 1) > 1 or engine != "local", run_dir, fold, seed, resume, profile)
     if tracker is not None and run_dir is not None:
         raise UsageError("--tracker: a part of a run is not tracked; after `darkcovid aggregate`: darkcovid track RUN --to NAME")
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
@@ -88,7 +90,7 @@ def run(
     if run_dir is None:
         with told_how_to_resume(resume_command()):
             comparison = run_heavy(
-                partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs, tracker, tracking_uri)
+                partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs, engine, tracker, tracking_uri)
             )
         if comparison:  # of several processes only the main one has it
             print_result(comparison, json_, lambda: show_comparison(comparison))
@@ -125,7 +127,8 @@ def _run_all(
     arms: list[str],
     resume: bool,
     profile: bool,
-    jobs: int,
+    jobs: int | None,
+    engine: str,
     tracker: str | None,
     tracking_uri: str | None,
 ) -> dict[str, Any]:
@@ -140,8 +143,9 @@ def _run_all(
         from darkcovid.experiment.trackers.tracker import LiveTracking, make_tracker
 
         live = LiveTracking(make_tracker(tracker, tracking_uri), tracker)
-    if jobs > 1:
-        comparison = run_in_parallel(recipe, paths, Progress(), arms, jobs, resume)
+    commands = parallel_commands(engine, jobs)
+    if commands is not None:
+        comparison = run_in_parallel(recipe, paths, Progress(), arms, commands, resume)
         if live is not None:  # its fits are other processes, so afterwards
             live.write_finished(Path(comparison["run_dir"]))
         return comparison
@@ -190,16 +194,16 @@ def told_how_to_resume(command: str) -> Iterator[None]:
 
 
 def _check_exclusive_options(
-    jobs: int, run_dir: Path | None, fold: int | None, seed: int | None, resume: bool, profile: bool
+    parallel: bool, run_dir: Path | None, fold: int | None, seed: int | None, resume: bool, profile: bool
 ) -> None:
     if run_dir is None and (fold is not None or seed is not None):
         raise UsageError("--fold and --seed fit a part of a run, in a folder that other calls share; name it with --run-dir DIR")
-    if run_dir is not None and (jobs > 1 or resume):
-        raise UsageError("--run-dir fits a part of a run and resumes by itself; leave --jobs and --resume out")
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (jobs > 1 or run_dir is not None):
-        raise UsageError("several processes fit one network together here; leave --jobs and --run-dir out")
-    if jobs > 1 and profile:
-        raise UsageError("--profile needs the machine for itself; leave --jobs out")
+    if run_dir is not None and (parallel or resume):
+        raise UsageError("--run-dir fits a part of a run and resumes by itself; leave --jobs, --engine and --resume out")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (parallel or run_dir is not None):
+        raise UsageError("several processes fit one network together here; leave --jobs, --engine and --run-dir out")
+    if parallel and profile:
+        raise UsageError("--profile needs the machine for itself; leave --jobs and --engine out")
 
 
 def aggregate(

@@ -30,6 +30,7 @@ EXTRAS = {
     "serve": "fastapi",
     "export": "onnxruntime",
     "spark": "pyspark",
+    "ray": "ray",
     "sweep": "optuna",
     "track": "mlflow-skinny",
     "distributed": "accelerate",

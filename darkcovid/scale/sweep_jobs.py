@@ -1,33 +1,31 @@
-"""Several trials of a sweep at once on one machine: each worker is a process that asks for the next until all are made."""
+"""Several trials of a sweep at once: each worker is a command that asks for the next until all are made."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from darkcovid.core.errors import DarkCovidError
 from darkcovid.experiment.sweep.trials import TrialContext, trial_line
-from darkcovid.scale.parallel import ChildProcesses
+from darkcovid.scale.parallel import Commands
 
 BETWEEN = 1.0  # seconds from one look at the trials to the next
 
 
-def make_trials_in_parallel(context: TrialContext, jobs: int) -> None:
+def make_trials_in_parallel(context: TrialContext, workers: Commands) -> None:
     """What `make_trials` does, several trials at a time.
 
     Args:
         context: What they need.
-        jobs: Trials at a time, which share the cores.
+        workers: As many as trials at a time.
 
     Raises:
         DarkCovidError: A worker failed; the others are finished first, and the sweep can be resumed.
         KeyboardInterrupt: Stopped by SIGINT or SIGTERM, and its workers with it.
     """
-    deadline = context.deadline
-    words = ["sweep-worker", str(context.directory.path), "--cache-dir", str(context.cache), "--parent", str(os.getpid())]
+    deadline, jobs = context.deadline, workers.jobs
+    words = ["sweep-worker", str(context.directory.path.absolute()), "--cache-dir", str(context.cache.absolute())]
     if deadline.minutes is not None:
         words += ["--minutes", f"{max(deadline.seconds_left / 60, 0.01):.4f}"]
-    workers = ChildProcesses(jobs)
     with workers.signals_passed_on(), ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(workers.call, *words) for _ in range(jobs)]
+        running = [pool.submit(workers.call, *words, say_parent=True) for _ in range(jobs)]
         told = {record.number for record in context.study.records() if record.state != "running"}
         while not all(work.done() for work in running):
             wait(running, BETWEEN)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -137,7 +138,7 @@ def fits_that_are_asked(tmp_path, monkeypatch):
         (tmp_path / "fit").write_text(FIT.format(folder=tmp_path, enough=enough))
         (tmp_path / "fit").chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(tmp_path / "fit"))
-        return parallel.FitProcesses(tmp_path, tmp_path, 2, print)
+        return parallel.ChildProcesses(2)
 
     return start
 
@@ -152,7 +153,7 @@ def wait_for(path, count):
 
 
 def begun(processes, pool):
-    return [pool.submit(processes.fit, ("arm", FitId(fold))) for fold in (1, 2, 3)]
+    return [pool.submit(parallel.run_fit, processes, Path("run"), Path("cache"), print, "arm", FitId(fold)) for fold in (1, 2, 3)]
 
 
 def test_every_signal_is_passed_on_to_the_fits(fits_that_are_asked, tmp_path):

@@ -61,7 +61,9 @@ def test_parts_and_jobs_give_what_one_process_gives(darkcovid, recipe, tmp_path)
 
 def test_contradictions_are_refused(darkcovid, recipe, tmp_path):
     assert "name it with --run-dir DIR" in error_of(darkcovid("run", recipe, "--fold", 1, code=2))
-    assert "leave --jobs and --resume out" in error_of(darkcovid("run", recipe, "--run-dir", tmp_path / "x", "--jobs", 2, code=2))
+    assert "leave --jobs, --engine and --resume out" in error_of(
+        darkcovid("run", recipe, "--run-dir", tmp_path / "x", "--jobs", 2, code=2)
+    )
     said = error_of(darkcovid("run", recipe, *WORDS, "--run-dir", tmp_path / "x", "--fold", 3, code=2))
     assert "fold3: the recipe has no such fit" in said and not (tmp_path / "x").exists()
     assert "not a run folder" in error_of(darkcovid("aggregate", tmp_path, code=2))

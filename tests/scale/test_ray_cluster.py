@@ -1,0 +1,54 @@
+"""Fits as tasks of a real Ray cluster on this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ..commands import error_of
+from .test_parallel import RECIPE, WORDS
+
+TWO_EPOCHS = [*WORDS, "--set", "training.epochs=2", "--set", "training.folds=null"]
+
+
+def kill_one_fit(parent: int) -> None:
+    """Kill a fit once it has written a checkpoint of its first epoch."""
+    ends = time.monotonic() + 120
+    while time.monotonic() < ends:
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            if "--run-dir" in words and "--arm" in words and parent in (above.pid for above in process.parents()):
+                folder = Path(words[words.index("--run-dir") + 1], words[words.index("--arm") + 1])
+                if any(folder.glob("checkpoint*")):
+                    os.kill(process.pid, signal.SIGKILL)
+                    return
+        time.sleep(0.02)
+    raise AssertionError("no fit wrote a checkpoint")
+
+
+@pytest.mark.slow
+def test_fits_on_ray_are_those_of_jobs_also_when_one_is_killed(darkcovid, tmp_path):
+    (tmp_path / "parts.yaml").write_text(RECIPE)
+    words = ["run", str(tmp_path / "parts.yaml"), *TWO_EPOCHS, "--cache-dir", str(tmp_path / "cache"), "--json"]
+    darkcovid(*words, "--runs-dir", tmp_path / "jobs", "--jobs", 2)
+    command = [sys.executable, "-m", "darkcovid", *words, "--runs-dir", str(tmp_path / "ray"), "--jobs", "2", "--engine", "ray"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        kill_one_fit(process.pid)
+        comparison = json.loads(process.communicate()[0])
+    assert process.returncode == 0
+    assert set(comparison["arms"]) == {"one", "two"}
+    (local,), (ray,) = (tmp_path / "jobs").iterdir(), (tmp_path / "ray").iterdir()
+    for arm in ("one", "two"):
+        assert (ray / arm / "predictions.csv").read_bytes() == (local / arm / "predictions.csv").read_bytes()
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(darkcovid, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    done = darkcovid("run", "demo", "--engine", "ray", "--runs-dir", tmp_path, code=1)
+    assert "127.0.0.1:1" in error_of(done) and not list(tmp_path.iterdir())
