@@ -25,14 +25,14 @@ def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
         runs: Their folders, two or more.
 
     Returns:
-        `arms`: names; `rows`: a name and one text per arm; `pairs` and `not_comparable` as `compare_runs` has them;
-        `classifiers`: `{run, arm}` whose predictions can be compared; `runs` and `differences`: one value per run by key of
-        their recipes; `notes`: what could not be compared, in words.
+        `runs`: names; `arms`: each after the number of its run, as in `1: small`; `rows`: a name and one text per arm; `pairs`
+        and `not_comparable` as `compare_runs` has them; `classifiers`: `{run, arm}` whose predictions can be compared;
+        `differences`: one value per run by key of their recipes; `notes`: what could not be compared, in words.
     """
     notes, finished, classifiers = [], [], []
     for run in runs:
         try:
-            arms = [arm for arm in finished_arms(run) if not arm.name.startswith(AUDIT)]
+            arms = [arm for arm in finished_arms(run) if not _is_audit(arm)]
             classifiers += [{"run": run.name, "arm": arm.name} for arm in arms if not is_segmenter(load_arm_metrics(arm))]
             finished.append(run)
         except UsageError:
@@ -40,7 +40,7 @@ def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
     result = {"arms": [], "rows": [], "pairs": [], "not_comparable": [], "classifiers": classifiers, "notes": notes}
     if finished:
         try:
-            result |= _figures(finished)
+            result |= _figures(finished, {run: number for number, run in enumerate(runs, 1)})
         except (UsageError, OSError, ValueError, KeyError) as error:
             notes.append(f"the figures cannot be compared: {_without_folder(error, finished)}")
     try:
@@ -51,12 +51,30 @@ def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
     return result | {"runs": [run.name for run in runs], "differences": differences}
 
 
-def _figures(runs: list[Path]) -> dict[str, Any]:
+def _figures(runs: list[Path], numbers: dict[Path, int]) -> dict[str, Any]:
     compared = compare_runs(runs, force=True)
-    own = {name: arm for name, arm in compared["arms"].items() if not name.rsplit("/", 1)[-1].startswith(AUDIT)}
+    folders = [arm for run in runs for arm in finished_arms(run)]
+    labels = {name: f"{numbers[arm.parent]}: {arm.name}" for name, arm in zip(compared["arms"], folders, strict=True)}
+    own = {labels[name]: compared["arms"][name] for name, arm in zip(labels, folders, strict=True) if not _is_audit(arm)}
     rows = comparison_rows(parse_comparison(compared | {"arms": own}))
-    pairs = compared.get("pairs", [])
-    return {"arms": list(own), "rows": rows, "pairs": pairs, "not_comparable": compared["not_comparable"]}
+    return {
+        "arms": list(own),
+        "rows": rows,
+        "pairs": [_labeled(pair, labels) for pair in compared.get("pairs", [])],
+        "not_comparable": compared["not_comparable"],
+    }
+
+
+def _labeled(pair: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+    """A pair under its labels; a name is replaced in the sentence where it has its run's before it, longer names first."""
+    sentence = pair["sentence"]
+    for name in sorted((pair["arm"], pair["reference"]), key=len, reverse=True):
+        sentence = sentence.replace(name, labels[name]) if "/" in name else sentence
+    return pair | {"arm": labels[pair["arm"]], "reference": labels[pair["reference"]], "sentence": sentence}
+
+
+def _is_audit(arm: Path) -> bool:
+    return arm.name.startswith(AUDIT)
 
 
 def disagreements(first: Path, second: Path) -> dict[str, Any]:
@@ -93,7 +111,7 @@ def disagreements(first: Path, second: Path) -> dict[str, Any]:
         "disagree": len(differ),
         "rows": [
             {
-                "image": arms[0].images[row].removeprefix(f"{arms[0].fits[row]} " if len(arms[0].fits) else ""),
+                "image": _image_name(arms[0], int(row)),
                 "patient": arms[0].patients[row],
                 "label": classes[labels[row]],
                 "first": {"predicted": classes[a[row].argmax()], "probability": float(a[row].max())},
@@ -118,6 +136,11 @@ def _rows(arm: Predictions, rows: list[int]) -> Predictions:
     fits = [arm.fits[row] for row in rows] if len(arm.fits) else ()
     images, patients = [arm.images[row] for row in rows], [arm.patients[row] for row in rows]
     return Predictions(images, patients, arm.labels[rows], arm.probabilities[rows], arm.several_fits, fits)
+
+
+def _image_name(arm: Predictions, row: int) -> str:
+    """Without the fit that predicted it."""
+    return str(arm.images[row]).removeprefix(f"{arm.fits[row]} " if len(arm.fits) else "")
 
 
 def _without_folder(error: Exception, runs: Sequence[Path]) -> str:

@@ -146,7 +146,7 @@ def _unless_unchanged(request: Request, value: object) -> Response:
     """JSON under an ETag, or 304 where the client has it."""
     body = orjson.dumps(value)
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Cache-Control": "no-cache"}
+    headers = {"ETag": tag}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")

@@ -8,7 +8,7 @@ const COLUMNS = [
   { key: "name", label: "Run", class: "w-name", value: (run) => run.name },
   { key: "status", label: "Status", class: "w-status", value: (run) => run.status },
   { key: "time", label: "Started", class: "w-time", value: (run) => run.time, greatest: true },
-  { key: "arms", label: "Arms", class: "w-number", value: (run) => Object.keys(run.arms).length || null, greatest: true },
+  { key: "arms", label: "Arms", class: "w-arms", value: (run) => Object.keys(run.arms).length || null, greatest: true },
   { key: "accuracy", label: "Accuracy", class: "w-accuracy", value: (run) => (best(run) ? best(run).value : null), greatest: true },
   { key: "external", label: "External", class: "w-number", value: external, greatest: true },
   { key: "minutes", label: "Minutes", class: "w-number", value: (run) => run.minutes, greatest: true },
@@ -129,8 +129,8 @@ function row(run) {
   const arms = Object.keys(run.arms);
   const made = element("tr", [
     element("td", box, { role: "cell" }),
-    element("th", [name, " ", ...notes.filter(Boolean)], { scope: "row", role: "rowheader" }),
-    cell("Status", [element("span", run.status, { class: "badge " + run.status }), why ? element("div", why, { class: "soft" }) : null]),
+    element("th", [name, " ", ...notes.filter(Boolean), why ? element("div", why, { class: "soft" }) : null].filter(Boolean), { scope: "row", role: "rowheader" }),
+    cell("Status", element("span", run.status, { class: "badge " + run.status })),
     cell("Started", local(run.time)),
     cell("Arms", arms.length ? [String(arms.length), element("div", run.best_arm || "", { class: "soft" })] : "-"),
     cell("Accuracy", interval(best(run))),
@@ -317,7 +317,7 @@ async function showComparison(names, turn) {
   const { answer: found } = await ask("api/compare?" + new URLSearchParams(names.map((name) => ["run", name])));
   if (turn !== state.view) return;
   const curves = element("div", "", { class: "charts" });
-  const parts = [element("ul", names.map((name) => element("li", element("a", name, { href: runLink(name) }))))];
+  const parts = [element("ol", names.map((name) => element("li", element("a", name, { href: runLink(name) }))))];
   parts.push(...found.notes.map((note) => element("p", note, { class: "warn" })));
   parts.push(...found.not_comparable.map((reason) => element("p", "Not comparable: " + reason + ".", { class: "warn" })));
   parts.push(element("h3", "What differs between their recipes"), differences(found));
@@ -330,7 +330,6 @@ async function showComparison(names, turn) {
   if (turn !== state.view) return;
   const fits = all.flatMap(({ answer }, index) => answer.fits.map((fit) => ({ ...fit, fit: `${index + 1}: ${fit.fit}` })));
   curves.replaceChildren(...charts(fits));
-  curves.before(element("p", names.map((name, index) => `${index + 1}: ${name}`).join("; "), { class: "soft" }));
 }
 
 function differences({ runs, differences }) {
@@ -341,7 +340,8 @@ function differences({ runs, differences }) {
     key,
     ...values.map((value) => (text(value) === text(values[0]) ? text(value) : element("mark", text(value)))),
   ]);
-  return plainTable("Recipe keys that differ; what differs from the first run is marked", ["key", ...runs], rows);
+  const heads = runs.map((name, index) => `${index + 1}: ${name}`);
+  return plainTable("Recipe keys that differ; what differs from the first run is marked", ["key", ...heads], rows);
 }
 
 function pairs(found) {
@@ -352,7 +352,7 @@ function pairs(found) {
 }
 
 function disagreements(arms, names, turn) {
-  const label = ({ run, arm }) => `${arm} of ${names.indexOf(run) + 1}: ${run}`;
+  const label = ({ run, arm }) => `${names.indexOf(run) + 1}: ${arm}`;
   const picks = ["First arm", "Second arm"].map((name, index) => {
     const select = element("select", arms.map((arm) => new Option(label(arm), `${arm.run}/${arm.arm}`)), { id: "arm-" + index });
     return [element("p", [element("label", name, { for: select.id }), select]), select];
@@ -366,7 +366,7 @@ function disagreements(arms, names, turn) {
     try {
       const chosen = [first.value, second.value];
       const { answer } = await ask("api/disagreements?" + new URLSearchParams({ first: chosen[0], second: chosen[1] }));
-      if (turn === state.view && chosen[0] === first.value && chosen[1] === second.value) place.replaceChildren(...disagreementTable(answer, chosen));
+      if (turn === state.view && chosen[0] === first.value && chosen[1] === second.value) place.replaceChildren(...disagreementTable(answer, chosen, picks.map(([, select]) => select.selectedOptions[0].text)));
     } catch (error) {
       place.replaceChildren(element("p", error.message, { class: "warn" }));
     }
@@ -376,7 +376,7 @@ function disagreements(arms, names, turn) {
   return element("div", [element("div", picks.map(([paragraph]) => paragraph), { class: "picks" }), place]);
 }
 
-function disagreementTable(found, [first, second]) {
+function disagreementTable(found, [first], labels) {
   const count = found.disagree > found.rows.length ? `, the ${found.rows.length} widest apart shown` : "";
   const said = `${found.disagree} of ${found.images} images are called differently${count}. Right by both: ${found.both_right}; by the first alone: ${found.only_first}; by the second alone: ${found.only_second}; by neither: ${found.both_wrong}.`;
   const call = (label, { predicted, probability }) => {
@@ -393,7 +393,7 @@ function disagreementTable(found, [first, second]) {
   const rows = found.rows.map((item) => [
     item.image, ...(state.images ? [picture(item.image)] : []), item.patient, item.label, call(item.label, item.first), call(item.label, item.second),
   ]);
-  const head = ["image", ...(state.images ? ["radiograph"] : []), "patient", "label", first.split("/").at(-1) + " (first)", second.split("/").at(-1) + " (second)"];
+  const head = ["image", ...(state.images ? ["radiograph"] : []), "patient", "label", ...labels];
   const note = state.images ? null : element("p", "Radiographs are not shown; darkcovid board --images shows them.", { class: "soft" });
   return [element("p", said), note, found.rows.length ? plainTable("Disagreements", head, rows) : null].filter(Boolean);
 }

@@ -2,7 +2,7 @@
 // Line charts as SVG: values under the pointer, or under the arrow keys.
 
 const CHART = { width: 560, height: 250, left: 44, right: 10, top: 8, bottom: 26 };
-const COLORS = ["#4477AA", "#EE6677", "#228833", "#B8860B", "#2AA6C9", "#AA3377", "#888888"];
+const COLORS = ["#4C8BD0", "#E0607E", "#3A9A50", "#B8860B", "#2AA6C9", "#B04A90", "#888888"];
 const DASHES = ["", "6 3", "2 2", "8 3 2 3"];
 
 function svg(name, attributes = {}) {
