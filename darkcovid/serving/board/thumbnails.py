@@ -1,13 +1,10 @@
 """A radiograph of a run, small, out of the arm's own `thumbnails.json`: no file outside the runs' folder is read."""
 
 import base64
-import json
 from pathlib import Path
 
-from darkcovid.core.io import read_regular_text
+from darkcovid.report.thumbnails import read_thumbnails
 from darkcovid.serving.responses import HTTPError
-
-FILE = "thumbnails.json"
 
 
 def read_thumbnail(arm: Path, image: str) -> bytes:
@@ -24,6 +21,6 @@ def read_thumbnail(arm: Path, image: str) -> bytes:
         HTTPError: 404, the arm has none of this image.
     """
     try:
-        return base64.b64decode(json.loads(read_regular_text(arm / FILE))["images"][image]["image"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return base64.b64decode(read_thumbnails(arm)[image]["image"])
+    except (ValueError, KeyError, TypeError):
         raise HTTPError(404, "no thumbnail of this image") from None
