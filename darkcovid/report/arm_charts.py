@@ -89,9 +89,11 @@ def epoch_charts(folder: Path) -> list[Chart | None]:
         losses += [Line(f"{prefix}{name}", columns["epoch"], columns[column]) for name, column in
                    (("training", "train_loss"), ("validation", "valid_loss")) if fit == "." or name == "validation"]  # fmt: skip
         metrics.append(Line(f"{prefix}validation {metric}", columns["epoch"], values))
+    epochs = [epoch for line in metrics for epoch in line.x]
+    span = (min(epochs), max(epochs)) if epochs else None
     return [
-        _chart("Loss by epoch", losses, Axes("epoch", "loss")),
-        _chart("Validation metric by epoch", metrics, Axes("epoch", "metric", y_range=UNIT)),
+        _chart("Loss by epoch", losses, Axes("epoch", "loss", span)),
+        _chart("Validation metric by epoch", metrics, Axes("epoch", "metric", span, UNIT)),
     ]
 
 
@@ -126,11 +128,13 @@ def prediction_charts(table: pd.DataFrame, metrics: ArmMetrics) -> list[Chart | 
     error = [("", f"calibration error {headline.ece:.3f}")]
     reliability = Axes("confidence", "share right", UNIT, UNIT, diagonal=True)
     risks = risk_lines(table, list(headline.per_class))
+    worst = max((value for line in risks for value in line.y), default=0.0)
+    coverage = Axes("share answered", "share wrong", UNIT, (0.0, max(0.05, min(1.0, worst * 1.05))))
     return [
         _chart("ROC curve of each class", roc, Axes("1 - specificity", "sensitivity", UNIT, UNIT, diagonal=True), roc_legend),
         _chart("Precision against recall of each class", recall, Axes("recall", "precision", UNIT, UNIT), recall_legend),
         _chart("Confidence against the share that was right", [reliable], reliability, error),
-        _chart("Wrong answers by the share answered", risks, Axes("share answered", "share wrong", UNIT)),
+        _chart("Wrong answers by the share answered", risks, coverage),
     ]
 
 

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 
 import numpy as np
 
 COLORS = ("#4C8BD0", "#E0607E", "#3A9A50", "#B8860B", "#2AA6C9", "#B04A90", "#888888")
-WIDTH, HEIGHT = 340, 230
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 10, 38
+WIDTH, WIDE, HEIGHT = 340, 480, 230
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 38
 MAX_LINE_POINTS, MAX_TITLED_POINTS = 150, 30
 
 Range = tuple[float, float]
@@ -50,7 +50,7 @@ class Axes:
         y_range: None: that of the points.
         diagonal: Whether the line from (0, 0) to (1, 1) is drawn.
         level: A dashed horizontal line at this height; None: none.
-        wide: Whether it is twice as wide as others.
+        wide: Whether it is wider than others.
     """
 
     x: str
@@ -81,7 +81,7 @@ def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
     lines = [_finite(line) for line in lines]
     if not any(len(line.x) for line in lines):
         return ""
-    width = 2 * WIDTH if axes.wide else WIDTH
+    width = WIDE if axes.wide else WIDTH
     x_range = axes.x_range or _span([line.x for line in lines])
     y_range = axes.y_range or _span([*(line.y for line in lines), *(line.low for line in lines), *(line.high for line in lines)])
     place = _Scale(x_range, y_range, width)
@@ -117,8 +117,8 @@ class _Scale:
 def _finite(line: Line) -> Line:
     x, y = np.asarray(line.x, float), np.asarray(line.y, float)
     known = np.isfinite(x) & np.isfinite(y)
-    ends = [np.asarray(end, float)[known] if len(end) else () for end in (line.low, line.high)]
-    return Line(line.name, x[known].tolist(), y[known].tolist(), line.step, *ends, line.joined)
+    low, high = (np.asarray(end, float)[known].tolist() if len(end) else () for end in (line.low, line.high))
+    return replace(line, x=x[known].tolist(), y=y[known].tolist(), low=low, high=high)
 
 
 def _span(columns: Sequence[Sequence[float]]) -> Range:
@@ -157,7 +157,7 @@ def _grid(place: _Scale, axes: Axes) -> str:
     for value in ticks(*place.x_range, 8 if axes.wide else 5):
         parts.append(f'<text x="{place.x(value):.1f}" y="{bottom + 14}" text-anchor="middle">{value:g}</text>')
     parts.append(f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(axes.x)}</text>')
-    parts.append(f'<text transform="translate(11 {middle}) rotate(-90)" text-anchor="middle">{escape(axes.y)}</text>')
+    parts.append(f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">{escape(axes.y)}</text>')
     return "".join(parts)
 
 

@@ -22,12 +22,12 @@ from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.report.arm_charts import arm_charts, cost_chart
 from darkcovid.report.image_browser import image_browser
 from darkcovid.report.pictures import PLOTS, galleries, picture
-from darkcovid.report.tables import comparison_rows, notice
+from darkcovid.report.tables import GAP, comparison_rows, notice
 from darkcovid.report.verdict import verdict
 
 CLASSES = {PASS: "pass", WARN: "warn", FAIL: "fail", AUTHOR: "author", NOT_RUN: "none", STATED: "none"}
 FIGURES = ("precision", "recall", "specificity", "f1", "roc_auc")
-ARMS_PER_TABLE = 6  # that fit a page of 1100 px
+PAGE_LETTERS = 100  # that fit beside each other on a page of 1100 px
 
 
 def write_report(run: Path, images: bool = True) -> Path:
@@ -129,18 +129,26 @@ def _template_context(run: Path | None, evidence: RunEvidence, checks: list[Chec
 
 
 def _arm_tables(evidence: RunEvidence) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The figures of arms in tables of a few columns: those of the recipe, and those that audits added."""
+    """The figures of arms in tables that fit the page: those of the recipe, and those that audits added."""
     names, rows = list(evidence.comparison.arms), comparison_rows(evidence.comparison)
-    tables = []
-    for chosen in ([name for name in names if not name.startswith(AUDIT)], [name for name in names if name.startswith(AUDIT)]):
-        columns = [chosen[start : start + ARMS_PER_TABLE] for start in range(0, len(chosen), ARMS_PER_TABLE)]
-        tables.append(
-            [
-                {"arms": some, "rows": [(label, [texts[names.index(name)] for name in some]) for label, texts in rows]}
-                for some in columns
-            ]
-        )
-    return tables[0], tables[1]
+    widths = [max(len(name), *(len(texts[arm]) for _, texts in rows)) + GAP for arm, name in enumerate(names)]
+    tables: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
+    for is_audit, some in enumerate(tables):
+        arms = [arm for arm, name in enumerate(names) if name.startswith(AUDIT) == bool(is_audit)]
+        for columns in _side_by_side(arms, widths, PAGE_LETTERS - max(len(label) for label, _ in rows)):
+            texts = [(label, [row[arm] for arm in columns]) for label, row in rows]
+            some.append({"arms": [names[arm] for arm in columns], "rows": texts})
+    return tables
+
+
+def _side_by_side(arms: list[int], widths: list[int], room: int) -> list[list[int]]:
+    """Arms in groups, each as wide as there is room."""
+    groups: list[list[int]] = []
+    for arm in arms:
+        if not groups or sum(widths[other] for other in groups[-1]) + widths[arm] > room:
+            groups.append([])
+        groups[-1].append(arm)
+    return groups
 
 
 def _arm_context(folder: Path | None, name: str, metrics: ArmMetrics) -> dict[str, Any]:

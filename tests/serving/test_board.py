@@ -1,5 +1,6 @@
 """The board over real sockets and in a real browser: what it shows of runs, and that it shows nothing else."""
 
+import io
 import json
 import os
 import shutil
@@ -7,13 +8,16 @@ import time
 from datetime import UTC, datetime
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 import requests
+from PIL import Image
 from playwright.sync_api import expect
 from typer.testing import CliRunner
 
 from darkcovid.cli import app
 from darkcovid.metrics.paired_tests import mcnemar
+from darkcovid.report.thumbnails import thumbnail, write_thumbnails
 from darkcovid.serving.board.app import create_board
 
 from ..experiment.test_run_list import make_run
@@ -44,6 +48,8 @@ def finish(run, right, images=40):
     (arm / "split.csv").write_text("\n".join([*split, ""]))
     (arm / "predictions.csv").write_text("\n".join([*predictions, ""]))
     (arm / "history.csv").write_text("epoch,train_loss,valid_loss,accuracy,lr,seconds\n1,0.9,0.8,0.5,0.1,3\n2,0.5,,0.75,0.1,3\n")
+    images = [(f"{number}.png", thumbnail(np.full((40, 30), number, np.uint8), None, None)) for number in (0, 1)]
+    write_thumbnails(arm / "thumbnails.json", images)
     comparison["arms"]["whole"] = metrics
     (run / "comparison.json").write_text(json.dumps(comparison))
     write_run_summary(run, comparison, "With care: nothing failed, but 1 check (a) calls for caution.")
@@ -239,6 +245,8 @@ def test_a_report_is_in_a_sandbox_and_radiographs_are_asked_for(board, runs):
     run = names(runs)["1"]
     assert get(board, f"/api/runs/{run}/thumbnail", params={"arm": "whole", "image": "0.png"}).status_code == 403
     with serving(create_board(runs, images=True)) as address:
+        thumb = get(address, f"/api/runs/{run}/thumbnail", params={"arm": "whole", "image": "1.png"})
+        assert Image.open(io.BytesIO(thumb.content)).size == (84, 112) and thumb.headers["Content-Type"] == "image/webp"
         answer = get(address, f"/reports/{run}")
         assert answer.text.startswith(f"<p>report of {run}")
         assert answer.headers["Content-Security-Policy"].startswith("sandbox")
