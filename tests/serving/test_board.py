@@ -48,7 +48,7 @@ def finish(run, right, images=40):
     (arm / "split.csv").write_text("\n".join([*split, ""]))
     (arm / "predictions.csv").write_text("\n".join([*predictions, ""]))
     (arm / "history.csv").write_text("epoch,train_loss,valid_loss,accuracy,lr,seconds\n1,0.9,0.8,0.5,0.1,3\n2,0.5,,0.75,0.1,3\n")
-    images = [(f"{number}.png", thumbnail(np.full((40, 30), number, np.uint8), None, None)) for number in (0, 1)]
+    images = [(f"{number}.png", thumbnail(np.full((40, 30), number, np.uint8), None, None)) for number in range(30)]
     write_thumbnails(arm / "thumbnails.json", images)
     comparison["arms"]["whole"] = metrics
     (run / "comparison.json").write_text(json.dumps(comparison))
@@ -153,6 +153,21 @@ def test_disagreements_are_counted_by_hand(board, runs):
     assert {row["image"] for row in found["rows"]} == {f"{number}.png" for number in range(20, 38)}
     assert all(row["first"]["predicted"] == row["label"] != row["second"]["predicted"] for row in found["rows"])
     assert get(board, "/api/disagreements", params=arms | {"second": f"{by_number['2']}/absent"}).status_code == 404
+    unfinished = get(board, "/api/disagreements", params=arms | {"second": f"{by_number['4']}/whole"})
+    assert unfinished.status_code == 422 and "no finished arm" in unfinished.json()["error"]
+    assert str(runs) not in unfinished.text
+
+
+def test_a_comparison_follows_what_changes(board, runs):
+    third = finish(make_run(runs, "third", number=6, day=6), right=range(30))
+    try:
+        names_of = {"run": [names(runs)["1"], third.name]}
+        assert get(board, "/api/compare", params=names_of).json()["differences"] == {"name": ["tiny", "third"]}
+        recipe = third / "recipe.yaml"
+        recipe.write_text(recipe.read_text().replace("name: third", "name: changed"))
+        assert get(board, "/api/compare", params=names_of).json()["differences"] == {"name": ["tiny", "changed"]}
+    finally:
+        shutil.rmtree(third)
 
 
 @pytest.mark.parametrize("count", [1, 7])
@@ -367,6 +382,13 @@ def test_a_browser_opens_a_session_and_a_report_that_runs_no_script(browser, run
         page.keyboard.press("Enter")
         with context.expect_page() as opened:
             page.get_by_role("link", name=f"Report of {names(runs)['1']}").click()
+        page.get_by_label(f"Compare {names(runs)['1']}").check()
+        page.get_by_label(f"Compare {names(runs)['2']}").check()
+        page.get_by_role("button", name="Compare", exact=True).click()
+        thumbnails = page.get_by_role("img", name="Radiograph")
+        thumbnails.first.scroll_into_view_if_needed()
+        page.wait_for_function("document.querySelector('img.thumbnail').naturalWidth === 84")
+        page.get_by_text("no thumbnail").last.scroll_into_view_if_needed()
         expect(opened.value.get_by_text("report of")).to_be_visible()
         assert opened.value.title() != "scripted"
         context.close()

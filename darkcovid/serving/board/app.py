@@ -89,7 +89,9 @@ async def _open_session(request: Request) -> Response:
 
 
 async def _refusal(request: Request, error: Exception) -> Response:
-    return json_response({"error": one_line(error)}, 422)
+    """The error in one line, without where the runs are on this machine."""
+    folder = str(request.app.state.board.index.runs_dir)
+    return json_response({"error": one_line(error).replace(f"{folder}/", "").replace(folder, "the folder of runs")}, 422)
 
 
 async def _authorize(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

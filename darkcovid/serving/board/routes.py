@@ -14,6 +14,7 @@ from darkcovid.core.io import read_regular_text
 from darkcovid.experiment.run_list import RunInfo, read_run
 from darkcovid.serving.board.curves import read_curves
 from darkcovid.serving.board.reports import REPORT_HEADERS, report_page
+from darkcovid.serving.board.run_index import run_signature
 from darkcovid.serving.board.thumbnails import read_thumbnail
 from darkcovid.serving.responses import HTTPError, json_response
 
@@ -77,7 +78,8 @@ def disagreements(board: SharedBoard, first: str, second: str) -> Response:
     from darkcovid.serving.board.comparison import disagreements as between
 
     arms = [_arm(board, name) for name in (first, second)]
-    return json_response(board.remembered(("disagreements", _state(arms)), lambda: between(*arms)))
+    key = ("disagreements", first, second, _state([arm.parent for arm in arms]))
+    return json_response(board.remembered(key, lambda: between(*arms)))
 
 
 @router.get("/api/runs/{name}/thumbnail")
@@ -135,11 +137,9 @@ def _arm(board: "Board", name: str) -> Path:
     raise HTTPError(404, "no such finished arm in this run")
 
 
-def _state(folders: list[Path]) -> tuple:
-    """Folders and when their files changed."""
-    watched = ("metrics.json", "comparison.json", "status.json", "report.html", "predictions.csv", "recipe.yaml")
-    times = [(folder / name).lstat().st_mtime_ns for folder in folders for name in watched if (folder / name).exists()]
-    return tuple(map(str, folders)), tuple(times)
+def _state(runs: list[Path]) -> tuple:
+    """Runs, and what changes when their files do."""
+    return tuple((run.name, run_signature(run)) for run in runs)
 
 
 def _unless_unchanged(request: Request, value: object) -> Response:

@@ -45,7 +45,7 @@ class RunIndex:
         with self._lock:
             known = {}
             for folder in run_folders(self.runs_dir):
-                signature, before = _signature(folder), self._known.get(folder)
+                signature, before = run_signature(folder), self._known.get(folder)
                 unchanged = before is not None and before[0] == signature and before[1].status != RUNNING
                 known[folder] = before if unchanged and before else (signature, read_run(folder))
             self._known = known
@@ -101,8 +101,15 @@ def check_no_links(run: Path) -> None:
                 raise HTTPError(403, f"{run.name}: {entry.name} is a link or no file; the board follows none")
 
 
-def _signature(folder: Path) -> Signature:
-    """When the files that tell a run were written, and how long they are."""
+def run_signature(folder: Path) -> Signature:
+    """When the files that tell a run were written, and how long they are.
+
+    Args:
+        folder: The run's.
+
+    Returns:
+        Equal as long as none of them changes; each epoch of a running fit changes `events.jsonl`.
+    """
     signature = []
     for name in WATCHED_FILES:
         try:
