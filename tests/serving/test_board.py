@@ -353,6 +353,29 @@ def test_a_running_run_s_curves_grow(page, runs):
 
 @in_a_browser
 @pytest.mark.slow
+def test_a_change_moves_neither_the_focus_nor_the_page(page, runs):
+    first, last = names(runs)["1"], names(runs)["2"]
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": 300})
+    box = page.get_by_label(f"Compare {first}")
+    box.focus()
+    place = page.evaluate("scrollY")
+    try:
+        (runs / first / "notes.json").write_text('{"tags": ["seen"], "note": ""}')
+        make_run(runs, "brand-new", number=7, day=1)
+        expect(page.locator("#rows tr")).to_have_count(5)
+        expect(page.locator("#rows").get_by_text("seen", exact=True)).to_be_attached()
+        expect(box).to_be_focused()
+        assert page.evaluate("scrollY") == pytest.approx(place, abs=1) and place > 0
+        page.get_by_label(f"Compare {last}").check()
+        expect(page.locator("#chosen-count")).to_contain_text("1 chosen")
+    finally:
+        (runs / first / "notes.json").unlink()
+        shutil.rmtree(runs / names(runs)["7"])
+    expect(page.locator("#rows tr")).to_have_count(4)
+
+
+@in_a_browser
+@pytest.mark.slow
 def test_two_runs_are_compared_by_keyboard(page, runs):
     for number in "12":
         box = page.get_by_label(f"Compare {names(runs)[number]}")

@@ -140,6 +140,7 @@ function row(run) {
     cell("Report", run.report ? reportLink(run.name, "report") : "-"),
   ], { role: "row" });
   made.classList.toggle("chosen", box.checked);
+  made.dataset.run = run.name;
   return made;
 }
 
@@ -185,15 +186,30 @@ function table() {
   const said = counts.filter(([count]) => count).map(([count, name]) => `${count} ${name}`);
   const of = runs.length === state.runs.length ? "" : ` of ${state.runs.length}`;
   at("count").textContent = `${runs.length}${of} run${runs.length === 1 && !of ? "" : "s"}${said.length ? ": " + said.join(", ") : ""}`;
-  const focused = document.activeElement, body = at("rows");
-  body.replaceChildren(...runs.slice(0, FIRST_ROWS).map(rowOf));
+  const body = at("rows");
+  if (body.children.length) {
+    update(body, runs.map(rowOf)); // at once, so that a reader's place in the page stays
+    return;
+  }
+  body.append(...runs.slice(0, FIRST_ROWS).map(rowOf));
   const rest = (start) => {
     if (turn !== drawing || start >= runs.length) return;
     body.append(...runs.slice(start, start + 150).map(rowOf));
     setTimeout(rest, 0, start + 150);
   };
   setTimeout(rest, 0, FIRST_ROWS);
-  if (focused && focused !== document.activeElement && focused.isConnected) focused.focus();
+}
+
+/** Show rows in place of others; the focus stays in its run's row. */
+function update(body, rows) {
+  if (rows.length === body.children.length && rows.every((row, index) => row === body.children[index])) return;
+  const focused = document.activeElement, name = focused?.closest("#rows tr")?.dataset.run;
+  const place = name ? [...focused.closest("tr").querySelectorAll("a, input")].indexOf(focused) : -1;
+  const { scrollX, scrollY } = window;
+  body.replaceChildren(...rows);
+  const row = name && rows.find((row) => row.dataset.run === name);
+  if (row) row.querySelectorAll("a, input")[place]?.focus({ preventScroll: true });
+  window.scrollTo(scrollX, scrollY);
 }
 
 function rowOf(run) {
