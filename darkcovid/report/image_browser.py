@@ -42,7 +42,7 @@ class ImageBrowser:
     Attributes:
         arms: Names of those that have images.
         classes: Names.
-        images: Of every arm, wrong answers first, then the least confident.
+        images: Of every arm, wrong answers first, the most confident of them first; then right ones, the least confident first.
         left_out: How many there was no room for.
         any_heat: Whether any has a heatmap.
         any_lungs: Whether any has an outline.
@@ -104,5 +104,7 @@ def _images(arm: Path) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]] | None:
 
 
 def _by_interest(table: pd.DataFrame) -> list[Any]:
+    """Wrong answers, the most confident first, then right ones, the least confident first."""
     right = table.label == table.predicted
-    return list(table.assign(right=right).sort_values(["right", "confidence"], kind="stable").itertuples())
+    interest = table.confidence.where(right, -table.confidence)
+    return list(table.assign(right=right, interest=interest).sort_values(["right", "interest"], kind="stable").itertuples())

@@ -15,7 +15,7 @@ from darkcovid.core.io import read_regular_text, write_text
 from darkcovid.report.overlays import TRUE
 
 THUMBNAILS = "thumbnails.json"
-LONG_SIDE, HEAT_SIDE = 112, 20
+LONG_SIDE, HEAT_SIDE = 160, 20
 QUALITY = 55
 MAX_THUMBNAILS = 500
 TOLERANCE = 0.6  # pixels by which a drawn outline may leave the mask's

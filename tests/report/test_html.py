@@ -219,7 +219,9 @@ def test_every_scored_image_is_there_once_per_arm_with_what_was_said_of_it(finis
         shown = [image for image in browser.images if image.arm == number]
         assert sorted(image.name for image in shown) == sorted(table.index)
         assert sum(not image.right for image in shown) == (table.label != table.predicted).sum()
-        assert [image.right for image in shown] == sorted(image.right for image in shown)
+        sure = table[[name for name in table if name.startswith("probability_")]].max(axis=1)
+        order = [(image.right, sure[image.name] * (1 if image.right else -1)) for image in shown]
+        assert order == sorted(order)
         for image in shown:
             label, predicted = table.loc[image.name, ["label", "predicted"]]
             assert image.text.startswith(f"{label}, called {predicted} (") and browser.classes[image.label] == label

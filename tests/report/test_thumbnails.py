@@ -23,7 +23,7 @@ def test_a_thumbnail_is_the_image_made_small():
     assert (small["width"], small["height"]) == (LONG_SIDE // 2, LONG_SIDE)
     shown = np.asarray(opened(small["image"]).convert("L"), int)
     assert shown.shape == (LONG_SIDE, LONG_SIDE // 2)
-    assert abs(shown[:50].mean() - 200) < 8 and shown[60:].mean() < 8
+    assert abs(shown[:75].mean() - 200) < 8 and shown[85:].mean() < 8
     assert (small["lungs"], small["heat"]) == ("", "")
 
 

@@ -261,7 +261,7 @@ def test_a_report_is_in_a_sandbox_and_radiographs_are_asked_for(board, runs):
     assert get(board, f"/api/runs/{run}/thumbnail", params={"arm": "whole", "image": "0.png"}).status_code == 403
     with serving(create_board(runs, images=True)) as address:
         thumb = get(address, f"/api/runs/{run}/thumbnail", params={"arm": "whole", "image": "1.png"})
-        assert Image.open(io.BytesIO(thumb.content)).size == (84, 112) and thumb.headers["Content-Type"] == "image/webp"
+        assert Image.open(io.BytesIO(thumb.content)).size == (120, 160) and thumb.headers["Content-Type"] == "image/webp"
         answer = get(address, f"/reports/{run}")
         assert answer.text.startswith(f"<p>report of {run}")
         assert answer.headers["Content-Security-Policy"].startswith("sandbox")
@@ -410,7 +410,7 @@ def test_a_browser_opens_a_session_and_a_report_that_runs_no_script(browser, run
         page.get_by_role("button", name="Compare", exact=True).click()
         thumbnails = page.get_by_role("img", name="Radiograph")
         thumbnails.first.scroll_into_view_if_needed()
-        page.wait_for_function("document.querySelector('img.thumbnail').naturalWidth === 84")
+        page.wait_for_function("document.querySelector('img.thumbnail').naturalWidth === 120")
         page.get_by_text("no thumbnail").last.scroll_into_view_if_needed()
         expect(opened.value.get_by_text("report of")).to_be_visible()
         assert opened.value.title() != "scripted"
