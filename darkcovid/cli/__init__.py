@@ -11,6 +11,7 @@ import typer
 
 from darkcovid import __version__
 from darkcovid.cli.audit import audit
+from darkcovid.cli.board import board
 from darkcovid.cli.data import data_app
 from darkcovid.cli.deprecated import current_spelling
 from darkcovid.cli.doctor import doctor
@@ -52,6 +53,7 @@ app.command()(bench)
 app.command()(predict)
 app.command()(export)
 app.command()(serve)
+app.command()(board)
 app.command()(doctor)
 app.add_typer(runs_app, name="runs")
 app.add_typer(lungs_app, name="lungs")

@@ -99,7 +99,8 @@ def serve(
 
     def work() -> None:
         try:
-            from darkcovid.serving.server import Address, serve_runs
+            from darkcovid.serving.server import serve_runs
+            from darkcovid.serving.socket_server import Address
         except ImportError as error:
             raise DarkCovidError(f"serve needs {error.name}; install `darkcovid[serve]`") from None
         serve_runs(runs, arm, Address(host, port), read_token(token_file), device)

@@ -18,7 +18,7 @@ from darkcovid.audits.feature_distance import (
     fit_feature_distance,
     image_features,
 )
-from darkcovid.audits.gradcam import gradcam_lung_overlap
+from darkcovid.audits.gradcam import GradCamResult, gradcam_lung_overlap, lung_areas
 from darkcovid.audits.occlusion import SHORTCUT_PREDICTIONS, occlusion_metrics, occlusion_predictions
 from darkcovid.audits.source_separability import source_separability
 from darkcovid.core.array_cache import StoredArray
@@ -33,7 +33,9 @@ from darkcovid.evaluation.results import ArmMetrics, SourceSeparability
 from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
 from darkcovid.experiment.train_arm import FitJob, ScoredFit
 from darkcovid.models.weights import initial_weights
+from darkcovid.recipe import AUDIT
 from darkcovid.report.plots import plot_predictions, plot_source_map
+from darkcovid.report.thumbnails import MAX_THUMBNAILS, THUMBNAILS, thumbnail, write_thumbnails
 from darkcovid.training.classifier import FittedClassifier
 from darkcovid.training.fit import FitOptions
 from darkcovid.vision.arm_inputs import ArmInputs
@@ -135,6 +137,7 @@ class ClassifierTask:
         """`metrics` with those without lungs and with Grad-CAM's, and the seconds that took; unchanged without such an audit."""
         inputs, cohort = self.inputs, self.cohort
         if inputs.areas is None or not job.recipe.judges_shortcuts:
+            self._write_thumbnails(job)
             return metrics, None
         started, network = perf_counter(), result.fitted.learner.model
         hidden = occlusion_predictions(result.predict, inputs.pixels, inputs.areas, cohort)
@@ -142,10 +145,27 @@ class ClassifierTask:
         gradcam = gradcam_lung_overlap(
             network, result.normalizer, inputs.pixels, result.probabilities, inputs.areas, cohort, compute
         )
+        self._write_thumbnails(job, gradcam)
         write_text(job.folder / "gradcam.csv", gradcam.table.to_csv(index=False, float_format="%.6f"))
         save_png(gradcam_gallery(gradcam, inputs.pixels, cohort.classes), job.folder / "plots" / "gradcam.png")
         audited = replace(metrics, audited=True, shortcuts=occlusion_metrics(hidden, cohort.classes), attention=gradcam.summary)
         return audited, perf_counter() - started
+
+    def _write_thumbnails(self, job: FitJob, gradcam: GradCamResult | None = None) -> None:
+        """`thumbnails.json`: validation and test images as the network saw them, with lungs and heatmaps where they are known."""
+        cohort, inputs = self.cohort, self.inputs
+        if job.name.startswith(AUDIT):
+            return
+        rows = evenly_spaced(np.flatnonzero(cohort.valid | cohort.test), MAX_THUMBNAILS)
+        places = {} if gradcam is None else {int(row): place for place, row in enumerate(gradcam.rows)}
+        named = []
+        for row in rows:
+            pixels = np.asarray(inputs.pixels[row])
+            areas = inputs.areas
+            lungs = lung_areas(areas, np.array([row]))[0] if areas is not None and areas.trusted[row] else None
+            heat = gradcam.maps[places[row]] if gradcam is not None and row in places else None
+            named.append((cohort.rows.path[row], thumbnail(pixels if pixels.ndim == 2 else pixels[0], lungs, heat)))
+        write_thumbnails(job.folder / THUMBNAILS, named)
 
     def _feature_audit(
         self, features: Callable[[StoredArray], np.ndarray], folder: Path

@@ -1,4 +1,4 @@
-"""What differs between the resolved recipes of two runs, key by key."""
+"""What differs between the resolved recipes of runs, key by key."""
 
 from pathlib import Path
 from typing import Any
@@ -6,22 +6,21 @@ from typing import Any
 from darkcovid.recipe import load_recipe
 
 
-def recipe_differences(first: Path, second: Path) -> dict[str, list[Any]]:
-    """The keys whose values differ between two runs' recipes.
+def recipe_differences(*runs: Path) -> dict[str, list[Any]]:
+    """The keys whose values differ between the recipes of two or more runs.
 
     Args:
-        first: A run's folder.
-        second: Another's.
+        *runs: Their folders.
 
     Returns:
-        [value in the first, value in the second] by dotted key; None stands for null and for a key that is not there.
+        One value per run by dotted key; None stands for null and for a key that is not there.
 
     Raises:
         UsageError: A recipe is missing or damaged.
     """
-    flat = [flat_recipe(run) for run in (first, second)]
-    keys = list(dict.fromkeys([*flat[0], *flat[1]]))
-    return {key: [recipe.get(key) for recipe in flat] for key in keys if flat[0].get(key) != flat[1].get(key)}
+    flat = [flat_recipe(run) for run in runs]
+    values = {key: [recipe.get(key) for recipe in flat] for recipe in flat for key in recipe}
+    return {key: row for key, row in values.items() if any(value != row[0] for value in row)}
 
 
 def flat_recipe(run: Path) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class RunInfo:
                     "value": arm.metrics.get(arm.headline),
                     "interval": arm.intervals.get(arm.headline),
                     "train_seconds": arm.metrics.get("train_seconds"),
+                    "external_roc_auc": arm.external,
                 }
                 for name, arm in arms.items()
             },
@@ -114,12 +115,27 @@ def list_runs(runs_dir: Path) -> list[RunInfo]:
     Raises:
         UsageError: There is no such folder, or it cannot be read.
     """
+    runs = [read_run(folder) for folder in run_folders(runs_dir)]
+    return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
+
+
+def run_folders(runs_dir: Path) -> list[Path]:
+    """The folders of all runs in a folder; no link is followed.
+
+    Args:
+        runs_dir: The folder of all runs.
+
+    Returns:
+        The runs' folders, in no order.
+
+    Raises:
+        UsageError: There is no such folder, or it cannot be read.
+    """
     try:
         folders = [Path(entry.path) for entry in os.scandir(runs_dir) if entry.is_dir(follow_symlinks=False)]
     except OSError as error:
         raise UsageError(f"{runs_dir}: no folder of runs ({error.strerror}); name the one given to --runs-dir") from None
-    runs = [read_run(folder) for folder in folders if not folder.name.startswith(".") and is_run_folder(folder)]
-    return sorted(runs, key=lambda run: (run.started, run.name), reverse=True)
+    return [folder for folder in folders if not folder.name.startswith(".") and is_run_folder(folder)]
 
 
 def read_run(path: Path) -> RunInfo:

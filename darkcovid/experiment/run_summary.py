@@ -43,11 +43,13 @@ class ArmSummary:
             `dice` and others.
         intervals: 95 % intervals by metric.
         scored: What the metrics are of; None where that is not known.
+        external: AUROC, mean of classes, by the name of each external set and each source that was held out.
     """
 
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     scored: ScoredImages | None = None
+    external: dict[str, float] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:
@@ -151,13 +153,17 @@ def _summarize_arm(arm: Mapping[str, Any]) -> ArmSummary:
     for label, of_class in headline["per_class"].items():
         metrics |= {f"{label}.{name}": value for name, value in of_class.items() if name != "support" and _is_number(value)}
     intervals = {name: (float(ends[0]), float(ends[1])) for name, ends in headline.get("intervals", {}).items() if ends}
-    return ArmSummary({name: float(value) for name, value in metrics.items()} | costs, intervals)
+    elsewhere = {**(arm.get("sources") or {}), **(arm.get("external") or {})}
+    external = {str(name): of_set.get("macro", {}).get("roc_auc") for name, of_set in elsewhere.items()}
+    external = {name: float(value) for name, value in external.items() if _is_number(value)}
+    return ArmSummary({name: float(value) for name, value in metrics.items()} | costs, intervals, external=external)
 
 
 def _parse_arm(json_: Mapping[str, Any]) -> ArmSummary:
     intervals = {name: (float(low), float(high)) for name, (low, high) in json_["intervals"].items()}
     metrics = {name: float(value) for name, value in json_["metrics"].items()}
-    return ArmSummary(metrics, intervals, ScoredImages(**json_["scored"]) if json_["scored"] else None)
+    external = {str(name): float(value) for name, value in json_.get("external", {}).items()}
+    return ArmSummary(metrics, intervals, ScoredImages(**json_["scored"]) if json_["scored"] else None, external)
 
 
 def _is_number(value: Any) -> bool:

@@ -1,6 +1,5 @@
 """One self-contained page of a run: verdict, figures, audits, checklist and model card, all read from the run folder."""
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -15,32 +14,20 @@ from darkcovid.audits.subject import parse_subject
 from darkcovid.core.environment import parse_environment
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import write_text
-from darkcovid.evaluation.results import VIEWS, SegmenterArm, SetMetrics, parse_comparison
+from darkcovid.evaluation.results import VIEWS, ArmMetrics, SegmenterArm, SetMetrics, parse_comparison
 from darkcovid.metrics.confidence_intervals import Interval
 from darkcovid.metrics.p_values import p_text
+from darkcovid.recipe import AUDIT
 from darkcovid.recipe.deprecated import deprecated, modernize
-from darkcovid.report.plots import shown
-from darkcovid.report.tables import comparison_rows, notice
+from darkcovid.report.arm_charts import arm_charts, cost_chart
+from darkcovid.report.image_browser import image_browser
+from darkcovid.report.pictures import PLOTS, galleries, picture
+from darkcovid.report.tables import GAP, comparison_rows, notice
 from darkcovid.report.verdict import verdict
 
 CLASSES = {PASS: "pass", WARN: "warn", FAIL: "fail", AUTHOR: "author", NOT_RUN: "none", STATED: "none"}
 FIGURES = ("precision", "recall", "specificity", "f1", "roc_auc")
-PLOTS = {
-    "loss": "training and validation loss by epoch",
-    "accuracy": "validation accuracy by epoch",
-    "confusion_matrix": "true against predicted classes",
-    "roc": "ROC curve of each class",
-    "precision_recall": "precision against recall of each class",
-    "reliability": "confidence against the share that was right",
-    "deletion": "probability of the answer as patches are hidden, by the occlusion map's order and in any order",
-    "risk_coverage": "wrong answers by the share answered, of every set",
-}
-GALLERIES = {
-    "sources": "features of images that the network was not trained on; where they part by source, a source can tell the class",
-    "gradcam": "the most confident right and wrong answers of each class, under what the network looked at (Grad-CAM)",
-    "occlusion": "the most confident right and wrong answers of each class, and where hiding a patch lowers it (occlusion)",
-    "untrusted_lungs": "images whose lung mask was rejected",
-}
+PAGE_LETTERS = 100  # that fit beside each other on a page of 1100 px
 
 
 def write_report(run: Path, images: bool = True) -> Path:
@@ -104,6 +91,8 @@ def read_evidence(run: Path) -> RunEvidence:
 
 def _template_context(run: Path | None, evidence: RunEvidence, checks: list[CheckResult], images: bool) -> dict[str, Any]:
     audit = evidence.audit
+    browser = image_browser(run, evidence) if run and images else None
+    own, others = _arm_tables(evidence)
     return {
         "name": evidence.name,
         "subject": evidence.subject,
@@ -117,21 +106,20 @@ def _template_context(run: Path | None, evidence: RunEvidence, checks: list[Chec
         "classes_of": CLASSES,
         "checks": checks,
         "leaks": _leaks(audit, evidence),
-        "arms": list(evidence.comparison.arms),
-        "rows": comparison_rows(evidence.comparison),
+        "cost_chart": None if evidence.subject else cost_chart(evidence),
+        "arm_tables": own,
+        "audit_tables": others,
         "pairs": evidence.comparison.pairs,
         "figures": [name.replace("_", " ") for name in FIGURES],
-        "scored": [
-            _arm_context(run and run / name, name, arm, evidence.arms[name].metrics.labels_only)
-            for name, arm in evidence.scored.items()
-        ],
+        "scored": [_arm_context(run and run / name, name, evidence.arms[name].metrics) for name in evidence.scored],
         "prevalences": ["1 %", "5 %", "20 %"],
         "elsewhere": _external_context(evidence),
         "refusals": [] if evidence.subject else _refusal_rows(evidence),
         "confounders": _confounders(audit),
         "shortcuts": _shortcuts(evidence),
         "label_errors": _label_errors(run, images) if run else None,
-        "galleries": _galleries(run, evidence) if run and images else [],
+        "browser": browser,
+        "galleries": galleries(run, evidence, ("gradcam",) if browser and browser.any_heat else ()) if run and images else [],
         "sheet": reporting_sheet(evidence),
         "trained_on": "" if evidence.subject else _trained_on(evidence),
         "command": " ".join(evidence.environment.command),
@@ -140,7 +128,31 @@ def _template_context(run: Path | None, evidence: RunEvidence, checks: list[Chec
     }
 
 
-def _arm_context(folder: Path | None, name: str, arm: SetMetrics, labels_only: bool) -> dict[str, Any]:
+def _arm_tables(evidence: RunEvidence) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The figures of arms in tables that fit the page: those of the recipe, and those that audits added."""
+    names, rows = list(evidence.comparison.arms), comparison_rows(evidence.comparison)
+    widths = [max(len(name), *(len(texts[arm]) for _, texts in rows)) + GAP for arm, name in enumerate(names)]
+    tables: tuple[list[dict[str, Any]], list[dict[str, Any]]] = [], []
+    for is_audit, some in enumerate(tables):
+        arms = [arm for arm, name in enumerate(names) if name.startswith(AUDIT) == bool(is_audit)]
+        for columns in _side_by_side(arms, widths, PAGE_LETTERS - max(len(label) for label, _ in rows)):
+            texts = [(label, [row[arm] for arm in columns]) for label, row in rows]
+            some.append({"arms": [names[arm] for arm in columns], "rows": texts})
+    return tables
+
+
+def _side_by_side(arms: list[int], widths: list[int], room: int) -> list[list[int]]:
+    """Arms in groups, each as wide as there is room."""
+    groups: list[list[int]] = []
+    for arm in arms:
+        if not groups or sum(widths[other] for other in groups[-1]) + widths[arm] > room:
+            groups.append([])
+        groups[-1].append(arm)
+    return groups
+
+
+def _arm_context(folder: Path | None, name: str, metrics: ArmMetrics) -> dict[str, Any]:
+    arm = metrics.headline
     spans, calibration = arm.intervals, arm.calibration
     classes = [
         {
@@ -156,7 +168,7 @@ def _arm_context(folder: Path | None, name: str, arm: SetMetrics, labels_only: b
     )
     others += (
         ". Predicted labels without scores say nothing of AUROC, calibration and thresholds."
-        if labels_only
+        if metrics.labels_only
         else f", Brier score {arm.brier:.3f}, calibration error {arm.ece:.3f} "
         f"({calibration.ece_after:.3f} with temperature {calibration.temperature:.2f}, by {calibration.judged_by})."
     )
@@ -176,21 +188,19 @@ def _arm_context(folder: Path | None, name: str, arm: SetMetrics, labels_only: b
         [f"{group.variable} {group.value}", group.images, group.patients, _figure(group.accuracy), _ci(group.interval)]
         for group in arm.subgroups
     ]
-    names = list(arm.per_class)
-    numbered = [f"{short} is {label}" for label, short in zip(names, shown(names), strict=True) if short != label]
-    legend = f" ({', '.join(numbered)})" if numbered else ""
-    plots = (
-        []
-        if folder is None
-        else [_plot(folder / "plots" / f"{plot}.png", f"{name}: {text}{legend}") for plot, text in PLOTS.items()]
-    )
+    names, deletion = list(arm.per_class), folder and picture(folder / "plots" / "deletion.png", f"{name}: {PLOTS['deletion']}")
     return {
         "name": name,
         "classes": classes,
         "others": others,
         "points": points,
         "subgroups": groups,
-        "plots": [plot for plot in plots if plot],
+        "charts": arm_charts(folder, metrics) if folder else [],
+        "confusion": [
+            (label, [(count, count / max(1, sum(row))) for count in row])
+            for label, row in zip(names, arm.confusion_matrix, strict=True)
+        ],
+        "plots": [deletion] if deletion else [],
     }
 
 
@@ -286,15 +296,7 @@ def _label_errors(run: Path, images: bool) -> dict[str, Any] | None:
         return None
     found = json.loads(file.read_text())
     caption = "the least plausible labels first; whether a label is wrong, only a reader of the radiograph can say"
-    return found | {"plot": _plot(run / "label_errors.png", caption) if images else None}
-
-
-def _galleries(run: Path, evidence: RunEvidence) -> list[dict[str, str]]:
-    galleries = [(name, plot, text) for plot, text in GALLERIES.items() for name in evidence.arms]
-    plots = [_plot(run / name / "plots" / f"{plot}.png", f"{name}: {text}") for name, plot, text in galleries]
-    maps = [(name, file) for name in evidence.arms for file in sorted((run / name).glob("*/plots/sources.png"))[:1]]
-    plots += [_plot(file, f"{name}, {file.parents[1].name}: {GALLERIES['sources']}") for name, file in maps]
-    return [plot for plot in plots if plot]
+    return found | {"plot": picture(run / "label_errors.png", caption) if images else None}
 
 
 def _leaks(audit: DataAudit | None, evidence: RunEvidence) -> str:
@@ -314,13 +316,6 @@ def _trained_on(evidence: RunEvidence) -> str:
     counted = ", ".join(f"{count} {side}" for side, count in counts.items())
     source = " and ".join(dataset_names(data)) or data["manifest"]
     return f"{source}: {counted} images; classes {', '.join(data['classes'])}."
-
-
-def _plot(path: Path, caption: str) -> dict[str, str] | None:
-    if not path.is_file():
-        return None
-    data = base64.b64encode(path.read_bytes()).decode()
-    return {"data": f"data:image/png;base64,{data}", "alt": caption, "caption": caption}
 
 
 def _with_ci(value: float | None, span: Interval | None) -> str:

@@ -16,12 +16,12 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from sklearn.preprocessing import StandardScaler
 
 from darkcovid.core.io import atomic_path
-from darkcovid.data.cohort import UNSCORED
 from darkcovid.evaluation.benchmark_result import BenchmarkResult
 from darkcovid.evaluation.results import Arm, ArmMetrics, ClassifierArm, Comparison
 from darkcovid.evaluation.time_to_accuracy import TimeToAccuracy
 from darkcovid.metrics.calibration import ReliabilityBin
 from darkcovid.metrics.classification import PROBABILITY
+from darkcovid.report.arm_charts import risk_lines
 from darkcovid.training.history import History
 
 TRAIN, VALID, STOCK_COLOR = "#4477AA", "#EE6677", "#777777"
@@ -156,17 +156,9 @@ def plot_risk_coverage(predictions: pd.DataFrame, classes: Sequence[str], path: 
         path: The PNG file.
     """
     figure, axes = _figure("share answered, the most confident first", "share of these that are wrong")
-    scored = predictions[~predictions.side.isin(UNSCORED)]
-    names = scored.side.str.removeprefix("external:").replace({"valid": "validation"})
-    if "source" in scored:
-        names = names.mask(scored.side == "test", scored.source)
-    sets = sorted(scored.groupby(names.to_numpy(), sort=False), key=lambda named: named[0] != "validation")
-    for (name, table), color in zip(sets, class_colors(len(sets)), strict=True):
-        probabilities = table[[PROBABILITY + label for label in classes]].to_numpy(float)
-        wrong = np.array(classes)[probabilities.argmax(1)] != table.label.to_numpy()
-        order = np.argsort(-probabilities.max(1), kind="stable")
-        answered = np.arange(1, len(table) + 1)
-        axes.plot(answered / len(table), np.cumsum(wrong[order]) / answered, color=color, label=str(name))
+    lines = risk_lines(predictions, classes)
+    for line, color in zip(lines, class_colors(len(lines)), strict=True):
+        axes.plot(line.x, line.y, color=color, label=line.name)
     axes.set(xlim=(0, 1.01), ylim=(0, None))
     axes.legend(loc="upper left", framealpha=0.9)
     save(figure, path)

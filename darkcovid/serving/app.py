@@ -1,30 +1,21 @@
 """The HTTP service as an ASGI application: its routes, and what holds for each of them (token, headers, errors, times)."""
 
-import hmac
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
-from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from darkcovid import __version__
 from darkcovid.inference.predictor import InferencePipeline
 from darkcovid.serving import openapi
-from darkcovid.serving.requests import HTTPError
-from darkcovid.serving.routes import PAGE, json_response, router
+from darkcovid.serving.responses import HEADERS, add_error_responses, has_token, token_needed
+from darkcovid.serving.routes import PAGE, router
 from darkcovid.serving.service import Limits, Service
 
-HEADERS = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 OPEN_TO_ALL = {"/healthz", *(f"/{name}" for name in PAGE)}
 
 
@@ -58,8 +49,7 @@ def create_app(
     described = app.openapi
     app.openapi = lambda: openapi.without_validation(described())
     app.include_router(router)
-    for kind in (HTTPError, HTTPException, Exception):
-        app.add_exception_handler(kind, _error_response)
+    add_error_responses(app)
     app.add_middleware(BaseHTTPMiddleware, dispatch=_authorize_and_measure)
     if "*" not in hosts:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
@@ -73,19 +63,11 @@ async def _lifespan(app: FastAPI):
     await app.state.service.close()
 
 
-async def _error_response(request: Request, error: Exception) -> Response:
-    if isinstance(error, HTTPError):
-        return json_response({"error": error.message}, error.status, error.headers)
-    if isinstance(error, HTTPException):
-        return json_response({"error": str(error.detail)}, error.status_code, dict(error.headers or {}))
-    return json_response({"error": "the service failed on this request; its log says why"}, 500)
-
-
 async def _authorize_and_measure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Refuse a request without the token, count and time each one, and set the headers that every response carries."""
     service, token, started = request.app.state.service, request.app.state.token, time.perf_counter()
-    if token and request.url.path not in OPEN_TO_ALL and not _is_authorized(request, token):
-        response = json_response({"error": "send the token as `Authorization: Bearer ...`"}, 401, {"WWW-Authenticate": "Bearer"})
+    if token and request.url.path not in OPEN_TO_ALL and not has_token(request, token):
+        response = token_needed()
     else:
         response = await call_next(request)
     route = getattr(request.scope.get("route"), "path", "none")
@@ -93,8 +75,3 @@ async def _authorize_and_measure(request: Request, call_next: Callable[[Request]
     service.seconds.labels(route).observe(time.perf_counter() - started)
     response.headers.update(HEADERS)
     return response
-
-
-def _is_authorized(request: Request, token: str) -> bool:
-    given = request.headers.get("authorization", "").encode()
-    return hmac.compare_digest(given, f"Bearer {token}".encode())

@@ -17,20 +17,13 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from darkcovid.core.errors import DataError
 from darkcovid.data.decode import load_grayscale_bytes
+from darkcovid.serving.responses import HTTPError
 
 MAX_IMAGES = 64
 MAX_PIXELS_PER_IMAGE, MAX_PIXELS_PER_REQUEST = 50_000_000, 200_000_000
 SIDE_LIMITS = (16, 8192)
 SIGNATURES = (None, "", "serving_default")
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
-
-class HTTPError(Exception):
-    """The request is wrong: an HTTP status and one line that says why."""
-
-    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
-        super().__init__(message)
-        self.status, self.message, self.headers = status, message, headers or {}
 
 
 @dataclass(frozen=True)

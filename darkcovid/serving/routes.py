@@ -5,7 +5,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from jinja2 import Environment, PackageLoader
@@ -15,6 +14,7 @@ from darkcovid.inference.model_card import model_card
 from darkcovid.inference.predictor import InferencePipeline
 from darkcovid.serving import openapi
 from darkcovid.serving.explanation_layers import explanation_layers
+from darkcovid.serving.responses import json_response
 from darkcovid.serving.service import Service
 
 PAGE = {"": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
@@ -98,20 +98,6 @@ async def page(request: Request) -> Response:
 @cache
 def _page_file(name: str) -> bytes:
     return (files("darkcovid.serving") / "page" / name).read_bytes()
-
-
-def json_response(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """`value` as a JSON response.
-
-    Args:
-        value: Anything that orjson writes.
-        status: HTTP status code.
-        headers: Headers beside the content type.
-
-    Returns:
-        The response.
-    """
-    return Response(orjson.dumps(value), status, headers, "application/json")
 
 
 def _about(name: str, predictor: InferencePipeline) -> dict:

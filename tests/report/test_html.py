@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from playwright.sync_api import sync_playwright
 from typer.testing import CliRunner
 
 from darkcovid.audits.checks import run_checks
@@ -16,11 +17,13 @@ from darkcovid.cli import app
 from darkcovid.core.errors import UsageError
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
-from darkcovid.report.html import read_evidence, write_report
+from darkcovid.report.html import read_evidence, render_report, write_report
+from darkcovid.report.image_browser import image_browser
 from darkcovid.report.verdict import verdict
 
 from ..conftest import RECIPES
 from ..experiment.test_runner import SETS, Watched
+from ..serving.test_page import CHROMIUM
 
 SECTIONS = ("verdict", "arms", "scores", "elsewhere", "audits", "checklist", "sheet", "card", "what")
 
@@ -41,15 +44,15 @@ def test_a_run_ends_with_its_report(finished):
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert all(f'id="{section}"' in page for section in SECTIONS)
     assert "never a diagnosis" in page
-    assert page.count('<img src="data:image/png;base64,') >= 2 * 6
-    assert all(re.findall(r'<img [^>]*alt="[^"]+"', image) for image in re.findall(r"<img [^>]*>", page))
+    assert page.count('<figure class="chart">') == 2 * 7 and page.count('<figure class="chart wide">') == 1
+    assert all(re.findall(r'<img [^>]*alt="[^"]+"', image) for image in re.findall(r"<img (?!class=\"heat\")[^>]*>", page))
 
 
 def test_the_page_needs_nothing_from_outside(finished):
     page = (finished / "report.html").read_text(encoding="utf-8")
     assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page)
     assert "<script" not in page
-    outside_of_pictures = re.sub(r"<pre>.*?</pre>|data:image/png;base64,[\w+/=]+", "", page, flags=re.S)  # may say it by chance
+    outside_of_pictures = re.sub(r"<pre>.*?</pre>|data:image/webp;base64,[\w+/=]+", "", page, flags=re.S)  # may say it by chance
     assert "http" not in outside_of_pictures
 
 
@@ -206,3 +209,80 @@ def test_a_browser_shows_it_without_complaint(finished, tmp_path):
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr
     assert all(f'id="{section}"' in done.stdout for section in SECTIONS)
+
+
+def test_every_scored_image_is_there_once_per_arm_with_what_was_said_of_it(finished):
+    browser = image_browser(finished, read_evidence(finished))
+    assert (browser.arms, browser.left_out, browser.any_heat, browser.any_lungs) == (["unsegmented", "segmented"], 0, True, True)
+    for number, arm in enumerate(browser.arms):
+        table = pd.read_csv(finished / arm / "predictions.csv").query("side == 'valid'").set_index("image")
+        shown = [image for image in browser.images if image.arm == number]
+        assert sorted(image.name for image in shown) == sorted(table.index)
+        assert sum(not image.right for image in shown) == (table.label != table.predicted).sum()
+        sure = table[[name for name in table if name.startswith("probability_")]].max(axis=1)
+        order = [(image.right, sure[image.name] * (1 if image.right else -1)) for image in shown]
+        assert order == sorted(order)
+        for image in shown:
+            label, predicted = table.loc[image.name, ["label", "predicted"]]
+            assert image.text.startswith(f"{label}, called {predicted} (") and browser.classes[image.label] == label
+
+
+def test_images_without_room_are_counted_and_the_wrong_ones_stay(finished, monkeypatch):
+    everything = image_browser(finished, read_evidence(finished))
+    monkeypatch.setattr("darkcovid.report.image_browser.MAX_BYTES", 60_000)
+    some = image_browser(finished, read_evidence(finished))
+    assert 0 < len(some.images) < len(everything.images) == len(some.images) + some.left_out
+    wrong = sum(not image.right for image in everything.images)
+    assert sum(not image.right for image in some.images) == min(wrong, len(some.images))
+
+
+def test_audit_arms_are_folded(finished):
+    evidence = read_evidence(finished)
+    arms = evidence.comparison.arms
+    more = {**arms, **{f"audit_{number}": arms["segmented"] for number in range(9)}}
+    page = render_report(replace(evidence, comparison=replace(evidence.comparison, arms=more)), run_checks(evidence))
+    table, folded = page.index('<th scope="col">unsegmented</th>'), page.index("trained for the audit</summary>")
+    assert table < folded < page.index('<th scope="col">audit_0</th>')
+    assert page.count('<th scope="col">audit_8</th>') == 1
+
+
+@pytest.fixture(scope="module")
+def opened(finished):
+    """The report in a browser, at the widths at which it is read."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium here to open the report in")
+    write_report(finished)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.goto((finished / "report.html").as_uri())
+        yield page
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [400, 1100, 1600])
+def test_nothing_hangs_over_the_page(opened, width):
+    opened.set_viewport_size({"width": width, "height": 900})
+    opened.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))")
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    if width >= 1100:
+        wide = "[...document.querySelectorAll('.scroll')].filter((part) => part.scrollWidth > part.clientWidth + 1).length"
+        assert opened.evaluate(wide) == 0
+
+
+@pytest.mark.slow
+def test_images_are_chosen_without_a_script(opened, finished):
+    table = pd.read_csv(finished / "segmented" / "predictions.csv").query("side == 'valid'")
+    shown = opened.locator("figure.image:visible")
+    opened.get_by_label("segmented", exact=True).check()
+    assert shown.count() == len(table)
+    opened.get_by_label("covid", exact=True).check()
+    assert shown.count() == (table.label == "covid").sum()
+    opened.get_by_label("wrong", exact=True).check()
+    assert shown.count() == ((table.label == "covid") & (table.predicted != "covid")).sum()
+    opened.get_by_label("right", exact=True).check()
+    assert shown.count() == ((table.label == "covid") & (table.predicted == "covid")).sum()
+    assert opened.locator(".heat:visible").count() == shown.count() > 0
+    opened.get_by_label("Grad-CAM").uncheck()
+    assert opened.locator(".heat:visible").count() == 0

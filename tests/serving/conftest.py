@@ -15,7 +15,7 @@ from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
 from darkcovid.report.progress import Progress
-from darkcovid.serving.server import HeaderTimeoutProtocol
+from darkcovid.serving.socket_server import HeaderTimeoutProtocol
 
 from ..conftest import RECIPES
 

@@ -18,7 +18,8 @@ from darkcovid.experiment.recipe_differences import flat_recipe
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.experiment.run_state import DONE
 from darkcovid.experiment.run_summary import read_run_summary
-from darkcovid.report.html import PLOTS, read_evidence, render_report
+from darkcovid.report.html import read_evidence, render_report
+from darkcovid.report.pictures import PLOTS
 
 TrackerName = Literal["tensorboard", "mlflow"]
 TRACKERS: tuple[str, ...] = get_args(TrackerName)

@@ -1,0 +1,105 @@
+"""Images of an arm, small, as its network saw them: with the lungs' outline and the Grad-CAM map, in one JSON file."""
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from skimage.measure import approximate_polygon, find_contours
+
+from darkcovid.core.io import read_regular_text, write_text
+from darkcovid.report.overlays import TRUE
+
+THUMBNAILS = "thumbnails.json"
+LONG_SIDE, HEAT_SIDE = 160, 20
+QUALITY = 55
+MAX_THUMBNAILS = 500
+TOLERANCE = 0.6  # pixels by which a drawn outline may leave the mask's
+
+
+def thumbnail(pixels: np.ndarray, lungs: np.ndarray | None, heat: np.ndarray | None) -> dict[str, Any]:
+    """One image.
+
+    Args:
+        pixels: (h, w) uint8.
+        lungs: (h, w), above 0 inside the lungs; None where the mask was rejected or there is none.
+        heat: (h, w) float, not negative; None: there is none.
+
+    Returns:
+        `width`, `height`, `image` (WebP in base64), `lungs` (an SVG path in pixels of it, '' for none) and `heat` (WebP in
+        base64, transparent where the map is cold, '' for none).
+    """
+    scale = LONG_SIDE / max(pixels.shape)
+    size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
+    small = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
+    return {
+        "width": size[0],
+        "height": size[1],
+        "image": _webp(small, quality=QUALITY),
+        "lungs": "" if lungs is None else outline_path(lungs, size),
+        "heat": "" if heat is None else _webp(_heat_layer(heat), lossless=True),
+    }
+
+
+def outline_path(mask: np.ndarray, size: tuple[int, int]) -> str:
+    """The outline of a mask as an SVG path.
+
+    Args:
+        mask: (h, w), above 0 inside.
+        size: (width, height) of the drawing.
+
+    Returns:
+        The path, '' of an empty mask.
+    """
+    shrunk = Image.fromarray((mask > 0).astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
+    framed = np.pad(np.asarray(shrunk, float), 1)
+    outlines = [approximate_polygon(outline, TOLERANCE) - 0.5 for outline in find_contours(framed, 127.5)]
+    return "".join("M" + "L".join(f"{x:.0f} {y:.0f}" for y, x in outline) + "z" for outline in outlines if len(outline) > 3)
+
+
+def write_thumbnails(path: Path, named: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Write images by name.
+
+    Args:
+        path: The JSON file.
+        named: Each image's name and `thumbnail`.
+    """
+    write_text(path, json.dumps({"images": dict(named)}))
+
+
+def read_thumbnails(arm: Path) -> dict[str, dict[str, Any]]:
+    """The images of an arm, of all its fits.
+
+    Args:
+        arm: The arm's folder.
+
+    Returns:
+        Each image's `thumbnail` by name; empty where there are none, or they cannot be read.
+    """
+    images: dict[str, dict[str, Any]] = {}
+    for file in sorted(arm.rglob(THUMBNAILS)):
+        try:
+            images |= json.loads(read_regular_text(file))["images"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return images
+
+
+def _heat_layer(heat: np.ndarray) -> Image.Image:
+    scale = HEAT_SIDE / max(heat.shape)
+    size = max(1, round(heat.shape[1] * scale)), max(1, round(heat.shape[0] * scale))
+    share = np.asarray(heat, np.float32) / max(float(heat.max()), 1e-9)
+    alpha = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
+    layer = Image.new("RGB", size, TRUE)
+    layer.putalpha(Image.fromarray(((alpha * 15).round() * 17).astype(np.uint8)))
+    return layer
+
+
+def _webp(image: Image.Image, **options: Any) -> str:
+    file = io.BytesIO()
+    image.save(file, format="WEBP", method=4, **options)
+    return base64.b64encode(file.getvalue()).decode()

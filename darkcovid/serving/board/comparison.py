@@ -1,0 +1,151 @@
+"""Runs side by side on the board: the figures of their arms, paired tests, what differs between their recipes, disagreements."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkcovid.core.errors import UsageError
+from darkcovid.evaluation.results import is_segmenter, parse_comparison
+from darkcovid.experiment.compare import compare_runs, finished_arms, load_arm_metrics, read_predictions
+from darkcovid.experiment.recipe_differences import recipe_differences
+from darkcovid.metrics.paired_tests import Predictions
+from darkcovid.recipe import AUDIT
+from darkcovid.report.tables import comparison_rows
+from darkcovid.serving.responses import HTTPError
+
+MAX_DISAGREEMENTS = 200
+
+
+def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
+    """What the board shows of several runs.
+
+    Args:
+        runs: Their folders, two or more.
+
+    Returns:
+        `runs`: names; `arms`: each after the number of its run, as in `1: small`; `rows`: a name and one text per arm; `pairs`
+        and `not_comparable` as `compare_runs` has them; `classifiers`: `{run, arm}` whose predictions can be compared;
+        `differences`: one value per run by key of their recipes; `notes`: what could not be compared, in words.
+    """
+    notes, finished, classifiers = [], [], []
+    for run in runs:
+        try:
+            arms = [arm for arm in finished_arms(run) if not _is_audit(arm)]
+            classifiers += [{"run": run.name, "arm": arm.name} for arm in arms if not is_segmenter(load_arm_metrics(arm))]
+            finished.append(run)
+        except UsageError:
+            notes.append(f"{run.name} has no finished arm yet: its recipe is compared, its figures are not")
+    result = {"arms": [], "rows": [], "pairs": [], "not_comparable": [], "classifiers": classifiers, "notes": notes}
+    if finished:
+        try:
+            result |= _figures(finished, {run: number for number, run in enumerate(runs, 1)})
+        except (UsageError, OSError, ValueError, KeyError) as error:
+            notes.append(f"the figures cannot be compared: {_without_folder(error, finished)}")
+    try:
+        differences = recipe_differences(*runs)
+    except UsageError as error:
+        differences = {}
+        notes.append(f"the recipes cannot be compared: {_without_folder(error, runs)}")
+    return result | {"runs": [run.name for run in runs], "differences": differences}
+
+
+def _figures(runs: list[Path], numbers: dict[Path, int]) -> dict[str, Any]:
+    compared = compare_runs(runs, force=True)
+    folders = [arm for run in runs for arm in finished_arms(run)]
+    labels = {name: f"{numbers[arm.parent]}: {arm.name}" for name, arm in zip(compared["arms"], folders, strict=True)}
+    own = {labels[name]: compared["arms"][name] for name, arm in zip(labels, folders, strict=True) if not _is_audit(arm)}
+    rows = comparison_rows(parse_comparison(compared | {"arms": own}))
+    return {
+        "arms": list(own),
+        "rows": rows,
+        "pairs": [_labeled(pair, labels) for pair in compared.get("pairs", [])],
+        "not_comparable": compared["not_comparable"],
+    }
+
+
+def _labeled(pair: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+    """A pair under its labels; a name is replaced in the sentence where it has its run's before it, longer names first."""
+    sentence = pair["sentence"]
+    for name in sorted((pair["arm"], pair["reference"]), key=len, reverse=True):
+        sentence = sentence.replace(name, labels[name]) if "/" in name else sentence
+    return pair | {"arm": labels[pair["arm"]], "reference": labels[pair["reference"]], "sentence": sentence}
+
+
+def _is_audit(arm: Path) -> bool:
+    return arm.name.startswith(AUDIT)
+
+
+def disagreements(first: Path, second: Path) -> dict[str, Any]:
+    """The images that two arms call differently.
+
+    Args:
+        first: One arm's folder.
+        second: The other's.
+
+    Returns:
+        `images` scored by both; `both_right`, `only_first`, `only_second`, `both_wrong`: counts of images; `rows`: `{image,
+        patient, label, first: {predicted, probability}, second: ...}`, those first whose probabilities of the true class
+        differ most, at most `MAX_DISAGREEMENTS`; `disagree`: how many there are.
+
+    Raises:
+        HTTPError: 422, their classes differ, or no image was scored by both.
+    """
+    classes = list(load_arm_metrics(first)["per_class"])
+    if classes != list(load_arm_metrics(second)["per_class"]):
+        raise HTTPError(422, "the two arms have different classes, so their answers cannot be compared")
+    arms = _of_both(read_predictions(first, classes), read_predictions(second, classes))
+    a, b = (arm.probabilities for arm in arms)
+    labels, rights = arms[0].labels, [arm.right for arm in arms]
+    differ = np.flatnonzero(a.argmax(1) != b.argmax(1))
+    at = np.arange(len(labels))
+    gap = np.abs(a[at, labels] - b[at, labels])
+    order = differ[np.argsort(-gap[differ], kind="stable")][:MAX_DISAGREEMENTS]
+    return {
+        "images": len(labels),
+        "both_right": int((rights[0] & rights[1]).sum()),
+        "only_first": int((rights[0] & ~rights[1]).sum()),
+        "only_second": int((~rights[0] & rights[1]).sum()),
+        "both_wrong": int((~rights[0] & ~rights[1]).sum()),
+        "disagree": len(differ),
+        "rows": [
+            {
+                "image": _image_name(arms[0], int(row)),
+                "patient": arms[0].patients[row],
+                "label": classes[labels[row]],
+                "first": {"predicted": classes[a[row].argmax()], "probability": float(a[row].max())},
+                "second": {"predicted": classes[b[row].argmax()], "probability": float(b[row].max())},
+            }
+            for row in order
+        ],
+    }
+
+
+def _of_both(first: Predictions, second: Predictions) -> list[Predictions]:
+    """Two arms' predictions of the images that both scored under the same label, row by row."""
+    places = {image: row for row, image in enumerate(second.images)}
+    pairs = [(row, places[image]) for row, image in enumerate(first.images) if image in places]
+    pairs = [(row, other) for row, other in pairs if first.labels[row] == second.labels[other]]
+    if not pairs:
+        raise HTTPError(422, "the two arms were scored on different images, so there is nothing to disagree on")
+    return [_rows(arm, list(rows)) for arm, rows in zip((first, second), zip(*pairs, strict=True), strict=True)]
+
+
+def _rows(arm: Predictions, rows: list[int]) -> Predictions:
+    fits = [arm.fits[row] for row in rows] if len(arm.fits) else ()
+    images, patients = [arm.images[row] for row in rows], [arm.patients[row] for row in rows]
+    return Predictions(images, patients, arm.labels[rows], arm.probabilities[rows], arm.several_fits, fits)
+
+
+def _image_name(arm: Predictions, row: int) -> str:
+    """Without the fit that predicted it."""
+    return str(arm.images[row]).removeprefix(f"{arm.fits[row]} " if len(arm.fits) else "")
+
+
+def _without_folder(error: Exception, runs: Sequence[Path]) -> str:
+    """An error's words, without where the runs are on this machine."""
+    text = " ".join(str(error).split())
+    for run in runs:
+        text = text.replace(f"{run.parent}/", "")
+    return text
