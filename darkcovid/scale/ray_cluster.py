@@ -6,23 +6,21 @@ All machines must have darkcovid, and see the images, the run folder and the cac
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from darkcovid.core.cpu_threads import available_processors
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
+from darkcovid.core.log import logger
 from darkcovid.scale.parallel import Commands, last_lines, start_command
 
 TRIES = 3  # after the first
-FAILED = 1  # exit code of a run that failed, for which a second try is of no use, like those of wrong requests and missing data
+FAILED = 1  # exit code
 
 
 CONNECT_SECONDS = 10
-
-
-class CommandDied(Exception):
-    """A command was killed, by the system's memory limit or with its machine."""
 
 
 class RayCluster(Commands):
@@ -50,9 +48,28 @@ class RayCluster(Commands):
         self.running: set[Any] = set()
 
     def call(self, *words: str, say_parent: bool = False) -> tuple[int, list[str]]:
-        """As `Commands.call`; a command that dies, by itself or with its machine, is tried again."""
-        options = {"num_cpus": self.threads, "num_gpus": self.gpus, "max_retries": TRIES, "retry_exceptions": [CommandDied]}
-        task = self.ray.remote(_run_command).options(**options)
+        """As `Commands.call`; a command that is killed, or whose machine is lost, is tried again."""
+        for left in reversed(range(TRIES + 1)):
+            code, lines = self._call(words, say_parent)
+            if code >= 0 or not left or self.stopped.is_set():
+                break
+            logger.warning("ray: a command was killed by signal %d; it is tried again", -code)
+        return code, lines
+
+    def stop(self) -> None:
+        """As `Commands.stop`."""
+        self.stopped.set()
+        for running in tuple(self.running):
+            self.ray.cancel(running)
+
+    @contextmanager
+    def signals_passed_on(self) -> Iterator[None]:
+        """As `Commands.signals_passed_on`. What Ray prints meanwhile goes to stderr."""
+        with redirect_stdout(sys.stderr), super().signals_passed_on():
+            yield
+
+    def _call(self, words: Sequence[str], say_parent: bool) -> tuple[int, list[str]]:
+        task = self.ray.remote(_run_command).options(num_cpus=self.threads, num_gpus=self.gpus, max_retries=TRIES)
         running = task.remote(words, self.threads, say_parent, str(Path.cwd()))
         self.running.add(running)
         if self.stopped.is_set():
@@ -61,16 +78,10 @@ class RayCluster(Commands):
             return self.ray.get(running)
         except self.ray.exceptions.TaskCancelledError:
             return 130, ["stopped"]
-        except (self.ray.exceptions.RayError, CommandDied) as error:
-            return FAILED, [one_line(getattr(error, "cause", error))]
+        except self.ray.exceptions.RayError as error:
+            return FAILED, [one_line(error)]
         finally:
             self.running.discard(running)
-
-    def stop(self) -> None:
-        """As `Commands.stop`."""
-        self.stopped.set()
-        for running in tuple(self.running):
-            self.ray.cancel(running)
 
 
 def start_ray() -> Any:
@@ -114,6 +125,4 @@ def _run_command(words: Sequence[str], threads: int, say_parent: bool, folder: s
         if process.poll() is None:
             process.terminate()
             process.wait()
-    if process.returncode < 0:
-        raise CommandDied(f"{sys.executable} was killed by signal {-process.returncode}: {lines[-1]}")
     return process.returncode, lines

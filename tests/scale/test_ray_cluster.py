@@ -40,8 +40,9 @@ def test_fits_on_ray_are_those_of_jobs_also_when_one_is_killed(darkcovid, tmp_pa
     command = [sys.executable, "-m", "darkcovid", *words, "--runs-dir", str(tmp_path / "ray"), "--jobs", "2", "--engine", "ray"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         kill_one_fit(process.pid)
-        comparison = json.loads(process.communicate()[0])
-    assert process.returncode == 0
+        printed = process.communicate()[0]
+    assert process.returncode == 0, printed
+    comparison = json.loads(printed)
     assert set(comparison["arms"]) == {"one", "two"}
     (local,), (ray,) = (tmp_path / "jobs").iterdir(), (tmp_path / "ray").iterdir()
     for arm in ("one", "two"):
