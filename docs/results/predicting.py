@@ -1,8 +1,8 @@
 """Images per second of `darkcovid predict` on a folder, decoding included, and how many times those of another checkout.
 
-`python docs/results/predicting.py RUN FOLDER [CHECKOUT] [IMAGES]` asks a run about a folder's first images (384), three times by
-this checkout and by the other one in turn, each in a process of its own after a first batch, and prints one JSON line: the medians,
-their ratio, and the load that the machine had.
+`python docs/results/predicting.py RUN FOLDER [CHECKOUT] [IMAGES]` asks a run about a folder's first images (384), three times
+by this checkout and by the other one in turn, each in a process of its own and after a first batch. It prints one JSON line: the
+medians, their ratio, and the load that the machine had.
 """
 
 import json
