@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.preprocessing import OrdinalEncoder
 
@@ -107,6 +106,8 @@ def cross_validated_forest_accuracy(table: pd.DataFrame, labels: Names, patients
     Returns:
         Its accuracy; the majority class's where a class is one patient's.
     """
+    from sklearn.ensemble import RandomForestClassifier
+
     forest = RandomForestClassifier(100, min_samples_leaf=2, random_state=0, n_jobs=-1)
     return _cross_validated(forest, _coded(table), np.asarray(labels), np.asarray(patients))
 

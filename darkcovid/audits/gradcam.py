@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from captum.attr import LayerAttribution, LayerGradCam
 from torch import nn
 
 from darkcovid.audits.occlusion import MAX_OCCLUSION_IMAGES
@@ -102,6 +101,8 @@ def grad_cam(network: nn.Module, normalizer: nn.Module, pixels: np.ndarray, targ
     Returns:
         (m, h, w) float32.
     """
+    from captum.attr import LayerGradCam
+
     network.eval().to(compute.device)
     normalizer.to(compute.device)
     explainer, size = LayerGradCam(network, last_conv_layer(network)), pixels.shape[-2:]
@@ -124,11 +125,13 @@ def reinitialized(network: nn.Module) -> nn.Module:
     return untrained
 
 
-def _gradcam_batch(explainer: LayerGradCam, inputs: torch.Tensor, classes: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+def _gradcam_batch(explainer: Any, inputs: torch.Tensor, classes: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
     outputs = explainer.forward_func(inputs[:1].detach()).shape[1]
     signed = explainer.attribute(inputs, target=classes if outputs > 1 else 0)
     if outputs == 1:
         signed = signed * torch.where(classes == 0, 1.0, -1.0).view(-1, 1, 1, 1)
+    from captum.attr import LayerAttribution
+
     large = LayerAttribution.interpolate(signed.relu(), size, interpolate_mode="bilinear")
     return large[:, 0].detach().float().cpu().numpy()
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from captum.attr import Occlusion
 
 from darkcovid.audits.gradcam import GradCamResult, fraction_inside_lungs, heatmap_table, lung_areas, mean_of_known
 from darkcovid.core.array_cache import StoredArray
@@ -76,6 +75,8 @@ def occlusion_maps(predict: PredictFn, pixels: np.ndarray, targets: np.ndarray, 
     Returns:
         (m, h, w) float32.
     """
+    from captum.attr import Occlusion
+
     inputs = torch.from_numpy(pixels if pixels.ndim == 4 else pixels[:, None]).float()
     height, width = pixels.shape[-2:]
     window = (inputs.shape[1], -(-height // GRID), -(-width // GRID))

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from darkcovid.cli.helpers import print_result, run_heavy
-from darkcovid.cli.options import DataRoot, Device, Json, output_option
+from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
+from darkcovid.cli.options import CacheDir, DataRoot, Device, Json, output_option
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
 from darkcovid.core.log import logger
 
@@ -62,16 +62,29 @@ def export(
     form: Annotated[Literal["onnx", "torch"], typer.Option("--format", help="What to write.")] = "onnx",
     output: Annotated[Path, output_option("DIR", "Folder for the files.")] = Path("exported"),
     arm: Arm = None,
+    int8: Annotated[
+        bool,
+        typer.Option("--int8", help="Also write it in 8-bit integers, calibrated on training images, and say what that costs."),
+    ] = False,
+    data_root: DataRoot = None,
+    cache_dir: CacheDir = None,
     json_: Json = False,
 ) -> None:
     """Write a fitted model, and its lung U-Net, as single files for other programs."""
+    if int8 and form != "onnx":
+        raise UsageError("--int8: only ONNX files are quantized; leave --format out")
 
     def work() -> dict[str, Any]:
         from darkcovid.inference.export import export_model
         from darkcovid.inference.predictor import load_pipeline
 
         predictor = load_pipeline(run, arm, "cpu")
-        return export_model(predictor.model, predictor.segmenter, form, output)
+        about = export_model(predictor.model, predictor.segmenter, form, output)
+        if not int8:
+            return about
+        from darkcovid.inference.int8 import add_int8
+
+        return add_int8(predictor, about, output, cache_folder(cache_dir), data_root)
 
     about = run_heavy(work)
 
@@ -79,6 +92,13 @@ def export(
         for key in ("classifier", "lungs"):
             typer.echo(
                 f"{output / about[key]['file']}: differs from the network by at most {about[key]['largest_difference']:.0e}"
+            )
+        if int8:
+            loss = about["int8"]["validation"]
+            accuracy = f"accuracy {loss['accuracy']['int8']:.3f}, {loss['accuracy']['exact']:.3f} without int8"
+            typer.echo(
+                f"{output / about['int8']['file']}: {accuracy} (on {loss['images']} validation images); "
+                f"the same label for {loss['same_label']:.1%}; {loss['speedup']:.1f} times as fast on this machine"
             )
         typer.echo(f"{about['sidecar']}: classes, sizes, crop policy, checksums")
 

@@ -110,9 +110,21 @@ def cached_sharded_array(
     for rows in shard_ranges(len(images)):
         key = content_key(images=list(images[rows.start : rows.stop]), **about)
         made.append(cached_array(folder, key, (len(rows), *row_shape), lambda array, rows=rows: fill(array, rows), dtype))
-    array = made[0].array if len(made) == 1 else ShardedArray([shard.array for shard in made])
-    notes = None if made[0].notes is None else [note for shard in made for note in shard.notes]
-    return CachedArray(array, notes, sum(shard.seconds for shard in made), any(shard.fresh for shard in made))
+    return join_shards(made)
+
+
+def join_shards(shards: Sequence[CachedArray]) -> CachedArray:
+    """The shards of an array as one.
+
+    Args:
+        shards: In order, at least one.
+
+    Returns:
+        The array, with the notes of all, the seconds of all, and whether any was made just now.
+    """
+    array = shards[0].array if len(shards) == 1 else ShardedArray([shard.array for shard in shards])  # pyright: ignore[reportArgumentType]
+    notes = None if shards[0].notes is None else [note for shard in shards for note in shard.notes]
+    return CachedArray(array, notes, sum(shard.seconds for shard in shards), any(shard.fresh for shard in shards))
 
 
 def content_key(**parts: Any) -> str:

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from darkcovid.core.array_cache import CachedArray, cached_sharded_array
-from darkcovid.core.threads import map_in_threads
+from darkcovid.core.array_cache import CachedArray
 from darkcovid.data.bars import mirrored
-from darkcovid.data.decode import load_grayscale
 from darkcovid.data.enhance import AS_IT_IS, Enhancement
+from darkcovid.data.image_arrays import ImageArray, cached_image_arrays
 from darkcovid.recipe import Interpolation
 
 Size = tuple[int, int]
@@ -154,15 +153,40 @@ def cached_whole_images(
     Raises:
         DataError: A file cannot be decoded.
     """
+    wanted = whole_image_array(sha256, size, cache_dir, keep_aspect, detail, border_only, enhancement, interpolation)
+    return cached_image_arrays(files, [wanted])[0]
 
-    def fill(array: np.ndarray, rows: range) -> None:
-        def one(index: int) -> None:
-            image = load_grayscale(files[index])
-            array[index - rows.start] = resize_whole(image, size, keep_aspect, detail, border_only, enhancement, interpolation)
 
-        map_in_threads(one, rows, "resizing images")
+def whole_image_array(
+    sha256: Sequence[str],
+    size: Size,
+    cache_dir: Path,
+    keep_aspect: bool = False,
+    detail: int | None = None,
+    border_only: bool = False,
+    enhancement: Enhancement = AS_IT_IS,
+    interpolation: Interpolation = "bilinear",
+) -> ImageArray:
+    """What `cached_whole_images` makes, to be made together with other arrays of the same images.
+
+    Args:
+        sha256: (n) checksums.
+        size: (height, width) in pixels.
+        cache_dir: The cache.
+        keep_aspect: As `resize_whole` takes it.
+        detail: As `resize_whole` takes it.
+        border_only: As `resize_whole` takes it.
+        enhancement: As `resize_whole` takes it.
+        interpolation: As `resize_whole` takes it.
+
+    Returns:
+        The array that is wanted.
+    """
+
+    def draw(image: Image.Image, _: int) -> np.ndarray:
+        return resize_whole(image, size, keep_aspect, detail, border_only, enhancement, interpolation)
 
     altered = {"detail": detail, "border_only": border_only} if detail is not None or border_only else {}
     enhanced = enhancement.policy | ({"interpolation": interpolation} if interpolation != "bilinear" else {})
     about = {"kind": "whole", "size": list(size), "keep_aspect": keep_aspect, **altered, **enhanced}
-    return cached_sharded_array(cache_dir / "pixels", sha256, size, fill, **about)
+    return ImageArray(cache_dir / "pixels", sha256, size, about, draw)

@@ -24,6 +24,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.core.io import remove_partial, write_json, write_text
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.external import external_sets
+from darkcovid.data.near_duplicates.search import SIZE as NEAR_COPY_SIZE
 from darkcovid.evaluation.results import parse_comparison
 from darkcovid.experiment.aggregate import aggregate_fits
 from darkcovid.experiment.classifier_task import ClassifierTask
@@ -294,6 +295,7 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
             check_sources(builder.arms[name], cohort)
     early = [name for name in names if not builder.size_needs_lungs(name)]
     _build_networks(builder, early)
+    builder.decode_whole(names, [NEAR_COPY_SIZE] * (recipe.audit != "none"))
     audit = None
     if recipe.audit != "none":
         progress.stage("auditing the images")

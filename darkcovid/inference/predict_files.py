@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from darkcovid.core.io import save_png, sha256_file, write_text
-from darkcovid.core.threads import map_in_threads
+from darkcovid.core.threads import blocks_ahead
 from darkcovid.inference.image_files import ImageRef, open_image, png_names
 from darkcovid.inference.predictor import InferencePipeline, Prediction
 from darkcovid.metrics.classification import PROBABILITY
@@ -41,13 +41,16 @@ def predict_images(
     answers: list[dict[str, Any]] = []
     trained_on = predictor.model.training_images()
     overlays = dict(zip(images, png_names([image.name for image in images]), strict=True))
-    for start in range(0, len(images), BATCH):
-        block = images[start : start + BATCH]
-        opened = map_in_threads(open_image, block)
-        predictions = iter(predictor([image for image, fault in opened if fault is None], explain is not None))
-        for named, (image, fault) in zip(block, opened, strict=True):
-            prediction = None if fault else next(predictions)
-            trained = fault is None and named.file is not None and sha256_file(named.file) in trained_on
+
+    def read(named: ImageRef) -> tuple[Image.Image | None, str | None, bool]:
+        image, fault = open_image(named)
+        trained = bool(trained_on) and fault is None and named.file is not None and sha256_file(named.file) in trained_on
+        return image, fault, trained
+
+    for block in blocks_ahead(read, images, BATCH):
+        predictions = iter(predictor([image for image, fault, _ in block if fault is None], explain is not None))
+        for image, fault, trained in block:
+            named, prediction = images[len(answers)], None if fault else next(predictions)
             answers.append(_prediction_row(named.name, prediction, fault, trained))
             if explain is not None and prediction is not None and prediction.heat is not None:
                 save_png(overlay_heatmap(image, prediction.heat), explain / overlays[named])

@@ -140,6 +140,10 @@ class InferencePipeline:
             for row in range(len(images))
         ]
 
+    def inputs(self, images: Sequence[Image.Image]) -> np.ndarray:
+        """What the first network sees of images of mode L, any sizes: (n, h, w) or (n, 2, h, w) uint8."""
+        return self._seen(images, self._lungs(images))[0].pixels
+
     def _lungs(self, images: Sequence[Image.Image]) -> list[CleanedMask]:
         small = np.stack(map_in_threads(lambda image: resize(image, INPUT_SIZE), images))
         return list(segment_lungs(small, self.segmenter, self.compute))

@@ -1,6 +1,6 @@
 """Lung mask to classifier input: how much of a radiograph the classifier gets to see, and at which size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from darkcovid.data.bars import mirror_mask
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.decode import load_grayscale
 from darkcovid.data.enhance import AS_IT_IS, Enhancement
+from darkcovid.data.image_arrays import ImageArray, cached_image_arrays
 from darkcovid.data.resize import FULL_IMAGE, FractionBox, Size, letterbox_box, mask_to_image, resize
 from darkcovid.lungs.box import lung_box
 from darkcovid.lungs.morphology import dilate
@@ -128,11 +129,36 @@ def cached_lung_inputs(
     Returns:
         (n, *size) uint8, or (n, 2, *size) with a context channel.
     """
+    wanted = lung_input_array(cohort, masks, lungs, size, cache_dir, letterbox, enhancement, interpolation)
+    return cached_image_arrays(cohort.files, [wanted])[0]
+
+
+def lung_input_array(
+    cohort: Cohort,
+    masks: LungMasks,
+    lungs: Lungs,
+    size: Size,
+    cache_dir: Path,
+    letterbox: bool = False,
+    enhancement: Enhancement = AS_IT_IS,
+    interpolation: Interpolation = "bilinear",
+) -> ImageArray:
+    """What `cached_lung_inputs` makes, to be made together with other arrays of the same images.
+
+    Args:
+        cohort: n images.
+        masks: Their masks.
+        lungs: The recipe's section.
+        size: (height, width) in pixels.
+        cache_dir: The cache.
+        letterbox: As `cached_lung_inputs` takes it.
+        enhancement: As `cached_lung_inputs` takes it.
+        interpolation: As `cached_lung_inputs` takes it.
+
+    Returns:
+        The array that is wanted.
+    """
     view = LungCropTransform(masks, lungs, size, letterbox, enhancement, interpolation)
-
-    def draw(picture: np.ndarray, index: int) -> None:
-        picture[:] = view.picture(index, load_grayscale(cohort.files[index]))
-
     policy = lungs.model_dump(mode="json", include={"mode", "margin", "fill"}) | {
         "thumbnail": lungs.context_channel,
         "aspect": [view.frame.policy, view.whole.policy],
@@ -140,7 +166,16 @@ def cached_lung_inputs(
     policy |= enhancement.policy
     if interpolation != "bilinear":
         policy["interpolation"] = interpolation
-    return _stored("lungs", cohort, masks, size, lungs, policy, draw, cache_dir)
+    about = {"kind": "lungs", "size": list(size), "policy": policy}
+    shape = _input_shape(size, lungs)
+    return ImageArray(
+        cache_dir / "pixels",
+        _made_from(cohort, masks),
+        shape,
+        about,
+        lambda image, row: view.picture(row, image),
+        "cropping images",
+    )
 
 
 @dataclass(frozen=True)
@@ -231,7 +266,12 @@ def cached_lung_regions(
 
     policy = {"letterbox": letterbox, "lungs": lungs and lungs.model_dump(mode="json", exclude={"weights"})}
     policy |= {"fill_bars": True} if fill_bars else {}
-    return _stored("lung areas", cohort, masks, size, lungs, policy, draw, cache_dir)
+
+    def fill(array: np.ndarray, rows: range) -> None:
+        map_in_threads(lambda index: draw(array[index - rows.start], index), rows, "cropping lung masks")
+
+    about = {"kind": "lung areas", "size": list(size), "policy": policy}
+    return cached_sharded_array(cache_dir / "pixels", _made_from(cohort, masks), _input_shape(size, lungs), fill, **about)
 
 
 @dataclass(frozen=True)
@@ -337,16 +377,12 @@ def whole_image_transform(count: int, size: Size, letterbox: bool) -> CropTransf
     return CropTransform([FULL_IMAGE] * count, size, "letterbox" if letterbox else "squash")
 
 
-def _stored(
-    kind: str, cohort: Cohort, masks: LungMasks, size: Size, lungs: Lungs | None, policy: dict, draw: Callable, cache_dir: Path
-) -> CachedArray:
-    shape = (2, *size) if lungs is not None and lungs.context_channel else size
-    made_from = [f"{sha256} {digest}" for sha256, digest in zip(cohort.sha256, masks.digests, strict=True)]
+def _made_from(cohort: Cohort, masks: LungMasks) -> list[str]:
+    return [f"{sha256} {digest}" for sha256, digest in zip(cohort.sha256, masks.digests, strict=True)]
 
-    def fill(array: np.ndarray, rows: range) -> None:
-        map_in_threads(lambda index: draw(array[index - rows.start], index), rows, "cropping images")
 
-    return cached_sharded_array(cache_dir / "pixels", made_from, shape, fill, kind=kind, size=list(size), policy=policy)
+def _input_shape(size: Size, lungs: Lungs | None) -> tuple[int, ...]:
+    return (2, *size) if lungs is not None and lungs.context_channel else size
 
 
 @dataclass(frozen=True)

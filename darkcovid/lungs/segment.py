@@ -14,6 +14,7 @@ from darkcovid.core.device import Device, predict_batches
 from darkcovid.core.slow_progress import slow_progress
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import cached_whole_images
+from darkcovid.lungs.fused_unet import BATCH
 from darkcovid.lungs.mask_quality import postprocess_mask, rejection_reason
 from darkcovid.lungs.overlap import mask_dice
 from darkcovid.lungs.unet import INPUT_SIZE, LungUNet
@@ -93,8 +94,10 @@ def find_lungs(pixels: np.ndarray, segmenter: LungUNet, compute: Device) -> Iter
     Yields:
         Lungs per image, in order.
     """
-    network, normalizer = segmenter.network, segmenter.normalizer
-    views = zip(*(predict_batches(network, seen, normalizer, compute) for seen in (pixels, pixels[:, :, ::-1])), strict=True)
+    network, normalizer = segmenter.fastest(compute), segmenter.normalizer
+    views = zip(
+        *(predict_batches(network, seen, normalizer, compute, BATCH) for seen in (pixels, pixels[:, :, ::-1])), strict=True
+    )
     images = iter(pixels)
     for logits, mirrored in views:
         straight, mirrored = logits[:, 0], mirrored[:, 0].flip(-1)

@@ -1,19 +1,24 @@
 """The lung segmenter: a small one-channel U-Net (Ronneberger et al. 2015), and the weights that ship with the package."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from darkcovid.core.device import Device
 from darkcovid.core.errors import DataError, one_line
 from darkcovid.core.io import sha256_file
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
 from darkcovid.data.normalize import Normalize
+from darkcovid.lungs.fused_unet import can_fuse, fused_unet
 
 INPUT_SIZE = (256, 256)
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "lung_unet.safetensors"
 
 
@@ -22,14 +27,38 @@ class LungUNet:
     """A lung U-Net.
 
     Attributes:
-        network: (b, 1, 256, 256) normalized pixels to (b, 1, 256, 256) logits.
+        load: Gives the network; called once, when the network is first asked for.
         normalizer: Of its inputs.
         version: SHA-256 of the weights file.
     """
 
-    network: nn.Module
+    load: Callable[[], nn.Module]
     normalizer: Normalize
     version: str
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """(b, 1, 256, 256) normalized pixels to (b, 1, 256, 256) logits."""
+        return self.load()
+
+    def fastest(self, compute: Device) -> nn.Module:
+        """The network as it is fastest where it is to run: on a CPU with folded BatchNorm, in the precision's type, made once.
+
+        Args:
+            compute: Device and precision.
+
+        Returns:
+            Normalized float pixels to logits, as `network`.
+        """
+        if compute.device.type != "cpu" or not can_fuse():
+            return self.network
+        if compute.precision not in self._fused:
+            self._fused[compute.precision] = fused_unet(self.network, DTYPES[compute.precision])
+        return self._fused[compute.precision]
+
+    @cached_property
+    def _fused(self) -> dict[str, nn.Module]:
+        return {}
 
 
 def build_unet() -> nn.Module:
@@ -82,20 +111,25 @@ def load_segmenter(path: str | Path | None = None) -> LungUNet:
     Raises:
         DataError: The file is absent, damaged, or of another network.
     """
-    path = Path(path) if path is not None else SHIPPED_WEIGHTS
+    file = Path(path) if path is not None else SHIPPED_WEIGHTS
     try:
-        version = sha256_file(path)
-        tensors, scale = read_safetensors(path)
-        network = build_unet()
-        network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
-        normalizer = Normalize(float(scale["mean"]), float(scale["std"]))
+        version = sha256_file(file)
+        tensors, scale = read_safetensors(file)
+        segmenter = LungUNet(partial(_network, tensors), Normalize(float(scale["mean"]), float(scale["std"])), version)
+        if path is not None:
+            segmenter.network  # noqa: B018 (built at once, to know whether the file fits; the shipped one does)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = one_line(error)[:200]
         raise DataError(
-            f"lungs.weights: {path}: not a lung U-Net's weights ({reason}); leave it out to use the shipped one"
+            f"lungs.weights: {file}: not a lung U-Net's weights ({reason}); leave it out to use the shipped one"
         ) from None
-    network.eval().requires_grad_(False)
-    return LungUNet(network, normalizer, version)
+    return segmenter
+
+
+def _network(tensors: dict[str, torch.Tensor]) -> nn.Module:
+    network = build_unet()
+    network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
+    return network.eval().requires_grad_(False)
 
 
 def dice_bce_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

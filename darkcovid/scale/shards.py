@@ -20,7 +20,6 @@ from darkcovid.data.check_files import validate_files
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.near_duplicates.search import SIZE
-from darkcovid.data.resize import cached_whole_images
 from darkcovid.lungs.unet import LungUNet, load_segmenter
 from darkcovid.recipe import Lungs, Recipe
 from darkcovid.vision.arm_inputs import InputBuilder
@@ -114,14 +113,16 @@ def process_shard(job: ShardJob, block: Shard) -> ShardResult:
 
 
 def _make_inputs(job: ShardJob, cohort: Cohort) -> bool:
-    recipe, arrays_made = job.recipe, []
+    recipe = job.recipe
     maker = InputBuilder(recipe, cohort, get_device(recipe.training.device), job.cache_dir, get_segmenter)
+    audited = [SIZE] * (recipe.audit != "none")
+    arrays_made = [maker.decode_whole(maker.arms, audited)] if job.stage == "lungs" else []
     for weights in lung_weights(recipe):
         arrays_made.append(maker.lungs(Lungs(weights=weights)).fresh)
+    if job.stage == "pixels":
+        arrays_made.append(maker.decode_together([(maker.arms[arm], size) for arm, size in job.sizes], audited))
     for arm, size in job.sizes:
         arrays_made += [stored.fresh for stored in maker.everything(arm, size)]
-    if job.stage == "pixels" and recipe.audit != "none":
-        arrays_made.append(cached_whole_images(cohort.files, cohort.sha256, SIZE, job.cache_dir).fresh)
     return any(arrays_made)
 
 

@@ -83,7 +83,7 @@ def fit_segmenter(
         options=options,
     )
     rows = np.flatnonzero(cohort.valid)
-    segmenter = LungUNet(learner.model, normalizer, version="just trained")
+    segmenter = LungUNet(lambda: learner.model, normalizer, version="just trained")
     predicted, reasons = zip(*segment_lungs(pixels[rows], segmenter, compute), strict=True)
     return FittedSegmenter(fitted, normalizer, np.stack(predicted), reasons, masks[rows].astype(bool))
 

@@ -14,12 +14,13 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.enhance import Enhancement
 from darkcovid.data.external import ExternalSet
-from darkcovid.data.resize import Size, cached_whole_images
+from darkcovid.data.image_arrays import ImageArray, cached_image_arrays
+from darkcovid.data.resize import Size, whole_image_array
 from darkcovid.data.splits import source_column
 from darkcovid.evaluation.results import ExternalMetrics
-from darkcovid.lungs.crop import LungRegions, cached_lung_inputs, cached_lung_regions, crop_boxes, crop_input_size
+from darkcovid.lungs.crop import LungRegions, cached_lung_regions, crop_boxes, crop_input_size, lung_input_array
 from darkcovid.lungs.segment import LungMasks, segment_cohort
-from darkcovid.lungs.unet import LungUNet, load_segmenter
+from darkcovid.lungs.unet import INPUT_SIZE, LungUNet, load_segmenter
 from darkcovid.models.registry import input_interpolation, input_scale, validate_model_config
 from darkcovid.recipe import SAME_PIXELS, Data, Lungs, Recipe
 
@@ -106,6 +107,7 @@ class InputBuilder:
         self.cohort, self.compute, self.cache_dir = cohort, compute, cache_dir
         self.recipe = recipe
         self._lungs: dict[str | None, LungMasks] = {}
+        self._arrays: dict[str, CachedArray] = {}
 
     def size_needs_lungs(self, arm: str) -> bool:
         """Whether the size of an arm's input depends on where lungs are."""
@@ -161,13 +163,59 @@ class InputBuilder:
         Returns:
             (n, *size) or (n, 2, *size) uint8 in the cache, and the lung masks by which they were made, None without lungs.
         """
-        data, cohort = recipe.data, self.cohort
+        masks = None if recipe.lungs is None else self.lungs(recipe.lungs)
+        return self._stored([self._wanted(recipe, size)])[0], masks
+
+    def decode_together(self, seen: Sequence[tuple[Recipe, Size]], also: Sequence[Size] = ()) -> bool:
+        """Make the pixels of several arms with one decoding of each image, or, where no lungs were looked for yet, with two: one
+        for whole images and one for crops.
+
+        Args:
+            seen: Arms' recipes, and the sizes of their inputs.
+            also: Further sizes of whole images.
+
+        Returns:
+            Whether any had to be made.
+        """
+        sizes = [*also, *[INPUT_SIZE for recipe, _ in seen if recipe.lungs is not None or recipe.locates_lungs]]
+        whole = [self._wanted(recipe, size) for recipe, size in seen if recipe.lungs is None]
+        whole += [whole_image_array(self.cohort.sha256, size, self.cache_dir) for size in sizes]
+        cropped = [(recipe, size) for recipe, size in seen if recipe.lungs is not None]
+        known = all(recipe.lungs.weights in self._lungs for recipe, _ in cropped if recipe.lungs is not None)
+        made = [] if known else self._stored(whole)
+        made += self._stored([*whole, *[self._wanted(recipe, size) for recipe, size in cropped]])
+        return any(array.fresh for array in made)
+
+    def decode_whole(self, arms: Iterable[str], also: Sequence[Size] = ()) -> bool:
+        """Make what arms need of whole images as long as no lungs are known, with one decoding of each image.
+
+        Args:
+            arms: Their names.
+            also: Further sizes of whole images.
+
+        Returns:
+            Whether any had to be made.
+        """
+        names = list(arms)
+        early = [name for name in names if self.arms[name].lungs is None and not self.size_needs_lungs(name)]
+        lungs = any(self.arms[name].lungs is not None or self.arms[name].locates_lungs for name in names)
+        return self.decode_together([(self.arms[name], self.size(name)) for name in early], [*also, *[INPUT_SIZE] * lungs])
+
+    def _stored(self, wanted: Sequence[ImageArray]) -> list[CachedArray]:
+        """Arrays of the cohort, those that are absent made together."""
+        named = {array.key(range(len(self.cohort))): array for array in wanted}
+        absent = [name for name in named if name not in self._arrays]
+        self._arrays |= zip(absent, cached_image_arrays(self.cohort.files, [named[name] for name in absent]), strict=True)
+        return [self._arrays[name] for name in named]
+
+    def _wanted(self, recipe: Recipe, size: Size) -> ImageArray:
+        data, interpolation = recipe.data, input_interpolation(recipe)
         if recipe.lungs is None:
-            altered = data.letterbox, data.downsample_to, data.border_only, Enhancement.of(data), input_interpolation(recipe)
-            return cached_whole_images(cohort.files, cohort.sha256, size, self.cache_dir, *altered), None
+            altered = data.letterbox, data.downsample_to, data.border_only, Enhancement.of(data), interpolation
+            return whole_image_array(self.cohort.sha256, size, self.cache_dir, *altered)
         masks = self.lungs(recipe.lungs)
-        altered = data.letterbox, Enhancement.of(data), input_interpolation(recipe)
-        return cached_lung_inputs(cohort, masks, recipe.lungs, size, self.cache_dir, *altered), masks
+        altered = data.letterbox, Enhancement.of(data), interpolation
+        return lung_input_array(self.cohort, masks, recipe.lungs, size, self.cache_dir, *altered)
 
     def size(self, arm: str) -> Size:
         """(height, width) in pixels of an arm's input; `same_pixels_as` another arm is that arm's size."""
@@ -295,8 +343,15 @@ def build_inputs(
     Returns:
         Each arm's inputs, with those of the external sets.
     """
-    inputs, builders = {}, [(each, builder.of(each.cohort)) for each in external]
-    for arm in arms:
+    names, inputs = list(arms), {}
+    seen = []
+    for arm in names:
+        with in_arm(builder.recipe, arm):
+            seen.append((builder.arms[arm], builder.size(arm)))
+    builders = [(each, builder.of(each.cohort)) for each in external]
+    for each in (builder, *(other for _, other in builders)):
+        each.decode_together(seen)
+    for arm in names:
         say(f"preparing {arm}")
         with in_arm(builder.recipe, arm):
             own = builder.make(arm)

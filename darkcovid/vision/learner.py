@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fastai.callback.schedule  # fit_one_cycle, fine_tune, lr_find
-import fastai.vision.learner  # noqa: F401 (show_results and plot_top_losses of images)
+import fastai.callback.schedule  # noqa: F401 (fit_one_cycle, fine_tune, lr_find)
 import numpy as np
 import pandas as pd
 import torch
@@ -308,6 +307,8 @@ def cxr_learner(
         UsageError: An unknown network or key, or `training` for a DataBlock's loaders.
         DataError: Weights that do not fit.
     """
+    import fastai.vision.learner  # noqa: F401 (show_results and plot_top_losses of images, which runs do without)
+
     arch = getattr(arch, "__name__", arch)  # fastai names networks by torchvision's functions
     _check_options(learner, metrics)
     if not isinstance(dls, CXRDataLoaders):

@@ -15,12 +15,39 @@ SMALL += ["--set", "data.image_size=64", "--set", "training.epochs=1", "--set", 
 SMALL += ["--set", "data.split.valid=0.3", "--set", "lungs.crop_size=32"]
 
 
-def test_help_never_imports_torch():
-    code = "import sys; sys.argv = ['darkcovid', '--help']\n"
-    code += "from darkcovid.cli import main\ntry: main()\nexcept SystemExit: pass\n"
-    code += "assert not {'torch', 'fastai', 'pandas', 'numpy', 'pydantic'} & set(sys.modules)"
+def imported_by(*words):
+    """The modules that a command of its own process has imported when it ends."""
+    code = f"import sys; sys.argv = {['darkcovid', *map(str, words)]!r}\n"
+    code += "from darkcovid.cli import main\ntry: main()\nexcept SystemExit as stop: assert not stop.code\n"
+    code += "print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def test_help_never_imports_torch():
+    assert not {"torch", "fastai", "pandas", "numpy", "pydantic"} & imported_by("--help")
+
+
+@pytest.mark.slow
+def test_what_a_run_does_not_need_it_does_not_import(tmp_path):
+    """The lung U-Net's libraries where masks are known, torch's compiler, what audits use at the end: up to a second each."""
+    words = ["run", RECIPES / "segmented.yaml", *SMALL, "--set", "lungs.crop_size=null", "--dry-run", "--arm", "segmented"]
+    words += ["--cache-dir", tmp_path]
+    lungs = {"segmentation_models_pytorch", "timm", "torchvision"}
+    never = {
+        "torch._dynamo",
+        "torch._inductor",
+        "fastai.vision.learner",
+        "captum",
+        "sklearn.ensemble",
+        "onnxruntime",
+        "pyspark",
+        "mlflow",
+    }
+    first, again = imported_by(*words), imported_by(*words)
+    assert "torch" in again and lungs <= first, "the masks were not made: does this test still ask what it says?"
+    assert not (lungs | never) & again
 
 
 def test_the_version_and_usage_errors(darkcovid):
