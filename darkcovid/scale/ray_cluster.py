@@ -3,6 +3,7 @@
 All machines must have darkcovid, and see the images, the run folder and the cache under the same paths (a shared file system).
 """
 
+import logging
 import os
 import socket
 import sys
@@ -102,7 +103,7 @@ def start_ray() -> Any:
         here = {"num_cpus": available_processors()[0], "include_dashboard": False}
     try:
         _check_answers(address or "")
-        ray.init(log_to_driver=False, logging_level="error", **here)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)
     except (OSError, RuntimeError, ValueError) as error:
         raise DarkCovidError(f"ray: {address or 'a cluster on this machine'}: {one_line(error)}") from None
     return ray
