@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _VISION = ("CXRDataBlock", "CXRDataLoaders", "CXRLearner", "LungCrop", "LungMask", "Predictor", "Segmenter", "cxr_learner")
 _MODULE_OF = {
     **dict.fromkeys([*_VISION, "darkcovid_learner"], "darkcovid.vision"),
-    "run": "darkcovid.experiment.notebook",
+    **dict.fromkeys(["run", "sweep"], "darkcovid.experiment.notebook"),
     "AuditReport": "darkcovid.experiment.audit_report",
     "DataAuditReport": "darkcovid.experiment.audit_report",
     "audit": "darkcovid.experiment.audit_report",

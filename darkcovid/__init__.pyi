@@ -7,6 +7,7 @@ from darkcovid.experiment.finished_run import Run as Run
 from darkcovid.experiment.finished_run import compare as compare
 from darkcovid.experiment.finished_run import open_run as open_run
 from darkcovid.experiment.notebook import run as run
+from darkcovid.experiment.notebook import sweep as sweep
 from darkcovid.vision import CXRDataBlock as CXRDataBlock
 from darkcovid.vision import CXRDataLoaders as CXRDataLoaders
 from darkcovid.vision import CXRLearner as CXRLearner

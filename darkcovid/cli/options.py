@@ -24,8 +24,12 @@ FitEngine = Annotated[
     Literal["local", "ray"], typer.Option("--engine", help="Fits run on this machine, or as tasks of Ray (RAY_ADDRESS).")
 ]
 Master = Annotated[str | None, typer.Option(metavar="URL", help="Spark's master; all cores of this machine by default.")]
+Tracker = Literal["tensorboard", "mlflow", "wandb"]
 TrackingUri = Annotated[
-    str | None, typer.Option("--tracking-uri", metavar="URI", help="MLflow's server or database, or a folder for TensorBoard.")
+    str | None,
+    typer.Option(
+        "--tracking-uri", metavar="URI", help="A server of MLflow or W&B, MLflow's database, or a folder for TensorBoard."
+    ),
 ]
 SparkConf = Annotated[list[str], typer.Option("--spark-conf", metavar="KEY=VALUE", help="A setting of Spark.")]
 

@@ -1,12 +1,12 @@
 """Commands on finished runs: compare, report, reproduce."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
-from darkcovid.cli.options import CacheDir, Json, RunsDir, TrackingUri
+from darkcovid.cli.options import CacheDir, Json, RunsDir, Tracker, TrackingUri
 
 if TYPE_CHECKING:
     from darkcovid.experiment.reproduce import Reproduction
@@ -49,12 +49,12 @@ def report(
 
 def track(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder.")],
-    to: Annotated[Literal["tensorboard", "mlflow"], typer.Option("--to", help="Where to.")],
+    to: Annotated[Tracker, typer.Option("--to", help="Where to.")],
     tracking_uri: TrackingUri = None,
     images: Annotated[bool, typer.Option("--images", help="With radiographs in the report.")] = False,
     json_: Json = False,
 ) -> None:
-    """Write a finished run into TensorBoard or MLflow: parameters, epochs, final metrics, plots and the report."""
+    """Write a finished run into TensorBoard, MLflow or Weights & Biases: recipe, epochs, final metrics, plots and report."""
 
     def work() -> None:
         from darkcovid.experiment.trackers.tracker import make_tracker, track_finished

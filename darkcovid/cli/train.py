@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ from darkcovid.cli.options import (
     RecipePath,
     RunsDir,
     Sets,
+    Tracker,
     TrackingUri,
 )
 from darkcovid.cli.results import show_comparison
@@ -57,8 +58,8 @@ def run(
     jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Number of fits (arms, folds, seeds) at a time.")] = None,
     engine: FitEngine = "local",
     tracker: Annotated[
-        Literal["tensorboard", "mlflow"] | None,
-        typer.Option("--tracker", help="Also write the run there, live."),
+        Tracker | None,
+        typer.Option("--tracker", help="Also write the run there, live; by default the recipe's `tracker`."),
     ] = None,
     tracking_uri: TrackingUri = None,
     run_dir: Annotated[
@@ -79,7 +80,7 @@ def run(
     if without_suspects:
         resolved, further = run_heavy(partial(_without_suspects, resolved, arm))
         arm = [*arm, further] if arm else []
-    cache = cache_folder(cache_dir)
+    cache, tracked_by = cache_folder(cache_dir), tracker or resolved.tracker
     if os.environ.get("RANK", "0") == "0":
         logger.info(_in_short(resolved, arm))  # at once: torch and fastai take seconds to load
     if dry_run:
@@ -90,7 +91,7 @@ def run(
     if run_dir is None:
         with told_how_to_resume(resume_command()):
             comparison = run_heavy(
-                partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs, engine, tracker, tracking_uri)
+                partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs, engine, tracked_by, tracking_uri)
             )
         if comparison:  # of several processes only the main one has it
             print_result(comparison, json_, lambda: show_comparison(comparison))

@@ -7,7 +7,7 @@ package never sees YAML.
 from darkcovid.recipe.augmentation import AUGMENTATIONS, Augmentation
 from darkcovid.recipe.fit_id import FitId, FitSelector
 from darkcovid.recipe.loader import load_recipe
-from darkcovid.recipe.recipe import AUDIT, Recipe, deep_merge
+from darkcovid.recipe.recipe import AUDIT, Recipe, TrackerName, deep_merge
 from darkcovid.recipe.sections import (
     LOWER_IS_BETTER,
     MAX_FOLDS,
@@ -59,6 +59,7 @@ __all__ = [
     "SearchSpace",
     "Split",
     "Sweep",
+    "TrackerName",
     "Training",
     "deep_merge",
     "load_recipe",

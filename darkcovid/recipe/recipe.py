@@ -16,6 +16,7 @@ from darkcovid.recipe.sections import NAME, SAME_PIXELS, Data, Lungs, Model, Tra
 from darkcovid.recipe.strict_model import StrictModel
 from darkcovid.recipe.sweep import Sweep
 
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 MAY_DIFFER = {
     *("image_size", "letterbox", "contrast", "fill_bars", "interpolation", "augment", "normalize", "oversample"),
     *("downsample_to", "border_only", "shuffle_labels", "leave_out"),
@@ -47,6 +48,8 @@ class Recipe(StrictModel):
     """`audit: retrain`: share of the epochs that those arms train."""
     reported_results: str | None = None
     """What the authors of the system reported, in words."""
+    tracker: TrackerName | None = None
+    """Also write the run there while it trains, as `--tracker` does. It is not part of what is trained."""
     data: Data = Data()
     """Which images, labels, split and pixels."""
     lungs: Lungs | None = None
@@ -185,7 +188,7 @@ class Recipe(StrictModel):
 
     def digest(self) -> str:
         """Eight hexadecimal digits that name what this recipe asks for."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude={"tracker"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def to_yaml(self) -> str:
@@ -256,8 +259,9 @@ def check_arms_comparable(recipe: Recipe) -> None:
         for key in ("folds", "seeds"):
             if getattr(arm.training, key) != getattr(recipe.training, key):
                 raise UsageError(f"arms.{name}.training.{key}: arms of one recipe share it; write a second recipe")
-        if arm.task != recipe.task:
-            raise UsageError(f"arms.{name}.task: arms of one recipe share it; write a second recipe")
+        for key in ("task", "tracker"):
+            if getattr(arm, key) != getattr(recipe, key):
+                raise UsageError(f"arms.{name}.{key}: arms of one recipe share it; write a second recipe")
         if isinstance(arm.data.image_size, str):
             _check_borrowed_size(f"arms.{name}.data.image_size" if recipe.arms else "data.image_size", name, arms)
 

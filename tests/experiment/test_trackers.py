@@ -95,6 +95,55 @@ def test_what_is_sent_has_no_password(tmp_path):
     assert "http://***@host" in texts["environment.json"] and "secret" not in "".join(texts.values())
 
 
+def wandb_records(folder):
+    """What an offline run of Weights & Biases holds: protocol buffers in a log of blocks (LevelDB's format, after 7 bytes)."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
+    data, block, at, parts = file.read_bytes(), 32768, 7, b""
+    while at + 7 <= len(data):
+        left = block - at % block
+        if left < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        parts += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = Record()
+            record.ParseFromString(parts)
+            yield record
+            parts = b""
+
+
+def test_a_finished_run_in_weights_and_biases_offline(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    folder = with_epochs(make_run(tmp_path / "runs", accuracy=0.875))
+    track_finished(folder, make_tracker("wandb", None))
+    records = list(wandb_records(folder))
+    (run,) = {record.run.display_name for record in records if record.HasField("run")}
+    assert run == folder.name
+    history = [
+        {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
+        for record in records
+        if record.HasField("history")
+    ]
+    assert [row["whole/valid_loss"] for row in history if "whole/valid_loss" in row] == [1.0, 0.5]
+    summary = {item.key: item.value_json for record in records if record.HasField("summary") for item in record.summary.update}
+    assert json.loads(summary["whole/accuracy"]) == 0.875
+    (files,) = folder.glob("wandb/offline-run-*/files")
+    assert (files / "recipe.yaml").read_text() and not (files / "requirements.txt").exists()
+    assert not any(Path.home().name in str(record.environment) for record in records if record.HasField("environment"))
+
+
+def test_a_recipe_names_its_tracker_without_being_another_recipe(tmp_path):
+    plain, tracked = (load_recipe(RECIPES / "base.yaml", sets) for sets in ([], ["tracker=wandb"]))
+    assert plain.digest() == tracked.digest() and tracked.tracker == "wandb"
+    with pytest.raises(UsageError, match=r"arms\.one\.tracker"):
+        load_recipe(RECIPES / "base.yaml", ["arms.one.tracker=mlflow"])
+
+
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_finished_run_in_tensorboard(tmp_path, elsewhere):
     folder = with_epochs(make_run(tmp_path / "runs", accuracy=0.875))

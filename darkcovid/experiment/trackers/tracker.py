@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from darkcovid.audits.checks import run_checks
 from darkcovid.core.credentials import without_credentials
@@ -18,10 +18,10 @@ from darkcovid.experiment.recipe_differences import flat_recipe
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.experiment.run_state import DONE
 from darkcovid.experiment.run_summary import read_run_summary
+from darkcovid.recipe import TrackerName
 from darkcovid.report.html import read_evidence, render_report
 from darkcovid.report.pictures import PLOTS
 
-TrackerName = Literal["tensorboard", "mlflow"]
 TRACKERS: tuple[str, ...] = get_args(TrackerName)
 MAX_LETTERS = 300  # of what a library says
 NOT_METRICS = ("time", "event", "arm", "epoch")
@@ -74,7 +74,7 @@ def make_tracker(name: str, uri: str | None) -> Tracker:
     Args:
         name: One of `TRACKERS`.
         uri: MLflow's tracking URI, or TensorBoard's log folder; None: MLFLOW_TRACKING_URI or `mlflow.db` in the current folder,
-            and `tensorboard` in the run's folder.
+            and `tensorboard` in the run's folder; for Weights & Biases a server of one's own, None: theirs.
 
     Returns:
         The tracker.
@@ -87,6 +87,10 @@ def make_tracker(name: str, uri: str | None) -> Tracker:
             from darkcovid.experiment.trackers.tensorboard import TensorBoardTracker
 
             return TensorBoardTracker(uri)
+        if name == "wandb":
+            from darkcovid.experiment.trackers.wandb import WandbTracker
+
+            return WandbTracker(uri)
         from darkcovid.experiment.trackers.mlflow import MlflowTracker
 
         return MlflowTracker(uri)

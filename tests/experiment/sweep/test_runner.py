@@ -3,12 +3,14 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+import darkcovid as dc
 from darkcovid.core.errors import DarkCovidError, Interrupted, UsageError
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.data.phantom import phantom_manifest
@@ -95,6 +97,18 @@ def test_a_sweep_finds_the_learning_rate_that_learns(recipe, darkcovid, tmp_path
     assert "no unfinished run" in error_of(darkcovid(*words, "--resume", code=2))
     listed = json.loads(darkcovid("runs", "list", "--json").stdout)
     assert [run["kind"] for run in listed] == ["run", "sweep"]
+
+
+@pytest.mark.slow
+def test_a_sweep_as_a_call(recipe, tmp_path):
+    few = {"sweep.trials": 1, "sweep.over": {"training.lr": [1e-3]}, "training.epochs": 1}
+    folders = {"runs_dir": tmp_path / "runs", "cache_dir": tmp_path / "cache", "progress": Watched()}
+    recipe()
+    found = dc.sweep(tmp_path / "tiny.yaml", set=few, **folders)
+    assert json.loads((Path(found.run_dir) / "sweep.json").read_text()) == json.loads(json.dumps(found.as_dict()))
+    assert set(found.final) == {"plain"} and Path(found.final_run).is_dir()
+    with pytest.raises(UsageError, match="sweep: manifest, set"):
+        dc.sweep(recipe(), set=few, **folders)
 
 
 def written_cohort(folder, noise):
