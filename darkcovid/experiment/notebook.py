@@ -75,8 +75,8 @@ def sweep(
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
 ) -> "SweepResult":
-    """Search the values in a recipe's `sweep:` on inner folds, and fit the winner again against the plain recipe, on patients that no
-    trial saw; `darkcovid sweep` as a call.
+    """Search the values in a recipe's `sweep:` on inner folds, and fit the winner again against the plain recipe on patients that
+    no trial saw.
 
     Args:
         recipe: A recipe, its file, or the name of a shipped one, such as `sweep`.

@@ -80,7 +80,15 @@ class ChildProcesses(Commands):
         self.running: set[subprocess.Popen] = set()
 
     def call(self, *words: str, say_parent: bool = False) -> tuple[int, list[str]]:
-        """As `Commands.call`."""
+        """As `Commands.call`.
+
+        Args:
+            *words: Of the command line.
+            say_parent: Whether to add `--parent`.
+
+        Returns:
+            Its exit code, and the lines that it printed on stderr, at least one.
+        """
         process = start_command(words, self.threads, say_parent)
         self.running.add(process)
         if self.stopped.is_set():
