@@ -111,7 +111,7 @@ def show_rankings(rankings: "list[Ranking]", by: str, top: int, sentences: list[
 
 
 def _accuracy(run: "RunInfo", name: str | None) -> str:
-    """`0.886 [0.84, 0.92]`."""
+    """`0.886 [0.84, 0.92]`, of the validation set, or with the word `test` of the test set, which a held-out source is, too."""
     if run.summary is None or name is None:
         return "-"
     arm = run.summary.arms[name]
@@ -119,7 +119,8 @@ def _accuracy(run: "RunInfo", name: str | None) -> str:
     if value is None:
         return "-"
     interval = _interval(arm.intervals.get(arm.headline))
-    return f"{value:.3f} {interval}".strip()
+    on_test = "test" if arm.scored is not None and arm.scored.set == "test" else ""
+    return " ".join(filter(None, [f"{value:.3f}", interval, on_test]))
 
 
 def _minutes(run: "RunInfo") -> str:

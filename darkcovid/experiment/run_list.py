@@ -88,6 +88,7 @@ class RunInfo:
                     "metric": arm.headline,
                     "value": arm.metrics.get(arm.headline),
                     "interval": arm.intervals.get(arm.headline),
+                    "set": arm.scored and arm.scored.set,
                     "train_seconds": arm.metrics.get("train_seconds"),
                     "external_roc_auc": arm.external,
                 }

@@ -104,7 +104,7 @@ function cell(label, content, kind = "") {
 
 function interval(arm) {
   if (!arm || arm.value === null) return "-";
-  const parts = [(arm.metric === "accuracy" ? "" : arm.metric + " ") + three(arm.value)];
+  const parts = [(arm.metric === "accuracy" ? "" : arm.metric + " ") + three(arm.value) + (arm.set === "test" ? " test" : "")];
   if (arm.interval) {
     const [low, high] = arm.interval;
     parts.push(element("span", ` (${three(low)} to ${three(high)})`, { class: "soft" }));
@@ -286,9 +286,9 @@ async function showRun(name, turn) {
 }
 
 function armsTable(run) {
-  const head = ["arm", "metric", "value", "95 % interval", "external AUROC", "minutes"];
+  const head = ["arm", "metric", "of", "value", "95 % interval", "external AUROC", "minutes"];
   const rows = Object.entries(run.arms).map(([name, arm]) => [
-    name, arm.metric, three(arm.value), arm.interval ? arm.interval.map(three).join(" to ") : "-",
+    name, arm.metric, { valid: "validation", test: "test" }[arm.set] || "-", three(arm.value), arm.interval ? arm.interval.map(three).join(" to ") : "-",
     Object.entries(arm.external_roc_auc).map(([set, value]) => `${set} ${three(value)}`).join(", ") || "-",
     arm.train_seconds === null ? "-" : (arm.train_seconds / 60).toFixed(2),
   ]);
