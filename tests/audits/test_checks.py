@@ -251,6 +251,11 @@ def test_excluded_images_are_counted_by_label():
     assert words.endswith("of other labels: sars 12, no label 3")
 
 
+def test_the_majority_class_is_that_of_the_images_scored():
+    classes = {name: scores | {"support": 31} for name, scores in blind()["per_class"].items()}
+    assert "majority class 0.500" in statuses(audit_no_lungs=blind(per_class=classes))[19][1]
+
+
 def test_images_that_keep_their_lungs_are_said():
     assert "6 images whose lung mask was rejected keep their lungs" in statuses(audit_no_lungs=blind(untrusted_lungs=6))[19][1]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from darkcovid.audits.checks.data import majority
 from darkcovid.audits.checks.registry import (
     AUTHOR,
     CLOSE,
@@ -73,8 +74,9 @@ def _thumbnail(e: RunEvidence) -> CheckOutcome:
 
 def _left(e: RunEvidence, retrained: str, view: str, how: str) -> list[Left]:
     """The first arm trained again where `audit: retrain` did that, else every arm as it is, asked without training again."""
-    arm, chance = e.retrained(retrained), e.audit and e.audit.chance
-    if arm is not None and chance is not None:
+    arm = e.retrained(retrained)
+    if arm is not None:
+        chance = majority(arm.valid)
         name, reference = next((name, view_metrics(first_arm.metrics.valid)) for name, first_arm in e.arms.items())
         hidden = view_metrics(arm.valid)
         again = "without lungs" if retrained == "no_lungs" else f"on {how}"
