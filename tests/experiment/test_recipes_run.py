@@ -20,7 +20,13 @@ OWN = {
     "multi_source": ["training.folds=2"],
     "remedies": ["training.folds=null", "data.split.held_out=north"],
 }
-LARGER = [*(RECIPES / "systems").rglob("*.yaml"), RECIPES / "zoo.yaml", RECIPES / "transfer.yaml", RECIPES / "remedies.yaml"]
+LARGER = [
+    *(RECIPES / "systems").rglob("*.yaml"),
+    RECIPES / "zoo.yaml",
+    RECIPES / "transfer.yaml",
+    RECIPES / "remedies.yaml",
+    RECIPES / "crops.yaml",
+]
 REBUILT = RECIPES / "systems" / "radiography2020"  # the same systems on other images, which tests/models/test_systems.py holds
 PATHS = sorted(
     {*RECIPES.rglob("*.yaml")} - {*REBUILT.glob("*.yaml")} | {REBUILT / "cnn13.yaml", REBUILT / "vgg16_four_class.yaml"}

@@ -51,10 +51,9 @@ def history(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", [ACCELERATE, TORCHRUN], ids=["accelerate", "torchrun"])
-def test_two_processes_take_the_steps_of_one(tmp_path, launcher):
+def test_two_processes_take_the_steps_of_one(tmp_path):
     finished(start(None, tmp_path / "one", ALIKE))
-    out = finished(start(launcher, tmp_path / "two", ALIKE, "--json"))
+    out = finished(start(ACCELERATE, tmp_path / "two", ALIKE, "--json"))
     alone, _ = history(tmp_path / "one")
     together, run = history(tmp_path / "two")
     for column in ("train_loss", "valid_loss", "accuracy"):
