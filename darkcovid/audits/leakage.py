@@ -213,6 +213,9 @@ def check_no_leaks(leaks: LeakageReport, allowed: bool) -> None:
             faults.append(f"{counted} of {kind} images {verb} in different sets (the first is {' and '.join(pairs[0])})")
     advice = ["keep patients together with data.split.method=stratified_group"] * bool(leaks.straddling)
     if leaks.exact_across or leaks.near_across:
-        advice.append(f"{ONE_ID} (`darkcovid data import FOLDER --merge-copies --update` does that)")
+        advice.append(
+            f"{ONE_ID} (`darkcovid data import FOLDER --merge-copies --update` does that, between collections "
+            "`darkcovid data merge A.csv B.csv --merge-copies`)"
+        )
     allow = "or allow it with data.allow_leaks=true, and the report will say so"
     raise UsageError(f"data.split: {'; '.join(faults)}; {' and '.join(advice)}, {allow}")

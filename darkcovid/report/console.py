@@ -99,6 +99,7 @@ def _sets_lines(audit: DataAudit) -> list[str]:
             *(f"  {pair}" for pair in pairs[:SHOWN]),
             *["  and more; --json lists all"] * (max(len(pairs), len(audit.leaked_patients)) > SHOWN),
             *[f"  {ONE_ID}: darkcovid data import FOLDER --merge-copies --update"] * bool(pairs),
+            *["    between collections: darkcovid data merge A.csv B.csv --merge-copies"] * bool(pairs),
         ]
     if not audit.duplicates.looked_for:
         return ["no split here: for patients and copies in two sets use `darkcovid data audit RECIPE --manifest PATH`"]
