@@ -57,7 +57,7 @@ def test_arms_that_replace_keys_answer_for_themselves():
         RunEvidence(recipe.model_dump(mode="json"), comparison_of(dict.fromkeys(names, ARM)), FINDINGS, ENVIRONMENT)
     )
     answers = {topic.name: topic.answer for topic in found}
-    transfer = "resnet18, densenet121, efficientnet_b0, mobilenetv3"
+    transfer = "resnet18, efficientnet_lite0, densenet121, efficientnet_b0, mobilenetv3"
     assert answers["initial weights"] == f"darkcovidnet, cnn13: from scratch; {transfer}: imagenet weights"
     assert answers["network"].startswith(
         "darkcovidnet: darkcovidnet; cnn13: cnn13; resnet18: resnet18; densenet121: densenet121; "
