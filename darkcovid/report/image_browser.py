@@ -8,7 +8,7 @@ import pandas as pd
 
 from darkcovid.audits.checks import RunEvidence
 from darkcovid.metrics.classification import PROBABILITY
-from darkcovid.report.arm_charts import READABLE
+from darkcovid.report.arm_charts import DAMAGE
 from darkcovid.report.thumbnails import read_thumbnails
 
 MAX_BYTES = 2_600_000  # of all images in one report, so that it stays below 5 MB
@@ -98,7 +98,7 @@ def _images(arm: Path) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]] | None:
         table = pd.read_csv(arm / "predictions.csv", dtype={"image": str}, keep_default_na=False)
         table = table[table.side.isin(("valid", "test")) & table.image.isin(list(thumbnails))].drop_duplicates("image")
         confidence = table[[name for name in table if name.startswith(PROBABILITY)]].astype(float).max(axis=1)
-    except READABLE:
+    except DAMAGE:
         return None
     return table.assign(confidence=confidence), thumbnails
 
