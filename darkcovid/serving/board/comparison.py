@@ -101,7 +101,9 @@ def disagreements(first: Path, second: Path) -> dict[str, Any]:
             raise HTTPError(422, "the two arms have different classes, so their answers cannot be compared")
         arms = _of_both(read_predictions(first, classes), read_predictions(second, classes))
     except DAMAGE as error:
-        raise HTTPError(422, f"the two arms cannot be compared: {_without_folder(error, (first.parent, second.parent))}") from None
+        raise HTTPError(
+            422, f"the two arms cannot be compared: {_without_folder(error, (first.parent, second.parent))}"
+        ) from None
     a, b = (arm.probabilities for arm in arms)
     labels, rights = arms[0].labels, [arm.right for arm in arms]
     differ = np.flatnonzero(a.argmax(1) != b.argmax(1))
