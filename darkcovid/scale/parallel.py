@@ -80,7 +80,15 @@ class ChildProcesses(Commands):
         self.running: set[subprocess.Popen] = set()
 
     def call(self, *words: str, say_parent: bool = False) -> tuple[int, list[str]]:
-        """As `Commands.call`."""
+        """As `Commands.call`.
+
+        Args:
+            *words: As there.
+            say_parent: As there.
+
+        Returns:
+            As there.
+        """
         process = start_command(words, self.threads, say_parent)
         self.running.add(process)
         if self.stopped.is_set():

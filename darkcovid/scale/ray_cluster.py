@@ -48,7 +48,15 @@ class RayCluster(Commands):
         self.running: set[Any] = set()
 
     def call(self, *words: str, say_parent: bool = False) -> tuple[int, list[str]]:
-        """As `Commands.call`; a command that is killed, or whose machine is lost, is tried again."""
+        """As `Commands.call`; a command that is killed, or whose machine is lost, is tried again.
+
+        Args:
+            *words: As there.
+            say_parent: As there.
+
+        Returns:
+            As there.
+        """
         for left in reversed(range(TRIES + 1)):
             code, lines = self._call(words, say_parent)
             if code >= 0 or not left or self.stopped.is_set():

@@ -61,7 +61,7 @@ def test_few_images_cost_no_full_batch(unet):
     assert len({filled_batch(count) for count in range(1, BATCH + 1)}) <= 5  # each is compiled once
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda segmenter: pickle.loads(pickle.dumps(segmenter))])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda segmenter: pickle.loads(pickle.dumps(segmenter))])  # noqa: S301
 def test_a_segmenter_that_was_used_can_be_copied_and_pickled(copied, phantom_pixels):
     segmenter, compute = load_segmenter(), Device(torch.device("cpu"), "fp32")
     images = torch.from_numpy(phantom_pixels[:1]).float()[:, None] / 255

@@ -176,7 +176,7 @@ DAMAGE = [
 @pytest.mark.parametrize(("file", "content"), DAMAGE)
 def test_a_damaged_run_is_said_to_be_one_and_the_others_stay(tmp_path, runs, file, content):
     folder = tmp_path / "runs"
-    sound, damaged = (shutil.copytree(runs / names(runs)["1"], folder / name) for name in ("sound", "damaged"))
+    _, damaged = (shutil.copytree(runs / names(runs)["1"], folder / name) for name in ("sound", "damaged"))
     (damaged / "whole" / file).write_text(content)
     paths = [
         "/api/runs/damaged",
