@@ -1,5 +1,6 @@
 """The runs of a folder, each told by its small files; a damaged one is told as damaged."""
 
+import csv
 import os
 import stat
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from darkcovid.experiment.run_summary import RunSummary, read_run_summary
 from darkcovid.recipe.errors import close_name
 
 SORT_KEYS = ("time", "name", "recipe", "accuracy", "minutes", "size", "status")
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, csv.Error, yaml.YAMLError)
 
 
 @dataclass(frozen=True)

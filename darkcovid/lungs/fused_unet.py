@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 ACTIVATIONS = {nn.ReLU: "relu", nn.Hardswish: "hardswish", nn.Hardsigmoid: "hardsigmoid"}
-BATCH = 16  # oneDNN compiles its code for each size of batch, which takes longer than a batch; so all are filled up to this one
+BATCH = 16  # oneDNN compiles its code for each size of batch, so there are few: powers of two up to this one, and multiples of it
 SIDE = 256
 OPERATORS = (
     "_convolution_pointwise",
@@ -60,11 +60,16 @@ class _FusedUNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         count = len(x)
-        x = nn.functional.pad(x, (0, 0, 0, 0, 0, 0, 0, -count % BATCH))
+        x = nn.functional.pad(x, (0, 0, 0, 0, 0, 0, 0, filled_batch(count) - count))
         x, *skips = self.encoder(x.to(self.dtype, memory_format=torch.channels_last))[:0:-1]
         for (up, convolution), skip in zip(self.blocks, skips, strict=True):  # pyright: ignore[reportGeneralTypeIssues]
             x = convolution(up(x, skip))
         return self.head(x)[:count]
+
+
+def filled_batch(count: int) -> int:
+    """The size of the batch in which some images are computed: the next power of two, above `BATCH` its next multiple."""
+    return -(-count // BATCH) * BATCH if count > BATCH else 1 << max(0, count - 1).bit_length()
 
 
 class _Convolution(nn.Module):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -55,6 +56,10 @@ class LungUNet:
         if compute.precision not in self._fused:
             self._fused[compute.precision] = fused_unet(self.network, DTYPES[compute.precision])
         return self._fused[compute.precision]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is made for this machine, which can neither be copied nor pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "_fused"}
 
     @cached_property
     def _fused(self) -> dict[str, nn.Module]:

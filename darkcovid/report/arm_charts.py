@@ -19,7 +19,7 @@ from darkcovid.report.charts import Axes, Line, color_of, line_chart
 UNIT = (0.0, 1.0)
 MAX_FITS = 10
 FAR = 0.25  # of accuracy, below all intervals, where the majority class is not drawn
-READABLE = (OSError, ValueError, KeyError, TypeError)
+DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def arm_charts(folder: Path, metrics: ArmMetrics) -> list[Chart]:
     try:
         table = pd.read_csv(folder / "predictions.csv", dtype={"image": str, "patient": str}, keep_default_na=False)
         charts += prediction_charts(table, metrics)
-    except READABLE:
+    except DAMAGE:
         pass
     return [chart for chart in charts if chart is not None]
 
@@ -83,7 +83,7 @@ def epoch_charts(folder: Path) -> list[Chart | None]:
             columns = {name: [float(row[name] or "nan") for row in rows] for name in ("epoch", "train_loss", "valid_loss")}
             metric = "dice" if rows and "dice" in rows[0] else "accuracy"
             values = [float(row[metric] or "nan") for row in rows]
-        except READABLE:
+        except DAMAGE:
             continue
         prefix = "" if fit == "." else f"{fit} "
         losses += [Line(f"{prefix}{name}", columns["epoch"], columns[column]) for name, column in

@@ -85,7 +85,7 @@ def read_evidence(run: Path) -> RunEvidence:
         return RunEvidence(
             recipe, comparison, parse_data_audit(json.loads(audit.read_text())) if audit.is_file() else None, environment, foreign
         )
-    except (OSError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError) as error:
         raise UsageError(f"{run}: not a finished run ({one_line(error)}); name a folder that `darkcovid run` made") from None
 
 

@@ -1,4 +1,4 @@
-"""Every scored image of a run in its report, with what each arm said of it; chosen by arm, class and right or wrong."""
+"""Scored images of a run in its report, with what each arm said of it; chosen by arm, class and right or wrong."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 
 from darkcovid.audits.checks import RunEvidence
 from darkcovid.metrics.classification import PROBABILITY
-from darkcovid.report.arm_charts import READABLE
+from darkcovid.report.arm_charts import DAMAGE
 from darkcovid.report.thumbnails import read_thumbnails
 
 MAX_BYTES = 2_600_000  # of all images in one report, so that it stays below 5 MB
@@ -74,31 +74,35 @@ def image_browser(run: Path, evidence: RunEvidence) -> ImageBrowser | None:
     kept: list[BrowserImage] = []
     left_out = 0
     for number, (table, thumbnails) in enumerate(by_arm.values()):
-        used = 0
+        several, used = table.image.duplicated().any(), 0
         for row in _by_interest(table):
-            picture = thumbnails[row.image]
+            picture = thumbnails.get(row.fit, {}).get(row.image)
+            if picture is None:
+                left_out += 1
+                continue
             used += sum(len(picture[part]) for part in ("image", "lungs", "heat")) + 400
             if used > share or row.label not in classes:
                 left_out += 1
                 continue
             right = row.label == row.predicted
-            text = f"{row.label}, called {row.predicted} ({row.confidence:.2f})"
+            text = f"{row.label}, called {row.predicted} ({row.confidence:.2f}){f', {row.fit}' if several else ''}"
             kept.append(BrowserImage(number, classes.index(row.label), right, row.image, text, picture))
     heat = any(image.thumbnail["heat"] for image in kept)
     lungs = any(image.thumbnail["lungs"] for image in kept)
     return ImageBrowser(list(by_arm), classes, kept, left_out, heat, lungs)
 
 
-def _images(arm: Path) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]] | None:
-    """An arm's predictions of the images that it left thumbnails of, and these."""
+def _images(arm: Path) -> tuple[pd.DataFrame, dict[str, dict[str, dict[str, Any]]]] | None:
+    """An arm's predictions of validation and test images, and the thumbnails that its fits left of them."""
     thumbnails = read_thumbnails(arm)
     if not thumbnails:
         return None
     try:
         table = pd.read_csv(arm / "predictions.csv", dtype={"image": str}, keep_default_na=False)
-        table = table[table.side.isin(("valid", "test")) & table.image.isin(list(thumbnails))].drop_duplicates("image")
+        table = table[table.side.isin(("valid", "test"))]
+        table = table if "fit" in table else table.assign(fit="")
         confidence = table[[name for name in table if name.startswith(PROBABILITY)]].astype(float).max(axis=1)
-    except READABLE:
+    except DAMAGE:
         return None
     return table.assign(confidence=confidence), thumbnails
 

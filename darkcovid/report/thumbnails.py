@@ -17,6 +17,7 @@ from darkcovid.report.overlays import TRUE
 THUMBNAILS = "thumbnails.json"
 LONG_SIDE, HEAT_SIDE = 160, 20
 QUALITY = 55
+PARTS = {"width", "height", "image", "lungs", "heat"}
 MAX_THUMBNAILS = 500
 TOLERANCE = 0.6  # pixels by which a drawn outline may leave the mask's
 
@@ -71,22 +72,24 @@ def write_thumbnails(path: Path, named: Sequence[tuple[str, dict[str, Any]]]) ->
     write_text(path, json.dumps({"images": dict(named)}))
 
 
-def read_thumbnails(arm: Path) -> dict[str, dict[str, Any]]:
-    """The images of an arm, of all its fits.
+def read_thumbnails(arm: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """The images of an arm, of each of its fits.
 
     Args:
         arm: The arm's folder.
 
     Returns:
-        Each image's `thumbnail` by name; empty where there are none, or they cannot be read.
+        By the fit's name, '' where there is one, each image's `thumbnail` by name; without what cannot be read.
     """
-    images: dict[str, dict[str, Any]] = {}
+    fits = {}
     for file in sorted(arm.rglob(THUMBNAILS)):
         try:
-            images |= json.loads(read_regular_text(file))["images"]
-        except (OSError, ValueError, KeyError, TypeError):
+            images = json.loads(read_regular_text(file))["images"].items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-    return images
+        sound = {name: image for name, image in images if isinstance(image, dict) and image.keys() >= PARTS}
+        fits[file.parent.relative_to(arm).as_posix().removeprefix(".")] = sound
+    return fits
 
 
 def _heat_layer(heat: np.ndarray) -> Image.Image:

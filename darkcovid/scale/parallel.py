@@ -8,7 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -127,9 +127,19 @@ def start_command(words: Sequence[str], threads: int, say_parent: bool = False, 
     )
 
 
-def last_lines(process: subprocess.Popen) -> list[str]:
-    """Wait for a process: the lines that it printed on stderr, at least one."""
-    return process.communicate()[1].strip().splitlines() or [""]
+def last_lines(process: subprocess.Popen, seconds: float | None = None) -> list[str]:
+    """Wait for a process.
+
+    Args:
+        process: Of `start_command`.
+        seconds: How long at a time, where exceptions are raised in this thread from outside; None: without a break.
+
+    Returns:
+        The lines that it printed on stderr, at least one.
+    """
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=seconds)[1].strip().splitlines() or [""]
 
 
 def run_in_parallel(

@@ -19,9 +19,8 @@ from darkcovid.scale.parallel import Commands, last_lines, start_command
 
 TRIES = 3  # after the first
 FAILED = 1  # exit code
-
-
 CONNECT_SECONDS = 10
+LOOK_SECONDS = 0.5  # Ray cancels a task by an exception, which a thread that waits for a process sees only when it looks up
 
 
 class RayCluster(Commands):
@@ -129,7 +128,7 @@ def _run_command(words: Sequence[str], threads: int, say_parent: bool, folder: s
     """Run on a worker: the exit code and the lines of stderr; the command ends with its task."""
     process = start_command(words, threads, say_parent, folder)
     try:
-        lines = last_lines(process)
+        lines = last_lines(process, LOOK_SECONDS)
     finally:
         if process.poll() is None:
             process.terminate()

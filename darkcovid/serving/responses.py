@@ -4,6 +4,7 @@ import hmac
 
 import orjson
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
@@ -44,7 +45,7 @@ def add_error_responses(app: FastAPI) -> None:
     Args:
         app: The application.
     """
-    for kind in (HTTPError, HTTPException, Exception):
+    for kind in (HTTPError, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, _error_response)
 
 
@@ -53,7 +54,10 @@ async def _error_response(request: Request, error: Exception) -> Response:
         return json_response({"error": error.message}, error.status, error.headers)
     if isinstance(error, HTTPException):
         return json_response({"error": str(error.detail)}, error.status_code, dict(error.headers or {}))
-    return json_response({"error": "the service failed on this request; its log says why"}, 500)
+    if isinstance(error, RequestValidationError):
+        wrong = error.errors()[0]
+        return json_response({"error": f"{wrong['loc'][-1]}: {wrong['msg'].lower()}"}, 422)
+    return json_response({"error": "the service failed on this request; its log says why"}, 500, HEADERS)
 
 
 def token_needed() -> Response:

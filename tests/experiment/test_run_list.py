@@ -70,12 +70,16 @@ def test_a_finished_run_is_told_by_its_small_files(tmp_path):
         ("comparison.json", "\x00", "comparison.json or summary.json cannot be read"),
         ("notes.json", '{"tags": 3}', "notes.json cannot be read"),
         ("environment.json", "\x00", ""),
+        ("recipe.yaml", "name: !!python/object:os.system {}", "recipe.yaml cannot be read"),
+        ("recipe.yaml", "name: [", "recipe.yaml cannot be read"),
     ],
 )
 def test_a_damaged_run_is_one_line_among_the_others(tmp_path, file, content, said):
     make_run(tmp_path, number=1)
     damaged = make_run(tmp_path, number=2, summary=file != "comparison.json")
     (damaged / file).write_bytes(content.encode())
+    if file == "recipe.yaml":  # it is read for the name where the folder's does not tell
+        damaged = damaged.rename(tmp_path / "renamed")
     runs = {run.name: run for run in list_runs(tmp_path)}
     assert len(runs) == 2
     assert said in runs[damaged.name].damage

@@ -1,12 +1,15 @@
 """The fused lung U-Net is the same function as the network that it was made from."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from darkcovid.core.device import Device
-from darkcovid.lungs.fused_unet import can_fuse, fused_unet, upsampling_kernel
+from darkcovid.lungs.fused_unet import BATCH, can_fuse, filled_batch, fused_unet, upsampling_kernel
 from darkcovid.lungs.overlap import mask_dice
 from darkcovid.lungs.unet import INPUT_SIZE, load_segmenter
 
@@ -24,7 +27,7 @@ def unet():
 
 
 @pytest.mark.parametrize("size", [INPUT_SIZE, (96, 160)])
-@pytest.mark.parametrize("count", [1, 17])
+@pytest.mark.parametrize("count", [1, 3, 17])
 def test_same_logits(unet, count, size):
     images = pixels(count, size)
     with torch.inference_mode():
@@ -46,6 +49,25 @@ def test_an_image_gets_the_same_logits_in_any_batch(unet):
     images, fused = pixels(5), fused_unet(unet, torch.float32)
     with torch.inference_mode():
         assert torch.equal(fused(images)[3:4], fused(images[3:4]))
+
+
+def test_few_images_cost_no_full_batch(unet):
+    fused, computed = fused_unet(unet, torch.float32), []
+    fused.encoder.register_forward_pre_hook(lambda _, inputs: computed.append(len(inputs[0])))
+    with torch.inference_mode():
+        found = [len(fused(pixels(count, (32, 32)))) for count in (1, 2, 3, BATCH, BATCH + 1)]
+    assert found == [1, 2, 3, BATCH, BATCH + 1]
+    assert computed == [1, 2, 4, BATCH, 2 * BATCH]
+    assert len({filled_batch(count) for count in range(1, BATCH + 1)}) <= 5  # each is compiled once
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda segmenter: pickle.loads(pickle.dumps(segmenter))])  # noqa: S301
+def test_a_segmenter_that_was_used_can_be_copied_and_pickled(copied, phantom_pixels):
+    segmenter, compute = load_segmenter(), Device(torch.device("cpu"), "fp32")
+    images = torch.from_numpy(phantom_pixels[:1]).float()[:, None] / 255
+    with torch.inference_mode():
+        assert torch.equal(copied(segmenter).fastest(compute)(images), segmenter.fastest(compute)(images))
+        assert torch.equal(copied(segmenter).fastest(compute)(images), segmenter.fastest(compute)(images))
 
 
 def test_bf16_rounds_no_more_than_autocast(phantom_pixels):

@@ -227,6 +227,25 @@ def test_every_scored_image_is_there_once_per_arm_with_what_was_said_of_it(finis
             assert image.text.startswith(f"{label}, called {predicted} (") and browser.classes[image.label] == label
 
 
+def test_an_answer_stands_beside_the_map_of_the_fit_that_gave_it(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    evidence, arm = read_evidence(finished), run / "segmented"
+    shutil.rmtree(run / "unsegmented")
+    table, images = pd.read_csv(arm / "predictions.csv"), json.loads((arm / "thumbnails.json").read_text())["images"]
+    (arm / "thumbnails.json").unlink()
+    answers = []
+    for number, answer in enumerate(evidence.recipe["data"]["classes"][:2]):
+        (arm / f"seed{number}").mkdir()
+        of_fit = {name: image | {"heat": answer} for name, image in list(images.items())[1:]}
+        (arm / f"seed{number}" / "thumbnails.json").write_text(json.dumps({"images": of_fit}))
+        answers.append(table.assign(fit=f"seed{number}", predicted=answer))
+    pd.concat(answers).to_csv(arm / "predictions.csv", index=False)
+    browser = image_browser(run, evidence)
+    assert len(browser.images) == 2 * (len(images) - 1)
+    assert all(f"called {image.thumbnail['heat']} (" in image.text for image in browser.images)
+    assert browser.left_out == 2  # scored, and not among the thumbnails
+
+
 def test_images_without_room_are_counted_and_the_wrong_ones_stay(finished, monkeypatch):
     everything = image_browser(finished, read_evidence(finished))
     monkeypatch.setattr("darkcovid.report.image_browser.MAX_BYTES", 60_000)

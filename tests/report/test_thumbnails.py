@@ -56,7 +56,9 @@ def test_images_of_all_fits_are_read_and_damaged_files_passed_by(tmp_path):
     write_thumbnails(tmp_path / "fold1" / "thumbnails.json", [("a.png", small)])
     write_thumbnails(tmp_path / "fold2" / "thumbnails.json", [("b.png", small)])
     (tmp_path / "fold3").mkdir()
-    for damage in ("{", "[]", "3", json.dumps({"pictures": {}})):
+    empty, unlike = {"images": {}}, {"images": {"a.png": 5, "b.png": {"image": 3}}}
+    for damage in ("{", "[]", "3", json.dumps({"pictures": {}}), '{"images": 3}', json.dumps(empty), json.dumps(unlike)):
+        read_nothing = {"fold3": {}} if damage in (json.dumps(empty), json.dumps(unlike)) else {}
         (tmp_path / "fold3" / "thumbnails.json").write_text(damage)
-        assert read_thumbnails(tmp_path) == {"a.png": small, "b.png": small}
+        assert read_thumbnails(tmp_path) == {"fold1": {"a.png": small}, "fold2": {"b.png": small}} | read_nothing
     assert read_thumbnails(tmp_path / "absent") == {}

@@ -1,15 +1,19 @@
 """Fits as tasks of a real Ray cluster on this machine."""
 
+import _thread
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+
+from darkcovid.scale import ray_cluster
 
 from ..commands import error_of
 from .test_parallel import RECIPE, WORDS
@@ -53,3 +57,24 @@ def test_a_cluster_that_does_not_answer_is_one_line(darkcovid, tmp_path, monkeyp
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     done = darkcovid("run", "demo", "--engine", "ray", "--runs-dir", tmp_path, code=1)
     assert "127.0.0.1:1" in error_of(done) and not list(tmp_path.iterdir())
+
+
+def test_a_canceled_task_stops_its_command(monkeypatch):
+    """Ray cancels by an exception in the thread that waits for the command, and by no signal."""
+    started = []
+
+    def start(*_):
+        started.append(subprocess.Popen(["sleep", "60"], stderr=subprocess.PIPE, text=True))
+        return started[0]
+
+    monkeypatch.setattr(ray_cluster, "start_command", start)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    began = time.monotonic()
+    threading.Timer(0.2, _thread.interrupt_main).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ray_cluster._run_command(["run"], 1, False, ".")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began < 10
+    assert started[0].returncode == -signal.SIGTERM

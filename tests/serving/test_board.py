@@ -158,6 +158,47 @@ def test_disagreements_are_counted_by_hand(board, runs):
     assert str(runs) not in unfinished.text
 
 
+DAMAGE = [
+    ("metrics.json", "[]"),
+    ("metrics.json", '{"accuracy": 1}'),
+    ("predictions.csv", "image\nx\n"),
+    ("history.csv", "epoch,accuracy\ninf,1\n"),
+    ("history.csv", "epoch,accuracy\n1," + "9" * 200_000 + "\n"),
+    ("../recipe.yaml", "name: !!python/object:os.system {}"),
+    ("../recipe.yaml", "- 1"),
+    ("../comparison.json", "[]"),
+    ("../comparison.json", '{"arms": {"whole": 5}}'),
+    ("../label_errors.json", "[]"),
+    ("thumbnails.json", '{"images": {"0.png": 5}}'),
+]
+
+
+@pytest.mark.parametrize(("file", "content"), DAMAGE)
+def test_a_damaged_run_is_said_to_be_one_and_the_others_stay(tmp_path, runs, file, content):
+    folder = tmp_path / "runs"
+    _, damaged = (shutil.copytree(runs / names(runs)["1"], folder / name) for name in ("sound", "damaged"))
+    (damaged / "whole" / file).write_text(content)
+    paths = [
+        "/api/runs/damaged",
+        "/api/runs/damaged/curves",
+        "/api/runs/damaged/thumbnail?arm=whole&image=0.png",
+        "/api/compare?run=sound&run=damaged",
+        "/api/disagreements?first=sound/whole&second=damaged/whole",
+        "/reports/damaged",
+    ]
+    with serving(create_board(folder)) as address:
+        assert {run["name"] for run in get(address, "/api/runs").json()["runs"]} == {"sound", "damaged"}
+        for path in paths:
+            assert get(address, path).status_code < 500, path
+
+
+@pytest.mark.parametrize("path", ["/api/compare", "/api/disagreements?first=a"])
+def test_a_request_without_what_it_needs_is_refused_in_one_line(board, path):
+    answer = get(board, path)
+    assert answer.status_code == 422
+    assert list(answer.json()) == ["error"] and "required" in answer.json()["error"]
+
+
 def test_a_comparison_follows_what_changes(board, runs):
     third = finish(make_run(runs, "third", number=6, day=6), right=range(30))
     try:
@@ -385,7 +426,7 @@ def test_two_runs_are_compared_by_keyboard(page, runs):
     expect(page.get_by_role("heading", name="2 runs side by side")).to_be_focused()
     expect(page.locator("mark")).to_have_text(["other"])
     expect(page.get_by_text("1: whole was less accurate").or_(page.get_by_text("2: whole was less accurate"))).to_be_visible()
-    expect(page.get_by_text("18 of 40 images are called differently")).to_be_visible()
+    expect(page.get_by_text("18 of 40 answers differ")).to_be_visible()
     expect(page.locator("img")).to_have_count(0)
     page.get_by_role("link", name="All runs").click()
     expect(page.get_by_label(f"Compare {names(runs)['1']}")).to_be_checked()

@@ -10,6 +10,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.evaluation.results import is_segmenter, parse_comparison
 from darkcovid.experiment.compare import compare_runs, finished_arms, load_arm_metrics, read_predictions
 from darkcovid.experiment.recipe_differences import recipe_differences
+from darkcovid.experiment.run_list import DAMAGE
 from darkcovid.metrics.paired_tests import Predictions
 from darkcovid.recipe import AUDIT
 from darkcovid.report.tables import comparison_rows
@@ -35,13 +36,15 @@ def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
             arms = [arm for arm in finished_arms(run) if not _is_audit(arm)]
             classifiers += [{"run": run.name, "arm": arm.name} for arm in arms if not is_segmenter(load_arm_metrics(arm))]
             finished.append(run)
+        except DAMAGE:
+            notes.append(f"{run.name} is damaged: its figures cannot be read")
         except UsageError:
             notes.append(f"{run.name} has no finished arm yet: its recipe is compared, its figures are not")
     result = {"arms": [], "rows": [], "pairs": [], "not_comparable": [], "classifiers": classifiers, "notes": notes}
     if finished:
         try:
             result |= _figures(finished, {run: number for number, run in enumerate(runs, 1)})
-        except (UsageError, OSError, ValueError, KeyError) as error:
+        except (UsageError, *DAMAGE) as error:
             notes.append(f"the figures cannot be compared: {_without_folder(error, finished)}")
     try:
         differences = recipe_differences(*runs)
@@ -92,10 +95,15 @@ def disagreements(first: Path, second: Path) -> dict[str, Any]:
     Raises:
         HTTPError: 422, their classes differ, or no image was scored by both.
     """
-    classes = list(load_arm_metrics(first)["per_class"])
-    if classes != list(load_arm_metrics(second)["per_class"]):
-        raise HTTPError(422, "the two arms have different classes, so their answers cannot be compared")
-    arms = _of_both(read_predictions(first, classes), read_predictions(second, classes))
+    try:
+        classes, others = (list(load_arm_metrics(arm)["per_class"]) for arm in (first, second))
+        if classes != others:
+            raise HTTPError(422, "the two arms have different classes, so their answers cannot be compared")
+        arms = _of_both(read_predictions(first, classes), read_predictions(second, classes))
+    except DAMAGE as error:
+        raise HTTPError(
+            422, f"the two arms cannot be compared: {_without_folder(error, (first.parent, second.parent))}"
+        ) from None
     a, b = (arm.probabilities for arm in arms)
     labels, rights = arms[0].labels, [arm.right for arm in arms]
     differ = np.flatnonzero(a.argmax(1) != b.argmax(1))

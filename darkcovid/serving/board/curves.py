@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from darkcovid.core.io import read_regular_text
+from darkcovid.experiment.run_list import DAMAGE
 from darkcovid.recipe import AUDIT
 
 COSTS = ("epoch", "lr", "seconds", "data_seconds", "step_seconds", "valid_seconds", "train_images")
@@ -33,7 +34,7 @@ def read_curves(run: Path) -> list[dict[str, Any]]:
         try:
             rows = list(csv.DictReader(read_regular_text(folder / "history.csv").splitlines()))
             epochs = [int(float(row["epoch"])) for row in rows]
-        except (OSError, ValueError, KeyError, TypeError):
+        except DAMAGE:
             continue
         columns = [column for column in (rows[0] if rows else {}) if column and column not in COSTS]
         fits.append({"fit": name, "epochs": epochs, "curves": {name: [_number(row[name]) for row in rows] for name in columns}})
@@ -42,7 +43,11 @@ def read_curves(run: Path) -> list[dict[str, Any]]:
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:
     """Folders below a folder, no links, in order of their names."""
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # removed meanwhile
+        return
+    for entry in entries:
         if entry.is_dir(follow_symlinks=False) and entry.name != "plots":
             yield Path(entry.path)
             if depth > 1:

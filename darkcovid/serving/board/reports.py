@@ -4,7 +4,7 @@ from pathlib import Path
 
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import read_regular_text
-from darkcovid.experiment.run_list import read_run
+from darkcovid.experiment.run_list import DAMAGE, read_run
 from darkcovid.serving.responses import HTTPError
 
 REPORT_HEADERS = {
@@ -37,5 +37,5 @@ def report_page(run: Path, images: bool) -> str:
 
         evidence = read_evidence(run)
         return render_report(evidence, run_checks(evidence), run, images=False)
-    except (OSError, ValueError, UsageError):
+    except (*DAMAGE, UsageError):
         raise HTTPError(404, "this run's report cannot be read; `darkcovid report RUN` writes it again") from None

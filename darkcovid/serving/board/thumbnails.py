@@ -21,6 +21,7 @@ def read_thumbnail(arm: Path, image: str) -> bytes:
         HTTPError: 404, the arm has none of this image.
     """
     try:
-        return base64.b64decode(read_thumbnails(arm)[image]["image"])
-    except (ValueError, KeyError, TypeError):
+        found = next(images[image] for images in read_thumbnails(arm).values() if image in images)
+        return base64.b64decode(found["image"])
+    except (StopIteration, ValueError, TypeError):
         raise HTTPError(404, "no thumbnail of this image") from None

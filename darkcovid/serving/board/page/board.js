@@ -53,7 +53,7 @@ const runLink = (name) => "#" + new URLSearchParams({ run: name });
 
 /** The lowest AUROC of the most accurate arm on images from elsewhere. */
 function external(run) {
-  const values = best(run) ? Object.values(best(run).external_roc_auc) : [];
+  const values = (best(run) ? Object.values(best(run).external_roc_auc) : []).filter((value) => value !== null);
   return values.length ? Math.min(...values) : null;
 }
 
@@ -394,7 +394,7 @@ function disagreements(arms, names, turn) {
 
 function disagreementTable(found, [first], labels) {
   const count = found.disagree > found.rows.length ? `, the ${found.rows.length} widest apart shown` : "";
-  const said = `${found.disagree} of ${found.images} images are called differently${count}. Right by both: ${found.both_right}; by the first alone: ${found.only_first}; by the second alone: ${found.only_second}; by neither: ${found.both_wrong}.`;
+  const said = `${found.disagree} of ${found.images} answers differ, one per image and fit${count}. Right by both: ${found.both_right}; by the first alone: ${found.only_first}; by the second alone: ${found.only_second}; by neither: ${found.both_wrong}.`;
   const call = (label, { predicted, probability }) => {
     const right = predicted === label;
     return element("span", `${predicted} ${probability.toFixed(2)}, ${right ? "right" : "wrong"}`, { class: right ? "right" : "wrong" });
