@@ -83,7 +83,9 @@ def add_int8(
             loss = compare_on(exact, temporary, checked, labels)
     except ImportError as error:
         raise DarkCovidError(f"export --int8: {error.name} is needed; install `darkcovid[export]`") from None
-    except (RuntimeError, ValueError, TypeError) as error:
+    except DarkCovidError:
+        raise
+    except Exception as error:  # noqa: BLE001 (onnxruntime's errors have no kind of their own)
         raise DarkCovidError(f"export --int8: this network cannot be quantized ({one_line(error)[:150]})") from None
     found = {
         "file": path.name,
