@@ -1,12 +1,8 @@
 """The board as an ASGI application: read-only routes, and what holds for each of them (token, cookie, headers, errors)."""
 
 import hmac
-import secrets
-import threading
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -16,45 +12,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from darkcovid import __version__
 from darkcovid.core.errors import DarkCovidError, one_line
 from darkcovid.serving.board.routes import PAGE, router
-from darkcovid.serving.board.run_index import RunIndex
+from darkcovid.serving.board.shared import Board
 from darkcovid.serving.responses import HEADERS, add_error_responses, has_token, json_response, token_needed
 
 OPEN_TO_ALL = {"/healthz", *(f"/{name}" for name in PAGE)}
 COOKIE = "darkcovid_board"
-REMEMBERED = 32
-
-
-class Board:
-    """What the requests share.
-
-    Args:
-        runs_dir: The folder of all runs.
-        images: Whether radiographs are shown.
-    """
-
-    def __init__(self, runs_dir: Path, images: bool):
-        self.index, self.images = RunIndex(runs_dir), images
-        self.session = secrets.token_urlsafe(32)
-        self._answers: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def remembered(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        """An answer that takes seconds, computed once; one at a time, so that clients cannot take all cores.
-
-        Args:
-            key: What it is of, with everything that would change it.
-            compute: Computes it.
-
-        Returns:
-            The answer.
-        """
-        with self._lock:
-            if key not in self._answers:
-                self._answers[key] = compute()
-            self._answers.move_to_end(key)
-            while len(self._answers) > REMEMBERED:
-                self._answers.popitem(last=False)
-            return self._answers[key]
 
 
 def create_board(runs_dir: Path, token: str | None = None, hosts: tuple[str, ...] = ("*",), images: bool = False) -> FastAPI:

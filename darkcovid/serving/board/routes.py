@@ -4,7 +4,7 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
@@ -15,11 +15,9 @@ from darkcovid.experiment.run_list import RunInfo, read_run
 from darkcovid.serving.board.curves import read_curves
 from darkcovid.serving.board.reports import REPORT_HEADERS, report_page
 from darkcovid.serving.board.run_index import run_signature
+from darkcovid.serving.board.shared import Board
 from darkcovid.serving.board.thumbnails import read_thumbnail
 from darkcovid.serving.responses import HTTPError, json_response
-
-if TYPE_CHECKING:
-    from darkcovid.serving.board.app import Board
 
 PAGE = {"": "text/html", "board.js": "text/javascript", "curves.js": "text/javascript", "board.css": "text/css"}
 MAX_COMPARED = 6
@@ -27,7 +25,7 @@ MAX_COMPARED = 6
 router = APIRouter()
 
 
-def get_board(request: Request) -> "Board":
+def get_board(request: Request) -> Board:
     """What the requests of the application share."""
     return request.app.state.board
 
@@ -126,7 +124,7 @@ def _row(run: RunInfo) -> dict[str, Any]:
     return row | {"report": (run.path / "report.html").is_file()}
 
 
-def _arm(board: "Board", name: str) -> Path:
+def _arm(board: Board, name: str) -> Path:
     """The folder of a finished arm, named as RUN/ARM."""
     from darkcovid.experiment.compare import finished_arms
 
