@@ -6,6 +6,7 @@ transposed convolution, 4x4 with stride 2, so neither the upsampled map nor its 
 """
 
 from copy import deepcopy
+from functools import lru_cache
 
 import torch
 from torch import nn
@@ -23,9 +24,17 @@ OPERATORS = (
 )
 
 
-def can_fuse() -> bool:
-    """Whether this build of torch has the operators."""
-    return torch.backends.mkldnn.is_available() and all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS)
+@lru_cache
+def can_fuse(dtype: torch.dtype) -> bool:
+    """Whether this build of torch has the operators, and this processor computes them in a dtype."""
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in OPERATORS):
+        return False
+    geometry = [1, 1], [1, 1], [1, 1], 1
+    try:
+        torch.ops.mkldnn._reorder_convolution_weight(torch.zeros(8, 8, 3, 3, dtype=dtype), *geometry, [1, 8, 8, 8])
+    except RuntimeError:  # oneDNN has no bf16 below AVX-512
+        return False
+    return True
 
 
 def fused_unet(unet: nn.Module, dtype: torch.dtype) -> nn.Module:

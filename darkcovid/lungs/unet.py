@@ -51,7 +51,7 @@ class LungUNet:
         Returns:
             Normalized float pixels to logits, as `network`.
         """
-        if compute.device.type != "cpu" or not can_fuse():
+        if compute.device.type != "cpu" or not can_fuse(DTYPES[compute.precision]):
             return self.network
         if compute.precision not in self._fused:
             self._fused[compute.precision] = fused_unet(self.network, DTYPES[compute.precision])
