@@ -19,12 +19,15 @@ BATCH = 16
 TRAINED_ON = "in the training set: the prediction says nothing of other images"
 LONG_SIDE = 1024
 
+KeepResults = Callable[[ImageRef, Image.Image, Prediction], list[str]]
+
 
 def predict_images(
     predictor: InferencePipeline,
     images: Sequence[ImageRef],
     explain: Path | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
+    keep: KeepResults | None = None,
 ) -> list[dict[str, Any]]:
     """Predictions of files.
 
@@ -33,6 +36,7 @@ def predict_images(
         images: Names and files.
         explain: Folder of Grad-CAM overlays, one PNG per image; None: none.
         on_batch: Called with the number of images done.
+        keep: Called with each image and its explained prediction; what it returns is added to the warnings.
 
     Returns:
         Per image, in order: image, label, probabilities, answer, class_set, ood_score, lungs_trusted, warnings, and, where a
@@ -44,12 +48,16 @@ def predict_images(
     for start in range(0, len(images), BATCH):
         block = images[start : start + BATCH]
         opened = map_in_threads(open_image, block)
-        predictions = iter(predictor([image for image, fault in opened if fault is None], explain is not None))
+        predictions = iter(
+            predictor([image for image, fault in opened if fault is None], explain is not None or keep is not None)
+        )
         for named, (image, fault) in zip(block, opened, strict=True):
             prediction = None if fault else next(predictions)
             trained = fault is None and named.file is not None and sha256_file(named.file) in trained_on
             answers.append(_prediction_row(named.name, prediction, fault, trained))
-            if explain is not None and prediction is not None and prediction.heat is not None:
+            if keep is not None and image is not None and prediction is not None:
+                answers[-1]["warnings"] += keep(named, image, prediction)
+            if explain is not None and image is not None and prediction is not None and prediction.heat is not None:
                 save_png(overlay_heatmap(image, prediction.heat), explain / overlays[named])
         on_batch(len(answers))
     return answers
