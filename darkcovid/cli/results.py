@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
-from darkcovid.cli.options import CacheDir, Json, RunsDir, TrackingUri
+from darkcovid.cli.options import CacheDir, Json, RunsDir, TrackingUri, output_option
+from darkcovid.core.errors import UsageError
 
 if TYPE_CHECKING:
     from darkcovid.experiment.reproduce import Reproduction
@@ -38,9 +39,23 @@ def compare(
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     images: Annotated[bool, typer.Option("--images/--no-images", help="Whether radiographs are shown in it.")] = True,
+    sheet: Annotated[
+        Literal["claim", "tripod-ai", "probast-ai"] | None, typer.Option(help="Fill in this reporting guideline instead.")
+    ] = None,
+    form: Annotated[Literal["md", "docx"], typer.Option("--format", help="Of the guideline: Markdown or Word.")] = "md",
+    output: Annotated[Path | None, output_option("FILE", "The guideline's file; in the run folder by default.")] = None,
     json_: Json = False,
 ) -> None:
-    """Write a finished run's `report.html` again: one self-contained page."""
+    """Write a run's `report.html` again, one self-contained page; or a reporting guideline, filled in by a run or an audit."""
+    if sheet is None and (output is not None or form != "md"):
+        raise UsageError("--output and --format are of a reporting guideline; name one with --sheet")
+    if sheet is not None:
+        from darkcovid.report.guideline_files import write_guideline
+
+        file, counts = write_guideline(run, sheet, form, output)
+        said = ", ".join(f"{count} {status}" for status, count in counts.items())
+        print_result({"sheet": str(file), "items": counts}, json_, lambda: typer.echo(f"{file}: {said}"))
+        return
     from darkcovid.report.html import write_report
 
     path = write_report(run, images)
