@@ -99,6 +99,8 @@ def _write_docx(file: Path, guideline: Guideline, about: Sequence[str], rows: Se
         document.add_paragraph(_printable(text))
     table, section = document.add_table(rows=1, cols=len(HEADER), style="Table Grid"), None
     table.autofit = False
+    for column, width in zip(table.columns, WIDTHS_CM, strict=True):
+        column.width = Cm(width)
     _fill(table.rows[0], HEADER, bold=True)
     _repeat_on_every_page(table.rows[0])
     for row in rows:
