@@ -25,6 +25,10 @@ def predict(
     ],
     arm: Arm = None,
     gradcam_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM overlays there.")] = None,
+    explain_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write Grad-CAM, occlusion and integrated gradients there, and say if they agree."),
+    ] = None,
     dicom_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM, lungs and a report of DICOM files there, as DICOM.")
     ] = None,
@@ -63,7 +67,7 @@ def predict(
             without = f", trained without {' and '.join(unseen)}" if unseen else ""
             logger.info(f"predicting with {predictor.model.fit} of {predictor.model.run.name}{without}")
             with progress_bar("predicting", len(images)) as show:
-                answers = predict_images(predictor, images, gradcam_dir, show, writer)
+                answers = predict_images(predictor, images, gradcam_dir, show, writer, explain_dir)
         if output is not None:
             write_csv(answers, output)
         if writer is not None:

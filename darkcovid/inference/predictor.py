@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from darkcovid.audits.baselines import image_statistics
+from darkcovid.audits.explanations import RANDOM_WEIGHTS, agreement_warnings, agreements, explanation_maps
 from darkcovid.audits.feature_distance import collect_features
 from darkcovid.audits.gradcam import grad_cam
 from darkcovid.core.device import Device, get_device, predict_batches
@@ -46,6 +47,7 @@ class Prediction:
         warnings: What makes the image unlike those that the network was trained on.
         lungs: (256, 256) bool over the whole image.
         heat: Grad-CAM for the class, (height, width) float32 over the image, not negative; None where not asked for.
+        explanations: How far explanations agree, and each one's map over the image; None where not asked for.
         positive: Classes whose probability reaches the threshold of the sensitivity asked for; None where none was.
     """
 
@@ -59,6 +61,20 @@ class Prediction:
     lungs: np.ndarray
     heat: np.ndarray | None = None
     positive: tuple[str, ...] | None = None
+    explanations: "Explanations | None" = None
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """Of one image's most probable class.
+
+    Attributes:
+        agreement: Rank correlation of each two methods over 8x8 patches, of several networks the mean; None where a map is even.
+        maps: (height, width) float32 over the image by method, not negative, of several networks the mean.
+    """
+
+    agreement: dict[str, float | None]
+    maps: dict[str, np.ndarray]
 
 
 def network_inputs(
@@ -109,9 +125,9 @@ class InferencePipeline:
     def __init__(self, model: FittedModel, segmenter: LungUNet, compute: Device, thresholds: dict[str, float] | None = None):
         self.model, self.segmenter, self.compute, self.thresholds = model, segmenter, compute, thresholds
 
-    def __call__(self, images: Sequence[Image.Image], explain: bool = False) -> list[Prediction]:
+    def __call__(self, images: Sequence[Image.Image], explain: bool = False, compare: bool = False) -> list[Prediction]:
         """images: mode L, any sizes. explain: Grad-CAM of each image's most probable class; for a crop beside a thumbnail
-        it is laid where the crop was."""
+        it is laid where the crop was. compare: occlusion and integrated gradients too, and how far they agree."""
         if not images:
             return []
         model = self.model
@@ -122,6 +138,7 @@ class InferencePipeline:
         best = probabilities.argmax(1)
         heats = self._heats(images, seen, best) if explain else [None] * len(images)
         warnings = self._warnings(seen[0].pixels, masks)
+        explanations = self._explanations(images, seen, best) if compare else [None] * len(images)
         sets, sees_lungs = self._class_sets(raw), any(network.recipe.lungs is not None for network in model.networks)
         rejected = [sees_lungs and mask.reason is not None for mask in masks]
         return [
@@ -132,10 +149,11 @@ class InferencePipeline:
                 sets[row] or (),
                 distances[row],
                 masks[row].reason is None,
-                warnings[row],
+                (*warnings[row], *_doubts(explanations[row])),
                 masks[row].mask,
                 heats[row],
                 self._positive(raw[row]),
+                explanations[row],
             )
             for row in range(len(images))
         ]
@@ -196,6 +214,30 @@ class InferencePipeline:
             for row, image in enumerate(images)
         ]
 
+    def _explanations(self, images: Sequence[Image.Image], seen: Sequence["_Seen"], classes: np.ndarray) -> list[Explanations]:
+        low, high = self.model.statistic_ranges.get("mean", (0.5, 0.5))
+        gray = round(255 * (low + high) / 2)
+        of_networks = [
+            explanation_maps(each.network.network, each.network.normalizer, each.pixels, classes, gray, self.compute)
+            for each in seen
+        ]
+        explanations = []
+        for row, image in enumerate(images):
+            agreed = [agreements({name: some[row] for name, some in maps.items()}) for maps in of_networks]
+            over = {
+                name: np.mean(
+                    [
+                        each.frame.over_image(row, maps[name][row], image.size)
+                        for each, maps in zip(seen, of_networks, strict=True)
+                    ],
+                    0,
+                )
+                for name in of_networks[0]
+                if name != RANDOM_WEIGHTS
+            }
+            explanations.append(Explanations({pair: _mean_of_known([each[pair] for each in agreed]) for pair in agreed[0]}, over))
+        return explanations
+
     def _warnings(self, pixels: np.ndarray, masks: Sequence[CleanedMask]) -> list[tuple[str, ...]]:
         statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
         return [
@@ -212,6 +254,15 @@ class InferencePipeline:
                 if not low - leeway <= of_image[name] <= high + leeway:
                     said.append(f"{text} {of_image[name]:.2f} is unlike the training images' {low:.2f} to {high:.2f}")
         return said
+
+
+def _doubts(explanations: Explanations | None) -> list[str]:
+    return [] if explanations is None else agreement_warnings(explanations.agreement)
+
+
+def _mean_of_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _answer(label: str, class_set: tuple[str, ...] | None, distance: float | None, rejected: bool) -> str:

@@ -93,7 +93,8 @@ def _write_docx(file: Path, guideline: Guideline, about: Sequence[str], rows: Se
     page = document.sections[0]
     page.orientation, page.page_width, page.page_height = WD_ORIENT.LANDSCAPE, Cm(29.7), Cm(21.0)
     page.left_margin = page.right_margin = page.top_margin = page.bottom_margin = Cm(1.8)
-    document.styles["Normal"].font.size = Pt(9)
+    normal: Any = document.styles["Normal"]
+    normal.font.size = Pt(9)
     document.add_heading(guideline.title, 1)
     for text in about:
         document.add_paragraph(_printable(text))
