@@ -11,8 +11,9 @@ from PIL import Image
 from darkcovid.audits.explanations import RANDOM_WEIGHTS
 from darkcovid.core.io import save_png, sha256_file, write_text
 from darkcovid.core.threads import map_in_threads
+from darkcovid.inference.explanations import Explanations
 from darkcovid.inference.image_files import ImageRef, open_image, png_names
-from darkcovid.inference.predictor import Explanations, InferencePipeline, Prediction
+from darkcovid.inference.predictor import InferencePipeline, Prediction
 from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.report.overlays import contact_sheet, downscale, heatmap_overlay
 
@@ -39,8 +40,8 @@ def predict_images(
         images: Names and files.
         explain: Folder of Grad-CAM overlays, one PNG per image; None: none.
         on_batch: Called with the number of images done.
-        compare: Folder of Grad-CAM, occlusion and integrated gradients side by side, one PNG per image; None: none.
         keep: Called with each image and its explained prediction; what it returns is added to the warnings.
+        compare: Folder of Grad-CAM, occlusion and integrated gradients side by side, one PNG per image; None: none.
 
     Returns:
         Per image, in order: image, label, probabilities, answer, class_set, ood_score, lungs_trusted, warnings, and, where they

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from darkcovid.audits.baselines import image_statistics
-from darkcovid.audits.explanations import RANDOM_WEIGHTS, agreement_warnings, agreements, explanation_maps
+from darkcovid.audits.explanations import agreement_warnings, explanation_maps
 from darkcovid.audits.feature_distance import collect_features
 from darkcovid.audits.gradcam import grad_cam
 from darkcovid.core.device import Device, get_device, predict_batches
@@ -17,6 +17,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.enhance import Enhancement
 from darkcovid.data.resize import Size, resize, resize_whole
+from darkcovid.inference.explanations import Explanations, explanations_over_images
 from darkcovid.inference.load import FittedModel, load_fitted
 from darkcovid.lungs.crop import CropTransform, LungCropTransform, whole_image_transform
 from darkcovid.lungs.segment import CleanedMask, LungMasks, segment_lungs
@@ -61,20 +62,7 @@ class Prediction:
     lungs: np.ndarray
     heat: np.ndarray | None = None
     positive: tuple[str, ...] | None = None
-    explanations: "Explanations | None" = None
-
-
-@dataclass(frozen=True)
-class Explanations:
-    """Of one image's most probable class.
-
-    Attributes:
-        agreement: Rank correlation of each two methods over 8x8 patches, of several networks the mean; None where a map is even.
-        maps: (height, width) float32 over the image by method, not negative, of several networks the mean.
-    """
-
-    agreement: dict[str, float | None]
-    maps: dict[str, np.ndarray]
+    explanations: Explanations | None = None
 
 
 def network_inputs(
@@ -221,22 +209,7 @@ class InferencePipeline:
             explanation_maps(each.network.network, each.network.normalizer, each.pixels, classes, gray, self.compute)
             for each in seen
         ]
-        explanations = []
-        for row, image in enumerate(images):
-            agreed = [agreements({name: some[row] for name, some in maps.items()}) for maps in of_networks]
-            over = {
-                name: np.mean(
-                    [
-                        each.frame.over_image(row, maps[name][row], image.size)
-                        for each, maps in zip(seen, of_networks, strict=True)
-                    ],
-                    0,
-                )
-                for name in of_networks[0]
-                if name != RANDOM_WEIGHTS
-            }
-            explanations.append(Explanations({pair: _mean_of_known([each[pair] for each in agreed]) for pair in agreed[0]}, over))
-        return explanations
+        return explanations_over_images(of_networks, [each.frame for each in seen], [image.size for image in images])
 
     def _warnings(self, pixels: np.ndarray, masks: Sequence[CleanedMask]) -> list[tuple[str, ...]]:
         statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
@@ -258,11 +231,6 @@ class InferencePipeline:
 
 def _doubts(explanations: Explanations | None) -> list[str]:
     return [] if explanations is None else agreement_warnings(explanations.agreement)
-
-
-def _mean_of_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _answer(label: str, class_set: tuple[str, ...] | None, distance: float | None, rejected: bool) -> str:
