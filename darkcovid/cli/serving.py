@@ -32,7 +32,9 @@ def predict(
     dicom_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM, lungs and a report of DICOM files there, as DICOM.")
     ] = None,
-    deidentify: Annotated[bool, typer.Option("--deidentify", help="Without names, dates, ids and burned-in text.")] = False,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="Without names, dates and ids, and only the lungs' box of the image.")
+    ] = False,
     store_url: Annotated[
         str | None, typer.Option(metavar="URL", help="Send the files of --dicom-dir to this DICOMweb service too.")
     ] = None,
