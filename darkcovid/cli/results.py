@@ -1,12 +1,13 @@
 """Commands on finished runs: compare, report, reproduce."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
-from darkcovid.cli.options import CacheDir, Json, RunsDir, Tracker, TrackingUri
+from darkcovid.cli.options import CacheDir, Json, RunsDir, Tracker, TrackingUri, output_option
+from darkcovid.core.errors import UsageError
 
 if TYPE_CHECKING:
     from darkcovid.experiment.reproduce import Reproduction
@@ -38,13 +39,49 @@ def compare(
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
     images: Annotated[bool, typer.Option("--images/--no-images", help="Whether radiographs are shown in it.")] = True,
+    sheet: Annotated[
+        Literal["claim", "tripod-ai", "probast-ai", "model-card"] | None,
+        typer.Option(help="Write this instead: a reporting guideline, or a model card as Hugging Face's hub wants it."),
+    ] = None,
+    form: Annotated[Literal["md", "docx"], typer.Option("--format", help="Of a guideline: Markdown or Word.")] = "md",
+    output: Annotated[Path | None, output_option("FILE", "The sheet's file; in the run folder by default.")] = None,
     json_: Json = False,
 ) -> None:
-    """Write a finished run's `report.html` again: one self-contained page."""
+    """Write a run's `report.html` again, one self-contained page; or a sheet of it: a filled-in guideline, a model card."""
+    if sheet is None and (output is not None or form != "md"):
+        raise UsageError("--output and --format are of a sheet; name one with --sheet")
+    if sheet == "model-card":
+        _write_model_card(run, form, output, json_)
+        return
+    if sheet is not None:
+        from darkcovid.report.guideline_files import write_guideline
+
+        file, counts = write_guideline(run, sheet, form, output)
+        said = ", ".join(f"{count} {status}" for status, count in counts.items())
+        print_result({"sheet": str(file), "items": counts}, json_, lambda: typer.echo(f"{file}: {said}"))
+        return
     from darkcovid.report.html import write_report
 
     path = write_report(run, images)
     print_result({"report": str(path)}, json_, lambda: typer.echo(str(path)))
+
+
+def _write_model_card(run: Path, form: str, output: Path | None, as_json: bool) -> None:
+    if form != "md":
+        raise UsageError("--sheet model-card: the hub takes Markdown; leave --format out")
+
+    def work() -> Path:
+        from darkcovid.core.io import write_text
+        from darkcovid.inference.load import load_fitted
+        from darkcovid.inference.model_card import hub_model_card
+
+        model = load_fitted(run)
+        file = output or model.run / "model-card.md"
+        write_text(file, hub_model_card(model))
+        return file
+
+    file = run_heavy(work)
+    print_result({"sheet": str(file)}, as_json, lambda: typer.echo(str(file)))
 
 
 def track(

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 GAP = 2  # blanks between columns
 DISPENSABLE = ("time (UTC)", "arms", "min", "verdict", "tags")  # columns that a narrow terminal goes without, the first one first
 VERDICTS = {  # of runs and of sweeps, by how the sentence begins
-    "Not as it stands": "fails checks",
+    "Not as it stands": "not as it stands",
     "Not audited": "not audited",
     "With care": "with care",
     "Nothing that": "passes",
     "The winner is": "sweep: winner {}",
     "No difference": "sweep: no difference",
+    "No value tried": "sweep: no winner",
 }
 
 

@@ -1,4 +1,4 @@
-"""Commands on the runs of a folder: runs list, show, rm, prune, diff, best, tag, note."""
+"""Commands on the runs of a folder: runs list, show, rm, prune, diff, best, tag, note, crate."""
 
 import sys
 from enum import StrEnum
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from darkcovid.cli.helpers import print_result
-from darkcovid.cli.options import Json
+from darkcovid.cli.options import Json, output_option
 from darkcovid.cli.run_tables import printable, show_differences, show_list, show_rankings, show_run, size_text
 from darkcovid.core.errors import UsageError
 from darkcovid.core.words import counted
@@ -177,6 +177,22 @@ def note(
     folder = find_run(run, runs_dir)
     notes = _read(folder, runs_dir).notes if text is None else set_note(folder, text)
     print_result({"run_dir": str(folder), "note": notes.note}, json_, lambda: typer.echo(printable(notes.note)))
+
+
+@runs_app.command()
+def crate(
+    run: OneRun,
+    output: Annotated[Path, output_option("ZIP", "The RO-Crate.")],
+    license_: Annotated[str | None, typer.Option("--license", metavar="URL", help="Under which readers may use it.")] = None,
+    json_: Json = False,
+    runs_dir: RunsDir = Path("runs"),
+) -> None:
+    """Pack a run for its reviewers as an RO-Crate: recipe, figures, weights, predictions, report, all hashed; no radiographs."""
+    from darkcovid.experiment.run_crate import write_run_crate
+    from darkcovid.experiment.run_list import find_run
+
+    files = write_run_crate(find_run(run, runs_dir), output, license_)
+    print_result({"crate": str(output), "files": files}, json_, lambda: typer.echo(f"{output}: {counted(len(files), 'file')}"))
 
 
 def _read(run: Path, runs_dir: Path) -> "RunInfo":

@@ -1,6 +1,7 @@
 """Commands on a fitted model: predict, export, serve."""
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ import typer
 
 from darkcovid.cli.helpers import cache_folder, print_result, run_heavy
 from darkcovid.cli.options import CacheDir, DataRoot, Device, Json, output_option
+from darkcovid.core.credentials import without_credentials
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
 from darkcovid.core.log import logger
 
@@ -17,9 +19,25 @@ Arm = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which ar
 
 def predict(
     run: Run,
-    target: Annotated[Path, typer.Argument(metavar="IMAGE|FOLDER|MANIFEST", help="A PNG, JPEG or DICOM, a folder, or a CSV.")],
+    target: Annotated[
+        str,
+        typer.Argument(metavar="IMAGE|FOLDER|MANIFEST|URL", help="A PNG, JPEG or DICOM, a folder, a CSV, or a DICOMweb study."),
+    ],
     arm: Arm = None,
     gradcam_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM overlays there.")] = None,
+    explain_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write Grad-CAM, occlusion and integrated gradients there, and say if they agree."),
+    ] = None,
+    dicom_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM, lungs and a report of DICOM files there, as DICOM.")
+    ] = None,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="Without names, dates and ids, and only the lungs' box of the image.")
+    ] = False,
+    store_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Send the files of --dicom-dir to this DICOMweb service too.")
+    ] = None,
     output: Annotated[Path | None, output_option("CSV", "Write the predictions as CSV.")] = None,
     sensitivity: Annotated[
         float | None,
@@ -31,30 +49,45 @@ def predict(
 ) -> None:
     """Ask a fitted model what it sees in images. Research software, never a diagnosis."""
 
-    def work() -> list[dict[str, Any]]:
+    if dicom_dir is None and (deidentify or store_url is not None):
+        raise UsageError("--deidentify and --store-url are of what --dicom-dir writes; name that folder too")
+
+    def work() -> tuple[list[dict[str, Any]], list[Path]]:
         from darkcovid.core.log import progress_bar
+        from darkcovid.inference.dicom_results.write import dicom_writer
+        from darkcovid.inference.dicomweb import fetched_radiographs, is_address, parse_address, store_results
         from darkcovid.inference.image_files import find_images
         from darkcovid.inference.predict_files import predict_images, write_csv
         from darkcovid.inference.predictor import load_pipeline
 
-        images = find_images(target, data_root)
-        predictor = load_pipeline(run, arm, device, sensitivity)
-        unseen = predictor.model.held_out_sources()
-        without = f", trained without {' and '.join(unseen)}" if unseen else ""
-        logger.info(f"predicting with {predictor.model.fit} of {predictor.model.run.name}{without}")
-        with progress_bar("predicting", len(images)) as show:
-            answers = predict_images(predictor, images, gradcam_dir, show)
+        if store_url is not None:
+            parse_address(store_url)
+        with fetched_radiographs(target) if is_address(target) else nullcontext(find_images(Path(target), data_root)) as images:
+            predictor = load_pipeline(run, arm, device, sensitivity)
+            writer = dicom_writer(dicom_dir, predictor, deidentify) if dicom_dir is not None else None
+            unseen = predictor.model.held_out_sources()
+            without = f", trained without {' and '.join(unseen)}" if unseen else ""
+            logger.info(f"predicting with {predictor.model.fit} of {predictor.model.run.name}{without}")
+            with progress_bar("predicting", len(images)) as show:
+                answers = predict_images(predictor, images, gradcam_dir, show, writer, explain_dir)
         if output is not None:
             write_csv(answers, output)
-        return answers
+        if writer is not None:
+            logger.info(f"{dicom_dir}: {len(writer.written)} DICOM files")
+            if store_url is not None:
+                store_results(store_url, writer.written)
+        return answers, writer.written if writer is not None else []
 
-    answers = run_heavy(work)
+    answers, written = run_heavy(work)
     seen = [tuple(round(p, 3) for p in answer["probabilities"].values()) for answer in answers if answer["label"]]
     if len(seen) > 2 and len(set(seen)) == 1:
         logger.warning(f"all {len(seen)} images have the same probabilities: the network tells nothing apart; train it longer")
     print_result(answers, json_, lambda: _show(answers))
+    named = without_credentials(target)
     if not any(answer["label"] for answer in answers):
-        raise DataError(f"{target}: no image could be read; the first is {answers[0]['image']} ({answers[0]['warnings'][0]})")
+        raise DataError(f"{named}: no image could be read; the first is {answers[0]['image']} ({answers[0]['warnings'][0]})")
+    if dicom_dir is not None and not written:
+        raise DataError(f"{named}: no DICOM results; the first image is {answers[0]['image']} ({answers[0]['warnings'][-1]})")
 
 
 def export(

@@ -34,7 +34,8 @@ EXTRAS = {
     "sweep": "optuna",
     "track": "mlflow-skinny",
     "distributed": "accelerate",
-    "dicom": "python-gdcm",
+    "dicom": "highdicom",
+    "report": "python-docx",
 }  # and a package of each
 SELF_TEST = {
     "name": "self-test",

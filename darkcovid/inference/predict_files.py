@@ -8,16 +8,21 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from darkcovid.audits.explanations import RANDOM_WEIGHTS
 from darkcovid.core.io import save_png, sha256_file, write_text
 from darkcovid.core.threads import blocks_ahead
+from darkcovid.inference.explanations import Explanations
 from darkcovid.inference.image_files import ImageRef, open_image, png_names
 from darkcovid.inference.predictor import InferencePipeline, Prediction
 from darkcovid.metrics.classification import PROBABILITY
-from darkcovid.report.overlays import downscale, heatmap_overlay
+from darkcovid.report.overlays import contact_sheet, downscale, heatmap_overlay
 
 BATCH = 16
 TRAINED_ON = "in the training set: the prediction says nothing of other images"
 LONG_SIDE = 1024
+SHEET_SIDE = 420
+
+KeepResults = Callable[[ImageRef, Image.Image, Prediction], list[str]]
 
 
 def predict_images(
@@ -25,6 +30,8 @@ def predict_images(
     images: Sequence[ImageRef],
     explain: Path | None = None,
     on_batch: Callable[[int], None] = lambda done: None,
+    keep: KeepResults | None = None,
+    compare: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Predictions of files.
 
@@ -33,10 +40,13 @@ def predict_images(
         images: Names and files.
         explain: Folder of Grad-CAM overlays, one PNG per image; None: none.
         on_batch: Called with the number of images done.
+        keep: Called with each image and its explained prediction; what it returns is added to the warnings.
+        compare: Folder of Grad-CAM, occlusion and integrated gradients side by side, one PNG per image; None: none.
 
     Returns:
-        Per image, in order: image, label, probabilities, answer, class_set, ood_score, lungs_trusted, warnings, and, where a
-        sensitivity was asked for, positive. Label and answer of one that cannot be read are None, and its warning says why.
+        Per image, in order: image, label, probabilities, answer, class_set, ood_score, lungs_trusted, warnings, and, where they
+        were asked for, positive and explanations (`METHOD, METHOD` to rank correlation). Label and answer of one that cannot be
+        read are None, and its warning says why.
     """
     answers: list[dict[str, Any]] = []
     trained_on = predictor.model.training_images()
@@ -48,12 +58,17 @@ def predict_images(
         return image, fault, trained
 
     for block in blocks_ahead(read, images, BATCH):
-        predictions = iter(predictor([image for image, fault, _ in block if fault is None], explain is not None))
+        readable, heat = [image for image, fault, _ in block if fault is None], explain is not None or keep is not None
+        predictions = iter(predictor(readable, heat, compare is not None))
         for image, fault, trained in block:
             named, prediction = images[len(answers)], None if fault else next(predictions)
             answers.append(_prediction_row(named.name, prediction, fault, trained))
-            if explain is not None and prediction is not None and prediction.heat is not None:
+            if keep is not None and image is not None and prediction is not None:
+                answers[-1]["warnings"] += keep(named, image, prediction)
+            if explain is not None and image is not None and prediction is not None and prediction.heat is not None:
                 save_png(overlay_heatmap(image, prediction.heat), explain / overlays[named])
+            if compare is not None and image is not None and prediction is not None and prediction.explanations is not None:
+                save_png(explanation_sheet(image, prediction.explanations), compare / overlays[named])
         on_batch(len(answers))
     return answers
 
@@ -72,6 +87,27 @@ def overlay_heatmap(image: Image.Image, heat: np.ndarray) -> Image.Image:
     return heatmap_overlay(np.asarray(small), heat)
 
 
+def explanation_sheet(image: Image.Image, explanations: Explanations) -> Image.Image:
+    """An image under each explanation, side by side, with how far each agrees with the others.
+
+    Args:
+        image: Mode L.
+        explanations: Of it.
+
+    Returns:
+        RGB.
+    """
+    captions = []
+    for name in explanations.maps:
+        agreed = [(pair.split(", "), value) for pair, value in explanations.agreement.items()]
+        others = [(first, value) for (first, second), value in agreed if second == name]
+        others += [("random weights", value) for (first, second), value in agreed if first == name and second == RANDOM_WEIGHTS]
+        words = ", ".join(f"{other} {'-' if value is None else format(value, '.2f')}" for other, value in others)
+        captions.append(f"{name}; rank correlation with {words}")
+    pictures = [overlay_heatmap(image, heat) for heat in explanations.maps.values()]
+    return contact_sheet(pictures, captions, columns=len(pictures), side=SHEET_SIDE)
+
+
 def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
     """Write predictions as a table with a column per class, `probability_<class>`; warnings are joined by semicolons.
 
@@ -79,7 +115,7 @@ def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
         answers: As `predict_images` gives them.
         path: The CSV.
     """
-    table = pd.DataFrame(answers).drop(columns="probabilities")
+    table = pd.DataFrame(answers).drop(columns=["probabilities", "explanations"], errors="ignore")
     table["warnings"] = table.warnings.map("; ".join)
     table["class_set"] = table.class_set.map("; ".join)
     if "positive" in table:
@@ -110,4 +146,5 @@ def _prediction_row(name: str, prediction: Prediction | None, fault: str | None,
         "lungs_trusted": prediction.lungs_trusted,
         "warnings": [*([TRAINED_ON] if trained else []), *prediction.warnings],
         **({} if prediction.positive is None else {"positive": list(prediction.positive)}),
+        **({} if prediction.explanations is None else {"explanations": prediction.explanations.agreement}),
     }

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from darkcovid.audits.baselines import image_statistics
+from darkcovid.audits.explanations import agreement_warnings, explanation_maps
 from darkcovid.audits.feature_distance import collect_features
 from darkcovid.audits.gradcam import grad_cam
 from darkcovid.core.device import Device, get_device, predict_batches
@@ -16,6 +17,7 @@ from darkcovid.core.errors import UsageError
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.enhance import Enhancement
 from darkcovid.data.resize import Size, resize, resize_whole
+from darkcovid.inference.explanations import Explanations, explanations_over_images
 from darkcovid.inference.load import FittedModel, load_fitted
 from darkcovid.lungs.crop import CropTransform, LungCropTransform, whole_image_transform
 from darkcovid.lungs.segment import CleanedMask, LungMasks, segment_lungs
@@ -46,6 +48,7 @@ class Prediction:
         warnings: What makes the image unlike those that the network was trained on.
         lungs: (256, 256) bool over the whole image.
         heat: Grad-CAM for the class, (height, width) float32 over the image, not negative; None where not asked for.
+        explanations: How far explanations agree, and each one's map over the image; None where not asked for.
         positive: Classes whose probability reaches the threshold of the sensitivity asked for; None where none was.
     """
 
@@ -59,6 +62,7 @@ class Prediction:
     lungs: np.ndarray
     heat: np.ndarray | None = None
     positive: tuple[str, ...] | None = None
+    explanations: Explanations | None = None
 
 
 def network_inputs(
@@ -109,9 +113,9 @@ class InferencePipeline:
     def __init__(self, model: FittedModel, segmenter: LungUNet, compute: Device, thresholds: dict[str, float] | None = None):
         self.model, self.segmenter, self.compute, self.thresholds = model, segmenter, compute, thresholds
 
-    def __call__(self, images: Sequence[Image.Image], explain: bool = False) -> list[Prediction]:
+    def __call__(self, images: Sequence[Image.Image], explain: bool = False, compare: bool = False) -> list[Prediction]:
         """images: mode L, any sizes. explain: Grad-CAM of each image's most probable class; for a crop beside a thumbnail
-        it is laid where the crop was."""
+        it is laid where the crop was. compare: occlusion and integrated gradients too, and how far they agree."""
         if not images:
             return []
         model = self.model
@@ -122,6 +126,7 @@ class InferencePipeline:
         best = probabilities.argmax(1)
         heats = self._heats(images, seen, best) if explain else [None] * len(images)
         warnings = self._warnings(seen[0].pixels, masks)
+        explanations = self._explanations(images, seen, best) if compare else [None] * len(images)
         sets, sees_lungs = self._class_sets(raw), any(network.recipe.lungs is not None for network in model.networks)
         rejected = [sees_lungs and mask.reason is not None for mask in masks]
         return [
@@ -132,10 +137,11 @@ class InferencePipeline:
                 sets[row] or (),
                 distances[row],
                 masks[row].reason is None,
-                warnings[row],
+                (*warnings[row], *_doubts(explanations[row])),
                 masks[row].mask,
                 heats[row],
                 self._positive(raw[row]),
+                explanations[row],
             )
             for row in range(len(images))
         ]
@@ -200,6 +206,15 @@ class InferencePipeline:
             for row, image in enumerate(images)
         ]
 
+    def _explanations(self, images: Sequence[Image.Image], seen: Sequence["_Seen"], classes: np.ndarray) -> list[Explanations]:
+        low, high = self.model.statistic_ranges.get("mean", (0.5, 0.5))
+        gray = round(255 * (low + high) / 2)
+        of_networks = [
+            explanation_maps(each.network.network, each.network.normalizer, each.pixels, classes, gray, self.compute)
+            for each in seen
+        ]
+        return explanations_over_images(of_networks, [each.frame for each in seen], [image.size for image in images])
+
     def _warnings(self, pixels: np.ndarray, masks: Sequence[CleanedMask]) -> list[tuple[str, ...]]:
         statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
         return [
@@ -216,6 +231,10 @@ class InferencePipeline:
                 if not low - leeway <= of_image[name] <= high + leeway:
                     said.append(f"{text} {of_image[name]:.2f} is unlike the training images' {low:.2f} to {high:.2f}")
         return said
+
+
+def _doubts(explanations: Explanations | None) -> list[str]:
+    return [] if explanations is None else agreement_warnings(explanations.agreement)
 
 
 def _answer(label: str, class_set: tuple[str, ...] | None, distance: float | None, rejected: bool) -> str:

@@ -74,16 +74,17 @@ def _outside(arm: ClassifierArm) -> list[str]:
 
 def _refusals(arm: ClassifierArm) -> list[str]:
     """How often it answers, and how often it is wrong then."""
-    sets = {"inside": arm.metrics.valid} | {f"on {place}": metrics for place, metrics in arm.metrics.elsewhere.items()}
+    sets = {"the validation images": arm.metrics.valid}
+    sets |= {f"those of {place}": metrics for place, metrics in arm.metrics.elsewhere.items()}
     said = []
     for where, metrics in sets.items():
         found = metrics.conformal
         if found is not None:
             wrong = f"{found.wrong_answers:.1%} wrongly, {1 - metrics.accuracy:.1%} if it refused none"
-            said.append(f"{found.answered:.0%} {where} ({wrong})")
+            said.append(f"of {where} {found.answered:.0%} ({wrong})")
     if not said:
         return []
-    return [f"Of the images it answers {', '.join(said)}; of the rest it is not sure, or they are not like the training images."]
+    return [f"The best arm answers {', '.join(said)}; of the rest it is not sure, or they are not like the training images."]
 
 
 def _unaudited(evidence: RunEvidence, best: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 from PIL import Image
 
@@ -17,6 +18,7 @@ from darkcovid.lungs.crop import CropTransform
 from darkcovid.metrics.calibration import apply_temperature
 
 from ..commands import error_of
+from ..dicom_files import write_radiograph
 
 KEYS = ["image", "label", "probabilities", "answer", "class_set", "ood_score", "lungs_trusted", "warnings"]
 
@@ -165,3 +167,32 @@ def test_the_command_on_a_folder(darkcovid, fitted_run, phantom_files, tmp_path)
     assert answers[0]["answer"] in shown and "never a diagnosis" in shown
     assert "no image could be read" in error_of(darkcovid("predict", fitted_run, folder / "b.png", code=3))
     assert "not a run folder" in error_of(darkcovid("predict", tmp_path, folder, code=2))
+
+
+@pytest.mark.slow
+def test_the_command_writes_dicom_results_of_dicom_files(darkcovid, fitted_run, phantom_files, tmp_path):
+    folder, results = tmp_path / "study", tmp_path / "results"
+    pixels = np.asarray(load_grayscale(next(iter(phantom_files.values()))))
+    source = write_radiograph(folder / "x.dcm", pixels)
+    Image.fromarray(pixels).save(folder / "y.png")
+    words = ["predict", fitted_run, folder, "--arm", "small", "--dicom-dir", results, "--deidentify"]
+    dicom, png = json.loads(darkcovid(*words, "--json").stdout)
+    assert list(dicom) == KEYS and "the image is no DICOM" in png["warnings"][-1]
+    report = pydicom.dcmread(next(results.glob("*/report.dcm")))
+    assert "weights" in report.SoftwareVersions and source.PatientID not in str(report)
+    assert not list(results.glob("*.salt")) and (tmp_path / "results.salt").is_file()
+    words = ["predict", fitted_run, folder / "y.png", "--dicom-dir", tmp_path / "none"]
+    assert "no DICOM results; the first image is y.png" in error_of(darkcovid(*words, code=3))
+    assert "--dicom-dir" in error_of(darkcovid("predict", fitted_run, folder, "--deidentify", code=2))
+
+
+@pytest.mark.parametrize("arm", ["unsegmented", "segmented"])
+def test_explanations_lie_over_the_image_and_say_if_they_agree(fitted_run, phantom_files, tmp_path, arm):
+    path = next(iter(phantom_files.values()))
+    (answer,) = predict_images(load_pipeline(fitted_run, arm, "cpu"), [ImageRef("a.jpg", path)], compare=tmp_path)
+    assert len(answer["explanations"]) == 4
+    assert all(value is None or -1 <= value <= 1 for value in answer["explanations"].values())
+    assert Image.open(tmp_path / "a.jpg.png").size[0] == 3 * 420
+    (prediction,) = load_pipeline(fitted_run, arm, "cpu")([load_grayscale(path).resize((150, 120))], compare=True)
+    for heat in prediction.explanations.maps.values():
+        assert heat.shape == (120, 150) and (heat >= 0).all() and np.isfinite(heat).all()

@@ -10,7 +10,7 @@ import wandb
 
 FOLDER = "wandb"
 PROJECT = "darkcovid"
-NOTHING_ELSE = {  # of this machine, its user and the folder that one works in
+NOTHING_ELSE: dict[str, Any] = {  # of this machine, its user and the folder that one works in
     "console": "off",
     "disable_git": True,
     "host": "",
@@ -43,7 +43,7 @@ class WandbTracker:
             run: Its folder.
             params: The resolved recipe by dotted key.
         """
-        own = {} if self.uri is None else {"base_url": self.uri}
+        own: dict[str, Any] = {} if self.uri is None else {"base_url": self.uri}
         has_key = os.environ.get("WANDB_MODE") or wandb.login(host=self.uri, prompt=False, verify=False)
         self.run = wandb.init(
             dir=str(run),

@@ -19,6 +19,7 @@ WATCHED_FILES = (
     "recipe.yaml",
     "report.html",
 )
+OF_TRACKERS = {"tensorboard", "wandb"}  # folders of a run that the board never reads
 MAX_DEPTH = 4  # of folders inside a run: arm, fit, plots
 
 Signature = tuple[tuple[int, int] | None, ...]
@@ -95,10 +96,11 @@ def check_no_links(run: Path) -> None:
             continue
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                if depth < MAX_DEPTH:
+                if depth < MAX_DEPTH and (depth or entry.name not in OF_TRACKERS):
                     folders.append((entry.path, depth + 1))
             elif not entry.is_file(follow_symlinks=False):
-                raise HTTPError(403, f"{run.name}: {entry.name} is a link or no file; the board follows none")
+                where = Path(entry.path).relative_to(run)
+                raise HTTPError(403, f"{run.name}: {where} is a symbolic link or no file, so the board opens nothing of this run")
 
 
 def run_signature(folder: Path) -> Signature:

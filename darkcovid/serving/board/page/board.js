@@ -59,7 +59,7 @@ function external(run) {
 
 /** The first words of a verdict, and how grave they are. */
 function verdict(text) {
-  const kinds = [["Not as it stands", "fail"], ["With care", "warn"], ["Not audited", "none"], ["Nothing that was checked", "pass"]];
+  const kinds = [["The winner is better", "none"], ["The winner is worse", "none"], ["No difference", "none"], ["No value tried", "none"], ["Not as it stands", "fail"], ["With care", "warn"], ["Not audited", "none"], ["Nothing that was checked", "pass"]];
   const [words, kind] = kinds.find(([start]) => text.startsWith(start)) || ["", ""];
   return kind === "pass" ? ["Nothing found", kind] : words ? [words, kind] : [text.split(/[.:;]/)[0], "none"];
 }

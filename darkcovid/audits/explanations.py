@@ -1,0 +1,145 @@
+"""More than one explanation of an answer, and how far they agree: Grad-CAM (Selvaraju et al. 2017), occlusion (Zeiler and
+Fergus 2014) and integrated gradients (Sundararajan et al. 2017), by captum; and Grad-CAM with the weights drawn anew (Adebayo et
+al. 2018).
+
+Where explanations disagree, none of them may be read as where the network looked (Krishna et al. 2022).
+"""
+
+import itertools
+
+import numpy as np
+import torch
+from captum.attr import IntegratedGradients
+from scipy.stats import spearmanr
+from torch import nn
+
+from darkcovid.audits.gradcam import grad_cam, reinitialized
+from darkcovid.audits.occlusion_maps import GRID, occlusion_maps
+from darkcovid.core.device import Device, add_channel_dim, predict_batches
+from darkcovid.training.loss import class_probabilities
+
+GRADCAM, OCCLUSION, GRADIENTS = "Grad-CAM", "occlusion", "integrated gradients"
+RANDOM_WEIGHTS = "Grad-CAM of random weights"
+STEPS = 24
+SEED = 0
+
+
+def explanation_maps(
+    network: nn.Module, normalizer: nn.Module, pixels: np.ndarray, targets: np.ndarray, gray: int, compute: Device
+) -> dict[str, np.ndarray]:
+    """What each method says was important for a class.
+
+    Args:
+        network: The classifier.
+        normalizer: Of its inputs.
+        pixels: (m, h, w) or (m, c, h, w) uint8.
+        targets: (m,) int classes; of a network with one logit, class 1 is its opposite.
+        gray: What hides a part and where gradients start, 0..255.
+        compute: Device.
+
+    Returns:
+        Grad-CAM, occlusion, integrated gradients, and Grad-CAM of the network with random weights: (m, h, w) float32 each, not
+        negative.
+    """
+
+    def answer(some: np.ndarray) -> np.ndarray:
+        logits = torch.cat(list(predict_batches(network, some, normalizer, compute)))
+        return class_probabilities(logits).numpy()
+
+    with torch.random.fork_rng():
+        torch.manual_seed(SEED)
+        untrained = reinitialized(network)
+    return {
+        GRADCAM: grad_cam(network, normalizer, pixels, targets, compute),
+        OCCLUSION: occlusion_maps(answer, pixels, targets, gray),
+        GRADIENTS: integrated_gradients(network, normalizer, pixels, targets, gray, compute),
+        RANDOM_WEIGHTS: grad_cam(untrained, normalizer, pixels, targets, compute),
+    }
+
+
+def integrated_gradients(
+    network: nn.Module, normalizer: nn.Module, pixels: np.ndarray, targets: np.ndarray, gray: int, compute: Device
+) -> np.ndarray:
+    """Integrated gradients of a class's probability from an even gray, summed over channels; what lowers it is 0.
+
+    Args:
+        network: The classifier.
+        normalizer: Of its inputs.
+        pixels: (m, h, w) or (m, c, h, w) uint8.
+        targets: (m,) int classes.
+        gray: Of the even image, 0..255.
+        compute: Device.
+
+    Returns:
+        (m, h, w) float32, not negative.
+    """
+    network.eval().to(compute.device)
+    normalizer.to(compute.device)
+    explainer = IntegratedGradients(lambda images: class_probabilities(network(normalizer(images)).float()))
+    maps = []
+    for image, target in zip(pixels, targets.tolist(), strict=True):
+        inputs = add_channel_dim(torch.from_numpy(np.array(image[None]))).to(compute.device).float() / 255
+        start = torch.full_like(inputs, gray / 255)
+        signed = explainer.attribute(inputs, start, target=target, n_steps=STEPS, internal_batch_size=STEPS)
+        maps.append(signed[0].sum(0).relu().detach().float().cpu().numpy())
+    return np.stack(maps).astype(np.float32)
+
+
+def rank_agreement(first: np.ndarray, second: np.ndarray) -> float | None:
+    """Spearman's correlation of two maps over 8x8 patches, which is as fine as occlusion is.
+
+    Args:
+        first: (h, w) float.
+        second: (h, w) float.
+
+    Returns:
+        -1 to 1; None where a map is even.
+    """
+    patches = [_patch_means(each) for each in (first, second)]
+    if any(np.ptp(each) <= 1e-12 for each in patches):
+        return None
+    return float(spearmanr(*patches).statistic)
+
+
+def agreements(maps: dict[str, np.ndarray]) -> dict[str, float | None]:
+    """How far the explanations of one image agree, pair by pair, and how far Grad-CAM does with that of random weights.
+
+    Args:
+        maps: (h, w) each, by method, as `explanation_maps` names them.
+
+    Returns:
+        Correlations by `METHOD, METHOD`.
+    """
+    pairs = [*itertools.combinations((GRADCAM, OCCLUSION, GRADIENTS), 2), (GRADCAM, RANDOM_WEIGHTS)]
+    return {f"{first}, {second}": rank_agreement(maps[first], maps[second]) for first, second in pairs}
+
+
+def agreement_warnings(agreement: dict[str, float | None], least: float = 0.3, most_random: float = 0.7) -> list[str]:
+    """What a reader of the maps must know.
+
+    Args:
+        agreement: As `agreements` gives it.
+        least: Mean correlation of the three methods below which they disagree.
+        most_random: Correlation from which on Grad-CAM hangs on the architecture, not on what was learned.
+
+    Returns:
+        Sentences; none where nothing is to be said.
+    """
+    random_pair = f"{GRADCAM}, {RANDOM_WEIGHTS}"
+    known = [value for pair, value in agreement.items() if value is not None and pair != random_pair]
+    mean, random, said = float(np.mean(known)) if known else None, agreement[random_pair], []
+    if mean is None or mean < least:
+        value = "an explanation is even" if mean is None else f"mean rank correlation {mean:.2f}"
+        said.append(f"the explanations disagree ({value}): none of them shows where the network looked")
+    if random is not None and random >= most_random:
+        said.append(
+            f"Grad-CAM looks the same with random weights (rank correlation {random:.2f}): it says little of what was learned"
+        )
+    return said
+
+
+def _patch_means(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape
+    patch = (np.arange(height) * GRID // height)[:, None] * GRID + np.arange(width) * GRID // width
+    counts = np.bincount(patch.ravel(), minlength=GRID**2)
+    return np.bincount(patch.ravel(), image.ravel(), GRID**2)[counts > 0] / counts[counts > 0]

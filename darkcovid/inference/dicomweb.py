@@ -1,0 +1,216 @@
+"""Radiographs from a DICOMweb server (QIDO-RS, WADO-RS), and results to one (STOW-RS; PS3.18), by dicomweb-client.
+
+An address may have a user and password (`https://user:password@host/dicom-web`); without them the token in
+DARKCOVID_DICOMWEB_TOKEN is sent, where there is one, else what the user's netrc file has. None of them is shown.
+"""
+
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import requests
+
+from darkcovid.core.credentials import without_credentials
+from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
+from darkcovid.core.log import logger
+from darkcovid.data.dicom_tags import NO_RADIOGRAPHS
+from darkcovid.inference.image_files import ImageRef
+
+TOKEN = "DARKCOVID_DICOMWEB_TOKEN"
+SECONDS = (10.0, 60.0)  # to connect, and to wait for an answer
+MOST_IMAGES = 1000
+RADIOGRAPHS = ("CR", "DX", "RG", "")  # and not OT: the captures of this very command
+MODALITY, SOP_INSTANCE, SERIES, STUDY = "00080060", "00080018", "0020000E", "0020000D"
+
+
+@dataclass(frozen=True)
+class DicomWebAddress:
+    """service: address of the server, without user and password; study, series, instance: UIDs, None where they are not named."""
+
+    service: str
+    user: str | None
+    password: str | None
+    study: str | None = None
+    series: str | None = None
+    instance: str | None = None
+
+    def client(self) -> Any:
+        """A `DICOMwebClient` with these credentials.
+
+        Raises:
+            DarkCovidError: The extra is not installed.
+        """
+        try:
+            from dicomweb_client.api import DICOMwebClient
+        except ImportError:
+            raise DarkCovidError("DICOMweb needs dicomweb-client; install `darkcovid[dicom]`") from None
+        session, token = requests.Session(), os.environ.get(TOKEN)
+        if self.user is not None:
+            session.auth = self.user, self.password or ""
+        elif token:
+            session.headers["Authorization"] = f"Bearer {token}"
+            session.auth = _keep_header  # else a netrc file would replace it
+        client = DICOMwebClient(self.service, session, timeout=SECONDS)
+        client.set_http_retry_params(retry=False)  # it tries again for a minute where nobody listens
+        return client
+
+
+def is_address(target: str) -> bool:
+    """Whether a word of the command line is a web address."""
+    return target.lower().startswith(("http://", "https://"))
+
+
+def parse_address(address: str) -> DicomWebAddress:
+    """A DICOMweb address, of a service or of a study, series or instance of it.
+
+    Args:
+        address: `https://host/dicom-web`, and what may follow: `/studies/UID/series/UID/instances/UID`.
+
+    Returns:
+        Its parts.
+
+    Raises:
+        UsageError: Not such an address.
+    """
+    wrong = f"{without_credentials(address)}: not a DICOMweb address; write https://HOST/PATH/studies/UID"
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise UsageError(wrong) from None
+    if not host or parts.query or parts.fragment or parts.scheme not in ("http", "https"):
+        raise UsageError(wrong)
+    path, _, resource = parts.path.partition("/studies/")
+    words = f"studies/{resource}".strip("/").split("/") if resource else []
+    named = dict(zip(words[::2], words[1::2], strict=False))
+    if len(words) % 2 or list(named) != ["studies", "series", "instances"][: len(words) // 2]:
+        raise UsageError(wrong)
+    for uid in named.values():
+        if not _is_uid(uid):
+            raise UsageError(f"{without_credentials(address)}: {uid[:80]} is not a DICOM UID")
+    service = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{path.rstrip('/')}"
+    user, password = (None if text is None else unquote(text) for text in (parts.username, parts.password))
+    return DicomWebAddress(service, user, password, *(named.get(word) for word in ("studies", "series", "instances")))
+
+
+@contextmanager
+def fetched_radiographs(address: str) -> Iterator[list[ImageRef]]:
+    """The radiographs of a study, series or instance, in a folder that is removed afterwards.
+
+    Args:
+        address: As `parse_address` takes it, with a study.
+
+    Yields:
+        Name and file of each; the file is None where it could not be had.
+
+    Raises:
+        UsageError: The address names no study, or more than 1,000 images.
+        DataError: There is no such study, or no radiograph in it.
+        DarkCovidError: The server does not answer, refuses, or does not speak DICOMweb.
+    """
+    parsed = parse_address(address)
+    if parsed.study is None:
+        raise UsageError(f"{parsed.service}: names no study; add /studies/UID, so that no other patient's images are fetched")
+    client = parsed.client()
+    with _said_in_one_line(parsed.service):
+        listed = client.search_for_instances(parsed.study, parsed.series, fields=[MODALITY], limit=MOST_IMAGES + 1)
+        instances = list(_radiographs(listed, parsed))
+    if len(instances) > MOST_IMAGES:
+        raise UsageError(f"{parsed.service}: more than {MOST_IMAGES} images; name a series")
+    if not instances:
+        raise DataError(f"{parsed.service}: study {parsed.study} has no such radiograph; check its UIDs")
+    with tempfile.TemporaryDirectory(prefix="darkcovid-dicomweb-") as folder:
+        yield [_fetch(client, parsed.service, instance, Path(folder)) for instance in instances]
+
+
+def store_results(address: str, files: Sequence[Path]) -> None:
+    """Send DICOM files to a server.
+
+    Args:
+        address: Of the service.
+        files: What to send; nothing where there are none.
+
+    Raises:
+        DarkCovidError: The server does not answer, refuses, or did not keep all of them.
+    """
+    import pydicom
+
+    parsed = parse_address(address)
+    client = parsed.client()
+    for file in files:
+        with _said_in_one_line(parsed.service):
+            answer = client.store_instances([pydicom.dcmread(file)], parsed.study)
+        failed = answer.get("FailedSOPSequence") or []
+        if failed:
+            reason = f"{int(failed[0].get('FailureReason', 0)):04X}"
+            raise DarkCovidError(f"{parsed.service}: did not keep {file} (failure {reason}); see the server's log")
+
+
+def _radiographs(listed: Any, parsed: DicomWebAddress) -> Iterator[tuple[str, str, str]]:
+    """(study, series, instance) of every listed radiograph; of an instance that is named, whatever may be one."""
+    for item in listed:
+        uids = [str(item.get(tag, {}).get("Value", [""])[0]) for tag in (STUDY, SERIES, SOP_INSTANCE)]
+        uids[0] = uids[0] or str(parsed.study)
+        modality = str((item.get(MODALITY, {}).get("Value") or [""])[0]).upper()
+        right = uids[0] == parsed.study and parsed.series in (None, uids[1]) and parsed.instance in (None, uids[2])
+        kind = modality not in NO_RADIOGRAPHS if parsed.instance else modality in RADIOGRAPHS
+        if right and kind and all(map(_is_uid, uids)):
+            yield uids[0], uids[1], uids[2]
+
+
+def _fetch(client: Any, service: str, instance: tuple[str, str, str], folder: Path) -> ImageRef:
+    name = f"{instance[2]}.dcm"
+    try:
+        with warnings.catch_warnings(), _said_in_one_line(service):
+            warnings.simplefilter("ignore")
+            client.retrieve_instance(*instance).save_as(folder / name, enforce_file_format=True)
+    except DataError as error:
+        logger.warning(str(error))
+        return ImageRef(name, None)
+    return ImageRef(name, folder / name)
+
+
+@contextmanager
+def _said_in_one_line(service: str) -> Iterator[None]:
+    """What goes wrong with a server as an error that says what to do."""
+    try:
+        yield
+    except DarkCovidError:
+        raise
+    except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else 0
+        if status in (401, 403):
+            advice = f"write USER:PASSWORD@ before the host in the address, or set {TOKEN}"
+            raise DarkCovidError(f"{service}: the server refuses access ({status}); {advice}") from None
+        if status in (404, 410):
+            raise DataError(f"{service}: the server has no such study or service ({status}); check the address") from None
+        raise DarkCovidError(f"{service}: the server answers with status {status}; see its log") from None
+    except requests.Timeout:
+        raise DarkCovidError(f"{service}: the server does not answer in time; try again later") from None
+    except requests.ConnectionError:
+        raise DarkCovidError(f"{service}: no server answers there; check the address, and that the server runs") from None
+    except requests.JSONDecodeError:
+        raise DataError(f"{service}: its answer is not what DICOMweb prescribes (no JSON)") from None
+    except requests.RequestException as error:
+        raise DarkCovidError(f"{service}: the request failed ({type(error).__name__}); check the address") from None
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 (an answer that is no DICOM fails in many ways, none of which is ours)
+        said = without_credentials(one_line(error))[:120]
+        raise DataError(f"{service}: its answer is not what DICOMweb prescribes ({said or type(error).__name__})") from None
+
+
+def _is_uid(text: str) -> bool:
+    """Whether it is valid (PS3.5 9.1), and so also a file's name."""
+    return len(text) <= 64 and re.fullmatch(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*", text, re.ASCII) is not None
+
+
+def _keep_header(request: Any) -> Any:
+    return request

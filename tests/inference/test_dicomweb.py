@@ -1,0 +1,176 @@
+"""DICOMweb against Orthanc (Debian: orthanc, orthanc-dicomweb) where it is installed, and against servers that are none."""
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+
+from darkcovid.core.errors import DarkCovidError, DataError, UsageError
+from darkcovid.inference.dicomweb import fetched_radiographs, parse_address, store_results
+from darkcovid.inference.image_files import open_image
+
+from ..dicom_files import write_radiograph
+
+PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+PASSWORD, QUOTED = "se/cr@t", "se%2Fcr%40t"
+PIXELS = np.arange(64 * 48, dtype=np.uint8).reshape(64, 48)
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    """`HOST:PORT/dicom-web` of an Orthanc that wants a password."""
+    if shutil.which("Orthanc") is None or not PLUGIN.is_file():
+        pytest.skip("Orthanc is not installed (Debian: orthanc, orthanc-dicomweb)")
+    folder, port = tmp_path_factory.mktemp("orthanc"), free_port()
+    settings = {
+        "StorageDirectory": str(folder),
+        "IndexDirectory": str(folder),
+        "HttpPort": port,
+        "DicomServerEnabled": False,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": True,
+        "RegisteredUsers": {"ann": PASSWORD},
+        "Plugins": [str(PLUGIN)],
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    process = subprocess.Popen(["Orthanc", folder / "orthanc.json"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 30
+        while True:
+            try:
+                requests.get(f"http://127.0.0.1:{port}/dicom-web/studies", timeout=5)
+                break
+            except requests.ConnectionError:
+                assert time.monotonic() < until
+                time.sleep(0.1)
+        yield f"127.0.0.1:{port}/dicom-web"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture
+def answering():
+    """A server that answers every request with the status and body that are put into its list."""
+    answer = [200, b"[]"]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(answer[0])
+            self.send_header("Content-Type", "application/dicom+json")
+            self.send_header("Content-Length", str(len(answer[1])))
+            self.end_headers()
+            self.wfile.write(answer[1])
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield answer, f"http://127.0.0.1:{server.server_port}/dicom-web/studies/1.2"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def fetch(address):
+    with fetched_radiographs(address) as images:
+        return [image.name for image in images]
+
+
+def test_a_study_goes_there_and_comes_back(orthanc, tmp_path):
+    service = f"http://ann:{QUOTED}@{orthanc}"
+    source = write_radiograph(tmp_path / "a.dcm", PIXELS)
+    same_study = {"StudyInstanceUID": source.StudyInstanceUID}
+    capture = write_radiograph(tmp_path / "b.dcm", PIXELS, Modality="OT", **same_study)
+    write_radiograph(tmp_path / "c.dcm", PIXELS)  # of another study
+    store_results(service, sorted(tmp_path.glob("*.dcm")))
+    study = f"{service}/studies/{source.StudyInstanceUID}"
+    with fetched_radiographs(study) as images:
+        (image,) = images
+        assert image.name == f"{source.SOPInstanceUID}.dcm"
+        opened, fault = open_image(image)
+        np.testing.assert_allclose(np.asarray(opened).astype(int), PIXELS, atol=1)
+    assert fault is None and not image.file.exists()
+    assert fetch(f"{study}/series/{source.SeriesInstanceUID}") == [image.name]
+    named = f"{study}/series/{capture.SeriesInstanceUID}/instances/{capture.SOPInstanceUID}"
+    assert fetch(named) == [f"{capture.SOPInstanceUID}.dcm"]
+
+
+@pytest.mark.parametrize("user", ["", "ann:wrong@", "eve@"])
+def test_a_refusal_names_no_password(orthanc, user):
+    with pytest.raises(DarkCovidError, match=r"the server refuses access \(401\)") as caught:
+        fetch(f"http://{user}{orthanc}/studies/1.2")
+    assert "wrong" not in str(caught.value) and "eve" not in str(caught.value)
+
+
+def test_no_such_study_or_service(orthanc):
+    with pytest.raises(DataError, match=r"study 1\.2 has no such radiograph"):
+        fetch(f"http://ann:{QUOTED}@{orthanc}/studies/1.2")
+    with pytest.raises(DataError, match=r"no such study or service \(404\)"):
+        fetch(f"http://ann:{QUOTED}@{orthanc}-not/studies/1.2")
+
+
+def test_where_no_server_is(tmp_path):
+    write_radiograph(tmp_path / "a.dcm", PIXELS)
+    service = f"http://ann:pw@127.0.0.1:{free_port()}/dicom-web"
+    for ask in (lambda: fetch(f"{service}/studies/1.2"), lambda: store_results(service, [tmp_path / "a.dcm"])):
+        with pytest.raises(DarkCovidError, match="no server answers there; check the address") as caught:
+            ask()
+        assert "pw" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, b"<html>hello</html>", "is not what DICOMweb prescribes"),
+        (200, b'{"a": 1}', "is not what DICOMweb prescribes|has no such radiograph"),
+        (200, b"[17, null]", "is not what DICOMweb prescribes"),
+        (204, b"", "is not what DICOMweb prescribes|has no such radiograph"),
+        (400, b"", "status 400"),
+    ],
+)
+def test_what_is_no_dicomweb_server_is_said_to_be_none(answering, status, body, said):
+    answer, address = answering
+    answer[:] = [status, body]
+    with pytest.raises(DarkCovidError, match=said):
+        fetch(address)
+
+
+def test_names_from_a_server_lead_nowhere(answering):
+    answer, address = answering
+    uids = {"0020000D": "1.2", "0020000E": "1.3", "00080018": "../../x", "00080060": "CR"}
+    listed = [{tag: {"vr": "UI", "Value": [value]} for tag, value in uids.items()}]
+    answer[1] = json.dumps(listed).encode()
+    with pytest.raises(DataError, match="has no such radiograph"):
+        fetch(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://", "http://host:x/studies/1.2", "http://host/studies/1.2/instances/1", "http://host/studies/1.2?x=1",
+     "http://host/studies/1.2/series", "http://host/studies/a", "http://ann:pw@host/studies/1..2", "http://[host/studies/1"],
+)  # fmt: skip
+def test_what_is_no_address(address):
+    with pytest.raises(UsageError) as caught:
+        parse_address(address)
+    assert "pw" not in str(caught.value)
+
+
+def test_an_address_without_a_study_is_refused():
+    with pytest.raises(UsageError, match="names no study"):
+        fetch("http://host/dicom-web")
