@@ -93,13 +93,16 @@ def track(
 ) -> None:
     """Write a finished run into TensorBoard, MLflow or Weights & Biases: recipe, epochs, final metrics, plots and report."""
 
-    def work() -> None:
+    def work() -> str:
+        from darkcovid.core.credentials import without_credentials
         from darkcovid.experiment.trackers.tracker import make_tracker, track_finished
 
-        track_finished(run, make_tracker(to, tracking_uri), images)
+        tracker = make_tracker(to, tracking_uri)
+        track_finished(run, tracker, images)
+        return without_credentials(tracker.where)
 
-    run_heavy(work)
-    print_result({"run_dir": str(run), "to": to}, json_, lambda: typer.echo(f"{run}: written to {to}"))
+    where = run_heavy(work)
+    print_result({"run_dir": str(run), "to": to}, json_, lambda: typer.echo(f"{run}: written to {to} ({where})"))
 
 
 def reproduce(

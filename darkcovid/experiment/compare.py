@@ -10,6 +10,7 @@ import pandas as pd
 
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.evaluation.results import is_segmenter, parse_arm
+from darkcovid.experiment.run_dir import RunDir
 from darkcovid.metrics.classification import probability_columns
 from darkcovid.metrics.paired_tests import Predictions, compare_arms
 from darkcovid.recipe import AUDIT
@@ -35,13 +36,14 @@ def load_arm_metrics(folder: Path) -> dict[str, Any]:
         ) from None
 
 
-def build_comparison(arms: dict[str, dict[str, Any]], run_dir: str, reference: str) -> dict[str, Any]:
+def build_comparison(arms: dict[str, dict[str, Any]], run_dir: str, reference: str, timed_alone: bool = True) -> dict[str, Any]:
     """The `comparison.json` of arms.
 
     Args:
         arms: Each arm's `load_arm_metrics`.
         run_dir: For a person: the run's folder, or several.
         reference: The arm with which the others are compared.
+        timed_alone: Whether no two fits shared the machine; if they did, no speed-up is given.
 
     Returns:
         `run_dir`, `reference_arm` and `arms`, each arm with its `speedup`: how many times shorter its median epoch is than the
@@ -49,10 +51,22 @@ def build_comparison(arms: dict[str, dict[str, Any]], run_dir: str, reference: s
     """
     base = arms[reference]["epoch_seconds"]
     timed = {
-        name: summary | {"speedup": base / summary["epoch_seconds"] if summary["epoch_seconds"] else None}
+        name: summary | {"speedup": base / summary["epoch_seconds"] if timed_alone and summary["epoch_seconds"] else None}
         for name, summary in arms.items()
     }
     return {"run_dir": run_dir, "reference_arm": reference, "arms": timed}
+
+
+def fits_ran_alone(run: Path) -> bool:
+    """Whether no two fits of a run shared the machine, as `--jobs` and `--engine ray` let them.
+
+    Args:
+        run: Its folder.
+
+    Returns:
+        As its `events.jsonl` has it.
+    """
+    return all(event.get("event") != "parallel" for event in RunDir(run).events())
 
 
 def paired_comparisons(folders: dict[str, Path], reference: str, classes: list[str]) -> list[dict[str, Any]]:
@@ -187,6 +201,7 @@ def compare_runs(runs: list[Path], force: bool = False) -> dict[str, Any]:
         {name: load_arm_metrics(arm) for name, arm in zip(names, arms, strict=True)},
         run_dir=", ".join(str(run) for run in runs),
         reference=names[0],
+        timed_alone=all(fits_ran_alone(arm.parent) for arm in arms),
     )
     return comparison | pairs_of(comparison, dict(zip(names, arms, strict=True))) | {"not_comparable": reasons}
 

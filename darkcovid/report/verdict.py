@@ -81,7 +81,7 @@ def _refusals(arm: ClassifierArm) -> list[str]:
         found = metrics.conformal
         if found is not None:
             wrong = f"{found.wrong_answers:.1%} wrongly, {1 - metrics.accuracy:.1%} if it refused none"
-            said.append(f"of {where} {found.answered:.0%} ({wrong})")
+            said.append(f"{found.answered:.0%} of {where} ({wrong})")
     if not said:
         return []
     return [f"The best arm answers {', '.join(said)}; of the rest it is not sure, or they are not like the training images."]

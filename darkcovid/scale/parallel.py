@@ -169,6 +169,7 @@ def run_in_parallel(
     check_same_inputs(directory.path, recipe, prepared)
     fits = [(name, fit) for name in names for fit in prepared.fits[name]]
     with track_status(RunContext(recipe, prepared, directory, folders, progress), names):
+        directory.event("parallel", jobs=commands.jobs)
         do = partial(run_fit, commands, directory.path.absolute(), folders.cache.absolute(), progress.stage)
         with commands.signals_passed_on(), ThreadPoolExecutor(commands.jobs) as pool:
             running = [pool.submit(do, name, fit) for name, fit in fits]
@@ -179,6 +180,7 @@ def run_in_parallel(
             raise DarkCovidError(
                 f"{len(failed)} of {len(fits)} fits failed: {', '.join(failed)}; fix the cause and continue with --resume"
             )
+        progress.stage("fits shared the machine, so no speed-up is given")
         return aggregate_run(directory, recipe, names, progress, prepared.images)
 
 

@@ -172,10 +172,10 @@ def test_the_verdict_says_what_was_shown_outside_and_what_is_refused(finished):
     arm = evidence.comparison.arms[name]
     said = verdict(evidence, run_checks(evidence))
     found, places = arm.metrics.valid.conformal, arm.metrics.elsewhere
-    (refusals,) = [line for line in said if line.startswith("The best arm answers of ")]
-    assert f"of the validation images {found.answered:.0%} ({found.wrong_answers:.1%} wrongly" in refusals
+    (refusals,) = [line for line in said if line.startswith("The best arm answers ")]
+    assert f"{found.answered:.0%} of the validation images ({found.wrong_answers:.1%} wrongly" in refusals
     for place, metrics in places.items():
-        assert f"on {place} ({metrics.conformal.wrong_answers:.1%} wrongly" in refusals
+        assert f"of those of {place} ({metrics.conformal.wrong_answers:.1%} wrongly" in refusals
     outside = [line for line in said if line.startswith("On images from elsewhere")]
     assert len(outside) == bool(places)
     alone = replace(arm, metrics=replace(arm.metrics, external={}, sources={}))

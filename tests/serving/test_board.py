@@ -259,6 +259,18 @@ def raw(address, path):
     return SimpleNamespace(status_code=answer.status, text=answer.read().decode())
 
 
+def test_a_run_whose_tracker_left_a_link_is_shown(board, runs):
+    run = next(
+        folder for folder in runs.iterdir() if folder.is_dir() and not folder.is_symlink() and (folder / "report.html").is_file()
+    )
+    (run / "wandb").mkdir()
+    (run / "wandb" / "latest-run").symlink_to("offline-run-1", target_is_directory=True)
+    try:
+        assert get(board, f"/api/runs/{run.name}").status_code == 200
+    finally:
+        shutil.rmtree(run / "wandb")
+
+
 @pytest.mark.parametrize("place", ["report.html", "recipe.yaml", "whole/history.csv", "whole/predictions.csv", "whole"])
 def test_no_link_inside_a_run_is_followed(board, runs, tmp_path, place):
     run = runs / names(runs)["2"]

@@ -36,6 +36,7 @@ class MlflowTracker:
 
     def __init__(self, uri: str | None = None):
         self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
+        self.where = without_credentials(self.uri)
         self.client = MlflowClient(self.uri)
         self.experiment, self.parent, self.run = "", "", Path()
         self.nested: dict[str, str] = {}

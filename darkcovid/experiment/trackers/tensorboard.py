@@ -22,7 +22,7 @@ class TensorBoardTracker:
 
     def __init__(self, folder: str | None = None):
         self.folder = folder
-        self.root = Path()
+        self.root, self.where = Path(), ""
         self.writers: dict[str, SummaryWriter] = {}
 
     def begin(self, run: Path, params: Mapping[str, str]) -> None:
@@ -38,6 +38,7 @@ class TensorBoardTracker:
         if self.folder is not None and "://" in self.folder:
             raise UsageError(f"--tracking-uri {without_credentials(self.folder)}: TensorBoard writes into a folder; name one")
         self.root = run / FOLDER if self.folder is None else Path(self.folder) / run.name
+        self.where = f"tensorboard --logdir {self.root}"
         table = "\n".join(["| key | value |", "|---|---|", *(f"| {key} | `{value}` |" for key, value in params.items())])
         self._writer("").add_text("recipe", table)
 

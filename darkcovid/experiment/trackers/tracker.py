@@ -28,7 +28,13 @@ NOT_METRICS = ("time", "event", "arm", "epoch")
 
 
 class Tracker(Protocol):
-    """A book in which runs are written down."""
+    """A book in which runs are written down.
+
+    Attributes:
+        where: Where the run can be looked at, for a person; '' before it began.
+    """
+
+    where: str
 
     def begin(self, run: Path, params: Mapping[str, str]) -> None:
         """A run begins, or is resumed.
@@ -135,6 +141,7 @@ class LiveTracking:
             raise
         self._attempt(directory.path, lambda: self.tracker.finish(*final_results(directory.path, self.images)))
         self._attempt(directory.path, lambda: self.tracker.close(failed=False))
+        self._tell_where()
 
     def write_finished(self, run: Path) -> None:
         """Tell the tracker of a run that other processes made.
@@ -143,6 +150,11 @@ class LiveTracking:
             run: Its folder.
         """
         self._attempt(run, lambda: _tell_finished(run, self.tracker, self.images))
+        self._tell_where()
+
+    def _tell_where(self) -> None:
+        if not self.broken:
+            logger.info("%s: %s", self.name, without_credentials(self.tracker.where))
 
     def _attempt(self, run: Path, work: Callable[[], None]) -> None:
         if self.broken:

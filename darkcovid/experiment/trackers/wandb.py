@@ -34,6 +34,7 @@ class WandbTracker:
     def __init__(self, uri: str | None = None):
         self.uri = uri
         self.run: Any = None
+        self.where = ""
         self.fits: set[str] = set()
 
     def begin(self, run: Path, params: Mapping[str, str]) -> None:
@@ -53,9 +54,12 @@ class WandbTracker:
             id=run.name,
             resume="allow",
             config=dict(params),
-            mode=os.environ.get("WANDB_MODE") or ("online" if has_key else "offline"),
+            mode=None if os.environ.get("WANDB_MODE") else "online" if has_key else "offline",
             settings=wandb.Settings(**NOTHING_ELSE, **own),
         )
+
+        offline = self.run.settings.mode == "offline" or self.run.settings.mode == "dryrun"
+        self.where = f"wandb sync {Path(self.run.dir).parent}" if offline else str(self.run.url)
 
     def epoch(self, fit: str, epoch: int, metrics: Mapping[str, float]) -> None:
         """As `Tracker.epoch`.
