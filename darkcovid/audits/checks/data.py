@@ -73,7 +73,7 @@ def _only_one_set(e: RunEvidence) -> bool:
 @audited
 def _two_labels(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
     count = audit.patients.with_several_labels
-    return (PASS, "none") if not count else (WARN, f"{count} patients have images of several classes")
+    return (PASS, "none") if not count else (WARN, f"{counted(count, 'patient')} with images of several classes")
 
 
 @check(6, "data", "class by source")

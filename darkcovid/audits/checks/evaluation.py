@@ -18,7 +18,7 @@ def _intervals(e: RunEvidence) -> CheckOutcome:
 @check(27, "evaluation", "paired tests", declares=True)
 def _paired(e: RunEvidence) -> CheckOutcome:
     pairs = e.comparison.pairs
-    return STATED, "; ".join(pair.sentence for pair in pairs) if pairs else "one arm, nothing to compare"
+    return STATED, " ".join(pair.sentence for pair in pairs) if pairs else "one arm, nothing to compare"
 
 
 @check(28, "evaluation", "more than accuracy", declares=True)

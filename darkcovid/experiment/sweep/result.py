@@ -110,7 +110,7 @@ def conclusions(
     with_seeds = counted(len(seeds), "fresh seed")
     made = trials["complete"] + trials["pruned"] + trials["failed"]
     ended = f"{trials['complete']} complete, {trials['pruned']} pruned, {trials['failed']} failed"
-    inner = f"its {name} there, {_number(best.metric)}, is the best of many and no estimate"
+    inner = f"the best of them had a {name} of {_number(best.metric)} there, and the best of several looks better than it is"
     if winner is None:
         headline = f"The plain recipe, {where}, {with_seeds}: {name} {figure}."
         outcome = "No value tried beat the recipe's own, so it alone was fitted again and there is no difference to show."
