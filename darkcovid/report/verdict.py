@@ -84,6 +84,10 @@ def _refusals(arm: ClassifierArm) -> list[str]:
             said.append(f"{found.answered:.0%} of {where} ({wrong})")
     if not said:
         return []
+    inside = arm.metrics.valid.conformal
+    if inside is not None and inside.set_sizes[-1] == 1:
+        why = "too few patients of a class to calibrate them by, or a network without skill"
+        return [f"The best arm answers none of the validation images: every set holds all classes ({why})."]
     return [f"The best arm answers {', '.join(said)}; of the rest it is not sure, or they are not like the training images."]
 
 

@@ -170,6 +170,17 @@ def test_the_verdict_says_what_was_shown_outside_and_what_is_refused(finished):
     evidence = read_evidence(finished)
     name, _ = evidence.best
     arm = evidence.comparison.arms[name]
+
+    def with_sets(arm, *sizes):
+        valid = arm.metrics.valid
+        valid = replace(valid, conformal=replace(valid.conformal, set_sizes=list(sizes)))
+        told = replace(arm, metrics=replace(arm.metrics, valid=valid))
+        return replace(evidence, comparison=replace(evidence.comparison, arms={**evidence.comparison.arms, name: told}))
+
+    every_class = verdict(with_sets(arm, 0, 0, 0, 1.0), run_checks(evidence))
+    assert any(line.startswith("The best arm answers none of the validation images: every set holds all") for line in every_class)
+    evidence = with_sets(arm, 0, 0.9, 0.1, 0)
+    arm = evidence.comparison.arms[name]
     said = verdict(evidence, run_checks(evidence))
     found, places = arm.metrics.valid.conformal, arm.metrics.elsewhere
     (refusals,) = [line for line in said if line.startswith("The best arm answers ")]
