@@ -228,4 +228,4 @@ def pairs_of(comparison: dict[str, Any], folders: dict[str, Path]) -> dict[str, 
 
 def _distinct_names(arms: list[Path]) -> list[str]:
     short = [arm.name for arm in arms]
-    return [arm.name if short.count(arm.name) == 1 else f"{arm.parent.name}/{arm.name}" for arm in arms]
+    return short if len(set(short)) == len(short) else [f"{arm.parent.name}/{arm.name}" for arm in arms]
