@@ -282,7 +282,7 @@ async function showRun(name, turn) {
   parts.push(element("h3", "Epochs"), heard, curves);
   if (run.resolved_recipe) parts.push(element("details", [element("summary", "The resolved recipe"), element("pre", run.resolved_recipe, { tabindex: 0 })]));
   at("content").replaceChildren(...parts);
-  await followCurves(name, turn, run.status, curves, heard);
+  await followCurves(name, turn, run, curves, heard);
 }
 
 function armsTable(run) {
@@ -295,7 +295,9 @@ function armsTable(run) {
   return plainTable("Arms", head, rows);
 }
 
-async function followCurves(name, turn, status, place, heard) {
+async function followCurves(name, turn, { status, kind }, place, heard) {
+  const none = kind === "sweep" ? "A sweep: its trials are in its report, its epochs in those and in its final run."
+    : status === "running" ? "No epoch has ended yet." : "No epoch was recorded.";
   let etag = "", text = "";
   for (;;) {
     const fresh = await ask(`api/runs/${encodeURIComponent(name)}/curves`, etag ? { "If-None-Match": etag } : {});
@@ -306,7 +308,7 @@ async function followCurves(name, turn, status, place, heard) {
       const focused = [...place.querySelectorAll("svg[tabindex]")].indexOf(document.activeElement);
       place.replaceChildren(...charts(fits));
       if (focused >= 0) place.querySelectorAll("svg[tabindex]")[focused]?.focus();
-      text = fits.length ? fits.map((fit) => `${fit.fit}: epoch ${fit.epochs.at(-1) || 0}`).join("; ") : "No epoch has ended yet.";
+      text = fits.length ? fits.map((fit) => `${fit.fit}: epoch ${fit.epochs.at(-1) || 0}`).join("; ") : none;
     }
     heard.textContent = (status === "running" ? "Running. " : "") + text;
     if (status !== "running") return;
