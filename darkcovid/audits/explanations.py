@@ -9,7 +9,6 @@ import itertools
 
 import numpy as np
 import torch
-from captum.attr import IntegratedGradients
 from scipy.stats import spearmanr
 from torch import nn
 
@@ -75,6 +74,8 @@ def integrated_gradients(
     """
     network.eval().to(compute.device)
     normalizer.to(compute.device)
+    from captum.attr import IntegratedGradients
+
     explainer = IntegratedGradients(lambda images: class_probabilities(network(normalizer(images)).float()))
     maps = []
     for image, target in zip(pixels, targets.tolist(), strict=True):

@@ -24,6 +24,7 @@ from darkcovid.experiment.sweep.runner import final_recipe, run_sweep, sweep_fol
 from darkcovid.experiment.sweep.study import SweepStudy
 from darkcovid.experiment.sweep.trials import TrialContext, make_trials, reserved_seconds, trial_recipe
 from darkcovid.recipe import Phantom, Recipe, load_recipe, swept_arm
+from darkcovid.scale.parallel import ChildProcesses
 from darkcovid.scale.sweep_jobs import make_trials_in_parallel
 
 from ...commands import error_of, processes
@@ -314,7 +315,8 @@ def test_trials_of_a_worker_are_those_of_this_process(recipe, tmp_path, cache_di
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "recipe.yaml").write_text(swept.to_yaml())
     study = SweepStudy(tmp_path / "jobs", swept)
-    make_trials_in_parallel(TrialContext(study, RunDir(tmp_path / "jobs"), cache_dir, (), Watched(), Deadline(5.0)), 1)
+    workers = ChildProcesses(1)
+    make_trials_in_parallel(TrialContext(study, RunDir(tmp_path / "jobs"), cache_dir, (), Watched(), Deadline(5.0)), workers)
     values = [sorted(str(record.values) for record in each.records()) for each in (alone, study)]
     assert values[0] == values[1] and count_trials(study)["complete"] == 2
 
