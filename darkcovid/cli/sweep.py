@@ -10,7 +10,6 @@ import typer
 from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, parallel_commands, print_result, run_heavy
 from darkcovid.cli.options import CacheDir, DataRoot, FitEngine, Json, ManifestOption, PhantomOption, RecipePath, RunsDir, Sets
 from darkcovid.cli.train import resume_command, told_how_to_resume
-from darkcovid.core.errors import DarkCovidError
 
 if TYPE_CHECKING:
     from darkcovid.evaluation.sweep_result import SweepResult
@@ -51,7 +50,9 @@ def sweep_worker(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def work() -> None:
-        _check_optuna()
+        from darkcovid.experiment.sweep import check_optuna
+
+        check_optuna()
         from darkcovid.experiment.sweep.deadline import Deadline
         from darkcovid.experiment.sweep.runner import continue_trials
         from darkcovid.report.progress import Progress
@@ -64,7 +65,9 @@ def sweep_worker(
 def _sweep(
     recipe: "Recipe", runs_dir: Path, cache: Path, resume: bool, minutes: float | None, jobs: int | None, engine: str
 ) -> "SweepResult":
-    _check_optuna()
+    from darkcovid.experiment.sweep import check_optuna
+
+    check_optuna()
     from darkcovid.experiment.runner import RunPaths
     from darkcovid.experiment.sweep.runner import run_sweep
     from darkcovid.report.progress import Progress
@@ -80,13 +83,6 @@ def _sweep(
 
     make = partial(make_trials_in_parallel, workers=workers)
     return run_sweep(recipe, folders, progress, resume, minutes, make, final_in_parallel)
-
-
-def _check_optuna() -> None:
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise DarkCovidError(f"sweep needs {error.name}; install `darkcovid[sweep]`") from None
 
 
 def _show(result: "SweepResult", prefix: str) -> None:

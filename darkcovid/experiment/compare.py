@@ -201,7 +201,7 @@ def compare_runs(runs: list[Path], force: bool = False) -> dict[str, Any]:
         {name: load_arm_metrics(arm) for name, arm in zip(names, arms, strict=True)},
         run_dir=", ".join(str(run) for run in runs),
         reference=names[0],
-        timed_alone=all(fits_ran_alone(arm.parent) for arm in arms),
+        timed_alone=all(fits_ran_alone(run) for run in {arm.parent for arm in arms}),
     )
     return comparison | pairs_of(comparison, dict(zip(names, arms, strict=True))) | {"not_comparable": reasons}
 

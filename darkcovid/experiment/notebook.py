@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from darkcovid.core.errors import DarkCovidError, UsageError
+from darkcovid.core.errors import UsageError
 from darkcovid.core.io import user_cache_dir
 from darkcovid.core.slow_progress import in_notebook
 from darkcovid.experiment.finished_run import Run
 from darkcovid.experiment.resolve_recipe import resolve_recipe
 from darkcovid.experiment.runner import RunPaths
 from darkcovid.experiment.runner import run as run_recipe
+from darkcovid.experiment.sweep import check_optuna
 from darkcovid.recipe import Recipe
 from darkcovid.report.notebook_progress import NotebookProgress
 from darkcovid.report.progress import Progress
@@ -97,10 +98,7 @@ def sweep(
         UsageError: A mistake in the recipe, or keys beside a `Recipe`.
         DarkCovidError: Optuna is not installed, or whatever else stops a sweep; one that began can be resumed.
     """
-    try:
-        import optuna  # noqa: F401
-    except ImportError as error:
-        raise DarkCovidError(f"sweep needs {error.name}; install `darkcovid[sweep]`") from None
+    check_optuna()
     from darkcovid.experiment.sweep.runner import run_sweep
 
     resolved = _resolved("sweep", recipe, manifest, set, phantom, data_root)

@@ -8,7 +8,6 @@ from typing import Any
 
 import wandb
 
-FOLDER = "wandb"
 PROJECT = "darkcovid"
 NOTHING_ELSE: dict[str, Any] = {  # of this machine, its user and the folder that one works in
     "console": "off",
@@ -58,7 +57,7 @@ class WandbTracker:
             settings=wandb.Settings(**NOTHING_ELSE, **own),
         )
 
-        offline = self.run.settings.mode == "offline" or self.run.settings.mode == "dryrun"
+        offline = self.run.settings.mode in ("offline", "dryrun")
         self.where = f"wandb sync {Path(self.run.dir).parent}" if offline else str(self.run.url)
 
     def epoch(self, fit: str, epoch: int, metrics: Mapping[str, float]) -> None:
