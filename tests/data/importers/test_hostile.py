@@ -58,7 +58,10 @@ def test_a_folder_without_rights_is_named(folder, monkeypatch):
             raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
         return scandir(path)
 
-    with monkeypatch.context() as context, pytest.raises(DataError, match=r"set/train: this folder cannot be read \(Permission denied\)"):
+    with (
+        monkeypatch.context() as context,
+        pytest.raises(DataError, match=r"set/train: this folder cannot be read \(Permission denied\)"),
+    ):
         context.setattr(os, "scandir", without_rights)
         walk_images(folder)
 
