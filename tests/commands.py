@@ -1,5 +1,6 @@
 """Processes forked from a server that has imported everything, so that neither a command nor a kill costs an import."""
 
+import gc
 import multiprocessing
 import os
 import subprocess
@@ -48,6 +49,7 @@ def error_of(done: subprocess.CompletedProcess) -> str:
 
 
 def _main(words: list[str], folder: Path, environment: dict[str, str], outputs: list[Path]) -> None:
+    gc.freeze()  # what was imported before
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -19,6 +19,8 @@ from darkcovid.vision.training_suspects import training_suspects
 
 from ..experiment.test_runner import Watched
 
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 CLASSES = ["covid", "no_finding", "pneumonia"]
 
 

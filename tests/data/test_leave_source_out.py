@@ -15,6 +15,8 @@ from darkcovid.recipe.recipe import validate
 from ..experiment.test_runner import Watched
 from .sources import write_two_hospitals
 
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 PER_CLASS = {"north": {"a": 40, "b": 40}, "south": {"a": 40, "b": 20}, "west": {"b": 30}, "only": {"c": 10, "a": 10}}
 
 

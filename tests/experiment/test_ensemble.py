@@ -20,6 +20,8 @@ from darkcovid.recipe.recipe import validate
 from darkcovid.report.html import read_evidence
 from darkcovid.report.tables import comparison_rows
 
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 PHANTOM = {"patients": 24, "image_size": 64}
 ELSEWHERE = {"manifest": "phantom", "name": "elsewhere", "shared_patient_ids": False, "phantom": PHANTOM | {"seed": 9}}
 RECIPE = {

@@ -11,6 +11,8 @@ from ..conftest import RECIPES
 from ..data.sources import write_two_hospitals
 from .test_runner import Watched
 
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 FEW = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24", "data.phantom.image_size=64"]
 FEW += ["data.max_per_class=null", "training.epochs=1", "training.batch_size=8", "data.split.valid=0.25"]
 OWN = {

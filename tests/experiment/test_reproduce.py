@@ -16,6 +16,8 @@ from darkcovid.report.progress import null_progress
 from ..conftest import RECIPES
 from .test_runner import SETS
 
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 
 @pytest.fixture
 def one_thread():

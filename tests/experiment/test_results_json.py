@@ -14,6 +14,8 @@ from darkcovid.recipe import load_recipe
 from ..conftest import RECIPES
 from .test_runner import Watched
 
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 GOLDEN = json.loads(Path(__file__).with_suffix("").with_name("results_json.json").read_text())
 WARD = "{manifest: phantom, name: ward, shared_patient_ids: false, phantom: {patients: 24, image_size: 64, seed: 8}}"
 CLASSIFIERS = [

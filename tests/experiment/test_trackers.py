@@ -20,7 +20,7 @@ from .test_runner import Watched
 
 SETS = ["data.manifest=phantom", "data.dataset=null", "data.phantom.patients=24", "data.phantom.image_size=64", "audit=data"]
 SETS += ["data.image_size=64", "training.epochs=2", "training.batch_size=8", "data.split.valid=0.3", "training.precision=fp32"]
-pytestmark = pytest.mark.filterwarnings("ignore")  # of MLflow and protobuf
+pytestmark = [pytest.mark.usefixtures("quick_plots"), pytest.mark.filterwarnings("ignore")]  # of MLflow and protobuf
 
 
 def with_epochs(folder):

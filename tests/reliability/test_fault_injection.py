@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
@@ -25,6 +24,8 @@ TIMED |= {
     "recipe.yaml",
 }  # compared without their times, or not at all
 TIMELESS = ["epoch", "train_loss", "valid_loss", "accuracy", "lr", "train_images"]
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 CASES = {
     "single": [*SETS, "training.epochs=3", "audit=none"],
     "folds": [*SETS, "training.epochs=2", "training.folds=2", "audit=data"],
@@ -81,12 +82,6 @@ def contents(runs: Path):
     (folder,) = runs.iterdir()
     files = [path for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(folder)): normalized(path) for path in files}
-
-
-@pytest.fixture(autouse=True)
-def quick_plots(monkeypatch):
-    """A plot is one more file here; drawing it takes half of such a short run."""
-    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: Path(path).write_bytes(b"a plot"))
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ from darkcovid.recipe.recipe import validate
 
 from .planted_source import recipe, write_cohort
 
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 MARGIN = 0.2  # of accuracy on images whose source says the opposite
 
 

@@ -32,6 +32,8 @@ from ...conftest import RECIPES
 from ..test_run_list import make_run
 from ..test_runner import Watched
 
+pytestmark = pytest.mark.usefixtures("quick_plots")
+
 TEXT = """
 name: tiny
 data:
