@@ -177,8 +177,10 @@ def read_token(path: Path | None) -> str | None:
 def _show(answers: list[dict[str, Any]]) -> None:
     from rich.console import Console
 
-    from darkcovid.report.tables import RESEARCH_ONLY, prediction_table
+    from darkcovid.report.tables import RESEARCH_ONLY, numbered_warnings, prediction_table
 
     console = Console(highlight=False)
     console.print(prediction_table(answers))
+    for warning, number in numbered_warnings(answers).items():
+        console.print(f"{number}: {warning}", markup=False)
     console.print(RESEARCH_ONLY, markup=False)

@@ -134,16 +134,32 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:
-    """What a fitted model said of images, a row each: the answer, every class's probability, and warnings."""
+    """What a fitted model said of images, a row each: the answer, every class's probability, and numbers of `numbered_warnings`."""
     classes = next((list(answer["probabilities"]) for answer in answers if answer["probabilities"]), [])
+    numbers = numbered_warnings(answers)
+    positives = any("positive" in answer for answer in answers)
     table = Table(box=None, pad_edge=False)
-    for name, side in [("image", "left"), ("answer", "left"), *[(name, "right") for name in classes], ("warnings", "left")]:
-        table.add_column(name, justify=side)
+    table.add_column("image")
+    table.add_column("answer")
+    for name in classes:
+        table.add_column(name, justify="right")
+    if positives:
+        table.add_column("positive")
+    if numbers:
+        table.add_column("warnings")
     for answer in answers:
-        shares = [f"{answer['probabilities'][name]:.3f}" if answer["probabilities"] else "-" for name in classes]
-        positive = [f"positive: {', '.join(answer['positive']) or 'none'}"] if "positive" in answer else []
-        table.add_row(*map(escape, [answer["image"], _answer(answer), *shares, "; ".join([*positive, *answer["warnings"]])]))
+        cells = [answer["image"], _answer(answer)]
+        cells += [f"{answer['probabilities'][name]:.3f}" if answer["probabilities"] else "-" for name in classes]
+        cells += [", ".join(answer.get("positive", [])) or "none"] if positives else []
+        cells += [", ".join(str(numbers[warning]) for warning in answer["warnings"])] if numbers else []
+        table.add_row(*map(escape, cells))
     return table
+
+
+def numbered_warnings(answers: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """The number, from 1, of each warning: many images share one."""
+    every = dict.fromkeys(warning for answer in answers for warning in answer["warnings"])
+    return {warning: number for number, warning in enumerate(every, 1)}
 
 
 def _answer(answer: dict[str, Any]) -> str:

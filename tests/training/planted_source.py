@@ -105,5 +105,10 @@ def recipe(inside: Path, outside: Path, epochs: int = 8) -> dict:
             "style": {"data.augment": "style"},
             "lung_consistency": {"training.lung_consistency": 1.0},
             "fill_bars": {"data.fill_bars": True},
+            "probe_lungs_only": {
+                "model": {"arch": "timm/tf_efficientnet_lite0", "weights": "imagenet", "head": "linear-probe"},
+                "data": {"image_size": 128, "normalize": "pretrained"},
+                "lungs": {"mode": "mask", "context_channel": False, "crop_size": 128},
+            },
         },
     }

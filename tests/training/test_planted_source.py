@@ -18,7 +18,7 @@ MARGIN = 0.2  # of accuracy on images whose source says the opposite
     [
         (0.5, "blurred", ["balanced", "reweighted", "dro"]),
         (0.6, "bright", ["style"]),
-        (0.6, "label", ["lung_consistency"]),
+        (0.6, "label", ["lung_consistency", "probe_lungs_only"]),
         (0.5, "bars", ["fill_bars"]),
     ],
 )
