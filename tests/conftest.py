@@ -9,13 +9,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: OpenMP thre
 
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
 
 from darkcovid.core.device import Device
+from darkcovid.core.io import save_png
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.data.resize import cached_whole_images
 from darkcovid.recipe import Data, Phantom, Recipe, Training
+from darkcovid.report import plots
 
 from .commands import command
 
@@ -40,7 +41,7 @@ def private_cache(cache_dir, monkeypatch):
 def quick_plots():
     """Every plot is one gray pixel: drawing takes a third of a run this short."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda figure, path, **options: Image.new("L", (1, 1)).save(path, format="png"))
+        patch.setattr(plots, "save", lambda figure, path: save_png(Image.new("L", (1, 1)), path))
         yield
 
 

@@ -245,7 +245,7 @@ def _show_plan(plan: "RunPlan") -> None:
         typer.echo(f"{plan.unknown_patients} images have no patient id; each counts as a patient")
     for name, arm in plan.arms.items():
         size, memory = f"{arm.image_size[0]}x{arm.image_size[1]}", arm.peak_host_bytes / 1e9
-        time = f"about {duration(arm.train_seconds)} for {counted(arm.epochs, 'epoch')}"
+        time = f"about {duration(arm.train_seconds)} of training for {counted(arm.epochs, 'epoch')}"
         typer.echo(f"{name}: {size} px, {time}, {memory:.1f} GB of memory")
     for name in plan.absent_weights:
         typer.echo(

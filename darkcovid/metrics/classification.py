@@ -92,12 +92,16 @@ def classification_metrics(
     of_fit = np.zeros(len(labels), int) if fits is None else np.asarray(fits)
     predicted, codes = probabilities.argmax(1), list(range(len(classes)))
     matrix = metrics.confusion_matrix(labels, predicted, labels=codes)
-    per_class = {name: _class_score(matrix, labels, probabilities, code, of_fit) for code, name in enumerate(classes)}
+    scores = np.stack(metrics.precision_recall_fscore_support(labels, predicted, labels=codes, zero_division=0), axis=1)
+    per_class = {
+        name: _class_score(scores[code], matrix, labels == code, probabilities[:, code], code, of_fit)
+        for code, name in enumerate(classes)
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class without images: said by its support
         return ClassificationMetrics(
-            accuracy=float(metrics.accuracy_score(labels, predicted)),
-            balanced_accuracy=float(metrics.balanced_accuracy_score(labels, predicted)),
+            accuracy=float((labels == predicted).mean()),
+            balanced_accuracy=float(np.mean([score.recall for score in per_class.values() if score.support])),
             macro=_macro(per_class),
             kappa=_number(metrics.cohen_kappa_score(labels, predicted, labels=codes)),
             mcc=float(metrics.matthews_corrcoef(labels, predicted)),
@@ -122,19 +126,21 @@ def get_metric(scores: ClassificationMetrics, name: str) -> float | None:
     return scores.macro[name] if name in scores.macro else getattr(scores, name)
 
 
-def _class_score(matrix: np.ndarray, labels: np.ndarray, probabilities: np.ndarray, code: int, fits: np.ndarray) -> ClassMetrics:
-    truth, predicted = labels == code, probabilities.argmax(1) == code
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(truth, predicted, average="binary", zero_division=0)
-    others = len(labels) - truth.sum()
+def _class_score(
+    scores: np.ndarray, matrix: np.ndarray, truth: np.ndarray, probabilities: np.ndarray, code: int, fits: np.ndarray
+) -> ClassMetrics:
+    """scores: precision, recall, F1 and support of the class; truth: (n,) bool; probabilities: (n,) of the class."""
+    precision, recall, f1, support = scores
+    others = len(truth) - support
     wrongly = matrix[:, code].sum() - matrix[code, code]
     return ClassMetrics(
         precision=float(precision),
         recall=float(recall),
         specificity=float(1 - wrongly / others) if others else 0.0,
         f1=float(f1),
-        roc_auc=_area(metrics.roc_auc_score, truth, probabilities[:, code], fits),
-        average_precision=_area(metrics.average_precision_score, truth, probabilities[:, code], fits),
-        support=int(truth.sum()),
+        roc_auc=_area(metrics.roc_auc_score, truth, probabilities, fits),
+        average_precision=_area(metrics.average_precision_score, truth, probabilities, fits),
+        support=int(support),
     )
 
 

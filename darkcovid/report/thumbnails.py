@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from skimage.measure import approximate_polygon, find_contours
+from skimage.measure import find_contours
 
 from darkcovid.core.io import read_regular_text, write_text
 from darkcovid.report.overlays import TRUE
@@ -19,7 +19,7 @@ LONG_SIDE, HEAT_SIDE = 160, 20
 QUALITY = 55
 PARTS = {"width", "height", "image", "lungs", "heat"}
 MAX_THUMBNAILS = 500
-TOLERANCE = 0.6  # pixels by which a drawn outline may leave the mask's
+EVERY = 8  # of the points of an outline, which are a pixel apart or less, one in so many is drawn
 
 
 def thumbnail(pixels: np.ndarray, lungs: np.ndarray | None, heat: np.ndarray | None) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def outline_path(mask: np.ndarray, size: tuple[int, int]) -> str:
     """
     shrunk = Image.fromarray((mask > 0).astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)
     framed = np.pad(np.asarray(shrunk, float), 1)
-    outlines = [approximate_polygon(outline, TOLERANCE) - 0.5 for outline in find_contours(framed, 127.5)]
+    outlines = [outline[::EVERY] - 0.5 for outline in find_contours(framed, 127.5)]
     return "".join("M" + "L".join(f"{x:.0f} {y:.0f}" for y, x in outline) + "z" for outline in outlines if len(outline) > 3)
 
 
