@@ -134,7 +134,7 @@ def comparison_markdown(comparison: Comparison) -> str:
 
 
 def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:
-    """What a fitted model said of images, a row each: the answer, every class's probability, and numbers of `numbered_warnings`."""
+    """What a fitted model said of images, a row each: answer, probabilities, and numbers of `numbered_warnings`."""
     classes = next((list(answer["probabilities"]) for answer in answers if answer["probabilities"]), [])
     numbers = numbered_warnings(answers)
     positives = any("positive" in answer for answer in answers)
