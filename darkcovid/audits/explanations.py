@@ -1,6 +1,6 @@
 """More than one explanation of an answer, and how far they agree: Grad-CAM (Selvaraju et al. 2017), occlusion (Zeiler and
-Fergus 2014) and integrated gradients (Sundararajan et al. 2017), by captum; and Grad-CAM with the weights drawn anew (Adebayo et
-al. 2018).
+Fergus 2014) and integrated gradients (Sundararajan et al. 2017) by captum, and RISE (Petsiuk et al. 2018); and Grad-CAM with the
+weights drawn anew (Adebayo et al. 2018).
 
 Where explanations disagree, none of them may be read as where the network looked (Krishna et al. 2022).
 """
@@ -14,10 +14,11 @@ from torch import nn
 
 from darkcovid.audits.gradcam import grad_cam, reinitialized
 from darkcovid.audits.occlusion_maps import GRID, occlusion_maps
+from darkcovid.audits.rise import rise_maps
 from darkcovid.core.device import Device, add_channel_dim, predict_batches
 from darkcovid.training.loss import class_probabilities
 
-GRADCAM, OCCLUSION, GRADIENTS = "Grad-CAM", "occlusion", "integrated gradients"
+GRADCAM, OCCLUSION, RISE, GRADIENTS = METHODS = "Grad-CAM", "occlusion", "RISE", "integrated gradients"
 RANDOM_WEIGHTS = "Grad-CAM of random weights"
 STEPS = 24
 SEED = 0
@@ -37,7 +38,7 @@ def explanation_maps(
         compute: Device.
 
     Returns:
-        Grad-CAM, occlusion, integrated gradients, and Grad-CAM of the network with random weights: (m, h, w) float32 each, not
+        Grad-CAM, occlusion, RISE, integrated gradients, and Grad-CAM of the network with random weights: (m, h, w) float32 each, not
         negative.
     """
 
@@ -51,6 +52,7 @@ def explanation_maps(
     return {
         GRADCAM: grad_cam(network, normalizer, pixels, targets, compute),
         OCCLUSION: occlusion_maps(answer, pixels, targets, gray),
+        RISE: rise_maps(answer, pixels, targets, gray),
         GRADIENTS: integrated_gradients(network, normalizer, pixels, targets, gray, compute),
         RANDOM_WEIGHTS: grad_cam(untrained, normalizer, pixels, targets, compute),
     }
@@ -111,7 +113,7 @@ def agreements(maps: dict[str, np.ndarray]) -> dict[str, float | None]:
     Returns:
         Correlations by `METHOD, METHOD`.
     """
-    pairs = [*itertools.combinations((GRADCAM, OCCLUSION, GRADIENTS), 2), (GRADCAM, RANDOM_WEIGHTS)]
+    pairs = [*itertools.combinations(METHODS, 2), (GRADCAM, RANDOM_WEIGHTS)]
     return {f"{first}, {second}": rank_agreement(maps[first], maps[second]) for first, second in pairs}
 
 
@@ -120,7 +122,7 @@ def agreement_warnings(agreement: dict[str, float | None], least: float = 0.3, m
 
     Args:
         agreement: As `agreements` gives it.
-        least: Mean correlation of the three methods below which they disagree.
+        least: Mean correlation of the four methods below which they disagree.
         most_random: Correlation from which on Grad-CAM hangs on the architecture, not on what was learned.
 
     Returns:

@@ -9,6 +9,7 @@ from darkcovid.audits.explanations import (
     GRADIENTS,
     OCCLUSION,
     RANDOM_WEIGHTS,
+    RISE,
     agreement_warnings,
     agreements,
     explanation_maps,
@@ -46,10 +47,13 @@ def pixels():
 
 def test_gradients_and_occlusion_find_what_the_network_looks_at(pixels):
     maps = explanation_maps(Looking(), nn.Identity(), pixels, np.array([1, 1]), 60, COMPUTE)
-    assert list(maps) == [GRADCAM, OCCLUSION, GRADIENTS, RANDOM_WEIGHTS]
+    assert list(maps) == [GRADCAM, OCCLUSION, RISE, GRADIENTS, RANDOM_WEIGHTS]
     for name in (OCCLUSION, GRADIENTS):
         assert maps[name].shape == pixels.shape and (maps[name] >= 0).all()
         np.testing.assert_allclose(maps[name][:, *PLACE].sum((1, 2)) / maps[name].sum((1, 2)), 1, atol=1e-6)
+    inside = np.zeros(pixels.shape[1:], bool)
+    inside[PLACE] = True
+    assert (maps[RISE][:, inside].mean(1) > 4 * maps[RISE][:, ~inside].mean(1)).all()
     agreed = agreements({name: some[0] for name, some in maps.items()})
     assert agreed[f"{OCCLUSION}, {GRADIENTS}"] > 0.9
 
