@@ -62,4 +62,5 @@ def random_masks(random: np.random.Generator, count: int, size: tuple[int, int])
     coarse = torch.from_numpy((random.random((count, 1, CELLS + 1, CELLS + 1)) < SHOWN).astype(np.float32))
     large = functional.interpolate(coarse, [(CELLS + 1) * side for side in cell], mode="bilinear")[:, 0].numpy()
     down, across = (random.integers(0, side, count) for side in cell)
-    return np.stack([each[top : top + size[0], left : left + size[1]] for each, top, left in zip(large, down, across, strict=True)])
+    height, width = size
+    return np.stack([each[y : y + height, x : x + width] for each, y, x in zip(large, down, across, strict=True)])
