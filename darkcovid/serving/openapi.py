@@ -51,6 +51,7 @@ PREDICTIONS = {
     "properties": {"predictions": {"type": "array", "items": NUMBERS}, "outputs": {"type": "array", "items": NUMBERS}},
 }
 EXPLANATIONS = {"type": "object", "properties": {"explanations": {"type": "array"}}, "required": ["explanations"]}
+COMPARISON = {"type": "object", "properties": {"comparison": {"type": "object"}}, "required": ["comparison"]}
 
 ERROR_DESCRIPTIONS = {
     400: "The body is wrong; `error` says what",

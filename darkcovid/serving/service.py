@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect, Request
 
 from darkcovid.inference.predictor import InferencePipeline, Prediction
-from darkcovid.serving.batching import DynamicBatcher, QueueFull
+from darkcovid.serving.batching import DynamicBatcher, Purpose, QueueFull
 from darkcovid.serving.requests import HTTPError, PredictRequest, decode_files, decode_json, read_form
 
 RETRY_LATER = {"Retry-After": str(QueueFull.retry_after)}
@@ -54,6 +54,7 @@ class Service:
     async def open(self) -> None:
         """Start a batcher for each model, inside the event loop that serves."""
         self.decoding = asyncio.Semaphore(self.limits.decoding)
+        self.comparing = asyncio.Lock()  # it takes hundreds of passes, for which others wait
         for name, predictor in self.predictors.items():
             self.batchers[name] = DynamicBatcher(predictor, self.limits.waiting, self.limits.batch)
             self.waiting.labels(name).set_function(lambda name=name: self.batchers[name].waiting)
@@ -73,13 +74,13 @@ class Service:
             raise HTTPError(404, f"no model is called {name[:64]!r}; there are: {', '.join(self.batchers)}")
         return self.batchers[name]
 
-    async def predict(self, name: str, request: Request, explain: bool) -> tuple[PredictRequest, list[Prediction]]:
+    async def predict(self, name: str, request: Request, purpose: Purpose) -> tuple[PredictRequest, list[Prediction]]:
         """The images of a request and the model's predictions of them.
 
         Args:
             name: The model's name.
             request: Its body is read here, once.
-            explain: Whether to find the lungs and Grad-CAM too.
+            purpose: What is asked; explanations are compared of one image at a time.
 
         Returns:
             The decoded images, and one prediction per image in the same order.
@@ -92,7 +93,15 @@ class Service:
         try:
             async with asyncio.timeout(self.limits.body_seconds + self.limits.answer_seconds):
                 decoded = await self._read_images(request)
-                predictions = await batcher.ask(decoded.images, explain)
+                if purpose != "compare":
+                    predictions = await batcher.ask(decoded.images, purpose)
+                elif len(decoded.images) > 1:
+                    raise HTTPError(400, "explanations are compared of one image per request")
+                elif self.comparing.locked():
+                    raise QueueFull
+                else:
+                    async with self.comparing:
+                        predictions = await batcher.ask(decoded.images, purpose)
         except QueueFull:
             raise HTTPError(429, f"{name} has as much waiting as it can hold; try again in a second", RETRY_LATER) from None
         except TimeoutError:

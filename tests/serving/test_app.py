@@ -107,6 +107,27 @@ def test_an_explanation_has_layers_of_one_size(server, radiographs):
     assert found["label"] in found["probabilities"]
 
 
+def test_explanations_are_compared_of_one_image_at_a_time(server, radiographs):
+    found = ask(server, verb="compare", files={"file": radiographs[0]}).json()["comparison"]
+    assert list(found["maps"]) == ["Grad-CAM", "occlusion", "RISE", "integrated gradients"]
+    layers = [Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))) for url in (found["picture"], *found["maps"].values())]
+    assert {layer.size for layer in layers} == {(96, 96)} and all(layer.mode == "RGBA" for layer in layers[1:])
+    assert "rank correlation" in found["words"] or "even" in found["words"]
+    assert len(found["agreement"]) == 7
+    files = [("file", radiographs[0]), ("file", radiographs[1])]
+    assert ask(server, verb="compare", files=files).status_code == 400
+
+
+def test_a_second_comparison_is_refused_while_one_is_made():
+    gated = Gated()
+    with serving(create_app({"gated": gated})) as address, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, address, "gated", "compare", json=gray(2))
+        wait_until(lambda: gated.batches == [1])
+        assert ask(address, "gated", "compare", json=gray(3)).status_code == 429
+        gated.gate.set()
+        assert first.result().status_code == 500  # the stand-in has no explanations
+
+
 def bomb(width, height):
     file = io.BytesIO()
     Image.new("L", (8, 8)).save(file, "PNG")
@@ -253,7 +274,7 @@ class Gated:
             self.gate.set()
         self.model = SimpleNamespace(classes=("covid", "other"), size=(16, 16))
 
-    def __call__(self, images, explain=False):
+    def __call__(self, images, explain=False, compare=False):
         self.batches.append(len(images))
         assert self.gate.wait(TIMEOUT)
         lungs = np.zeros((256, 256), bool)
