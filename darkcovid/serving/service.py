@@ -74,13 +74,16 @@ class Service:
             raise HTTPError(404, f"no model is called {name[:64]!r}; there are: {', '.join(self.batchers)}")
         return self.batchers[name]
 
-    async def predict(self, name: str, request: Request, purpose: Purpose) -> tuple[PredictRequest, list[Prediction]]:
+    async def predict(
+        self, name: str, request: Request, purpose: Purpose, keep: bool = False
+    ) -> tuple[PredictRequest, list[Prediction]]:
         """The images of a request and the model's predictions of them.
 
         Args:
             name: The model's name.
             request: Its body is read here, once.
             purpose: What is asked; explanations are compared of one image at a time.
+            keep: Whether the files, which must be DICOM, are kept beside their images.
 
         Returns:
             The decoded images, and one prediction per image in the same order.
@@ -89,10 +92,11 @@ class Service:
             HTTPError: 400 and 408 for what was sent, 404 no such model, 413 and 503 too large, 429 too much waits, 504 no
                 prediction in time.
         """
-        batcher = self.batcher(name)
+        batcher, kept = self.batcher(name), _BodyBudget(self)
         try:
             async with asyncio.timeout(self.limits.body_seconds + self.limits.answer_seconds):
-                decoded = await self._read_images(request)
+                decoded = await self._read_images(request, keep)
+                kept.count(sum(map(len, decoded.contents)))
                 if purpose != "compare":
                     predictions = await batcher.ask(decoded.images, purpose)
                 elif len(decoded.images) > 1:
@@ -108,18 +112,22 @@ class Service:
             raise HTTPError(
                 504, f"no answer within {self.limits.answer_seconds:g} s; send fewer images, or try later", RETRY_LATER
             ) from None
+        finally:
+            kept.release()
         self.images.labels(name).inc(len(decoded.images))
         return decoded, predictions
 
-    async def _read_images(self, request: Request) -> PredictRequest:
+    async def _read_images(self, request: Request, keep: bool) -> PredictRequest:
         content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
         budget = _BodyBudget(self)
         try:
             body = await budget.read(request)
             if content_type == "multipart/form-data":
-                decode = partial(decode_files, await read_form(request.headers, body))
+                decode = partial(decode_files, await read_form(request.headers, body), keep)
             elif content_type in IMAGE_TYPES:
-                decode = partial(decode_files, [("body", body)])
+                decode = partial(decode_files, [("body", body)], keep)
+            elif keep:
+                raise HTTPError(400, "a DICOM answer is of DICOM files: send one as application/dicom, or several as a form")
             else:
                 decode = partial(decode_json, body)
             async with self.decoding:
@@ -143,7 +151,7 @@ class _BodyBudget:
         try:
             async with asyncio.timeout(limits.body_seconds):
                 async for part in request.stream():
-                    self._count(len(part))
+                    self.count(len(part))
                     parts.append(part)
         except ClientDisconnect:
             raise HTTPError(400, "the body ended early") from None
@@ -155,7 +163,7 @@ class _BodyBudget:
         self.service.held_bytes -= self.bytes
         self.bytes = 0
 
-    def _count(self, size: int) -> None:
+    def count(self, size: int) -> None:
         self.bytes += size
         self.service.held_bytes += size
         if self.bytes > self.service.limits.body_bytes:

@@ -450,7 +450,7 @@ unsafe.save("unsafe.keras")
 
 
 def check_maps_by_keras(path, batch):
-    """Grad-CAM of a file is that of `grad_cam`'s formula, taken apart by hand: mean gradient times output, before bias and softmax."""
+    """Grad-CAM of a file is mean gradient times output, before bias and softmax, as done here by hand."""
     code = f"""
 import numpy as np, keras
 model = keras.saving.load_model({str(path)!r}, compile=False)
