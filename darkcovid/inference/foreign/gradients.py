@@ -91,7 +91,7 @@ def _grad_cam(
         return None
     node, output = wide[-1]
     last: Any = scores.grad_fn
-    below = GradientEdge(*last.next_functions[0]) if last.name() in LAST else scores
+    below: Any = GradientEdge(*last.next_functions[0]) if last.name() in LAST else scores
     asked = torch.zeros(len(batch), scores.numel() // len(batch))
     asked[torch.arange(len(batch)), torch.from_numpy(columns)] = torch.from_numpy(signs).float()
     (gradient,) = torch.autograd.grad([below], [GradientEdge(node, 0)], [asked.view_as(scores).to(scores)])
