@@ -335,5 +335,5 @@ def test_images_are_chosen_without_a_script(opened, finished):
     opened.get_by_label("right", exact=True).check()
     assert shown.count() == ((table.label == "covid") & (table.predicted == "covid")).sum()
     assert opened.locator("#browser .heat:visible").count() == shown.count() > 0
-    opened.get_by_label("Grad-CAM").uncheck()
+    opened.get_by_role("checkbox", name="Grad-CAM").uncheck()
     assert opened.locator("#browser .heat:visible").count() == 0
