@@ -84,6 +84,9 @@ def decode_files(files: Sequence[tuple[str, bytes]], keep: bool = False) -> Pred
         files: A name for error messages, and the file's bytes.
         keep: Whether the bytes are kept, which must then be of DICOM files.
 
+    Returns:
+        The images, and the bytes where they are kept.
+
     Raises:
         HTTPError: 400, a file is no image or too small; 413, too many pixels together.
     """

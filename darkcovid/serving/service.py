@@ -1,9 +1,11 @@
 """What all requests share: the models by name, a batcher for each, metrics, and how many bytes of uploads are held."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect, Request
 
@@ -97,15 +99,10 @@ class Service:
             async with asyncio.timeout(self.limits.body_seconds + self.limits.answer_seconds):
                 decoded = await self._read_images(request, keep)
                 kept.count(sum(map(len, decoded.contents)))
-                if purpose != "compare":
-                    predictions = await batcher.ask(decoded.images, purpose)
-                elif len(decoded.images) > 1:
-                    raise HTTPError(400, "explanations are compared of one image per request")
-                elif self.comparing.locked():
-                    raise QueueFull
+                if purpose == "compare":
+                    predictions = await self._compare(batcher, decoded.images)
                 else:
-                    async with self.comparing:
-                        predictions = await batcher.ask(decoded.images, purpose)
+                    predictions = await batcher.ask(decoded.images, purpose)
         except QueueFull:
             raise HTTPError(429, f"{name} has as much waiting as it can hold; try again in a second", RETRY_LATER) from None
         except TimeoutError:
@@ -116,6 +113,14 @@ class Service:
             kept.release()
         self.images.labels(name).inc(len(decoded.images))
         return decoded, predictions
+
+    async def _compare(self, batcher: DynamicBatcher, images: Sequence[Image.Image]) -> list[Prediction]:
+        if len(images) > 1:
+            raise HTTPError(400, "explanations are compared of one image per request")
+        if self.comparing.locked():
+            raise QueueFull
+        async with self.comparing:
+            return await batcher.ask(images, "compare")
 
     async def _read_images(self, request: Request, keep: bool) -> PredictRequest:
         content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
