@@ -1,6 +1,6 @@
 """More than one explanation of an answer, and how far they agree: Grad-CAM (Selvaraju et al. 2017), occlusion (Zeiler and
-Fergus 2014) and integrated gradients (Sundararajan et al. 2017), by captum; and Grad-CAM with the weights drawn anew (Adebayo et
-al. 2018).
+Fergus 2014) and integrated gradients (Sundararajan et al. 2017) by captum, and RISE (Petsiuk et al. 2018); and Grad-CAM with the
+weights drawn anew (Adebayo et al. 2018).
 
 Where explanations disagree, none of them may be read as where the network looked (Krishna et al. 2022).
 """
@@ -14,17 +14,27 @@ from torch import nn
 
 from darkcovid.audits.gradcam import grad_cam, reinitialized
 from darkcovid.audits.occlusion_maps import GRID, occlusion_maps
+from darkcovid.audits.rise import MASKS, rise_maps
 from darkcovid.core.device import Device, add_channel_dim, predict_batches
 from darkcovid.training.loss import class_probabilities
 
-GRADCAM, OCCLUSION, GRADIENTS = "Grad-CAM", "occlusion", "integrated gradients"
+GRADCAM, OCCLUSION, RISE, GRADIENTS = METHODS = "Grad-CAM", "occlusion", "RISE", "integrated gradients"
 RANDOM_WEIGHTS = "Grad-CAM of random weights"
+RANDOM_PAIR = f"{GRADCAM}, {RANDOM_WEIGHTS}"
+LEAST, MOST_RANDOM = 0.3, 0.7  # mean correlation of METHODS, and of Grad-CAM with that of random weights
+MAX_EXPLAINED = 4  # images of a fit that are explained by every method
 STEPS = 24
 SEED = 0
 
 
 def explanation_maps(
-    network: nn.Module, normalizer: nn.Module, pixels: np.ndarray, targets: np.ndarray, gray: int, compute: Device
+    network: nn.Module,
+    normalizer: nn.Module,
+    pixels: np.ndarray,
+    targets: np.ndarray,
+    gray: int,
+    compute: Device,
+    masks: int = MASKS,
 ) -> dict[str, np.ndarray]:
     """What each method says was important for a class.
 
@@ -35,10 +45,10 @@ def explanation_maps(
         targets: (m,) int classes; of a network with one logit, class 1 is its opposite.
         gray: What hides a part and where gradients start, 0..255.
         compute: Device.
+        masks: Of RISE.
 
     Returns:
-        Grad-CAM, occlusion, integrated gradients, and Grad-CAM of the network with random weights: (m, h, w) float32 each, not
-        negative.
+        (m, h, w) float32 each, not negative: of METHODS, and RANDOM_WEIGHTS, Grad-CAM of the network with random weights.
     """
 
     def answer(some: np.ndarray) -> np.ndarray:
@@ -51,6 +61,7 @@ def explanation_maps(
     return {
         GRADCAM: grad_cam(network, normalizer, pixels, targets, compute),
         OCCLUSION: occlusion_maps(answer, pixels, targets, gray),
+        RISE: rise_maps(answer, pixels, targets, gray, masks),
         GRADIENTS: integrated_gradients(network, normalizer, pixels, targets, gray, compute),
         RANDOM_WEIGHTS: grad_cam(untrained, normalizer, pixels, targets, compute),
     }
@@ -86,6 +97,26 @@ def integrated_gradients(
     return np.stack(maps).astype(np.float32)
 
 
+def most_confident(probabilities: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Images with confident answers: the most confident wrong and right one of each class, and of these in turn the most
+    confident wrong and right one, MAX_EXPLAINED at most.
+
+    Args:
+        probabilities: (n, classes) float.
+        labels: (n,) int.
+        rows: (m,) int, among which they are.
+
+    Returns:
+        (k,) int of `rows`.
+    """
+    order = rows[np.argsort(-probabilities[rows].max(1), kind="stable")]
+    right = probabilities[order].argmax(1) == labels[order]
+    of_kind = [order[right == wanted] for wanted in (False, True)]
+    firsts = [some[np.sort(np.unique(labels[some], return_index=True)[1])].tolist() for some in of_kind]
+    in_turn = [row for pair in itertools.zip_longest(*firsts) for row in pair if row is not None]
+    return np.array(in_turn[:MAX_EXPLAINED], int)
+
+
 def rank_agreement(first: np.ndarray, second: np.ndarray) -> float | None:
     """Spearman's correlation of two maps over 8x8 patches, which is as fine as occlusion is.
 
@@ -111,24 +142,61 @@ def agreements(maps: dict[str, np.ndarray]) -> dict[str, float | None]:
     Returns:
         Correlations by `METHOD, METHOD`.
     """
-    pairs = [*itertools.combinations((GRADCAM, OCCLUSION, GRADIENTS), 2), (GRADCAM, RANDOM_WEIGHTS)]
+    pairs = [*itertools.combinations(METHODS, 2), (GRADCAM, RANDOM_WEIGHTS)]
     return {f"{first}, {second}": rank_agreement(maps[first], maps[second]) for first, second in pairs}
 
 
-def agreement_warnings(agreement: dict[str, float | None], least: float = 0.3, most_random: float = 0.7) -> list[str]:
+def mean_agreement(agreement: dict[str, float | None]) -> float | None:
+    """The mean rank correlation of METHODS with one another, without those that are not known.
+
+    Args:
+        agreement: As `agreements` gives it.
+
+    Returns:
+        -1 to 1; None where none is known.
+    """
+    known = [value for pair, value in agreement.items() if value is not None and pair != RANDOM_PAIR]
+    return float(np.mean(known)) if known else None
+
+
+def agreement_words(agreement: dict[str, float | None]) -> str:
+    """What agreement says, in two sentences.
+
+    Args:
+        agreement: As `agreements` gives it, of an image or as means over several.
+
+    Returns:
+        Of the four methods, and of random weights.
+    """
+    mean, random = mean_agreement(agreement), agreement[RANDOM_PAIR]
+    methods = f"{', '.join(METHODS[:-1])} and {METHODS[-1]}"
+    if mean is None:
+        first = f"How far {methods} agree is not known: the maps are even."
+    elif mean < LEAST:
+        first = (
+            f"{methods} disagree (mean rank correlation {mean:.2f} over 8x8 patches): "
+            "none of them shows where the network looked."
+        )
+    else:
+        first = f"{methods} agree with a mean rank correlation of {mean:.2f} over 8x8 patches."
+    if random is None:
+        return f"{first} Whether Grad-CAM changes with the weights is not known: a map is even."
+    meaning = "says little of what was learned" if random >= MOST_RANDOM else "changes with the weights"
+    return f"{first} Grad-CAM correlates with that of random weights by {random:.2f}: it {meaning} (Adebayo et al. 2018)."
+
+
+def agreement_warnings(agreement: dict[str, float | None], least: float = LEAST, most_random: float = MOST_RANDOM) -> list[str]:
     """What a reader of the maps must know.
 
     Args:
         agreement: As `agreements` gives it.
-        least: Mean correlation of the three methods below which they disagree.
+        least: Mean correlation of the four methods below which they disagree.
         most_random: Correlation from which on Grad-CAM hangs on the architecture, not on what was learned.
 
     Returns:
         Sentences; none where nothing is to be said.
     """
-    random_pair = f"{GRADCAM}, {RANDOM_WEIGHTS}"
-    known = [value for pair, value in agreement.items() if value is not None and pair != random_pair]
-    mean, random, said = float(np.mean(known)) if known else None, agreement[random_pair], []
+    mean, random, said = mean_agreement(agreement), agreement[RANDOM_PAIR], []
     if mean is None or mean < least:
         value = "an explanation is even" if mean is None else f"mean rank correlation {mean:.2f}"
         said.append(f"the explanations disagree ({value}): none of them shows where the network looked")

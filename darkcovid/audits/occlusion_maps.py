@@ -21,6 +21,7 @@ MAX_IMAGES, MIN_IMAGES = 48, 12
 STEPS = 9  # of a deletion curve
 
 PredictFn = Callable[[np.ndarray], np.ndarray]
+DrawMaps = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,15 @@ def occlusion_maps(predict: PredictFn, pixels: np.ndarray, targets: np.ndarray, 
 
 
 def occlusion_lung_overlap(
-    predict: PredictFn, pixels: StoredArray, probabilities: np.ndarray, lungs: LungRegions, cohort: Cohort, gray: int
+    predict: PredictFn,
+    pixels: StoredArray,
+    probabilities: np.ndarray,
+    lungs: LungRegions,
+    cohort: Cohort,
+    gray: int,
+    draw: DrawMaps | None = None,
 ) -> tuple[GradCamResult, DeletionCurves]:
-    """Occlusion maps of some images, how much of them lies inside the lungs, and their deletion curves.
+    """Maps of some images, how much of them lies inside the lungs, and their deletion curves.
 
     Args:
         predict: (m, ..., h, w) uint8 pixels to (m, classes) probabilities.
@@ -111,13 +118,14 @@ def occlusion_lung_overlap(
         lungs: Where the lungs are in the pixels.
         cohort: n images.
         gray: What hides a patch, 0..255.
+        draw: (m, ..., h, w) uint8 pixels and (m,) int classes to (m, h, w) maps, not negative; None: by occlusion.
 
     Returns:
         Maps in the form of Grad-CAM's, without those of randomly initialized networks, and curves.
     """
     rows = examples(probabilities, cohort.labels)
     shown, predicted = np.array(pixels[rows]), probabilities[rows].argmax(1)
-    maps = occlusion_maps(predict, shown, predicted, gray)
+    maps = occlusion_maps(predict, shown, predicted, gray) if draw is None else draw(shown, predicted)
     areas = lung_areas(lungs, rows)
     share = fraction_inside_lungs(maps, areas, lungs.trusted[rows])
     known = np.isfinite(share)

@@ -193,7 +193,13 @@ def _robust(e: RunEvidence) -> str:
 
 
 def _explained(e: RunEvidence) -> str:
-    return "Grad-CAM, with the share inside the lungs and fresh weights as a control" if _arm(e).metrics.attention else ""
+    attention = _arm(e).metrics.attention
+    if not attention:
+        return ""
+    control = any(each.inside_lungs_of_fresh_weights is not None for each in attention.values())
+    if control:
+        return "Grad-CAM, with the share inside the lungs and fresh weights as a control"
+    return "maps of what the answers rest on (Grad-CAM, integrated gradients or occlusion), with the share inside the lungs"
 
 
 def _external(e: RunEvidence) -> str:

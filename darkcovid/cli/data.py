@@ -187,18 +187,31 @@ def preview(
 
 @data_app.command()
 def fetch(
-    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST|lungs", help="A manifest CSV, or `lungs`: public outlines.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="MANIFEST|lungs|URL", help="A manifest CSV, `lungs`: public outlines, or a DICOMweb service."),
+    ],
     output: Annotated[Path | None, output_option("DIR", "Folder for the files; the user's cache by default.")] = None,
     data_root: DataRoot = None,
     dataset: Dataset = None,
     images: Annotated[
         Path, typer.Option("--images", metavar="MANIFEST", help="With `lungs`: the images that the outlines belong to.")
     ] = Path("data_manifest.csv"),
+    studies: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="With a URL: studies to fetch, columns `study` and, if known, `label`.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Download a manifest's missing images from the addresses it records, checking each one's checksum; or the public
-    lung outlines (v7labs, CC BY 4.0), drawn as masks, with a manifest of the images that now have one."""
-    if str(manifest) == "lungs":
+    lung outlines (v7labs, CC BY 4.0), drawn as masks, with a manifest of the images that now have one; or the radiographs
+    of DICOMweb studies (https://HOST/dicom-web/studies/UID), with a manifest."""
+    if source.lower().startswith(("http://", "https://")):
+        _fetch_studies(source, studies, output, json_)
+        return
+    if studies is not None:
+        raise UsageError("--studies: names studies of a DICOMweb service; give its address")
+    manifest = Path(source)
+    if source == "lungs":
         _fetch_lungs(manifest_rows(images, data_root, dataset), output, json_)
         return
     from darkcovid.data.download.fetch import fetch as download
@@ -209,12 +222,33 @@ def fetch(
         fetched = download(manifest_rows(manifest, data_root, dataset), output, watcher)
     hint = [] if output is None else [f"commands find them with --data-root {output}"]
     print_result([asdict(file) for file in fetched], json_, lambda: typer.echo("\n".join([*fetch_lines(fetched), *hint])))
+    _raise_if_any_failed(fetched)
+
+
+def _raise_if_any_failed(fetched) -> None:
     failed = [file for file in fetched if file.fault]
     if failed:
         raise DataError(
             f"{len(failed)} of {len(fetched)} files could not be fetched, the first is {failed[0].path} ({failed[0].fault}); "
             "repeat the command to try them again; interrupted downloads are resumed"
         )
+
+
+def _fetch_studies(address: str, studies: Path | None, output: Path | None, json_: bool) -> None:
+    if output is None:
+        raise UsageError("--output DIR: name a folder for the radiographs, which have names and ids of patients in them")
+
+    def work():
+        from darkcovid.inference.dicomweb_cohort import fetch_cohort, read_studies
+
+        return list(fetch_cohort(address, read_studies(studies) if studies is not None else {}, output))
+
+    fetched = run_heavy(work)
+    from darkcovid.report.console import fetch_lines
+
+    hint = [f"manifest: {output / 'manifest.csv'}"]
+    print_result([asdict(file) for file in fetched], json_, lambda: typer.echo("\n".join([*fetch_lines(fetched), *hint])))
+    _raise_if_any_failed(fetched)
 
 
 def _fetch_lungs(images, output: Path | None, json_: bool) -> None:

@@ -54,9 +54,14 @@ def report(
         _write_model_card(run, form, output, json_)
         return
     if sheet is not None:
+        from darkcovid.audits.checks import run_checks
         from darkcovid.report.guideline_files import write_guideline
+        from darkcovid.report.html import read_evidence
 
-        file, counts = write_guideline(run, sheet, form, output)
+        evidence, file = read_evidence(run), output or run / f"{sheet}.{form}"
+        if (file.suffix.lower() == ".docx") != (form == "docx"):
+            raise UsageError(f"--output {file}: with --format docx, and only then, its name ends with .docx")
+        counts = write_guideline(evidence, run_checks(evidence), sheet, file)
         said = ", ".join(f"{count} {status}" for status, count in counts.items())
         print_result({"sheet": str(file), "items": counts}, json_, lambda: typer.echo(f"{file}: {said}"))
         return

@@ -27,7 +27,7 @@ def predict(
     gradcam_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM overlays there.")] = None,
     explain_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write Grad-CAM, occlusion and integrated gradients there, and say if they agree."),
+        typer.Option(metavar="DIR", help="Write Grad-CAM, occlusion, RISE, integrated gradients there, and say if they agree."),
     ] = None,
     dicom_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM, lungs and a report of DICOM files there, as DICOM.")

@@ -4,14 +4,13 @@ same images with parts hidden."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from darkcovid.audits.gradcam import GradCamResult
 from darkcovid.audits.occlusion import occlusion_metrics, occlusion_predictions
-from darkcovid.audits.occlusion_maps import DeletionCurves, deletion_curves, examples, occlusion_lung_overlap
+from darkcovid.audits.occlusion_maps import DeletionCurves, deletion_curves, examples, occlusion_lung_overlap, occlusion_maps
 from darkcovid.audits.source_separability import source_separability
 from darkcovid.audits.subject import AuditSubject
 from darkcovid.core.array_cache import StoredArray
@@ -36,7 +35,9 @@ from darkcovid.experiment.model_answers import (
     check_asked_again,
     kind_of_outputs,
     output_names,
+    outputs_of_classes,
 )
+from darkcovid.experiment.model_gradients import MAPS, DrawMaps, MapKind, gradient_maps_of
 from darkcovid.experiment.model_inputs import ModelInputs, hiding_gray
 from darkcovid.inference.foreign.client import ForeignModel
 from darkcovid.inference.foreign.inputs import InputPolicy
@@ -58,7 +59,7 @@ class ArmPictures:
     maps: GradCamResult
     curves: DeletionCurves
     pixels: np.ndarray
-    kind: Literal["occlusion", "gradcam"] = "occlusion"
+    kind: MapKind = "occlusion"
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +142,8 @@ def audit_model(
             if score_files is None:
                 check_asked_again(views[arm], of_arm, classes, model.source)
             probabilities = of_arm[probability_columns(classes)].to_numpy(float)
-            pictures[arm] = _pictures(answer, seen, probabilities, gray, compute, explain)
+            draw = gradient_maps_of(model, policy, outputs_of_classes(columns, options, classes), gray)
+            pictures[arm] = _pictures(answer, seen, probabilities, gray, compute, explain, draw)
             metrics = replace(
                 metrics,
                 audited=True,
@@ -150,7 +152,7 @@ def audit_model(
                 untrusted_lungs=int((~seen.regions.trusted).sum()),
             )
         arms[arm] = replace(classifier, metrics=metrics)
-        told[arm] = _told(metrics.source_separability)
+        told[arm] = _told(metrics.source_separability, pictures.get(arm))
     notes = {
         arm: [policy.describe(), *_undone(policy), *said, *told[arm]] if arm in arms else said
         for arm, said in subject.notes.items()
@@ -168,13 +170,26 @@ def audit_model(
 
 
 def _pictures(
-    answer, seen: ModelInputs, probabilities: np.ndarray, gray: int, compute: Device, explain: Explain | None
+    answer,
+    seen: ModelInputs,
+    probabilities: np.ndarray,
+    gray: int,
+    compute: Device,
+    explain: Explain | None,
+    draw: DrawMaps,
 ) -> ArmPictures:
     """Maps of some images and what they are worth, by gradients where there are any."""
     if explain is None:
-        maps, curves = occlusion_lung_overlap(answer, seen.pixels, probabilities, seen.regions, seen.cohort, gray)
+        kinds: list[MapKind] = []
+
+        def drawn(pixels: np.ndarray, targets: np.ndarray) -> np.ndarray:
+            found = draw(pixels, targets)
+            kinds.append("occlusion" if found is None else found[1])
+            return occlusion_maps(answer, pixels, targets, gray) if found is None else found[0]
+
+        maps, curves = occlusion_lung_overlap(answer, seen.pixels, probabilities, seen.regions, seen.cohort, gray, drawn)
         shown = np.array(seen.pixels[maps.rows])
-        return ArmPictures(replace(maps, rows=np.arange(len(shown))), curves, shown)
+        return ArmPictures(replace(maps, rows=np.arange(len(shown))), curves, shown, kinds[0])
     maps = explain(seen.pixels, probabilities, seen.regions, seen.cohort, compute)
     shown = np.array(seen.pixels[maps.rows])
     some = examples(probabilities[maps.rows], seen.cohort.labels[maps.rows])
@@ -211,12 +226,14 @@ def _separability(table: pd.DataFrame, rows: pd.DataFrame, classes: Sequence[str
     return source_separability(answers, table.label.to_numpy(), sources, table.patient.to_numpy())
 
 
-def _told(found: SourceSeparability | None) -> list[str]:
+def _told(found: SourceSeparability | None, pictures: ArmPictures | None) -> list[str]:
+    maps = [] if pictures is None else [f"maps of {counted(len(pictures.pixels), 'image')}: {MAPS[pictures.kind]}"]
     if found is None:
-        return []
+        return maps
     return [
+        *maps,
         f"within a class, the answers tell the source with a balanced accuracy of {found.balanced_accuracy:.3f} "
-        f"(chance {found.chance:.3f})"
+        f"(chance {found.chance:.3f})",
     ]
 
 
@@ -227,7 +244,7 @@ def _undone(policy: InputPolicy) -> list[str]:
 
 
 def write_pictures(folder: Path, pictures: ArmPictures, classes: Sequence[str], images: bool) -> None:
-    """Write `deletion.png` and, where radiographs are shown, `occlusion.png` or `gradcam.png`.
+    """Write `deletion.png` and, where radiographs are shown, `occlusion.png`, `gradcam.png` or `gradients.png`.
 
     Args:
         folder: Of plots.

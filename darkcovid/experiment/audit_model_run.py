@@ -13,8 +13,11 @@ from darkcovid.data.predictions.options import PredictionOptions
 from darkcovid.data.predictions.training_list import TrainingList
 from darkcovid.experiment.audit_model import audit_model, write_pictures
 from darkcovid.experiment.audit_run import AuditRun, write_audit
+from darkcovid.experiment.model_gradients import MapKind
 from darkcovid.inference.foreign.client import HttpModel, ProcessModel, kind_of_model
 from darkcovid.inference.foreign.inputs import DeclaredInput, resolve_input
+
+MAP_TABLES: dict[MapKind, str] = {"occlusion": "occlusion_maps.csv", "gradcam": "gradcam.csv", "gradients": "gradients.csv"}
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,7 @@ def audit_and_write(
             classes = found.audit.evidence.arms[arm].summary.classes
             write_pictures(folder / "plots", found.pictures[arm], classes, images)
             write_text(folder / SHORTCUT_PREDICTIONS, found.views[arm].to_csv(index=False))
-            write_text(folder / "occlusion_maps.csv", found.pictures[arm].maps.table.to_csv(index=False))
+            name = MAP_TABLES[found.pictures[arm].kind]
+            write_text(folder / name, found.pictures[arm].maps.table.to_csv(index=False))
 
     return write_audit(found.audit, runs_dir, images, draw)

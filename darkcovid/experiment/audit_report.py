@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from fastai.learner import Learner
 
-from darkcovid.audits.checks import CheckResult, RunEvidence, run_checks
+from darkcovid.audits.checks import NOT_RUN, CheckResult, RunEvidence, run_checks
 from darkcovid.audits.data_audit import audit_cohort, audit_rows, normalizer_facts
 from darkcovid.audits.findings import DataAudit, parse_data_audit
 from darkcovid.audits.gradcam import gradcam_lung_overlap
@@ -36,12 +36,14 @@ from darkcovid.experiment.audit_predictions import NO_COST, ForeignAudit, audit_
 from darkcovid.experiment.finished_run import Run
 from darkcovid.experiment.train_arm import summarize_fit
 from darkcovid.report.console import audit_lines
+from darkcovid.report.guideline_files import write_guideline
 from darkcovid.report.html import render_report
 from darkcovid.report.verdict import verdict
 from darkcovid.vision.arm_inputs import InputBuilder
 from darkcovid.vision.dataloaders import CXRDataLoaders
 from darkcovid.vision.learner import CXRLearner
 
+WITHOUT_RECIPE = "asks for the recipe of a run, which a learner does not have"
 GROUPS = ("data", "shortcuts", "evaluation")  # what can be checked without a recipe
 
 
@@ -94,6 +96,26 @@ class AuditReport:
         """
         write_text(Path(path), render_report(self.evidence, self.results))
         return Path(path)
+
+    def save_sheet(self, name: str = "claim", path: str | Path | None = None) -> Path:
+        """Write a reporting guideline, filled in as far as the audit answers it, as `darkcovid report --sheet` does.
+
+        Args:
+            name: `claim`, `tripod-ai` or `probast-ai`.
+            path: A Markdown file, or a Word document where it ends with `.docx`; None: `NAME.md`.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            UsageError: No such guideline.
+            DarkCovidError: python-docx is not installed.
+        """
+        asked, unasked = {row.number for row in self.results}, {"status": NOT_RUN, "words": WITHOUT_RECIPE}
+        checks = [row if row.number in asked else replace(row, **unasked) for row in run_checks(self.evidence)]
+        file = Path(path or f"{name}.md")
+        write_guideline(self.evidence, checks, name, file)
+        return file
 
     def __str__(self) -> str:
         lines = [f"{row.status:<16} {row.name}: {row.words}" for row in self.results]

@@ -31,10 +31,12 @@ from darkcovid.data.splits import evenly_spaced, source_name
 from darkcovid.evaluation.evaluate import EXTERNAL, averaged_views, evaluate
 from darkcovid.evaluation.results import ArmMetrics, SourceSeparability
 from darkcovid.experiment.artifacts import gradcam_gallery, prediction_table, rejected_mask_gallery, save_weights, write_split
+from darkcovid.experiment.explained_images import ExplainedImages, explain_examples
 from darkcovid.experiment.train_arm import FitJob, ScoredFit
 from darkcovid.models.weights import initial_weights
 from darkcovid.recipe import AUDIT
 from darkcovid.report.plots import plot_predictions, plot_source_map
+from darkcovid.report.several_explanations import EXPLANATIONS
 from darkcovid.report.thumbnails import MAX_THUMBNAILS, THUMBNAILS, thumbnail, write_thumbnails
 from darkcovid.training.classifier import FittedClassifier
 from darkcovid.training.fit import FitOptions
@@ -145,18 +147,25 @@ class ClassifierTask:
         gradcam = gradcam_lung_overlap(
             network, result.normalizer, inputs.pixels, result.probabilities, inputs.areas, cohort, compute
         )
-        self._write_thumbnails(job, gradcam)
+        explained = None
+        if not job.name.startswith(AUDIT):
+            explained = explain_examples(network, result.normalizer, inputs.pixels, result.probabilities, cohort, compute)
+            write_text(job.folder / EXPLANATIONS, explained.table.to_csv(index=False, float_format="%.6f"))
+        self._write_thumbnails(job, gradcam, explained)
         write_text(job.folder / "gradcam.csv", gradcam.table.to_csv(index=False, float_format="%.6f"))
         save_png(gradcam_gallery(gradcam, inputs.pixels, cohort.classes), job.folder / "plots" / "gradcam.png")
         audited = replace(metrics, audited=True, shortcuts=occlusion_metrics(hidden, cohort.classes), attention=gradcam.summary)
         return audited, perf_counter() - started
 
-    def _write_thumbnails(self, job: FitJob, gradcam: GradCamResult | None = None) -> None:
+    def _write_thumbnails(
+        self, job: FitJob, gradcam: GradCamResult | None = None, explained: ExplainedImages | None = None
+    ) -> None:
         """`thumbnails.json`: validation and test images as the network saw them, with lungs and heatmaps where they are known."""
         cohort, inputs = self.cohort, self.inputs
         if job.name.startswith(AUDIT):
             return
         rows = evenly_spaced(np.flatnonzero(cohort.valid | cohort.test), MAX_THUMBNAILS)
+        rows = rows if explained is None else np.union1d(rows, explained.rows)
         places = {} if gradcam is None else {int(row): place for place, row in enumerate(gradcam.rows)}
         named = []
         for row in rows:
@@ -164,7 +173,8 @@ class ClassifierTask:
             areas = inputs.areas
             lungs = lung_areas(areas, np.array([row]))[0] if areas is not None and areas.trusted[row] else None
             heat = gradcam.maps[places[row]] if gradcam is not None and row in places else None
-            named.append((cohort.rows.path[row], thumbnail(pixels if pixels.ndim == 2 else pixels[0], lungs, heat)))
+            others = None if explained is None else explained.of(row)
+            named.append((cohort.rows.path[row], thumbnail(pixels if pixels.ndim == 2 else pixels[0], lungs, heat, others)))
         write_thumbnails(job.folder / THUMBNAILS, named)
 
     def _feature_audit(

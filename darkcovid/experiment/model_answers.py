@@ -95,6 +95,27 @@ def all_classes(policy: InputPolicy, columns: Sequence[str], options: Prediction
     return replace(options.columns, scores={name: name for name in policy.classes})
 
 
+def outputs_of_classes(columns: Sequence[str], options: PredictionOptions, classes: Sequence[str]) -> list[tuple[int, int]]:
+    """Which output speaks for each class, and with which sign.
+
+    Args:
+        columns: (k) names of outputs.
+        options: What they mean, with the kind of scores.
+        classes: Of the audit, in the order of its probabilities.
+
+    Returns:
+        (output, 1) per class; where one output tells two classes apart, (output, 1) and (output, -1).
+    """
+    if len(columns) == 1:
+        return [(0, 1), (0, -1)]
+    meant = ClassNames(classes, options.class_names)
+    said = {column: meant.meaning(name) or name for name, column in options.columns.scores.items()}
+    places = {said.get(column) or meant.meaning(column): place for place, column in enumerate(columns)}
+    if options.scores == "per-finding":
+        return [(places[classes[0]], 1), (places[classes[0]], -1)]
+    return [(places[name], 1) for name in classes]
+
+
 def answers_of(
     model: ForeignModel, policy: InputPolicy, columns: Sequence[str], options: PredictionOptions, classes: Sequence[str]
 ) -> Callable[[StoredArray], np.ndarray]:
@@ -110,18 +131,16 @@ def answers_of(
     Returns:
         Of (m, ..., h, w) uint8 to (m, classes) float.
     """
-    meant = ClassNames(classes, options.class_names)
-    said = {column: meant.meaning(name) or name for name, column in options.columns.scores.items()}
-    places = {said.get(column) or meant.meaning(column): place for place, column in enumerate(columns)}
+    outputs = outputs_of_classes(columns, options, classes)
 
     def predict(pixels: StoredArray) -> np.ndarray:
         scores = ask_for_scores(model, policy, pixels)
         if len(columns) == 1:
             return to_binary(scores[:, 0], columns[0], options.scores, policy.describe()).values[:, ::-1]
         if options.scores != "per-finding":
-            ordered = scores[:, [places[name] for name in classes]]
+            ordered = scores[:, [place for place, _ in outputs]]
             return to_probabilities(ordered, classes, options.scores, policy.describe()).values
-        values = to_probabilities(scores, columns, options.scores, policy.describe()).values[:, places[classes[0]]]
+        values = to_probabilities(scores, columns, options.scores, policy.describe()).values[:, outputs[0][0]]
         return np.column_stack([values, 1 - values])
 
     return predict

@@ -15,6 +15,7 @@ from darkcovid.audits.checks import run_checks
 from darkcovid.audits.guidelines import GUIDELINES
 from darkcovid.core.errors import DarkCovidError, UsageError
 from darkcovid.core.io import atomic_path, sha256_file, write_text
+from darkcovid.experiment.trackers import OF_TRACKERS
 from darkcovid.report.guideline_files import write_guideline
 from darkcovid.report.html import read_evidence, render_report
 from darkcovid.report.verdict import verdict
@@ -57,7 +58,7 @@ def write_run_crate(run: Path, output: Path, license_name: str | None = None) ->
         made = Path(folder)
         write_text(made / "report.html", render_report(evidence, checks))
         for name in GUIDELINES:
-            write_guideline(run, name, "md", made / f"{name}.md")
+            write_guideline(evidence, checks, name, made / f"{name}.md")
         files = {path.relative_to(run).as_posix(): path for path in _files(run)}
         files |= {path.name: path for path in sorted(made.iterdir())}
         sums = {name: sha256_file(path) for name, path in sorted(files.items())}
@@ -81,7 +82,8 @@ def _files(run: Path) -> Iterator[Path]:
     for path in sorted(run.rglob("*")):
         chart = path.parent.name == "plots" and path.suffix == ".png" and path.stem in CHARTS
         table = path.suffix in SUFFIXES or path.name == "comparison.png"
-        hidden = any(part.startswith(".") for part in path.relative_to(run).parts)
+        parts = path.relative_to(run).parts
+        hidden = any(part.startswith(".") for part in parts) or parts[0] in OF_TRACKERS
         guideline = path.parent == run and path.stem in GUIDELINES
         if (
             path.is_file()

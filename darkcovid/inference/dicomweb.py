@@ -10,7 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,6 +19,7 @@ import requests
 
 from darkcovid.core.credentials import without_credentials
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
+from darkcovid.core.io import atomic_path
 from darkcovid.core.log import logger
 from darkcovid.data.dicom_tags import NO_RADIOGRAPHS
 from darkcovid.inference.image_files import ImageRef
@@ -40,6 +41,16 @@ class DicomWebAddress:
     study: str | None = None
     series: str | None = None
     instance: str | None = None
+
+    def of_study(self, study: str) -> "DicomWebAddress":
+        """The same address, of a study.
+
+        Raises:
+            UsageError: No valid UID.
+        """
+        if not _is_uid(study):
+            raise UsageError(f"{self.service}: {study[:80]!r} is not a DICOM UID")
+        return replace(self, study=study)
 
     def client(self) -> Any:
         """A `DICOMwebClient` with these credentials.
@@ -119,6 +130,26 @@ def fetched_radiographs(address: str) -> Iterator[list[ImageRef]]:
     if parsed.study is None:
         raise UsageError(f"{parsed.service}: names no study; add /studies/UID, so that no other patient's images are fetched")
     client = parsed.client()
+    instances = listed_instances(client, parsed)
+    with tempfile.TemporaryDirectory(prefix="darkcovid-dicomweb-") as folder:
+        yield [_fetch(client, parsed.service, instance, Path(folder)) for instance in instances]
+
+
+def listed_instances(client: Any, parsed: DicomWebAddress) -> list[tuple[str, str, str]]:
+    """The radiographs of a study, series or instance, by QIDO-RS.
+
+    Args:
+        client: Of the address.
+        parsed: An address with a study.
+
+    Returns:
+        UIDs of study, series and instance of each.
+
+    Raises:
+        UsageError: More than 1,000 images.
+        DataError: There is no such study, or no radiograph in it.
+        DarkCovidError: As `fetched_radiographs` does.
+    """
     with _said_in_one_line(parsed.service):
         listed = client.search_for_instances(parsed.study, parsed.series, fields=[MODALITY], limit=MOST_IMAGES + 1)
         instances = list(_radiographs(listed, parsed))
@@ -126,8 +157,31 @@ def fetched_radiographs(address: str) -> Iterator[list[ImageRef]]:
         raise UsageError(f"{parsed.service}: more than {MOST_IMAGES} images; name a series")
     if not instances:
         raise DataError(f"{parsed.service}: study {parsed.study} has no such radiograph; check its UIDs")
-    with tempfile.TemporaryDirectory(prefix="darkcovid-dicomweb-") as folder:
-        yield [_fetch(client, parsed.service, instance, Path(folder)) for instance in instances]
+    return instances
+
+
+def retrieve(client: Any, service: str, instance: tuple[str, str, str], file: Path) -> str | None:
+    """Fetch one image by WADO-RS.
+
+    Args:
+        client: Of the service.
+        service: For messages.
+        instance: UIDs of study, series and instance.
+        file: Where it goes; whole or not at all.
+
+    Returns:
+        Why it could not be had; None where it came.
+
+    Raises:
+        DarkCovidError: As `fetched_radiographs` does.
+    """
+    try:
+        with warnings.catch_warnings(), _said_in_one_line(service), atomic_path(file) as temporary:
+            warnings.simplefilter("ignore")
+            client.retrieve_instance(*instance).save_as(temporary, enforce_file_format=True)
+    except DataError as error:
+        return str(error)
+    return None
 
 
 def store_results(address: str, files: Sequence[Path]) -> None:
@@ -167,14 +221,10 @@ def _radiographs(listed: Any, parsed: DicomWebAddress) -> Iterator[tuple[str, st
 
 def _fetch(client: Any, service: str, instance: tuple[str, str, str], folder: Path) -> ImageRef:
     name = f"{instance[2]}.dcm"
-    try:
-        with warnings.catch_warnings(), _said_in_one_line(service):
-            warnings.simplefilter("ignore")
-            client.retrieve_instance(*instance).save_as(folder / name, enforce_file_format=True)
-    except DataError as error:
-        logger.warning(str(error))
-        return ImageRef(name, None)
-    return ImageRef(name, folder / name)
+    fault = retrieve(client, service, instance, folder / name)
+    if fault:
+        logger.warning(fault)
+    return ImageRef(name, None if fault else folder / name)
 
 
 @contextmanager

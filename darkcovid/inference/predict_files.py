@@ -41,7 +41,7 @@ def predict_images(
         explain: Folder of Grad-CAM overlays, one PNG per image; None: none.
         on_batch: Called with the number of images done.
         keep: Called with each image and its explained prediction; what it returns is added to the warnings.
-        compare: Folder of Grad-CAM, occlusion and integrated gradients side by side, one PNG per image; None: none.
+        compare: Folder of Grad-CAM, occlusion, RISE and integrated gradients side by side, one PNG per image; None: none.
 
     Returns:
         Per image, in order: image, label, probabilities, answer, class_set, ood_score, lungs_trusted, warnings, and, where they

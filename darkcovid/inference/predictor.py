@@ -115,7 +115,7 @@ class InferencePipeline:
 
     def __call__(self, images: Sequence[Image.Image], explain: bool = False, compare: bool = False) -> list[Prediction]:
         """images: mode L, any sizes. explain: Grad-CAM of each image's most probable class; for a crop beside a thumbnail
-        it is laid where the crop was. compare: occlusion and integrated gradients too, and how far they agree."""
+        it is laid where the crop was. compare: occlusion, RISE and integrated gradients too, and how far they agree."""
         if not images:
             return []
         model = self.model

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from darkcovid import __version__
-from darkcovid.audits.checks import run_checks
+from darkcovid.audits.checks import CheckResult, RunEvidence
 from darkcovid.audits.guidelines import AUTHOR_ITEM, AUTO, FAILS, GUIDELINES, Guideline, SheetRow, guideline_sheet
-from darkcovid.core.errors import DarkCovidError
+from darkcovid.core.errors import DarkCovidError, UsageError
 from darkcovid.core.io import atomic_path, write_text
-from darkcovid.report.html import read_evidence
 from darkcovid.report.tables import RESEARCH_ONLY
 
 HEADER = ("No.", "Item", "Status", "What the run says", "What is left to the author")
@@ -18,37 +17,37 @@ COLORS = {AUTO: "1B7837", AUTHOR_ITEM: "8C510A", FAILS: "B2182B"}
 MEANING = f"{AUTO}: the run answers it; {AUTHOR_ITEM}: a person must add something; {FAILS}: a check of the run failed"
 
 
-def write_guideline(run: Path, name: str, form: str, output: Path | None = None) -> tuple[Path, dict[str, int]]:
+def write_guideline(evidence: RunEvidence, checks: Sequence[CheckResult], name: str, file: Path) -> dict[str, int]:
     """Fill in a guideline from a run or an audit, and write it.
 
     Args:
-        run: The folder of a finished run, or of an audit of predictions or a model.
+        evidence: What is known of it.
+        checks: Results of all checks of it.
         name: `claim`, `tripod-ai` or `probast-ai`.
-        form: `md` or `docx`.
-        output: The file; None: `<name>.<form>` in the folder.
+        file: Where to, a Word document where it ends with `.docx`, else Markdown.
 
     Returns:
-        The file, and the number of items by status.
+        The number of items by status.
 
     Raises:
-        UsageError: Not a finished run.
+        UsageError: No such guideline.
         DarkCovidError: python-docx is not installed.
     """
-    evidence = read_evidence(run)
+    if name not in GUIDELINES:
+        raise UsageError(f"no guideline is called {name!r}; there are {', '.join(GUIDELINES)}")
     guideline = GUIDELINES[name]
-    rows = guideline_sheet(guideline, evidence, run_checks(evidence))
+    rows = guideline_sheet(guideline, evidence, checks)
     counts = {status: sum(row.status == status for row in rows) for status in (AUTO, AUTHOR_ITEM, FAILS)}
-    file = output or run / f"{name}.{form}"
     about = [
         f"Of {evidence.name}, filled in by darkcovid {__version__}. {RESEARCH_ONLY}",
         f"{guideline.source}. {guideline.note}",
         f"{', '.join(f'{count} {status}' for status, count in counts.items())} ({MEANING}).",
     ]
-    if form == "docx":
+    if file.suffix.lower() == ".docx":
         _write_docx(file, guideline, about, rows)
     else:
         write_text(file, guideline_markdown(guideline, about, rows))
-    return file, counts
+    return counts
 
 
 def guideline_markdown(guideline: Guideline, about: Sequence[str], rows: Sequence[SheetRow]) -> str:

@@ -22,6 +22,7 @@ from darkcovid.recipe.deprecated import deprecated, modernize
 from darkcovid.report.arm_charts import arm_charts, cost_chart
 from darkcovid.report.image_browser import image_browser
 from darkcovid.report.pictures import PLOTS, galleries, picture
+from darkcovid.report.several_explanations import explained_arms
 from darkcovid.report.tables import GAP, comparison_rows, notice
 from darkcovid.report.verdict import verdict
 
@@ -119,6 +120,7 @@ def _template_context(run: Path | None, evidence: RunEvidence, checks: list[Chec
         "shortcuts": _shortcuts(evidence),
         "label_errors": _label_errors(run, images) if run else None,
         "browser": browser,
+        "explained": explained_arms(run, evidence, images) if run else [],
         "galleries": galleries(run, evidence, ("gradcam",) if browser and browser.any_heat else ()) if run and images else [],
         "sheet": reporting_sheet(evidence),
         "trained_on": "" if evidence.subject else _trained_on(evidence),

@@ -15,13 +15,14 @@ PLOTS = {
     "roc": "ROC curve of each class",
     "precision_recall": "precision against recall of each class",
     "reliability": "confidence against the share that was right",
-    "deletion": "probability of the answer as patches are hidden, by the occlusion map's order and in any order",
+    "deletion": "probability of the answer as patches are hidden, by the map's order and in any order",
     "risk_coverage": "wrong answers by the share answered, of every set",
 }
 GALLERIES = {
     "sources": "features of images that the network was not trained on; where they part by source, a source can tell the class",
     "gradcam": "the most confident right and wrong answers of each class, under what the network looked at (Grad-CAM)",
     "occlusion": "the most confident right and wrong answers of each class, and where hiding a patch lowers it (occlusion)",
+    "gradients": "the most confident right and wrong answers of each class, and what they rest on (integrated gradients)",
     "untrusted_lungs": "images whose lung mask was rejected",
 }
 QUALITY = 80

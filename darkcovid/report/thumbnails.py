@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,20 @@ MAX_THUMBNAILS = 500
 EVERY = 8  # of the points of an outline, which are a pixel apart or less, one in so many is drawn
 
 
-def thumbnail(pixels: np.ndarray, lungs: np.ndarray | None, heat: np.ndarray | None) -> dict[str, Any]:
+def thumbnail(
+    pixels: np.ndarray, lungs: np.ndarray | None, heat: np.ndarray | None, others: Mapping[str, np.ndarray] | None = None
+) -> dict[str, Any]:
     """One image.
 
     Args:
         pixels: (h, w) uint8.
         lungs: (h, w), above 0 inside the lungs; None where the mask was rejected or there is none.
         heat: (h, w) float, not negative; None: there is none.
+        others: Maps of other methods by name, like `heat`; None: there are none.
 
     Returns:
         `width`, `height`, `image` (WebP in base64), `lungs` (an SVG path in pixels of it, '' for none) and `heat` (WebP in
-        base64, transparent where the map is cold, '' for none).
+        base64, transparent where the map is cold, '' for none); with `others` also `maps`, each like `heat`.
     """
     scale = LONG_SIDE / max(pixels.shape)
     size = max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale))
@@ -43,6 +46,7 @@ def thumbnail(pixels: np.ndarray, lungs: np.ndarray | None, heat: np.ndarray | N
         "image": _webp(small, quality=QUALITY),
         "lungs": "" if lungs is None else outline_path(lungs, size),
         "heat": "" if heat is None else _webp(_heat_layer(heat), lossless=True),
+        **({"maps": {name: _webp(_heat_layer(each), lossless=True) for name, each in others.items()}} if others else {}),
     }
 
 
@@ -95,8 +99,8 @@ def read_thumbnails(arm: Path) -> dict[str, dict[str, dict[str, Any]]]:
 def _heat_layer(heat: np.ndarray) -> Image.Image:
     scale = HEAT_SIDE / max(heat.shape)
     size = max(1, round(heat.shape[1] * scale)), max(1, round(heat.shape[0] * scale))
-    share = np.asarray(heat, np.float32) / max(float(heat.max()), 1e-9)
-    alpha = np.asarray(Image.fromarray(share).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)
+    small = np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize(size, Image.Resampling.BILINEAR))
+    alpha = (small / max(float(small.max()), 1e-9)).clip(0, 1)
     layer = Image.new("RGB", size, TRUE)
     layer.putalpha(Image.fromarray(((alpha * 15).round() * 17).astype(np.uint8)))
     return layer

@@ -5,12 +5,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
 
 from PIL import Image
 
 from darkcovid.inference.predictor import Prediction
 
-PredictFn = Callable[[Sequence[Image.Image], bool], list[Prediction]]
+PredictFn = Callable[..., list[Prediction]]  # of images, and of ASKED
+Purpose = Literal["predict", "explain", "compare"]
+ASKED: dict[Purpose, dict[str, bool]] = {
+    "predict": {},
+    "explain": {"explain": True},
+    "compare": {"explain": True, "compare": True},
+}
 
 
 class QueueFull(Exception):
@@ -22,7 +30,7 @@ class QueueFull(Exception):
 @dataclass
 class _PendingImage:
     image: Image.Image
-    explain: bool
+    purpose: Purpose
     answer: asyncio.Future = field(repr=False)
 
 
@@ -30,7 +38,7 @@ class DynamicBatcher:
     """Batches the images of concurrent requests, in the order in which they came. Made and used inside one event loop.
 
     Args:
-        predict: What predicts a batch of images, with or without explanations; runs in one worker thread.
+        predict: What predicts a batch of images, as `InferencePipeline` does; runs in one worker thread.
         max_waiting: Images that wait at any time.
         max_batch: Images in one batch.
         max_pixels: Pixels that wait at any time.
@@ -51,12 +59,12 @@ class DynamicBatcher:
         """Images that no batch has taken yet."""
         return len(self._queue)
 
-    async def ask(self, images: Sequence[Image.Image], explain: bool = False) -> list[Prediction]:
+    async def ask(self, images: Sequence[Image.Image], purpose: Purpose = "predict") -> list[Prediction]:
         """The predictions of images.
 
         Args:
             images: Mode L.
-            explain: Whether to find the lungs and Grad-CAM too.
+            purpose: What is asked of them: labels, Grad-CAM too, or every explanation.
 
         Returns:
             One prediction per image, in order.
@@ -70,7 +78,7 @@ class DynamicBatcher:
         if self._closing or too_many or (self._queue and self._pixels + pixels > self.max_pixels):
             raise QueueFull
         loop = asyncio.get_running_loop()
-        entries = [_PendingImage(image, explain, loop.create_future()) for image in images]
+        entries = [_PendingImage(image, purpose, loop.create_future()) for image in images]
         self._queue.extend(entries)
         self._pixels += pixels
         self._arrived.set()
@@ -97,9 +105,9 @@ class DynamicBatcher:
                     return
                 self._arrived.clear()
                 continue
-            images = [entry.image for entry in batch]
+            asked = partial(self._predict, [entry.image for entry in batch], **ASKED[batch[0].purpose])
             try:
-                answers = await loop.run_in_executor(self._thread, self._predict, images, batch[0].explain)
+                answers = await loop.run_in_executor(self._thread, asked)
             except Exception as error:  # noqa: BLE001 (one batch that fails must not end the service)
                 for entry in batch:
                     if not entry.answer.done():
@@ -110,10 +118,10 @@ class DynamicBatcher:
                     entry.answer.set_result(answer)
 
     def _take(self) -> list[_PendingImage]:
-        """The next images of one kind (explained or not), without those whose client has gone."""
+        """The next images of one purpose, one alone if explanations are compared, without those whose client has gone."""
         batch: list[_PendingImage] = []
         while self._queue and len(batch) < self.max_batch:
-            if batch and self._queue[0].explain != batch[0].explain:
+            if batch and (self._queue[0].purpose != batch[0].purpose or batch[0].purpose == "compare"):
                 break
             entry = self._queue.popleft()
             self._pixels -= entry.image.width * entry.image.height

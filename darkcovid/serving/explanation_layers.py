@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from darkcovid.audits.explanations import agreement_words
 from darkcovid.inference.predictor import Prediction
 from darkcovid.report.overlays import PREDICTED, TRUE, UNTRUSTED, downscale, mask_outline
 
 LONG_SIDE = 768
+COMPARED_SIDE, HEAT_SIDE = 384, 32  # of each image side by side, and of its heatmap
 
 
 def explanation_layers(image: Image.Image, prediction: Prediction) -> dict[str, Any]:
@@ -38,6 +40,38 @@ def explanation_layers(image: Image.Image, prediction: Prediction) -> dict[str, 
         "lungs": _url(_layer(edge.astype(np.float32), PREDICTED if prediction.lungs_trusted else UNTRUSTED)),
         "heat": _url(_layer(heat / max(float(heat.max()), 1e-9), TRUE)),
     }
+
+
+def comparison_layers(image: Image.Image, prediction: Prediction) -> dict[str, Any]:
+    """What the page shows of one image under several explanations.
+
+    Args:
+        image: Mode L.
+        prediction: Of this image, with explanations.
+
+    Returns:
+        `label`, the class that is explained; `agreement`, rank correlations by `METHOD, METHOD`; `words`, what they say;
+        `picture`, and `maps` by method: PNG data URLs, the maps transparent where they are cold.
+    """
+    explanations = prediction.explanations
+    assert explanations is not None
+    small, _ = downscale(image, np.zeros(image.size[::-1], np.float32), COMPARED_SIDE)
+    return {
+        "label": prediction.label,
+        "agreement": explanations.agreement,
+        "words": agreement_words(explanations.agreement),
+        "picture": _url(small),
+        "maps": {name: _url(_heat(heat, small.size)) for name, heat in explanations.maps.items()},
+    }
+
+
+def _heat(heat: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """A heatmap in patches, which integrated gradients, pixel by pixel, need to be seen at all."""
+    scale = HEAT_SIDE / max(heat.shape)
+    coarse = max(1, round(heat.shape[1] * scale)), max(1, round(heat.shape[0] * scale))
+    patches = Image.fromarray(np.asarray(heat, np.float32)).resize(coarse, Image.Resampling.BOX)
+    smooth = np.asarray(patches.resize(size, Image.Resampling.BILINEAR))
+    return _layer(smooth / max(float(smooth.max()), 1e-9), TRUE)
 
 
 def _layer(strength: np.ndarray, color: str) -> Image.Image:

@@ -51,11 +51,13 @@ PREDICTIONS = {
     "properties": {"predictions": {"type": "array", "items": NUMBERS}, "outputs": {"type": "array", "items": NUMBERS}},
 }
 EXPLANATIONS = {"type": "object", "properties": {"explanations": {"type": "array"}}, "required": ["explanations"]}
+COMPARISON = {"type": "object", "properties": {"comparison": {"type": "object"}}, "required": ["comparison"]}
 
 ERROR_DESCRIPTIONS = {
     400: "The body is wrong; `error` says what",
     401: "The token is missing or wrong",
     404: "No such model",
+    406: "DICOM answers are not installed",
     408: "The body did not arrive in time",
     413: "The body is too large",
     429: "As much waits as can be held; see Retry-After",
@@ -93,6 +95,14 @@ def request_schema(schema: dict[str, Any]) -> dict[str, Any]:
         "application/dicom": binary,
     }
     return {"requestBody": {"required": True, "content": content}} | response_schema(schema, 400, 404, 408, 413, 429, 503, 504)
+
+
+def dicom_too(operation: dict[str, Any]) -> dict[str, Any]:
+    """An operation whose success may also be DICOM: one report, or several objects as multipart."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    operation["responses"]["200"]["content"] |= {"application/dicom": binary, "multipart/related": binary}
+    operation["responses"]["406"] = ERRORS[406]
+    return operation
 
 
 def without_validation(schema: dict[str, Any]) -> dict[str, Any]:

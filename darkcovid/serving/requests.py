@@ -5,6 +5,7 @@ The forms are TensorFlow Serving's (`instances` or `inputs`, as nested arrays or
 
 import base64
 import binascii
+import io
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from darkcovid.core.errors import DataError
 from darkcovid.data.decode import load_grayscale_bytes
+from darkcovid.data.dicom import is_dicom
 from darkcovid.serving.responses import HTTPError
 
 MAX_IMAGES = 64
@@ -33,10 +35,12 @@ class PredictRequest:
     Attributes:
         images: Mode L.
         columns: Whether `inputs` was used, so that the answer is called `outputs`.
+        contents: The files, where they were sent as such and are to be kept.
     """
 
     images: list[Image.Image]
     columns: bool = False
+    contents: Sequence[bytes] = ()
 
 
 class InMemory(MultiPartParser):
@@ -73,16 +77,24 @@ async def read_form(headers: Headers, body: bytes) -> list[tuple[str, bytes]]:
     return [(f"file {number}", await file.read()) for number, file in enumerate(files, 1)]
 
 
-def decode_files(files: Sequence[tuple[str, bytes]]) -> PredictRequest:
+def decode_files(files: Sequence[tuple[str, bytes]], keep: bool = False) -> PredictRequest:
     """Images out of named bytes of PNG, JPEG or DICOM files.
 
     Args:
         files: A name for error messages, and the file's bytes.
+        keep: Whether the bytes are kept, which must then be of DICOM files.
+
+    Returns:
+        The images, and the bytes where they are kept.
 
     Raises:
         HTTPError: 400, a file is no image or too small; 413, too many pixels together.
     """
-    return PredictRequest(_decode_within_budget(_decode_image(content, name) for name, content in files))
+    for name, content in files if keep else ():
+        if not is_dicom(io.BytesIO(content)):
+            raise HTTPError(400, f"{name}: a DICOM answer belongs to the study of a DICOM file, which this is not")
+    images = _decode_within_budget(_decode_image(content, name) for name, content in files)
+    return PredictRequest(images, contents=[content for _, content in files] if keep else ())
 
 
 def decode_json(body: bytes) -> PredictRequest:

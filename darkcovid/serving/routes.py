@@ -13,7 +13,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from darkcovid.inference.model_card import model_card
 from darkcovid.inference.predictor import InferencePipeline
 from darkcovid.serving import openapi
-from darkcovid.serving.explanation_layers import explanation_layers
+from darkcovid.serving.dicom_answers import asked_for_dicom, check_dicom_installed, dicom_response
+from darkcovid.serving.explanation_layers import comparison_layers, explanation_layers
 from darkcovid.serving.responses import json_response
 from darkcovid.serving.service import Service
 
@@ -55,17 +56,31 @@ async def card(name: str, service: SharedService) -> Response:
 @router.post("/v1/models/{name}:predict", openapi_extra=openapi.request_schema(openapi.PREDICTIONS))
 async def predict(name: str, request: Request, service: SharedService) -> Response:
     """Each image's probabilities, in the order of the model's classes."""
-    decoded, predictions = await service.predict(name, request, explain=False)
+    decoded, predictions = await service.predict(name, request, "predict")
     rows = [list(prediction.probabilities.values()) for prediction in predictions]
     return json_response({"outputs" if decoded.columns else "predictions": rows})
 
 
-@router.post("/v1/models/{name}:explain", openapi_extra=openapi.request_schema(openapi.EXPLANATIONS))
+@router.post("/v1/models/{name}:explain", openapi_extra=openapi.dicom_too(openapi.request_schema(openapi.EXPLANATIONS)))
 async def explain(name: str, request: Request, service: SharedService) -> Response:
-    """Each image's probabilities, warnings, lungs, and where the network looked (Grad-CAM), as PNG images in base64."""
-    decoded, predictions = await service.predict(name, request, explain=True)
+    """Each image's probabilities, warnings, lungs, and where the network looked (Grad-CAM), as PNG images in base64; or, of
+    DICOM files, as DICOM: a report (`Accept: application/dicom`), or overlay, lungs and report as multipart/related."""
+    answer = asked_for_dicom(request.headers.get("accept", ""))
+    if answer is not None:
+        check_dicom_installed()
+    decoded, predictions = await service.predict(name, request, "explain", keep=answer is not None)
+    if answer is not None:
+        asked = service.predictors[name], decoded.contents, decoded.images, predictions
+        return await asyncio.to_thread(dicom_response, answer, *asked)
     pairs = list(zip(decoded.images, predictions, strict=True))
     return json_response({"explanations": await asyncio.to_thread(lambda: [explanation_layers(*pair) for pair in pairs])})
+
+
+@router.post("/v1/models/{name}:compare", openapi_extra=openapi.request_schema(openapi.COMPARISON))
+async def compare(name: str, request: Request, service: SharedService) -> Response:
+    """One image under Grad-CAM, occlusion, RISE and integrated gradients, as PNG images in base64, and how far they agree."""
+    decoded, predictions = await service.predict(name, request, "compare")
+    return json_response({"comparison": await asyncio.to_thread(comparison_layers, decoded.images[0], predictions[0])})
 
 
 @router.get("/healthz", openapi_extra=openapi.response_schema({"type": "object"}))

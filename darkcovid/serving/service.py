@@ -1,14 +1,16 @@
 """What all requests share: the models by name, a batcher for each, metrics, and how many bytes of uploads are held."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.requests import ClientDisconnect, Request
 
 from darkcovid.inference.predictor import InferencePipeline, Prediction
-from darkcovid.serving.batching import DynamicBatcher, QueueFull
+from darkcovid.serving.batching import DynamicBatcher, Purpose, QueueFull
 from darkcovid.serving.requests import HTTPError, PredictRequest, decode_files, decode_json, read_form
 
 RETRY_LATER = {"Retry-After": str(QueueFull.retry_after)}
@@ -54,6 +56,7 @@ class Service:
     async def open(self) -> None:
         """Start a batcher for each model, inside the event loop that serves."""
         self.decoding = asyncio.Semaphore(self.limits.decoding)
+        self.comparing = asyncio.Lock()  # it takes hundreds of passes, for which others wait
         for name, predictor in self.predictors.items():
             self.batchers[name] = DynamicBatcher(predictor, self.limits.waiting, self.limits.batch)
             self.waiting.labels(name).set_function(lambda name=name: self.batchers[name].waiting)
@@ -73,13 +76,16 @@ class Service:
             raise HTTPError(404, f"no model is called {name[:64]!r}; there are: {', '.join(self.batchers)}")
         return self.batchers[name]
 
-    async def predict(self, name: str, request: Request, explain: bool) -> tuple[PredictRequest, list[Prediction]]:
+    async def predict(
+        self, name: str, request: Request, purpose: Purpose, keep: bool = False
+    ) -> tuple[PredictRequest, list[Prediction]]:
         """The images of a request and the model's predictions of them.
 
         Args:
             name: The model's name.
             request: Its body is read here, once.
-            explain: Whether to find the lungs and Grad-CAM too.
+            purpose: What is asked; explanations are compared of one image at a time.
+            keep: Whether the files, which must be DICOM, are kept beside their images.
 
         Returns:
             The decoded images, and one prediction per image in the same order.
@@ -88,29 +94,45 @@ class Service:
             HTTPError: 400 and 408 for what was sent, 404 no such model, 413 and 503 too large, 429 too much waits, 504 no
                 prediction in time.
         """
-        batcher = self.batcher(name)
+        batcher, kept = self.batcher(name), _BodyBudget(self)
         try:
             async with asyncio.timeout(self.limits.body_seconds + self.limits.answer_seconds):
-                decoded = await self._read_images(request)
-                predictions = await batcher.ask(decoded.images, explain)
+                decoded = await self._read_images(request, keep)
+                kept.count(sum(map(len, decoded.contents)))
+                if purpose == "compare":
+                    predictions = await self._compare(batcher, decoded.images)
+                else:
+                    predictions = await batcher.ask(decoded.images, purpose)
         except QueueFull:
             raise HTTPError(429, f"{name} has as much waiting as it can hold; try again in a second", RETRY_LATER) from None
         except TimeoutError:
             raise HTTPError(
                 504, f"no answer within {self.limits.answer_seconds:g} s; send fewer images, or try later", RETRY_LATER
             ) from None
+        finally:
+            kept.release()
         self.images.labels(name).inc(len(decoded.images))
         return decoded, predictions
 
-    async def _read_images(self, request: Request) -> PredictRequest:
+    async def _compare(self, batcher: DynamicBatcher, images: Sequence[Image.Image]) -> list[Prediction]:
+        if len(images) > 1:
+            raise HTTPError(400, "explanations are compared of one image per request")
+        if self.comparing.locked():
+            raise QueueFull
+        async with self.comparing:
+            return await batcher.ask(images, "compare")
+
+    async def _read_images(self, request: Request, keep: bool) -> PredictRequest:
         content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
         budget = _BodyBudget(self)
         try:
             body = await budget.read(request)
             if content_type == "multipart/form-data":
-                decode = partial(decode_files, await read_form(request.headers, body))
+                decode = partial(decode_files, await read_form(request.headers, body), keep)
             elif content_type in IMAGE_TYPES:
-                decode = partial(decode_files, [("body", body)])
+                decode = partial(decode_files, [("body", body)], keep)
+            elif keep:
+                raise HTTPError(400, "a DICOM answer is of DICOM files: send one as application/dicom, or several as a form")
             else:
                 decode = partial(decode_json, body)
             async with self.decoding:
@@ -134,7 +156,7 @@ class _BodyBudget:
         try:
             async with asyncio.timeout(limits.body_seconds):
                 async for part in request.stream():
-                    self._count(len(part))
+                    self.count(len(part))
                     parts.append(part)
         except ClientDisconnect:
             raise HTTPError(400, "the body ended early") from None
@@ -146,7 +168,7 @@ class _BodyBudget:
         self.service.held_bytes -= self.bytes
         self.bytes = 0
 
-    def _count(self, size: int) -> None:
+    def count(self, size: int) -> None:
         self.bytes += size
         self.service.held_bytes += size
         if self.bytes > self.service.limits.body_bytes:

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,13 @@ from darkcovid.audits.explanations import (
     GRADIENTS,
     OCCLUSION,
     RANDOM_WEIGHTS,
+    RISE,
     agreement_warnings,
+    agreement_words,
     agreements,
     explanation_maps,
     integrated_gradients,
+    most_confident,
     rank_agreement,
 )
 from darkcovid.core.device import get_device
@@ -46,10 +51,13 @@ def pixels():
 
 def test_gradients_and_occlusion_find_what_the_network_looks_at(pixels):
     maps = explanation_maps(Looking(), nn.Identity(), pixels, np.array([1, 1]), 60, COMPUTE)
-    assert list(maps) == [GRADCAM, OCCLUSION, GRADIENTS, RANDOM_WEIGHTS]
+    assert list(maps) == [GRADCAM, OCCLUSION, RISE, GRADIENTS, RANDOM_WEIGHTS]
     for name in (OCCLUSION, GRADIENTS):
         assert maps[name].shape == pixels.shape and (maps[name] >= 0).all()
         np.testing.assert_allclose(maps[name][:, *PLACE].sum((1, 2)) / maps[name].sum((1, 2)), 1, atol=1e-6)
+    inside = np.zeros(pixels.shape[1:], bool)
+    inside[PLACE] = True
+    assert (maps[RISE][:, inside].mean(1) > 4 * maps[RISE][:, ~inside].mean(1)).all()
     agreed = agreements({name: some[0] for name, some in maps.items()})
     assert agreed[f"{OCCLUSION}, {GRADIENTS}"] > 0.9
 
@@ -92,3 +100,26 @@ def test_what_a_reader_is_told(values, random, said):
     pairs = [f"{GRADCAM}, {OCCLUSION}", f"{GRADCAM}, {GRADIENTS}", f"{OCCLUSION}, {GRADIENTS}"]
     found = agreement_warnings(dict(zip(pairs, values, strict=True)) | {f"{GRADCAM}, {RANDOM_WEIGHTS}": random})
     assert len(found) == len(said) and all(text.startswith(start) for text, start in zip(found, said, strict=True))
+
+
+def test_what_a_page_says_of_agreement_follows_the_same_limits():
+    pairs = [f"{first}, {second}" for first, second in itertools.combinations((GRADCAM, OCCLUSION, RISE, GRADIENTS), 2)]
+    random = f"{GRADCAM}, {RANDOM_WEIGHTS}"
+    known = agreement_words(dict.fromkeys(pairs, 0.5) | {pairs[0]: None, random: 0.1})
+    assert "agree with a mean rank correlation of 0.50" in known and "by 0.10: it changes with the weights" in known
+    doubted = agreement_words(dict.fromkeys(pairs, 0.2) | {random: 0.9})
+    assert "disagree (mean rank correlation 0.20" in doubted and "by 0.90: it says little of what was learned" in doubted
+    assert agreement_words(dict.fromkeys([*pairs, random])).count("not known") == 2
+
+
+def test_confident_answers_are_wrong_and_right_ones_of_different_classes():
+    labels = np.array([0, 0, 0, 1, 1, 2, 2, 0])
+    sure = np.array([0.9, 0.8, 0.99, 0.7, 0.6, 0.95, 0.5, 1.0])
+    right = np.array([True, True, False, True, False, True, False, True])
+    probabilities = np.array(
+        [np.roll([s, 1 - s, 0], label + (not good)) for s, label, good in zip(sure, labels, right, strict=True)]
+    )
+    chosen = most_confident(probabilities, labels, np.arange(7))  # the last one is not among them
+    assert chosen.tolist() == [2, 5, 4, 0]
+    assert most_confident(probabilities, labels, np.array([0, 1])).tolist() == [0]
+    assert most_confident(probabilities, labels, np.array([], int)).tolist() == []

@@ -70,6 +70,7 @@ def test_a_shortcut_of_any_learner_is_found(cohort, tmp_path):
     assert "needs the training code" in report.checks.finding[16]
     page = report.save(tmp_path / "audit.html").read_text()
     assert report.verdict[0] in page
+    assert "fails" in report.save_sheet("claim", tmp_path / "claim.md").read_text()
 
     of_rows = Learner(loaders(root, rows, of_rows=True), learn.model, loss_func=CrossEntropyLossFlat())
     other = dc.audit(of_rows, cohort=root / "manifest.csv", classes=NAMES, shortcuts=False)

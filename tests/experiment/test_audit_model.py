@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -197,9 +198,15 @@ def test_a_shortcut_of_a_model_is_found_and_a_clean_one_passes(cohorts, audited,
     (arm,) = planted.audit.evidence.arms.values()
     assert arm.metrics.valid.accuracy > 0.95 and arm.metrics.attention["covid"].inside_lungs < 0.1
     plots = planted.path / "planted" / "plots"
-    assert (plots / "occlusion.png").is_file() and (plots / "deletion.png").is_file()
+    assert (plots / "gradients.png").is_file() and (plots / "deletion.png").is_file()
+    assert (clean.path / "clean" / "plots" / "occlusion.png").is_file() and (
+        clean.path / "clean" / "occlusion_maps.csv"
+    ).is_file()
     page = (planted.path / "report.html").read_text()
-    assert "Lungs erased" in planted.verdict[-2] + planted.verdict[-1] + planted.verdict[3] and "occlusion" in page
+    assert (
+        "Lungs erased" in planted.verdict[-2] + planted.verdict[-1] + planted.verdict[3]
+        and "images: integrated gradients" in page
+    )
     shown = pd.read_csv(planted.path / "planted" / "shortcut_predictions.csv")
     assert set(shown.shown) == {"plain", "lungs_erased", "lungs_only", "border_only", "thumbnail"}
 
@@ -442,6 +449,38 @@ unsafe.save("unsafe.keras")
 """
 
 
+def check_maps_by_keras(path, batch):
+    """Grad-CAM of a file is mean gradient times output, before bias and softmax, as done here by hand."""
+    code = f"""
+import numpy as np, keras
+model = keras.saving.load_model({str(path)!r}, compile=False)
+import torch
+batch = np.load("batch.npy")
+last = max(place for place, layer in enumerate(model.layers) if isinstance(layer, keras.layers.Conv2D))
+hidden = torch.from_numpy(batch)
+for place, layer in enumerate(model.layers):
+    if place == last:
+        layer.activation = keras.activations.linear
+    if isinstance(layer, keras.layers.Dense) and layer is model.layers[-1]:
+        layer.activation = keras.activations.linear
+    hidden = layer(hidden)
+    if place == last:
+        output = (hidden - layer.bias.value).detach().requires_grad_()
+        hidden = torch.relu(output + layer.bias.value)
+(gradient,) = torch.autograd.grad(hidden[:, 1].sum(), [output])
+np.save("map.npy", torch.relu((gradient.mean((1, 2), keepdim=True) * output).sum(-1)).detach().numpy())
+"""
+    np.save(path.parent / "batch.npy", batch)
+    environment = os.environ | {"KERAS_BACKEND": "torch"}
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=path.parent, env=environment)
+    by_hand = torch.from_numpy(np.load(path.parent / "map.npy"))[:, None]
+    expected = torch.nn.functional.interpolate(by_hand, batch.shape[1:3], mode="bilinear")[:, 0].numpy()
+    with ProcessModel("keras", str(path), seconds=120) as model:
+        found, method = model.explain(batch, np.zeros_like(batch[:1]), np.ones(3, int), np.ones(3, int), channels_first=False)
+    assert method == "Grad-CAM"
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6 * max(1, expected.max()))
+
+
 @pytest.mark.slow
 def test_a_network_trained_by_keras_is_audited_by_its_file_and_by_its_predictions(cohorts, audited, darkcovid, tmp_path):
     manifest, rows, pixels, train = cohorts["planted"]
@@ -457,6 +496,7 @@ def test_a_network_trained_by_keras_is_audited_by_its_file_and_by_its_prediction
     assert of_file.accuracy == arm["accuracy"] > 0.8
     assert of_file.per_class["covid"].roc_auc == pytest.approx(arm["per_class"]["covid"]["roc_auc"], abs=1e-6)
     assert of_table["status"] == "fail"
+    check_maps_by_keras(tmp_path / "cnn.keras", pixels[:3, ..., None])
     with pytest.raises(DataError, match=r"unsafe.keras: the model cannot be used: .*safe"):
         ProcessModel("keras", str(tmp_path / "unsafe.keras"), seconds=120)
 

@@ -108,6 +108,10 @@ def test_audits_of_a_run_a_learner_and_foreign_predictions_agree(finished, cache
 
     page = of_learner.save(tmp_path / "audit.html").read_text()
     assert of_learner.verdict[1] in page and of_learner.verdict[1].startswith("Accuracy: ")
+    sheets = {
+        name: of_learner.save_sheet(name, tmp_path / f"{name}.md").read_text() for name in ("claim", "tripod-ai", "probast-ai")
+    }
+    assert all("asks for the recipe of a run" in sheet for sheet in sheets.values())
     assert "images / s" not in page and "speed-up per epoch" not in page
     with pytest.raises(UsageError, match=r"^audit: a learner of other DataLoaders than CXRDataLoaders needs cohort="):
         dc.audit(Learner(learn.dls, learn.model, loss_func=learn.loss_func))

@@ -36,6 +36,9 @@ def run(tmp_path):
         (arm / name).write_bytes(name.encode())
     for name in ("status.json", "events.jsonl", ".hidden.json", "x.dcm", "lungs.png"):
         (folder / name).write_text("host")
+    for name in ("wandb/run-1/files/config.yaml", "tensorboard/small/hparams.json"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("of a tracker")
     (folder / "link.json").symlink_to("/etc/hostname")
     return folder
 

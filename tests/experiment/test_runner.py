@@ -110,7 +110,7 @@ def test_the_main_job_on_phantoms(folders):
         assert names == {
             "split.csv", "history.csv", "predictions.csv",
         "shortcut_predictions.csv", "metrics.json", "timing.json", "weights.safetensors", "feature_distance.safetensors", "plots",
-            "gradcam.csv", "thumbnails.json", "profile.txt", "trace.json.gz",
+            "gradcam.csv", "explanations.csv", "thumbnails.json", "profile.txt", "trace.json.gz",
         }  # fmt: skip
         plots = {path.name for path in (folder / "plots").iterdir()}
         curves = {

@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from typer.testing import CliRunner
 
+from darkcovid.cli import app
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError
+from darkcovid.data.manifest import read_manifest
 from darkcovid.inference.dicomweb import fetched_radiographs, parse_address, store_results
 from darkcovid.inference.image_files import open_image
 
@@ -116,6 +119,52 @@ def test_a_refusal_names_no_password(orthanc, user):
     with pytest.raises(DarkCovidError, match=r"the server refuses access \(401\)") as caught:
         fetch(f"http://{user}{orthanc}/studies/1.2")
     assert "wrong" not in str(caught.value) and "eve" not in str(caught.value)
+
+
+def test_studies_become_a_folder_with_a_manifest(orthanc, tmp_path):
+    service, folder = f"http://ann:{QUOTED}@{orthanc}", tmp_path / "cohort"
+    sent = [write_radiograph(tmp_path / f"{n}.dcm", PIXELS + n, PatientID=f"MRN-{n // 2}", PatientAge="044Y") for n in range(3)]
+    store_results(service, sorted(tmp_path.glob("*.dcm")))
+    studies = tmp_path / "studies.csv"
+    studies.write_text("study,label\n" + "".join(f"{each.StudyInstanceUID},covid\n" for each in sent[:2]))
+
+    def fetch_from(address, *words):
+        done = CliRunner().invoke(app, ["data", "fetch", address, "-o", str(folder), "--json", *words])
+        assert done.exception is None, done.output
+        return json.loads(done.stdout)
+
+    fetched = fetch_from(service, "--studies", str(studies))
+    rows = read_manifest(folder / "manifest.csv").rows
+    assert sorted(rows.path) == sorted(each["path"] for each in fetched) == sorted(path.name for path in folder.glob("*.dcm"))
+    assert set(rows.label) == {"covid"} and set(rows.sex) == {"F"} and len(rows) == 2 and rows.patient_id.nunique() == 1
+    assert not any("MRN" in text or sent[0].SOPInstanceUID in text for text in rows.astype(str).to_numpy().ravel())
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*.dcm")}
+    third = f"{service}/studies/{sent[2].StudyInstanceUID}"
+    fetch_from(third)  # a study without a label beside what is there
+    again = read_manifest(folder / "manifest.csv").rows
+    assert sorted(again.label) == ["", "covid", "covid"] and again.patient_id.nunique() == 2
+    fetch_from(service, "--studies", str(studies))
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in folder.glob("*.dcm")}.items()
+    assert (folder / "manifest.csv").read_text().count("covid") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("http://127.0.0.1:1/dicom-web", "-o", "x"), "name a study"),
+        (("http://127.0.0.1:1/dicom-web/studies/1.2", "-o", "x", "--studies", "studies.csv"), "not both"),
+        (("http://127.0.0.1:1/dicom-web/studies/1.2",), "--output"),
+        (("http://127.0.0.1:1/dicom-web", "-o", "x", "--studies", "names.csv"), "'../..' is not a DICOM UID"),
+        (("http://127.0.0.1:1/dicom-web", "-o", "x", "--studies", "two.csv"), "two labels"),
+        (("manifest.csv", "--studies", "studies.csv"), "give its address"),
+    ],
+)
+def test_wrong_requests_for_studies_end_in_one_line(words, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, rows in (("studies", "1.2,covid"), ("names", "../..,covid"), ("two", "1.2,covid\n1.2,rest")):
+        (tmp_path / f"{name}.csv").write_text(f"study,label\n{rows}\n")
+    done = CliRunner().invoke(app, ["data", "fetch", *words])
+    assert isinstance(done.exception, UsageError) and said in str(done.exception) and "\n" not in str(done.exception)
 
 
 def test_no_such_study_or_service(orthanc):

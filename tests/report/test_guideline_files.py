@@ -4,12 +4,14 @@ import shutil
 import docx
 import pytest
 
+import darkcovid as dc
 from darkcovid.audits.checks import RunEvidence, run_checks
 from darkcovid.audits.findings import parse_data_audit
 from darkcovid.audits.guidelines import GUIDELINES, guideline_sheet
 from darkcovid.core.errors import UsageError
 from darkcovid.recipe import Recipe
 from darkcovid.report.guideline_files import guideline_markdown, write_guideline
+from darkcovid.report.html import read_evidence
 
 from ..arms import ARM, comparison_of
 from ..audits.test_checks import AUDIT, ENVIRONMENT
@@ -63,10 +65,12 @@ def test_the_files_say_the_same(tmp_path):
     folder.mkdir()
     for name in ("recipe.yaml", "comparison.json", "environment.json", "audit.json"):
         shutil.copy(RUN / name, folder / name)
-    path, counts = write_guideline(folder, "claim", "md")
-    assert path == folder / "claim.md" and sum(counts.values()) == 44 and counts["fails"] > 0
+    evidence, path = read_evidence(folder), folder / "claim.md"
+    counts = write_guideline(evidence, run_checks(evidence), "claim", path)
+    assert sum(counts.values()) == 44 and counts["fails"] > 0
     lines = [line for line in path.read_text().splitlines() if line.startswith("| ") and not line.startswith("| No.")]
-    word, again = write_guideline(folder, "claim", "docx", tmp_path / "sheet.docx")
+    word = tmp_path / "sheet.docx"
+    again = write_guideline(evidence, run_checks(evidence), "claim", word)
     (table,) = docx.Document(word).tables
     items = [[cell.text for cell in row.cells] for row in table.rows[1:] if len({cell.text for cell in row.cells}) > 1]
     assert again == counts and len(items) == len(lines) == 44
@@ -93,9 +97,13 @@ def test_an_audit_of_predictions_says_what_it_cannot_know(darkcovid, tmp_path):
     (folder,) = (tmp_path / "audits").iterdir()
     said = json.loads(darkcovid("report", folder, "--sheet", "claim", "--json").stdout)
     assert sum(said["items"].values()) == 44 and "not known here" in (folder / "claim.md").read_text()
+    sheet = dc.audit(predictions, cohort=manifest).save_sheet("claim", tmp_path / "python.md")
+    items = [[line for line in each.read_text().splitlines() if line.startswith("| ")] for each in (sheet, folder / "claim.md")]
+    assert len(items[0]) == len(items[1]) and "not known here" in sheet.read_text()
+    with pytest.raises(UsageError, match="no guideline is called 'strobe'"):
+        dc.audit(predictions, cohort=manifest).save_sheet("strobe")
 
 
 def test_what_is_no_run_is_refused(tmp_path, darkcovid):
-    with pytest.raises(UsageError, match="not a finished run"):
-        write_guideline(tmp_path, "claim", "md")
+    assert "not a finished run" in darkcovid("report", tmp_path, "--sheet", "claim", code=2).stderr
     assert "--sheet" in darkcovid("report", tmp_path, "--format", "docx", code=2).stderr

@@ -13,12 +13,14 @@ from playwright.sync_api import sync_playwright
 from typer.testing import CliRunner
 
 from darkcovid.audits.checks import run_checks
+from darkcovid.audits.explanations import METHODS, RANDOM_WEIGHTS
 from darkcovid.cli import app
 from darkcovid.core.errors import UsageError
 from darkcovid.experiment.runner import RunPaths, run
 from darkcovid.recipe import load_recipe
 from darkcovid.report.html import read_evidence, render_report, write_report
 from darkcovid.report.image_browser import image_browser
+from darkcovid.report.several_explanations import explained_arms
 from darkcovid.report.verdict import verdict
 
 from ..conftest import RECIPES
@@ -257,6 +259,25 @@ def test_an_answer_stands_beside_the_map_of_the_fit_that_gave_it(finished, tmp_p
     assert browser.left_out == 2  # scored, and not among the thumbnails
 
 
+def test_a_few_images_stand_under_every_explanation_with_their_agreement_in_words(finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    evidence = read_evidence(run)
+    for arm in explained_arms(run, evidence, images=True):
+        table = pd.read_csv(run / arm.name / "explanations.csv")
+        assert [image["text"].split(".")[0] for image in arm.images] == [
+            f"{row.label}, called {row.predicted} (0" if row.confidence < 0.995 else f"{row.label}, called {row.predicted} (1"
+            for row in table.itertuples()
+        ]
+        assert all(image["maps"].keys() == {*METHODS, RANDOM_WEIGHTS} and all(image["maps"].values()) for image in arm.images)
+        pairs = table[[name for name in table if ", " in name and "random" not in name]]
+        assert f"{pairs.mean().mean():.2f}" in arm.words or f"{pairs.stack().mean():.2f}" in arm.words
+    page = render_report(evidence, run_checks(evidence), run, images=True)
+    assert page.count('<figure class="explained">') == sum(len(arm.images) for arm in explained_arms(run, evidence, True)) > 2
+    assert all(not arm.images and arm.words for arm in explained_arms(run, evidence, images=False))
+    (run / "segmented" / "explanations.csv").write_text("image,label\n")
+    assert [arm.name for arm in explained_arms(run, evidence, True)] == ["unsegmented"]
+
+
 def test_images_without_room_are_counted_and_the_wrong_ones_stay(finished, monkeypatch):
     everything = image_browser(finished, read_evidence(finished))
     monkeypatch.setattr("darkcovid.report.image_browser.MAX_BYTES", 60_000)
@@ -313,6 +334,6 @@ def test_images_are_chosen_without_a_script(opened, finished):
     assert shown.count() == ((table.label == "covid") & (table.predicted != "covid")).sum()
     opened.get_by_label("right", exact=True).check()
     assert shown.count() == ((table.label == "covid") & (table.predicted == "covid")).sum()
-    assert opened.locator(".heat:visible").count() == shown.count() > 0
-    opened.get_by_label("Grad-CAM").uncheck()
-    assert opened.locator(".heat:visible").count() == 0
+    assert opened.locator("#browser .heat:visible").count() == shown.count() > 0
+    opened.get_by_role("checkbox", name="Grad-CAM").uncheck()
+    assert opened.locator("#browser .heat:visible").count() == 0

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import email
 import io
 import json
 import re
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
+import pydicom
 import pytest
 import requests
 from PIL import Image
@@ -28,6 +30,7 @@ from darkcovid.serving.service import Limits
 
 from ..commands import error_of
 from ..data.test_dicom import dataset, written
+from ..dicom_files import write_radiograph
 from .conftest import served, serving
 
 TIMEOUT = 60
@@ -105,6 +108,69 @@ def test_an_explanation_has_layers_of_one_size(server, radiographs):
     layers = [Image.open(io.BytesIO(base64.b64decode(found[key].split(",")[1]))) for key in ("picture", "lungs", "heat")]
     assert {layer.size for layer in layers} == {(96, 96)} and [layer.mode for layer in layers] == ["L", "RGBA", "RGBA"]
     assert found["label"] in found["probabilities"]
+
+
+@pytest.fixture
+def dicom_file(phantom_files, tmp_path):
+    """A phantom as an archive has it: its content and its data set."""
+    with Image.open(next(iter(phantom_files.values()))) as image:
+        made = write_radiograph(tmp_path / "x.dcm", np.asarray(image.convert("L")))
+    return (tmp_path / "x.dcm").read_bytes(), made
+
+
+def test_a_dicom_is_answered_by_a_report_of_its_own_patient(server, dicom_file):
+    content, source = dicom_file
+    sent = {"Content-Type": "application/dicom"}
+    answer = ask(server, verb="explain", data=content, headers=sent | {"Accept": "application/dicom"})
+    report = pydicom.dcmread(io.BytesIO(answer.content))
+    assert answer.headers["Content-Type"] == "application/dicom" and report.Modality == "SR"
+    assert (report.StudyInstanceUID, report.PatientID) == (source.StudyInstanceUID, source.PatientID)
+    expected = ask(server, verb="explain", data=content, headers=sent).json()["explanations"][0]
+    shown = [float(element.value) for element in report.iterall() if element.keyword == "NumericValue"]
+    assert all(min(abs(value - share) for value in shown) < 0.001 for share in expected["probabilities"].values())
+
+
+def test_several_dicoms_are_answered_by_every_object_in_parts(server, dicom_file):
+    content, source = dicom_file
+    files, every = [("file", content), ("file", content)], {"Accept": 'multipart/related; type="application/dicom"'}
+    answer = ask(server, verb="explain", files=files, headers=every)
+    head = f"Content-Type: {answer.headers['Content-Type']}\r\n\r\n".encode()
+    parts = [part.get_payload(decode=True) for part in email.message_from_bytes(head + answer.content).get_payload()]
+    objects = [pydicom.dcmread(io.BytesIO(part)) for part in parts]
+    assert [each.Modality for each in objects] in (["OT", "SEG", "SR"] * 2, ["OT", "SR"] * 2)
+    assert {each.StudyInstanceUID for each in objects} == {source.StudyInstanceUID}
+
+
+def test_what_is_no_dicom_gets_no_dicom(server, dicom_file, radiographs):
+    one = {"Accept": "application/dicom"}
+    for options, said in (
+        ({"files": {"file": radiographs[0]}}, "file 1: a DICOM answer belongs to the study of a DICOM file"),
+        ({"json": {"instances": [b64(dicom_file[0])]}}, "send one as application/dicom"),
+        ({"files": [("file", dicom_file[0])] * 2}, "one DICOM answers one image"),
+    ):
+        answer = ask(server, verb="explain", headers=one, **options)
+        assert answer.status_code == 400 and said in answer.json()["error"]
+
+
+def test_explanations_are_compared_of_one_image_at_a_time(server, radiographs):
+    found = ask(server, verb="compare", files={"file": radiographs[0]}).json()["comparison"]
+    assert list(found["maps"]) == ["Grad-CAM", "occlusion", "RISE", "integrated gradients"]
+    layers = [Image.open(io.BytesIO(base64.b64decode(url.split(",")[1]))) for url in (found["picture"], *found["maps"].values())]
+    assert {layer.size for layer in layers} == {(96, 96)} and all(layer.mode == "RGBA" for layer in layers[1:])
+    assert "rank correlation" in found["words"] or "even" in found["words"]
+    assert len(found["agreement"]) == 7
+    files = [("file", radiographs[0]), ("file", radiographs[1])]
+    assert ask(server, verb="compare", files=files).status_code == 400
+
+
+def test_a_second_comparison_is_refused_while_one_is_made():
+    gated = Gated()
+    with serving(create_app({"gated": gated})) as address, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask, address, "gated", "compare", json=gray(2))
+        wait_until(lambda: gated.batches == [1])
+        assert ask(address, "gated", "compare", json=gray(3)).status_code == 429
+        gated.gate.set()
+        assert first.result().status_code == 500  # the stand-in has no explanations
 
 
 def bomb(width, height):
@@ -253,7 +319,7 @@ class Gated:
             self.gate.set()
         self.model = SimpleNamespace(classes=("covid", "other"), size=(16, 16))
 
-    def __call__(self, images, explain=False):
+    def __call__(self, images, explain=False, compare=False):
         self.batches.append(len(images))
         assert self.gate.wait(TIMEOUT)
         lungs = np.zeros((256, 256), bool)

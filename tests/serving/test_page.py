@@ -107,6 +107,19 @@ def test_the_slider_and_the_outline(page, radiograph):
     expect(page.locator("#lungs")).to_be_hidden()
 
 
+def test_explanations_are_compared_on_request(page, radiograph):
+    expect(page.get_by_role("button", name="Compare")).to_be_hidden()
+    upload(page, radiograph)
+    page.get_by_role("button", name="Compare").click()
+    page.locator("#agreement:not(:empty)").wait_for()
+    expect(page.locator("#methods figcaption")).to_have_text(["Grad-CAM", "occlusion", "RISE", "integrated gradients"])
+    expect(page.locator("#agreement")).to_contain_text("the weights")
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    upload(page, {"name": "other.png", "mimeType": "image/png", "buffer": radiograph.read_bytes()})
+    expect(page.locator("#methods figure")).to_have_count(0)
+
+
 def test_a_bad_file_is_answered_in_words(page, radiograph, tmp_path):
     bad = tmp_path / "notes.png"
     bad.write_text("no picture")

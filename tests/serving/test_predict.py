@@ -190,9 +190,9 @@ def test_the_command_writes_dicom_results_of_dicom_files(darkcovid, fitted_run, 
 def test_explanations_lie_over_the_image_and_say_if_they_agree(fitted_run, phantom_files, tmp_path, arm):
     path = next(iter(phantom_files.values()))
     (answer,) = predict_images(load_pipeline(fitted_run, arm, "cpu"), [ImageRef("a.jpg", path)], compare=tmp_path)
-    assert len(answer["explanations"]) == 4
+    assert len(answer["explanations"]) == 7
     assert all(value is None or -1 <= value <= 1 for value in answer["explanations"].values())
-    assert Image.open(tmp_path / "a.jpg.png").size[0] == 3 * 420
+    assert Image.open(tmp_path / "a.jpg.png").size[0] == 4 * 420
     (prediction,) = load_pipeline(fitted_run, arm, "cpu")([load_grayscale(path).resize((150, 120))], compare=True)
     for heat in prediction.explanations.maps.values():
         assert heat.shape == (120, 150) and (heat >= 0).all() and np.isfinite(heat).all()

@@ -148,7 +148,6 @@ def _gradcam(e: RunEvidence) -> CheckOutcome:
     if not overlaps:
         return NOT_RUN, "`audit: shortcuts` or `retrain` does it, where lungs are trusted"
     asked = e.subject is not None and all(each.inside_lungs_of_fresh_weights is None for each in overlaps.values())
-    kind = "the occlusion map" if asked else "the map"
     fresh = {
         label: "" if asked else f"fresh weights {_percent(overlap.inside_lungs_of_fresh_weights)}, "
         for label, overlap in overlaps.items()
@@ -159,7 +158,7 @@ def _gradcam(e: RunEvidence) -> CheckOutcome:
         for label, overlap in overlaps.items()
     )
     elsewhere = any(overlap.looks_elsewhere for overlap in overlaps.values())
-    return (WARN if elsewhere else PASS), f"{name}, share of {kind} inside the lungs: {text}"
+    return (WARN if elsewhere else PASS), f"{name}, share of the map inside the lungs: {text}"
 
 
 def _percent(share: float | None) -> str:

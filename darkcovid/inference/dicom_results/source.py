@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from darkcovid.core.errors import DataError, one_line
 from darkcovid.data.dicom_tags import PatientIds
@@ -33,12 +33,13 @@ class SourceImage:
     burnt_in: str
 
 
-def read_source(file: Path, ids: PatientIds | None) -> SourceImage:
+def read_source(file: Path | BinaryIO, ids: PatientIds | None, name: str | None = None) -> SourceImage:
     """The tags of a radiograph that its results need.
 
     Args:
         file: A DICOM file.
         ids: By which ids and UIDs are replaced, and names and dates emptied; None: they stay.
+        name: For messages; None: the file's.
 
     Returns:
         The source.
@@ -48,15 +49,16 @@ def read_source(file: Path, ids: PatientIds | None) -> SourceImage:
     """
     import pydicom
 
+    name = str(file) if name is None else name
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             read = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             header, burnt_in = _checked(read), str(read.get("BurnedInAnnotation", ""))
     except DataError as error:
-        raise DataError(f"{file}: {error}") from None
+        raise DataError(f"{name}: {error}") from None
     except Exception as error:  # noqa: BLE001 (a damaged file fails in many ways, none of which is ours)
-        raise DataError(f"{file}: its DICOM header cannot be read ({one_line(error)[:120]})") from None
+        raise DataError(f"{name}: its DICOM header cannot be read ({one_line(error)[:120]})") from None
     if ids is not None:
         header = _without_identity(header, ids)
     return SourceImage(header, ids is not None, burnt_in if burnt_in in ("YES", "NO") else "")

@@ -59,7 +59,7 @@ class DicomWriter:
                 return ["no DICOM results: the image is no DICOM, so it belongs to no study"]
         try:
             source = read_source(image_ref.file, self.ids)
-            made, left_out = self._objects(source, image, prediction)
+            made, left_out = result_objects(source, image, prediction, self.model, self.segmenter)
         except DataError as error:
             return [f"no DICOM results: {str(error).removeprefix(f'{image_ref.file}: ')}"]
         except (ValueError, TypeError, AttributeError, KeyError) as error:  # what highdicom says of values that it cannot take
@@ -73,17 +73,35 @@ class DicomWriter:
             self.written.append(place / name)
         return left_out
 
-    def _objects(self, source: SourceImage, image: Image.Image, prediction: Prediction) -> tuple[dict[str, Any], list[str]]:
-        made, left_out = {}, []
-        if source.deidentified and not prediction.lungs_trusted:
-            left_out.append("no Grad-CAM in DICOM: text may be burned in, and the lungs that are shown alone were not found")
-        else:
-            picture = overlay_picture(image, prediction, only_lungs=source.deidentified)
-            made[CAPTURE] = secondary_capture(source, picture, self.model, SERIES[CAPTURE])
-        if prediction.lungs_trusted:
-            made[LUNGS] = lung_segmentation(source, prediction.lungs, self.model, self.segmenter, SERIES[LUNGS])
-        made[REPORT] = structured_report(source, prediction, self.model, list(made.values()), SERIES[REPORT])
-        return made, left_out
+
+def result_objects(
+    source: SourceImage, image: Image.Image, prediction: Prediction, model: ModelIdentity, segmenter: str
+) -> tuple[dict[str, Any], list[str]]:
+    """The results of one radiograph.
+
+    Args:
+        source: The radiograph that they refer to.
+        image: Its pixels, mode L.
+        prediction: With a heatmap.
+        model: What made it.
+        segmenter: SHA-256 of the lung U-Net's weights.
+
+    Returns:
+        pydicom data sets by the names that `predict --dicom-dir` gives their files, and why one is not made.
+
+    Raises:
+        ValueError, TypeError, AttributeError, KeyError: highdicom takes a value of the source not.
+    """
+    made, left_out = {}, []
+    if source.deidentified and not prediction.lungs_trusted:
+        left_out.append("no Grad-CAM in DICOM: text may be burned in, and the lungs that are shown alone were not found")
+    else:
+        picture = overlay_picture(image, prediction, only_lungs=source.deidentified)
+        made[CAPTURE] = secondary_capture(source, picture, model, SERIES[CAPTURE])
+    if prediction.lungs_trusted:
+        made[LUNGS] = lung_segmentation(source, prediction.lungs, model, segmenter, SERIES[LUNGS])
+    made[REPORT] = structured_report(source, prediction, model, list(made.values()), SERIES[REPORT])
+    return made, left_out
 
 
 def dicom_writer(folder: Path, predictor: InferencePipeline, deidentify: bool) -> DicomWriter:

@@ -105,6 +105,7 @@ class ProcessModel:
         }
         header, _ = self._exchange(asked)
         self.shape: list[int | None] = [side if isinstance(side, int) else None for side in header.get("shape", [])][:5]
+        self.has_gradients = header.get("gradients") is True
 
     def predict(self, batch: np.ndarray) -> np.ndarray:
         """(n, ...) float32 to (n, k) float64.
@@ -115,6 +116,35 @@ class ProcessModel:
         batch = np.ascontiguousarray(batch, np.float32)
         header, body = self._exchange({"shape": list(batch.shape)}, batch.tobytes())
         return checked_answer(np.frombuffer(body, np.float64).reshape(header["shape"]), len(batch), self.source)
+
+    def explain(
+        self, batch: np.ndarray, even: np.ndarray, columns: np.ndarray, signs: np.ndarray, channels_first: bool
+    ) -> tuple[np.ndarray | None, str]:
+        """Where its answers come from, by gradients.
+
+        Args:
+            batch: (n, ...) float32 inputs.
+            even: (1, ...) float32, an even image.
+            columns: (n,) int, which score of each is explained.
+            signs: (n,) 1, or -1 where the opposite of a score is.
+            channels_first: Whether inputs are (n, c, h, w), not (n, h, w, c).
+
+        Returns:
+            (n, h, w) float64, not negative, and the method; or None and why there are no gradients.
+
+        Raises:
+            DataError: As `predict` does.
+        """
+        asked = {"columns": columns.tolist(), "signs": signs.tolist(), "channels_first": channels_first}
+        both = np.ascontiguousarray(np.concatenate([batch, even]), np.float32)
+        header, body = self._exchange({"shape": list(both.shape), "explain": asked}, both.tobytes())
+        if "unexplained" in header:
+            return None, one_line(str(header["unexplained"]))[:200]
+        size = batch.shape[2:4] if channels_first else batch.shape[1:3]
+        maps = np.frombuffer(body, np.float64)
+        if maps.size != len(batch) * size[0] * size[1] or not np.isfinite(maps).all():
+            return None, "its gradients are not of the input's size"
+        return maps.reshape(len(batch), *size).clip(0), str(header.get("method"))[:40]
 
     def _exchange(self, header: dict[str, Any], body: bytes = b"") -> tuple[dict[str, Any], bytes]:
         deadline = time.monotonic() + self.seconds

@@ -6,9 +6,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 ModelFn = Callable[[np.ndarray], np.ndarray]
 LARGEST_ONNX = 2**31  # bytes of a protobuf message
@@ -22,11 +25,13 @@ class LoadedModel:
         predict: (n, ...) float32 to (n, k) or (n,) float.
         shape: Of its input without the batch, None for what may be any number; empty where it is not known.
         outputs: Names of its outputs.
+        forward: (n, ...) float32 tensor to (n, k) or (n,), through which gradients flow; None: there are none.
     """
 
     predict: ModelFn
     shape: list[int | None] = field(default_factory=list)
     outputs: list[str] = field(default_factory=list)
+    forward: "Callable[[torch.Tensor], torch.Tensor] | None" = None
 
 
 def load_model(kind: str, source: str, output: str) -> LoadedModel:
@@ -93,7 +98,11 @@ def _torchscript(source: str, output: str) -> LoadedModel:
         with torch.inference_mode():
             return _array(model(torch.from_numpy(batch)), output)
 
-    return LoadedModel(predict)
+    def forward(batch: torch.Tensor) -> torch.Tensor:
+        with torch.jit.optimized_execution(False):  # so that autograd sees each operation
+            return _output(model(batch), output)
+
+    return LoadedModel(predict, forward=forward)
 
 
 def _keras(source: str, output: str) -> LoadedModel:
@@ -108,7 +117,7 @@ def _keras(source: str, output: str) -> LoadedModel:
     def predict(batch: np.ndarray) -> np.ndarray:
         return _array(model.predict_on_batch(batch), output)
 
-    return LoadedModel(predict, list(shapes[1:]))
+    return LoadedModel(predict, list(shapes[1:]), forward=lambda batch: _output(model(batch, training=False), output))
 
 
 def _callable(source: str, output: str) -> LoadedModel:
@@ -121,12 +130,17 @@ def _callable(source: str, output: str) -> LoadedModel:
 
 
 def _array(answer: Any, output: str) -> np.ndarray:
-    """An output as an array: of a dict the one that is named, of several the first."""
+    """An output as an array."""
+    tensor = _output(answer, output)
+    return np.asarray(tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else tensor)
+
+
+def _output(answer: Any, output: str) -> Any:
+    """Of a dict the output that is named, of several the first."""
     if isinstance(answer, dict):
         if output and output not in answer:
             raise ValueError(f"it has no output {output!r}; it has {', '.join(map(str, answer))}")
         answer = answer[output] if output else next(iter(answer.values()))
     elif isinstance(answer, (tuple, list)) and len(answer) and hasattr(answer[0], "shape"):
         answer = answer[int(output) if output.isdecimal() else 0]
-    tensor: Any = answer
-    return np.asarray(tensor.detach().cpu().numpy() if hasattr(tensor, "detach") else tensor)
+    return answer

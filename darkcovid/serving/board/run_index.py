@@ -7,6 +7,7 @@ from pathlib import Path
 
 from darkcovid.experiment.run_list import RunInfo, read_run, run_folders, sort_runs
 from darkcovid.experiment.run_state import RUNNING, is_run_folder
+from darkcovid.experiment.trackers import OF_TRACKERS
 from darkcovid.serving.responses import HTTPError
 
 WATCHED_FILES = (
@@ -19,7 +20,6 @@ WATCHED_FILES = (
     "recipe.yaml",
     "report.html",
 )
-OF_TRACKERS = {"tensorboard", "wandb"}  # folders of a run that the board never reads
 MAX_DEPTH = 4  # of folders inside a run: arm, fit, plots
 
 Signature = tuple[tuple[int, int] | None, ...]

@@ -97,7 +97,23 @@ function layers() {
   at("lungs").hidden = !at("outline").checked;
 }
 
+function side(picture, heat, method) {
+  const made = document.createElement("figure");
+  const view = document.createElement("div");
+  const images = [picture, heat].map((source, place) => {
+    const image = document.createElement("img");
+    image.src = source;
+    image.alt = place ? "" : "The radiograph under " + method;
+    return image;
+  });
+  view.className = "view";
+  view.append(...images);
+  made.append(view, element("figcaption", method));
+  return made;
+}
+
 let latest = 0;
+let shown;  // the file that the page shows, of which explanations can be compared
 let loading;  // the list of models, which a file that is chosen early waits for
 
 async function explain(file) {
@@ -106,6 +122,7 @@ async function explain(file) {
   form.append("file", file, file.name);
   at("error").hidden = true;
   at("result").hidden = true;
+  at("comparison").hidden = true;
   at("status").textContent = "Asking the model about " + file.name + " ...";
   try {
     await loading;
@@ -113,10 +130,36 @@ async function explain(file) {
     const { explanations } = await ask(path, { method: "POST", body: form });
     if (turn === latest) {
       show(explanations[0], file.name);
+      shown = file;
+      at("methods").replaceChildren();
+      at("agreement").textContent = "";
+      at("comparing").textContent = "";
+      at("comparison").hidden = false;
       at("status").textContent = "";
     }
   } catch (error) {
     if (turn === latest) fail(error);
+  }
+}
+
+async function compare() {
+  const turn = latest;
+  const form = new FormData();
+  form.append("file", shown, shown.name);
+  at("compare").disabled = true;
+  at("comparing").textContent = "Asking hundreds of times with parts hidden ...";
+  try {
+    const path = "v1/models/" + encodeURIComponent(at("model").value) + ":compare";
+    const { comparison } = await ask(path, { method: "POST", body: form });
+    if (turn === latest) {
+      at("methods").replaceChildren(...Object.entries(comparison.maps).map(([method, heat]) => side(comparison.picture, heat, method)));
+      at("agreement").textContent = comparison.words;
+      at("comparing").textContent = "What speaks for " + words(comparison.label);
+    }
+  } catch (error) {
+    if (turn === latest) at("comparing").textContent = error.message;
+  } finally {
+    at("compare").disabled = false;
   }
 }
 
@@ -130,6 +173,7 @@ at("form").addEventListener("submit", (event) => event.preventDefault());
 at("file").addEventListener("change", () => at("file").files.length && explain(at("file").files[0]));
 at("model").addEventListener("change", () => loadCard().catch(fail));
 at("token").addEventListener("change", () => load().then(() => (at("error").hidden = true)).catch(fail));
+at("compare").addEventListener("click", compare);
 at("opacity").addEventListener("input", layers);
 at("outline").addEventListener("change", layers);
 for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
