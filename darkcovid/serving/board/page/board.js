@@ -338,6 +338,9 @@ async function follow(name, turn, { status }, what, show) {
 
 // Runs side by side
 
+/** A key that may break after its dots. */
+const breakable = (key) => key.split(/(?<=\.)/).flatMap((part) => [part, element("wbr")]);
+
 function plainTable(name, head, rows) {
   const table = element("table", [
     element("caption", name, { class: "unseen" }),
@@ -377,7 +380,7 @@ function differences({ runs, differences }) {
   if (!keys.length) return element("p", "Nothing: their resolved recipes are the same.");
   const text = (value) => (value === null ? "-" : typeof value === "string" ? value : JSON.stringify(value));
   const rows = keys.map(([key, values]) => [
-    key,
+    breakable(key),
     ...values.map((value) => (text(value) === text(values[0]) ? text(value) : element("mark", text(value)))),
   ]);
   const heads = runs.map((name, index) => `${index + 1}: ${name}`);

@@ -38,7 +38,7 @@ function searchParts(found, metric) {
   const said = element("p", `${made} trials: ${states}. Judged by ${metric} on inner folds of the training set; the best of several trials looks better than it is.`);
   const figure = chart(metric, found.metric, trialSeries(found), "trial");
   const shares = Object.entries(found.importance);
-  const importance = shares.length ? plainTable("Importance", ["key", "share of the differences that it explains"], shares.map(([key, share]) => [key, share.toFixed(2)])) : "";
+  const importance = shares.length ? plainTable("Importance", ["key", "share of the differences that it explains"], shares.map(([key, share]) => [breakable(key), share.toFixed(2)])) : "";
   return [said, figure ? element("div", figure, { class: "charts" }) : "", importance].filter(Boolean);
 }
 
