@@ -24,8 +24,8 @@ RUNNING, INTERRUPTED, FAILED, DONE = "running", "interrupted", "failed", "done"
 STATES = (RUNNING, INTERRUPTED, FAILED, DONE)
 RUN_NAME = re.compile(r"(?P<recipe>.+)-(?P<started>\d{8}T\d{6})-[0-9a-f]{8}(-\d+)?")
 AUDIT_NAME = re.compile(r"audit-.+-(?P<started>\d{8}T\d{6})(-\d+)?")
-AUDIT_FILE = "audit.json"  # of an audit of predictions or of a model made elsewhere
-RUN_FILES = ("recipe.yaml", "environment.json", "status.json", AUDIT_FILE)
+AUDIT_FILE, RECIPE_FILE = "audit.json", "recipe.yaml"  # a run has both where its images were audited
+RUN_FILES = (RECIPE_FILE, "environment.json", "status.json", AUDIT_FILE)
 QUIET_SECONDS = 12 * 3600  # after which a run of another machine, which cannot be asked, is taken for dead
 STARTING_SECONDS = 300  # in which a new folder may have no status yet
 LOCK_SECONDS = 2  # that a run waits for its lock, which `holds_lock` takes for a moment
@@ -54,7 +54,7 @@ def run_kind(path: Path) -> str:
     Returns:
         `sweep`, `audit` (of predictions or a model made elsewhere), or `run`.
     """
-    if _is_file(path / AUDIT_FILE):
+    if _is_file(path / AUDIT_FILE) and not _is_file(path / RECIPE_FILE):
         return AUDIT
     return SWEEP if _is_file(path / SWEEP_TRIALS) else RUN
 

@@ -88,6 +88,12 @@ def test_a_damaged_run_is_one_line_among_the_others(tmp_path, file, content, sai
     json.dumps([run.as_dict() for run in runs.values()])
 
 
+def test_a_run_with_an_audit_of_its_images_is_a_run(tmp_path):
+    (make_run(tmp_path) / "audit.json").write_text("{}")
+    (run,) = list_runs(tmp_path)
+    assert (run.kind, run.recipe, run.accuracy, run.damage) == ("run", "tiny", 0.8, "")
+
+
 def test_what_is_no_run_is_no_run(tmp_path):
     run = make_run(tmp_path)
     (tmp_path / "mine").mkdir()
