@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from darkcovid.core.credentials import without_credentials
@@ -71,5 +71,31 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
         with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
             task = bars.add_task(what, total=total)
             yield lambda done: bars.update(task, completed=done)
+    finally:
+        one_bar.release()
+
+
+@contextmanager
+def turning_sign(what: str) -> Iterator[None]:
+    """A context with a turning sign and the time so far on a terminal, and one line in a log; nothing while a bar is shown.
+
+    Args:
+        what: Beside it.
+
+    Yields:
+        Nothing.
+    """
+    if not one_bar.acquire(blocking=False):
+        yield
+        return
+    try:
+        if not console.is_terminal:
+            console.print(f"{what} ...", markup=False)
+            yield
+            return
+        columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()]
+        with Bars(*columns, console=console, transient=True) as bars:
+            bars.add_task(what, total=None)
+            yield
     finally:
         one_bar.release()

@@ -14,6 +14,7 @@ from torch import nn
 from darkcovid import __version__
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.io import atomic_path, sha256_file, write_json
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.phantom import CLASSES, draw_anatomy, draw_radiograph
 from darkcovid.inference.load import FittedModel
 from darkcovid.inference.model_card import NOT_FOR
@@ -130,8 +131,8 @@ def _write(path: Path, form: str, network: nn.Module, pixels: np.ndarray, output
     network = network.cpu().eval()
     example = torch.from_numpy(pixels)
     try:
-        program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-        with atomic_path(path) as temporary:
+        with slow_step(f"exporting {path.name}"), atomic_path(path) as temporary:
+            program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
             ask = (_save_onnx if form == "onnx" else _save_torch)(program, temporary, outputs)
             difference = _difference(network, ask, pixels)
             if not difference <= TOLERANCE:
