@@ -76,26 +76,19 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def turning_sign(what: str) -> Iterator[None]:
-    """A context with a turning sign and the time so far on a terminal, and one line in a log; nothing while a bar is shown.
-
-    Args:
-        what: Beside it.
+def turning_sign() -> Iterator[Callable[[str], None]]:
+    """A context with a turning sign and the time so far, on a terminal; nothing while a bar is shown.
 
     Yields:
-        Nothing.
+        What takes the text beside it.
     """
     if not one_bar.acquire(blocking=False):
-        yield
+        yield lambda text: None
         return
     try:
-        if not console.is_terminal:
-            console.print(f"{what} ...", markup=False)
-            yield
-            return
         columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()]
         with Bars(*columns, console=console, transient=True) as bars:
-            bars.add_task(what, total=None)
-            yield
+            task = bars.add_task("", total=None)
+            yield lambda text: bars.update(task, description=text)
     finally:
         one_bar.release()

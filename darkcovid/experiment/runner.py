@@ -435,7 +435,8 @@ def aggregate_run(
         with slow_step("writing the report"):
             report = write_report(directory.path)
         progress.stage(f"report: {report}")
-    write_run_summary(directory.path, comparison, _first_of_verdict(directory.path, recipe))
+    with slow_step("the verdict"):
+        write_run_summary(directory.path, comparison, _first_of_verdict(directory.path, recipe))
     return comparison
 
 

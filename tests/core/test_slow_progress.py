@@ -100,9 +100,21 @@ def test_a_long_step_is_one_line_of_a_log_also_where_it_fails(terminal, monkeypa
     with pytest.raises(ValueError, match="inner"), slow_progress.slow_step("outer"):
         step()
         raise ValueError("inner")
-    assert terminal.getvalue() == "outer ...\n"
-    step()
     assert terminal.getvalue() == "outer ...\nsmall: intervals ...\n"
     monkeypatch.setattr(log, "console", Console(file=terminal, quiet=True))
     step()
     assert terminal.getvalue().count("intervals") == 1
+
+
+def test_a_step_inside_another_is_told_in_its_place(terminal, monkeypatch):
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.05)
+    with slow_progress.slow_step("small: audits"):
+        time.sleep(0.3)
+        step()
+        inside = len(terminal.getvalue())
+        time.sleep(0.3)
+    said = terminal.getvalue()
+    assert said.index("small: audits") < said.index("small: intervals") < inside
+    assert "small: audits" in said[inside:]
+    log.one_bar.acquire(timeout=0.1)  # the sign has given it back
+    log.one_bar.release()
