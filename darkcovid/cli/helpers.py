@@ -105,12 +105,14 @@ def run_heavy(work):
         DarkCovidError: They cannot be imported.
     """
     from darkcovid.core.cpu_threads import choose_cpu_threads
+    from darkcovid.core.slow_progress import slow_step
     from darkcovid.core.warnings import silence_known_warnings
 
     silence_known_warnings()
     choose_cpu_threads()
     try:
-        import fastai.data.core  # noqa: F401
+        with slow_step("loading torch and fastai"):
+            import fastai.data.core  # noqa: F401
     except ImportError as error:
         raise DarkCovidError(
             f"fastai does not import ({error}); install darkcovid into a fresh environment with `make venv`"

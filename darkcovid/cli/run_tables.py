@@ -12,27 +12,27 @@ if TYPE_CHECKING:
     from darkcovid.experiment.run_list import RunInfo
 
 GAP = 2  # blanks between columns
-DISPENSABLE = ("time (UTC)", "arms", "min", "verdict", "tags")  # columns that a narrow terminal goes without, the first one first
+RIGHT = ("accuracy of the best", "min", "size")  # columns of numbers
+BESIDE_NAME = ("run", "kind", "time (UTC)", "tags")  # columns that are no part of the second line of a narrow terminal
 VERDICTS = {  # of runs and of sweeps, by how the sentence begins
     "Not as it stands": "not as it stands",
     "Not audited": "not audited",
     "With care": "with care",
     "Nothing that": "passes",
-    "The winner is": "sweep: winner {}",
-    "No difference": "sweep: no difference",
-    "No value tried": "sweep: no winner",
+    "The winner is": "winner {}",
+    "No difference": "no difference",
+    "No value tried": "no winner",
 }
 
 
 def show_list(runs: "list[RunInfo]", runs_dir: Path) -> None:
-    """Runs as a table; a narrow terminal goes without some columns. Below it a line for each damaged one."""
-    from rich.table import Table
-
+    """Runs as a table; in a narrow terminal each takes two lines. Below it a line for each damaged one."""
     if not runs:
         typer.echo(printable(f"no such runs in {runs_dir}"))
         return
     columns = {
         "run": [printable(run.name) for run in runs],
+        "kind": [run.kind for run in runs],
         "time (UTC)": [f"{run.started:%Y-%m-%d %H:%M}" for run in runs],
         "status": [run.status for run in runs],
         "arms": [str(len(run.summary.arms)) if run.summary else "-" for run in runs],
@@ -43,27 +43,50 @@ def show_list(runs: "list[RunInfo]", runs_dir: Path) -> None:
         "tags": [printable(" ".join(run.notes.tags)) for run in runs],
     }
     console = wide_console()
-    for title in DISPENSABLE:
-        if sum(max(map(len, [title, *texts])) + GAP for title, texts in columns.items()) > console.width + GAP:
-            del columns[title]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
-    for title in columns:
-        right = title in ("accuracy of the best", "min", "size")
-        table.add_column(title, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    for row in zip(*columns.values(), strict=True):
-        table.add_row(*map(table_cell, row))
-    console.print(table)
+    if sum(max(map(len, [title, *texts])) + GAP for title, texts in columns.items()) <= console.width + GAP:
+        console.print(_one_line_each(columns))
+    else:
+        typer.echo(_two_lines_each(columns))
     for run in runs:
         if run.damage:
             typer.echo(printable(f"damaged: {run.name}: {run.damage}"))
 
 
+def _one_line_each(columns: dict[str, list[str]]) -> Any:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, GAP, 0, 0))
+    for title in columns:
+        right = title in RIGHT
+        table.add_column(title, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*map(table_cell, row))
+    return table
+
+
+def _two_lines_each(columns: dict[str, list[str]]) -> str:
+    """The name, with what kind it is where that is no run, and its tags; below it figures, under titles that are said once."""
+    inner = {title: [title, *texts] for title, texts in columns.items() if title not in BESIDE_NAME}
+    widths = {title: max(map(len, texts)) for title, texts in inner.items()}
+    padded = [
+        [text.rjust(widths[title]) if title in RIGHT else text.ljust(widths[title]) for text in texts]
+        for title, texts in inner.items()
+    ]
+    figures = ["  " + (" " * GAP).join(cells).rstrip() for cells in zip(*padded, strict=True)]
+    lines = ["run", figures[0]]
+    for name, kind, tags, row in zip(columns["run"], columns["kind"], columns["tags"], figures[1:], strict=True):
+        beside = "  ".join(filter(None, [kind if kind != "run" else "", tags]))
+        lines += [f"{name}  {beside}".rstrip(), row]
+    return "\n".join(lines)
+
+
 def show_run(run: "RunInfo") -> None:
     """One run, line by line."""
+    what = "an audit" if run.kind == "audit" else f"recipe: {run.recipe or '-'}"
     lines = [
         f"{run.name}: {run.status}{f' ({run.reason})' if run.reason else ''}",
         f"folder: {run.path}, {size_text(run.size)}",
-        f"recipe: {run.recipe or '-'}, started {run.started:%Y-%m-%d %H:%M} UTC",
+        f"{what}, started {run.started:%Y-%m-%d %H:%M} UTC",
     ]
     if run.damage:
         lines.append(f"damaged: {run.damage}")
@@ -79,7 +102,8 @@ def show_run(run: "RunInfo") -> None:
         if run.summary.verdict:
             lines.append(run.summary.verdict)
         final = run.summary.facts.get("final_run", run.path)
-        lines.append(f"in full: darkcovid compare {final}")
+        in_full = run.path / "report.html" if run.kind == "audit" else f"darkcovid compare {final}"
+        lines.append(f"in full: {in_full}")
     elif run.status == "interrupted":
         command = "sweep" if (run.path / "study.db").is_file() else "run"
         lines.append(f"`darkcovid {command} RECIPE --resume`, with the recipe and options of then, continues it")

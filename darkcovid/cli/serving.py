@@ -17,6 +17,9 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an ar
 Arm = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the best on its validation set by default.")]
 
 
+OF_PHANTOMS = "was trained on phantoms, drawn images: what it says of a radiograph means nothing"
+
+
 def predict(
     run: Run,
     target: Annotated[
@@ -68,6 +71,8 @@ def predict(
             unseen = predictor.model.held_out_sources()
             without = f", trained without {' and '.join(unseen)}" if unseen else ""
             logger.info(f"predicting with {predictor.model.fit} of {predictor.model.run.name}{without}")
+            if predictor.model.of_phantoms:
+                logger.warning(f"{predictor.model.fit} {OF_PHANTOMS}")
             with progress_bar("predicting", len(images)) as show:
                 answers = predict_images(predictor, images, gradcam_dir, show, writer, explain_dir)
         if output is not None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from darkcovid.core.credentials import without_credentials
@@ -71,5 +71,24 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
         with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
             task = bars.add_task(what, total=total)
             yield lambda done: bars.update(task, completed=done)
+    finally:
+        one_bar.release()
+
+
+@contextmanager
+def turning_sign() -> Iterator[Callable[[str], None]]:
+    """A context with a turning sign and the time so far, on a terminal; nothing while a bar is shown.
+
+    Yields:
+        What takes the text beside it.
+    """
+    if not one_bar.acquire(blocking=False):
+        yield lambda text: None
+        return
+    try:
+        columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()]
+        with Bars(*columns, console=console, transient=True) as bars:
+            task = bars.add_task("", total=None)
+            yield lambda text: bars.update(task, description=text)
     finally:
         one_bar.release()

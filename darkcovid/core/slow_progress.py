@@ -1,12 +1,14 @@
 """How far work on many things has come, once it takes long enough to be wondered about."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from html import escape
 from typing import Any
 
+from darkcovid.core import log
 from darkcovid.core.log import progress_bar
 
 PATIENCE, BETWEEN = 2.0, 0.2  # seconds until a bar is shown, and from one drawing to the next
@@ -37,6 +39,73 @@ def slow_progress(doing: str, results: Iterable, total: int) -> Iterator:
             yield result
 
 
+@contextmanager
+def slow_step(doing: str) -> Iterator[None]:
+    """A context of work whose length is not known: after two seconds it is told what is done, in one line of a log; on a terminal
+    with a turning sign and the time so far, which are gone afterwards. A step inside another is told in its place while it lasts.
+    Of one process of several; not while a bar is shown.
+
+    Args:
+        doing: What is done, such as "small: intervals".
+
+    Yields:
+        Nothing.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    ended = threading.Event()
+    timer = threading.Timer(PATIENCE, lambda: _STEPS.show(doing, ended))
+    timer.daemon = True
+    _STEPS.enter(doing)
+    timer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        timer.cancel()
+        _STEPS.leave()
+
+
+class _Steps:
+    """The steps that go on, one inside the other, and the sign that tells the innermost."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.tell: Callable[[str], None] | None = None
+        self.shown, self.lock = ExitStack(), threading.RLock()
+
+    def enter(self, doing: str) -> None:
+        with self.lock:
+            self.names.append(doing)
+            if self.tell is not None:
+                self.tell(doing)
+
+    def show(self, doing: str, ended: threading.Event) -> None:
+        """A step has lasted two seconds."""
+        with self.lock:
+            if ended.is_set():
+                return
+            if not in_notebook() and not log.console.is_terminal:
+                if not log.one_bar.locked():
+                    log.console.print(f"{doing} ...", markup=False)
+            elif self.tell is None:
+                self.tell = self.shown.enter_context(notebook_text() if in_notebook() else log.turning_sign())
+                self.tell(self.names[-1])
+
+    def leave(self) -> None:
+        with self.lock:
+            self.names.pop()
+            if self.tell is not None and self.names:
+                self.tell(self.names[-1])
+            elif not self.names:
+                self.tell = None
+                self.shown.close()
+
+
+_STEPS = _Steps()
+
+
 def in_notebook() -> bool:
     """Whether this is a kernel of Jupyter or Colab, where output is shown as HTML."""
     try:
@@ -62,4 +131,18 @@ def notebook_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
     shown: Any = display(HTML(""), display_id=True)
     yield lambda done: shown.update(HTML(f"<progress value='{done}' max='{total}'></progress> {escape(what)}, {done}/{total}"))
+    shown.update(HTML(""))
+
+
+@contextmanager
+def notebook_text() -> Iterator[Callable[[str], None]]:
+    """A context with a line in a notebook, which is gone afterwards.
+
+    Yields:
+        What takes the line.
+    """
+    from IPython.display import HTML, display
+
+    shown: Any = display(HTML(""), display_id=True)
+    yield lambda text: shown.update(HTML(f"{escape(text)} ..."))
     shown.update(HTML(""))

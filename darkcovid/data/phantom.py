@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from darkcovid.core.io import save_png, write_text
+from darkcovid.core.slow_progress import slow_progress
 from darkcovid.data.manifest import Manifest, read_manifest
 from darkcovid.data.resize import mask_to_image
 from darkcovid.recipe import Phantom
@@ -50,7 +51,7 @@ def phantom_manifest(phantom: Phantom, cache_dir: Path) -> Manifest:
 
 def _draw_cohort(phantom: Phantom, folder: Path) -> None:
     rows = []
-    for patient in range(phantom.patients):
+    for patient in slow_progress("drawing phantoms", range(phantom.patients), phantom.patients):
         label = CLASSES[patient % len(CLASSES)]
         random = np.random.RandomState([phantom.seed, patient])
         anatomy = draw_anatomy(random)

@@ -13,6 +13,7 @@ from darkcovid.audits.data_audit import MAX_AUDIT_IMAGES, audit_facts, audit_pix
 from darkcovid.audits.findings import DataAudit, parse_data_audit
 from darkcovid.audits.leakage import DuplicatePair, find_leaks
 from darkcovid.audits.metadata import PandasMetadata, identities, metadata_table
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.core.words import counted
 from darkcovid.data.check_files import FileCheck, validate_files
 from darkcovid.data.manifest import Manifest
@@ -80,7 +81,8 @@ def audit_images(
     labeled = np.array([bool(name) for name in classes])
     known = rows[labeled].drop_duplicates(["dataset", "path"])
     facts = metadata_table(known, [classes[row] for row in known.index], [sets[row] for row in known.index])
-    findings = audit_facts(PandasMetadata(facts), leaks)
+    with slow_step("looking for confounders"):
+        findings = audit_facts(PandasMetadata(facts), leaks)
     if cache_dir is not None and there[: len(scored)].any():
         findings |= _pixels(scored, labels, checks, there, cache_dir)
         recorded = int((scored.sha256[there[: len(scored)]] != "").sum())

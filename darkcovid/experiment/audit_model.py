@@ -17,6 +17,7 @@ from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import save_png
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.core.words import counted
 from darkcovid.data.check_files import validate_files
 from darkcovid.data.cohort import Cohort
@@ -120,7 +121,8 @@ def audit_model(
     bad = len(scored) - len(inputs.cohort)
     left_out |= {"without a usable image file": bad} if bad else {}
     say(f"asking the model about {counted(len(inputs.cohort), 'image')}")
-    scores = ask_for_scores(model, policy, inputs.pixels) if score_files is None else score_files(inputs.cohort.files)
+    with slow_step("the model answers"):
+        scores = ask_for_scores(model, policy, inputs.pixels) if score_files is None else score_files(inputs.cohort.files)
     columns = output_names(policy, scores)
     options = replace(
         options, scores=kind_of_outputs(scores, columns, options, name), columns=all_classes(policy, columns, options)

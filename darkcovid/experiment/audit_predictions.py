@@ -12,6 +12,7 @@ from darkcovid.audits.checks import RunEvidence
 from darkcovid.audits.subject import AuditSubject
 from darkcovid.core.environment import current_environment
 from darkcovid.core.errors import UsageError
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.core.words import counted
 from darkcovid.data.manifest import Manifest
 from darkcovid.data.predictions.columns import SIDES
@@ -154,7 +155,8 @@ def evidence_of(
 
 def arm_metrics(arm: ArmPredictions) -> ArmMetrics:
     """Metrics of an arm's predictions; of labels alone, nothing that needs scores."""
-    metrics = replace(evaluate(arm.table, list(arm.classes)))
+    with slow_step("metrics and their intervals"):
+        metrics = evaluate(arm.table, list(arm.classes))
     if not metrics.test:
         metrics = replace(metrics, scored_on=PREDICTED)
     if not arm.labels_only:

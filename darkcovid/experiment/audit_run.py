@@ -13,6 +13,7 @@ import numpy as np
 from darkcovid.audits.checks import FAIL, PASS, WARN, CheckResult, run_checks
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import write_json, write_text
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.experiment.audit_predictions import ForeignAudit
 from darkcovid.experiment.label_error_files import write_label_errors
 from darkcovid.experiment.run_dir import make_unique_dir
@@ -134,7 +135,8 @@ def write_audit(
         write_label_errors(path, comparison, audit.data.files if images else {})
     run = AuditRun(path, audit, run_checks(evidence))
     write_json(path / "audit.json", run.as_dict())
-    write_report(path, images)
+    with slow_step("writing the report"):
+        write_report(path, images)
     return run
 
 

@@ -24,6 +24,7 @@ from darkcovid.core.cpu_threads import choose_cpu_threads
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import logger
 from darkcovid.core.processor import matrix_features, processor_name
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.core.warnings import silence_known_warnings
 from darkcovid.evaluation.benchmark_result import BenchmarkResult, ContenderTiming
 from darkcovid.recipe import Recipe
@@ -221,7 +222,8 @@ def start_contender(label: str, arm: str, recipe: Recipe, cache_dir: Path, epoch
     logger.info(f"preparing {label}")
     process = _spawn(label, arm, recipe, cache_dir, epochs)
     try:
-        process.answer()
+        with slow_step(f"{label}: reading images and building the network"):
+            process.answer()
     except BaseException:
         process.process.kill()
         raise

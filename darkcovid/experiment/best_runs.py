@@ -6,6 +6,7 @@ from typing import Any
 
 from darkcovid.core.errors import UsageError
 from darkcovid.experiment.run_list import DAMAGE, RunInfo
+from darkcovid.experiment.run_state import RUN
 from darkcovid.experiment.run_summary import COSTS, ArmSummary, ScoredImages, read_scored_images
 from darkcovid.recipe import LOWER_IS_BETTER
 from darkcovid.recipe.errors import suggest_name
@@ -56,7 +57,7 @@ def rank_runs(runs: Iterable[RunInfo], by: str) -> list[Ranking]:
     """Rank the arms of finished runs.
 
     Args:
-        runs: Those that are not finished are passed by, and sweeps, whose final runs are runs of their own.
+        runs: Those that are not finished are passed by, audits, and sweeps, whose final runs are runs of their own.
         by: A metric, such as `balanced_accuracy`, `roc_auc`, `covid.recall`, `dice` or `train_seconds`.
 
     Returns:
@@ -66,7 +67,7 @@ def rank_runs(runs: Iterable[RunInfo], by: str) -> list[Ranking]:
     Raises:
         UsageError: No run has this metric.
     """
-    arms = [(run, name, arm) for run in runs if run.summary and not run.is_sweep for name, arm in run.summary.arms.items()]
+    arms = [(run, name, arm) for run in runs if run.summary and run.kind == RUN for name, arm in run.summary.arms.items()]
     if not arms:
         raise UsageError("no finished run with arms is here; `darkcovid runs list` shows what is")
     known = {metric: None for _, _, arm in arms for metric in arm.metrics}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device
 from darkcovid.core.io import save_png, write_text
 from darkcovid.core.log import logger
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.resize import Size
 from darkcovid.data.splits import evenly_spaced, source_name
@@ -102,16 +104,19 @@ class ClassifierTask:
         recipe, folder, inputs, cohort = job.recipe, job.folder, self.inputs, self.cohort
         network = result.fitted.learner.model
         features = partial(image_features, network, result.normalizer, compute=compute)
-        distance, scores, separability = self._feature_audit(features, folder)
+        with slow_step(f"{job.name}: features of images"):
+            distance, scores, separability = self._feature_audit(features, folder)
         distance.save(folder / FEATURE_DISTANCE)
-        external = self._predict_external(job, result, distance)
+        with slow_step(f"{job.name}: external sets"):
+            external = list(self._predict_external(job, result, distance))
         own = prediction_table(cohort, result.probabilities).assign(ood_score=scores)
         if inputs.lungs is not None:
             own = own.assign(lungs_rejected=(~inputs.lungs.trusted).astype(int))
         if recipe.data.split.method == "leave_source_out":
             own = own.assign(source=self._sources())
         predictions = pd.concat([own, *external])
-        metrics = evaluate(predictions, list(cohort.classes))
+        with slow_step(f"{job.name}: metrics and their intervals"):
+            metrics = evaluate(predictions, list(cohort.classes))
         metrics = replace(
             metrics,
             external={each.of.name: each.annotate(metrics.external[each.of.name]) for each in inputs.external},
@@ -122,7 +127,8 @@ class ClassifierTask:
         )
         save_weights(network, recipe, cohort, inputs.pixels, result.normalizer, folder / "weights.safetensors")
         write_text(folder / "predictions.csv", predictions.to_csv(index=False, float_format="%.9g"))
-        plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
+        with slow_step(f"{job.name}: plots"):
+            plot_predictions(predictions, metrics, cohort.classes, folder / "plots")
         metrics, audit_seconds = self._audit_shortcuts(job, compute, result, metrics)
         return ScoredFit(
             result.fitted,
@@ -142,14 +148,17 @@ class ClassifierTask:
             self._write_thumbnails(job)
             return metrics, None
         started, network = perf_counter(), result.fitted.learner.model
-        hidden = occlusion_predictions(result.predict, inputs.pixels, inputs.areas, cohort)
+        with slow_step(f"{job.name}: predicting with the lungs hidden"):
+            hidden = occlusion_predictions(result.predict, inputs.pixels, inputs.areas, cohort)
         write_text(job.folder / SHORTCUT_PREDICTIONS, hidden.to_csv(index=False, float_format="%.9g"))
-        gradcam = gradcam_lung_overlap(
-            network, result.normalizer, inputs.pixels, result.probabilities, inputs.areas, cohort, compute
-        )
+        with slow_step(f"{job.name}: Grad-CAM"):
+            gradcam = gradcam_lung_overlap(
+                network, result.normalizer, inputs.pixels, result.probabilities, inputs.areas, cohort, compute
+            )
         explained = None
         if not job.name.startswith(AUDIT):
-            explained = explain_examples(network, result.normalizer, inputs.pixels, result.probabilities, cohort, compute)
+            with slow_step(f"{job.name}: explanations of a few images"):
+                explained = explain_examples(network, result.normalizer, inputs.pixels, result.probabilities, cohort, compute)
             write_text(job.folder / EXPLANATIONS, explained.table.to_csv(index=False, float_format="%.6f"))
         self._write_thumbnails(job, gradcam, explained)
         write_text(job.folder / "gradcam.csv", gradcam.table.to_csv(index=False, float_format="%.6f"))
@@ -161,9 +170,14 @@ class ClassifierTask:
         self, job: FitJob, gradcam: GradCamResult | None = None, explained: ExplainedImages | None = None
     ) -> None:
         """`thumbnails.json`: validation and test images as the network saw them, with lungs and heatmaps where they are known."""
-        cohort, inputs = self.cohort, self.inputs
         if job.name.startswith(AUDIT):
             return
+        with slow_step(f"{job.name}: thumbnails"):
+            write_thumbnails(job.folder / THUMBNAILS, self._thumbnails(gradcam, explained))
+
+    def _thumbnails(self, gradcam: GradCamResult | None, explained: ExplainedImages | None) -> list[tuple[str, dict[str, Any]]]:
+        """Each image's name and thumbnail."""
+        cohort, inputs = self.cohort, self.inputs
         rows = evenly_spaced(np.flatnonzero(cohort.valid | cohort.test), MAX_THUMBNAILS)
         rows = rows if explained is None else np.union1d(rows, explained.rows)
         places = {} if gradcam is None else {int(row): place for place, row in enumerate(gradcam.rows)}
@@ -175,7 +189,7 @@ class ClassifierTask:
             heat = gradcam.maps[places[row]] if gradcam is not None and row in places else None
             others = None if explained is None else explained.of(row)
             named.append((cohort.rows.path[row], thumbnail(pixels if pixels.ndim == 2 else pixels[0], lungs, heat, others)))
-        write_thumbnails(job.folder / THUMBNAILS, named)
+        return named
 
     def _feature_audit(
         self, features: Callable[[StoredArray], np.ndarray], folder: Path

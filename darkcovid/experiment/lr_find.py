@@ -6,6 +6,7 @@ from typing import Any
 
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import UsageError
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.cohort import load_classification_cohort
 from darkcovid.recipe import SUSPECTS, Recipe
 from darkcovid.report.plots import plot_range_test
@@ -52,6 +53,7 @@ def find_learning_rate(
     inputs = InputBuilder(recipe, cohort, get_device(recipe.training.device), cache_dir).make(name)
     compute = get_device(recipe.training.device, recipe.training.precision)
     learner = classifier_learner(inputs.recipe, cohort.leaving_out(data), inputs.pixels, compute, inputs.areas)
-    test = lr_find(learner.trained_part(), start_lr, end_lr, steps)
+    with slow_step(f"{name}: {steps} steps of rising learning rate"):
+        test = lr_find(learner.trained_part(), start_lr, end_lr, steps)
     plot_range_test(test.lrs, test.losses, test.suggestions, plot)
     return {"arm": name, **asdict(test), "plot": str(plot)}

@@ -14,12 +14,23 @@ import yaml
 from darkcovid.core.errors import UsageError, one_line
 from darkcovid.core.io import read_regular_text
 from darkcovid.experiment.run_notes import Notes, read_notes
-from darkcovid.experiment.run_state import DONE, RUN_NAME, is_run_folder, read_json_mapping, run_state
-from darkcovid.experiment.run_summary import RunSummary, read_run_summary
+from darkcovid.experiment.run_state import (
+    AUDIT,
+    AUDIT_NAME,
+    DONE,
+    RUN,
+    RUN_NAME,
+    SWEEP,
+    is_run_folder,
+    read_json_mapping,
+    run_kind,
+    run_state,
+)
+from darkcovid.experiment.run_summary import RunSummary, read_audit_summary, read_run_summary
 from darkcovid.recipe.errors import close_name
 
 SORT_KEYS = ("time", "name", "recipe", "accuracy", "minutes", "size", "status")
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, csv.Error, yaml.YAMLError)
+DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, csv.Error, yaml.YAMLError)
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,7 @@ class RunInfo:
         summary: Of a finished run; None otherwise.
         notes: Its tags and note.
         damage: What of it cannot be read; '' where all can.
+        kind: `run`, `sweep`, which shows the arms of its final run, or `audit`.
     """
 
     path: Path
@@ -47,6 +59,7 @@ class RunInfo:
     summary: RunSummary | None = None
     notes: Notes = field(default_factory=Notes)
     damage: str = ""
+    kind: str = RUN
 
     @property
     def name(self) -> str:
@@ -55,8 +68,8 @@ class RunInfo:
 
     @property
     def is_sweep(self) -> bool:
-        """Whether it is a finished sweep, which shows the arms of its final run."""
-        return self.summary is not None and self.summary.facts.get("kind") == "sweep"
+        """Whether it is a sweep."""
+        return self.kind == SWEEP
 
     @property
     def best_arm(self) -> str | None:
@@ -79,7 +92,7 @@ class RunInfo:
         return {
             "name": self.name,
             "run_dir": str(self.path),
-            "kind": "sweep" if self.is_sweep else "run",
+            "kind": self.kind,
             "recipe": self.recipe,
             "time": self.started.isoformat(timespec="seconds"),
             "status": self.status,
@@ -161,14 +174,19 @@ def read_run(path: Path) -> RunInfo:
             return None
 
     status = attempt("status.json", lambda: read_json_mapping(path / "status.json"))
-    state = run_state(path, status)
+    kind = run_kind(path)
+    state = DONE if kind == AUDIT else run_state(path, status)
     notes = attempt("notes.json", lambda: read_notes(path)) or Notes()
-    recipe = attempt("recipe.yaml", lambda: _recipe_name(path)) or ""
-    summary = attempt("comparison.json or summary.json", lambda: read_run_summary(path)) if state == DONE else None
+    recipe = "" if kind == AUDIT else attempt("recipe.yaml", lambda: _recipe_name(path)) or ""
+    summary = None
+    if kind == AUDIT:
+        summary = attempt("comparison.json or audit.json", lambda: read_audit_summary(path))
+    elif state == DONE:
+        summary = attempt("comparison.json or summary.json", lambda: read_run_summary(path))
     if state == DONE and summary is None and not faults:
         faults.append("it is done, and comparison.json is missing")
     reason = one_line((status or {}).get("reason", ""))
-    return RunInfo(path, recipe, _started(path), state, reason, folder_size(path), summary, notes, "; ".join(faults))
+    return RunInfo(path, recipe, _started(path), state, reason, folder_size(path), summary, notes, "; ".join(faults), kind)
 
 
 def find_run(run: Path, runs_dir: Path) -> Path:
@@ -257,7 +275,7 @@ def _recipe_name(path: Path) -> str:
 
 def _started(path: Path) -> datetime:
     """By the folder's name, or by when the recipe was written."""
-    matched = RUN_NAME.fullmatch(path.name)
+    matched = RUN_NAME.fullmatch(path.name) or AUDIT_NAME.fullmatch(path.name)
     if matched:
         try:
             return datetime.strptime(matched["started"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)

@@ -18,10 +18,14 @@ import psutil
 
 from darkcovid.core.io import read_regular_text
 
+RUN, SWEEP, AUDIT = "run", "sweep", "audit"  # kinds
+SWEEP_TRIALS = "study.db"
 RUNNING, INTERRUPTED, FAILED, DONE = "running", "interrupted", "failed", "done"
 STATES = (RUNNING, INTERRUPTED, FAILED, DONE)
 RUN_NAME = re.compile(r"(?P<recipe>.+)-(?P<started>\d{8}T\d{6})-[0-9a-f]{8}(-\d+)?")
-RUN_FILES = ("recipe.yaml", "environment.json", "status.json")
+AUDIT_NAME = re.compile(r"audit-.+-(?P<started>\d{8}T\d{6})(-\d+)?")
+AUDIT_FILE, RECIPE_FILE = "audit.json", "recipe.yaml"  # a run has both where its images were audited
+RUN_FILES = (RECIPE_FILE, "environment.json", "status.json", AUDIT_FILE)
 QUIET_SECONDS = 12 * 3600  # after which a run of another machine, which cannot be asked, is taken for dead
 STARTING_SECONDS = 300  # in which a new folder may have no status yet
 LOCK_SECONDS = 2  # that a run waits for its lock, which `holds_lock` takes for a moment
@@ -39,6 +43,20 @@ def is_run_folder(path: Path) -> bool:
         return len(present) > 1 and "darkcovid" in read_json_mapping(path / "environment.json")
     except (OSError, ValueError):
         return False
+
+
+def run_kind(path: Path) -> str:
+    """What a run's folder is of.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        `sweep`, `audit` (of predictions or a model made elsewhere), or `run`.
+    """
+    if _is_file(path / AUDIT_FILE) and not _is_file(path / RECIPE_FILE):
+        return AUDIT
+    return SWEEP if _is_file(path / SWEEP_TRIALS) else RUN
 
 
 def read_json_mapping(path: Path) -> dict[str, Any]:

@@ -4,12 +4,12 @@ import csv
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from darkcovid.core.io import read_regular_text, write_json
-from darkcovid.experiment.run_state import read_json_mapping
+from darkcovid.experiment.run_state import AUDIT_FILE, read_json_mapping
 from darkcovid.recipe import AUDIT
 
 FILE = "summary.json"
@@ -120,6 +120,27 @@ def read_run_summary(run: Path) -> RunSummary:
     arms = {name: _parse_arm(arm) for name, arm in json_["arms"].items()}
     minutes = None if json_["minutes"] is None else float(json_["minutes"])
     return RunSummary(arms, minutes, str(json_["verdict"]), dict(json_["facts"]))
+
+
+def read_audit_summary(audit: Path) -> RunSummary:
+    """The summary of an audit of predictions or of a model made elsewhere: no cost is known of it.
+
+    Args:
+        audit: The audit's folder.
+
+    Returns:
+        The summary.
+
+    Raises:
+        OSError: A file is missing.
+        ValueError, KeyError, TypeError, AttributeError, IndexError: It is damaged.
+    """
+    verdict = str(read_json_mapping(audit / AUDIT_FILE)["verdict"][0])
+    arms = {}
+    for name, json_ in read_json_mapping(audit / "comparison.json")["arms"].items():
+        arm = _summarize_arm(json_)
+        arms[str(name)] = replace(arm, metrics={key: value for key, value in arm.metrics.items() if key not in COSTS})
+    return RunSummary(arms, None, verdict)
 
 
 def read_scored_images(arm: Path) -> ScoredImages:

@@ -22,6 +22,7 @@ from darkcovid.core.device import get_device
 from darkcovid.core.distributed import ALONE, Distributed, join_process_group
 from darkcovid.core.errors import UsageError
 from darkcovid.core.io import remove_partial, write_json, write_text
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.cohort import Cohort, load_classification_cohort, load_segmentation_cohort
 from darkcovid.data.external import external_sets
 from darkcovid.data.near_duplicates.search import SIZE as NEAR_COPY_SIZE
@@ -300,11 +301,13 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
     if recipe.audit != "none":
         progress.stage("auditing the images")
         started = perf_counter()
-        worst = max(find_leaks_of_splits(list(cohorts.values()), folders.cache), key=lambda leaks: leaks.across)
+        with slow_step("looking for patients and copies in two sets"):
+            worst = max(find_leaks_of_splits(list(cohorts.values()), folders.cache), key=lambda leaks: leaks.across)
         check_no_leaks(worst, recipe.data.allow_leaks)
         if worst.leaks:
             progress.stage(f"LEAKS, allowed by data.allow_leaks: {worst.across} patients or pairs of copies are in two sets")
-        audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
+        with slow_step("looking for confounders"):
+            audit = audit_cohort(cohort, folders.cache, worst) | {"seconds": perf_counter() - started}
     for name in names:
         tell_left_out(name, builder.arms[name].data, list(cohorts.values()), progress)
     external = external_sets(recipe.data, cohort, folders.cache)
@@ -317,7 +320,7 @@ def prepare(recipe: Recipe, names: list[str], folders: RunPaths, progress: Progr
 def _build_networks(builder: InputBuilder, arms: Iterable[str]) -> None:
     """Build the networks of arms once, so that one that cannot be built or lacks its weights is told before any is trained."""
     for arm in arms:
-        with in_arm(builder.recipe, arm):
+        with in_arm(builder.recipe, arm), slow_step(f"{arm}: building the network"):
             build_model(builder.arms[arm], len(builder.cohort.classes), builder.size(arm))
 
 
@@ -413,20 +416,27 @@ def aggregate_run(
     for name, folders in fits.items():
         if list(folders.values()) != [directory.arm(name)]:  # also of one seed, whose fit has a folder of its own
             remove_partial(directory.arm(name))
-            aggregate_fits(directory.arm(name), folders, recipe.task)
+            with slow_step(f"{name}: pooling its fits"):
+                aggregate_fits(directory.arm(name), folders, recipe.task)
     ensembles = {name: members for name, members in recipe.ensemble.items() if set(members) <= set(names)}
     for name, members in recipe.ensemble.items():
         if name not in ensembles:
             missing_arms = ", ".join(member for member in members if member not in names)
             progress.stage(f"ensemble {name} is left out, since not all of its arms were run: {missing_arms}")
     for name, members in ensembles.items():
-        write_ensemble(directory.arm(name), [directory.arm(member) for member in members])
-    comparison = compare_arms(directory, [*names, *ensembles])
+        with slow_step(f"{name}: averaging its arms"):
+            write_ensemble(directory.arm(name), [directory.arm(member) for member in members])
+    with slow_step("comparing the arms"):
+        comparison = compare_arms(directory, [*names, *ensembles])
     if recipe.task == "classification":
         if recipe.audit != "none":
-            write_label_errors(directory.path, parse_comparison(comparison), images or {})
-        progress.stage(f"report: {write_report(directory.path)}")
-    write_run_summary(directory.path, comparison, _first_of_verdict(directory.path, recipe))
+            with slow_step("looking for suspect labels"):
+                write_label_errors(directory.path, parse_comparison(comparison), images or {})
+        with slow_step("writing the report"):
+            report = write_report(directory.path)
+        progress.stage(f"report: {report}")
+    with slow_step("the verdict"):
+        write_run_summary(directory.path, comparison, _first_of_verdict(directory.path, recipe))
     return comparison
 
 

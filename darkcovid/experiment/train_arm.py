@@ -11,6 +11,7 @@ from torch import nn
 
 from darkcovid.core.device import Device, get_device
 from darkcovid.core.io import write_json, write_text
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.cohort import LEFT_OUT, Cohort
 from darkcovid.data.resize import Size
 from darkcovid.evaluation.results import ArmCost, ArmMetrics, BadImage, FitSummary, MaskMetrics
@@ -146,10 +147,11 @@ def train_arm(job: FitJob, task: ArmTask, progress: Progress, resume: bool) -> N
     if not compute.distributed.is_main:
         return
     progress.stage(f"{job.name}: metrics and audits")
-    scored = task.score(job, compute, result)
-    if profiler:
-        _write_profile(job, profiler, scored.stages)
-    _write_results(job.folder, task, scored, compute)
+    with slow_step(f"{job.name}: metrics and audits"):
+        scored = task.score(job, compute, result)
+        if profiler:
+            _write_profile(job, profiler, scored.stages)
+        _write_results(job.folder, task, scored, compute)
 
 
 def _epoch_logger(job: FitJob, show: Callable[[History], None]) -> Callable[[History], None]:

@@ -14,6 +14,7 @@ from torch import nn
 from darkcovid import __version__
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.io import atomic_path, sha256_file, write_json
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.phantom import CLASSES, draw_anatomy, draw_radiograph
 from darkcovid.inference.load import FittedModel
 from darkcovid.inference.model_card import NOT_FOR
@@ -78,20 +79,11 @@ def export_model(model: FittedModel, segmenter: LungUNet, form: str, folder: Pat
         DarkCovidError: An exporter that fails or is not installed, or a file whose outputs are not the network's within 1e-4;
             nothing is left behind then.
     """
-    if not all(member.sees_as(model) for member in model.members):
-        differing = "size, lungs, letterbox, contrast, bars, or interpolation"
-        raise UsageError(
-            f"--arm {model.fit}: its arms see different pixels of an image ({differing}); export them one by one with --arm"
-        )
-    channels = model.recipe.channels
     stem = model.recipe.name if model.fit == model.recipe.name else f"{model.recipe.name}-{model.fit.replace('/', '-')}"
-    networks = {
-        "classifier": (stem, Classifier(model), _phantoms(model.size, channels), ["probabilities"]),
-        "lungs": (f"{stem}-lungs", LungNetwork(segmenter), _phantoms(INPUT_SIZE, 1), ["logits", "mirrored_logits"]),
-    }
-    about = {key: _write(folder / f"{name}{SUFFIXES[form]}", form, *rest) for key, (name, *rest) in networks.items()}
-    about["classifier"] |= {"channels": _channels(model), "temperature": model.temperature, **_policy(model)}
-    about["lungs"] |= {"mask": "logits + mirrored_logits > 0", "least_agreement_dice": MIN_FLIP_DICE}
+    classifier = write_classifier(model, form, folder / f"{stem}{SUFFIXES[form]}")
+    file, outputs = folder / f"{stem}-lungs{SUFFIXES[form]}", ["logits", "mirrored_logits"]
+    lungs = _write(file, form, LungNetwork(segmenter), _phantoms(INPUT_SIZE, 1), outputs)
+    lungs |= {"mask": "logits + mirrored_logits > 0", "least_agreement_dice": MIN_FLIP_DICE}
     sidecar = {
         "format": form,
         "not_for": NOT_FOR,
@@ -99,19 +91,48 @@ def export_model(model: FittedModel, segmenter: LungUNet, form: str, folder: Pat
         "fit": model.fit,
         "classes": list(model.classes),
         "image_size": list(model.size),
-        **about,
+        "classifier": classifier,
+        "lungs": lungs,
         "darkcovid": __version__,
     }
     write_json(folder / f"{stem}{SUFFIXES[form]}.json", sidecar)
     return sidecar | {"sidecar": str(folder / f"{stem}{SUFFIXES[form]}.json")}
 
 
+def write_classifier(model: FittedModel, form: str, path: Path) -> dict[str, Any]:
+    """Write the classifier alone.
+
+    Args:
+        model: A fitted classifier.
+        form: `onnx` or `torch`.
+        path: The file.
+
+    Returns:
+        Its `file`, `sha256`, `input`, `outputs`, and how a radiograph becomes its input.
+
+    Raises:
+        UsageError, DarkCovidError: As `export_model` does.
+    """
+    if not all(member.sees_as(model) for member in model.members):
+        differing = "size, lungs, letterbox, contrast, bars, or interpolation"
+        raise UsageError(
+            f"--arm {model.fit}: its arms see different pixels of an image ({differing}); export them one by one with --arm"
+        )
+    about = _write(path, form, Classifier(model), _phantoms(model.size, model.recipe.channels), ["probabilities"])
+    return about | {"channels": _channels(model), "temperature": model.temperature, **_policy(model)}
+
+
+def example_input(model: FittedModel) -> np.ndarray:
+    """(1, c, h, w) float32 in 0..1: a synthetic radiograph as the classifier's input, of nobody."""
+    return _phantoms(model.size, model.recipe.channels)[:1]
+
+
 def _write(path: Path, form: str, network: nn.Module, pixels: np.ndarray, outputs: list[str]) -> dict[str, Any]:
     network = network.cpu().eval()
     example = torch.from_numpy(pixels)
     try:
-        program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-        with atomic_path(path) as temporary:
+        with slow_step(f"exporting {path.name}"), atomic_path(path) as temporary:
+            program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
             ask = (_save_onnx if form == "onnx" else _save_torch)(program, temporary, outputs)
             difference = _difference(network, ask, pixels)
             if not difference <= TOLERANCE:

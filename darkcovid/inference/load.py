@@ -18,7 +18,7 @@ from darkcovid.data.resize import Size
 from darkcovid.evaluation.results import ArmMetrics, ClassifierFit, parse_classifier_fit
 from darkcovid.models.registry import input_interpolation
 from darkcovid.models.state_dict import load_state_dict_strict
-from darkcovid.recipe import AUDIT, Recipe, load_recipe
+from darkcovid.recipe import AUDIT, PHANTOM, Recipe, load_recipe
 from darkcovid.training.classifier import build_model
 
 NORMALIZER = "normaliser."
@@ -64,6 +64,11 @@ class FittedModel:
     def networks(self) -> tuple["FittedModel", ...]:
         """The classifiers whose probabilities are averaged: the members, or this one alone."""
         return self.members or (self,)
+
+    @property
+    def of_phantoms(self) -> bool:
+        """Whether it was trained on drawn radiographs, so that what it says of real ones means nothing."""
+        return any(each.recipe.data.manifest == PHANTOM for each in self.networks)
 
     def training_images(self) -> frozenset[str]:
         """SHA-256 of the files in the training set, of an ensemble in any member's; empty where the run's split is gone."""

@@ -14,6 +14,7 @@ from darkcovid.audits.feature_distance import collect_features
 from darkcovid.audits.gradcam import grad_cam
 from darkcovid.core.device import Device, get_device, predict_batches
 from darkcovid.core.errors import UsageError
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.enhance import Enhancement
 from darkcovid.data.resize import Size, resize, resize_whole
@@ -260,7 +261,8 @@ def load_pipeline(run: Path, arm: str | None = None, device: str = "auto", sensi
         UsageError: No threshold is known for the sensitivity; and as `load_fitted` does.
         DataError: As `load_fitted` and `load_segmenter` do.
     """
-    model = load_fitted(run, arm)
+    with slow_step("loading the model"):
+        model = load_fitted(run, arm)
     compute = get_device(device, model.recipe.training.precision)
     lungs = next((network.recipe.lungs for network in model.networks if network.recipe.lungs is not None), None)
     thresholds = None if sensitivity is None else _thresholds(model, sensitivity)

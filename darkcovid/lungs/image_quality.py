@@ -15,6 +15,7 @@ from skimage.measure import blur_effect, label, regionprops_table
 
 from darkcovid.core.device import Device
 from darkcovid.core.errors import DataError
+from darkcovid.core.slow_progress import slow_progress
 from darkcovid.core.threads import map_in_threads
 from darkcovid.data.decode import load_grayscale
 from darkcovid.data.resize import resize
@@ -73,7 +74,8 @@ def measure_quality(files: Sequence[Path], views: Sequence[str], segmenter: Lung
         any of these ways), `text` (mostly text), `unreadable`.
     """
     flags: list[tuple[str, ...]] = []
-    for start in range(0, len(files), BATCH):
+    starts = range(0, len(files), BATCH)
+    for start in slow_progress("looking at images", starts, len(starts)):
         block = slice(start, start + BATCH)
         flags += _measure_batch(files[block], views[block], segmenter, compute)
     return flags

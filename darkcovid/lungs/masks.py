@@ -96,7 +96,7 @@ def unusable_masks(cohort: Cohort, size: tuple[int, int]) -> dict[int, str]:
             return str(error).replace(str(file), path)
         return None
 
-    faults = map_in_threads(fault, range(len(cohort)))
+    faults = map_in_threads(fault, range(len(cohort)), "reading lung masks")
     return {row: reason for row, reason in enumerate(faults) if reason is not None}
 
 

@@ -15,6 +15,7 @@ from darkcovid.core.device import Device
 from darkcovid.core.errors import DataError, one_line
 from darkcovid.core.io import sha256_file
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.normalize import Normalize
 from darkcovid.lungs.fused_unet import can_fuse, fused_unet
 
@@ -132,7 +133,8 @@ def load_segmenter(path: str | Path | None = None) -> LungUNet:
 
 
 def _network(tensors: dict[str, torch.Tensor]) -> nn.Module:
-    network = build_unet()
+    with slow_step("loading the lung U-Net"):
+        network = build_unet()
     network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
     return network.eval().requires_grad_(False)
 

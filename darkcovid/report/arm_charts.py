@@ -48,7 +48,8 @@ def cost_chart(evidence: RunEvidence) -> Chart | None:
     ranges = (0.0, longest * 1.08 or 1.0), (max(0.0, min(bottom, level if near else bottom) - 0.03), 1.0)
     axes = Axes("minutes of training", "accuracy", *ranges, level=level if near else None, wide=True)
     texts = [f"{line.name}: {line.x[0]:.2f} min, {line.y[0]:.3f} ({line.low[0]:.3f} to {line.high[0]:.3f})" for line in lines]
-    guess = f"{'dashed: ' if near else ''}the majority class{'' if near else ', below the figure'}: {level:.3f}"
+    where = "" if near else ", below the figure"
+    guess = f"{'dashed: ' if near else ''}the majority class of the same images{where}: {level:.3f}"
     caption = f"Minutes of training and accuracy of each arm, with 95 % intervals; {guess}"
     legend = [(color_of(index), text) for index, text in enumerate(texts)]
     return _chart(caption, lines, axes, legend)

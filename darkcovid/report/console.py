@@ -77,13 +77,14 @@ def audit_lines(audit: DataAudit) -> list[str]:
         f"copies: {copies.exact} identical pairs, {_near_words(audit)}, {copies.with_other_labels} with other labels",
         *filter(None, [copies.looked_for]),
         "",
-        f"accuracy of the class without lungs, cross-validated (majority class {audit.chance:.3f}):",
+        f"accuracy of the class without lungs, cross-validated (majority class of all images {audit.chance:.3f}):",
         _baseline_line("all metadata together, no pixels", audit.metadata_alone.accuracy),
     ]
     if audit.image_statistics_alone is not None:
         lines.append(_baseline_line("pixels' mean, spread, border and corners", audit.image_statistics_alone.accuracy))
     for confounder in audit.most_telling:
-        strength = f"majority class {confounder.chance:.3f}  Cramer's V {confounder.cramers_v:.2f}  {p_text(confounder.p)}"
+        guess = f"majority class of these images {confounder.chance:.3f}"
+        strength = f"{guess}  Cramer's V {confounder.cramers_v:.2f}  {p_text(confounder.p)}"
         lines.append(
             f"{_baseline_line(confounder.variable + ': ' + ' / '.join(confounder.classes), confounder.accuracy)}  {strength}"
         )

@@ -196,6 +196,7 @@ def _arm_context(folder: Path | None, name: str, metrics: ArmMetrics) -> dict[st
         "classes": classes,
         "others": others,
         "points": points,
+        "points_note": _points_note(arm),
         "subgroups": groups,
         "charts": arm_charts(folder, metrics) if folder else [],
         "confusion": [
@@ -204,6 +205,21 @@ def _arm_context(folder: Path | None, name: str, metrics: ArmMetrics) -> dict[st
         ],
         "plots": [deletion] if deletion else [],
     }
+
+
+def _points_note(metrics: SetMetrics) -> str:
+    """Why a threshold may miss the sensitivity that it was chosen for, and which do."""
+    missed = [
+        f"{label} at {point.wanted_sensitivity:.0%} (reached {point.sensitivity:.3f})"
+        for label, of_class in metrics.operating_points.items()
+        for point in of_class
+        if point.sensitivity < point.wanted_sensitivity
+    ]
+    why = (
+        "Each threshold reaches the wanted sensitivity on the patients that it was chosen on, and is judged on others here; "
+        "with few images of a class it may miss it by chance alone."
+    )
+    return f"{why} Missed: {', '.join(missed)}." if missed else why
 
 
 def _external_context(evidence: RunEvidence) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from darkcovid.report.duration import duration
-from darkcovid.report.progress import Progress, seconds_left
+from darkcovid.report.progress import Pace, Progress
 from darkcovid.training.history import History
 
 COLUMNS = ("epoch", "train_loss", "valid_loss")
@@ -29,19 +29,21 @@ class NotebookProgress(Progress):
         from IPython.display import HTML, display
 
         shown: Any = display(HTML(""), display_id=True)
+        pace = Pace()
 
         def show(history: History) -> None:
-            shown.update(HTML(epoch_table(history, epochs)))
+            shown.update(HTML(epoch_table(history, epochs, pace.seconds_left(history, epochs))))
 
         yield show
 
 
-def epoch_table(history: History, epochs: int) -> str:
+def epoch_table(history: History, epochs: int, left: float) -> str:
     """The epochs so far as an HTML table, and the time left.
 
     Args:
         history: The epochs so far.
         epochs: In all.
+        left: Seconds.
 
     Returns:
         HTML.
@@ -53,7 +55,6 @@ def epoch_table(history: History, epochs: int) -> str:
         cells = [str(row["epoch"]), *(f"{row[column]:.4f}" for column in columns[1:]), duration(row["seconds"])]
         rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     done = len(history.rows)
-    left = "" if done >= epochs else f", {duration(seconds_left(history, epochs))} left"
-    return (
-        f"<progress value='{done}' max='{epochs}'></progress> {done}/{epochs}{left}<table><tr>{head}</tr>{''.join(rows)}</table>"
-    )
+    remaining = "" if done >= epochs else f", {duration(left)} left"
+    bar = f"<progress value='{done}' max='{epochs}'></progress> {done}/{epochs}{remaining}"
+    return f"{bar}<table><tr>{head}</tr>{''.join(rows)}</table>"

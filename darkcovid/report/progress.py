@@ -1,11 +1,15 @@
 """A person watching a run: a live bar on a terminal, plain lines in a log. All of it on stderr, so stdout is for results."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bars
 
 from darkcovid.core import log
@@ -15,6 +19,8 @@ from darkcovid.data.external import ExternalSet
 from darkcovid.data.table_cells import parse_age
 from darkcovid.report.duration import duration
 from darkcovid.training.history import History
+
+LATEST = 5  # epochs by which the time of those to come is told
 
 
 class Progress:
@@ -85,18 +91,31 @@ class Progress:
     @contextmanager
     def _epochs(self, name: str, epochs: int) -> Iterator[Callable[[History], None]]:
         """What shows each epoch's row."""
+        pace = Pace()
         if not self.console.is_terminal:
-            yield lambda history: self.stage(f"{name} {epoch_line(history, epochs)}")
+            yield lambda history: self.stage(f"{name} {epoch_line(history, epochs, pace.seconds_left(history, epochs))}")
             return
-        columns = [TextColumn("{task.description}"), BarColumn(8), MofNCompleteColumn(), TextColumn("{task.fields[line]}")]
-        with Bars(*columns, console=self.console) as bars:
-            task = bars.add_task(name, total=epochs, line="")
+        columns = [
+            SpinnerColumn(finished_text=" "),
+            TextColumn("{task.description}"),
+            BarColumn(8),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[line]}"),
+        ]
+        alone = log.one_bar.acquire(blocking=False)
+        try:
+            with Bars(*columns, console=self.console) as bars:
+                task = bars.add_task(name, total=epochs, line="")
 
-            def show(history: History) -> None:
-                bars.update(task, completed=len(history.rows), line=short_line(history, epochs))
+                def show(history: History) -> None:
+                    line = short_line(history, epochs, pace.seconds_left(history, epochs))
+                    bars.update(task, completed=len(history.rows), line=line)
 
-            yield show
-            bars.update(task, completed=epochs)
+                yield show
+                bars.update(task, completed=epochs)
+        finally:
+            if alone:
+                log.one_bar.release()
 
 
 def null_progress() -> Progress:
@@ -104,12 +123,13 @@ def null_progress() -> Progress:
     return Progress(Console(quiet=True))
 
 
-def epoch_line(history: History, epochs: int) -> str:
+def epoch_line(history: History, epochs: int, left: float) -> str:
     """`epoch 3/30  train_loss 0.812  valid_loss 0.790  accuracy 0.652  12.1 s  5 min 27 s left`, for a log.
 
     Args:
         history: The epochs so far.
         epochs: In all.
+        left: Seconds.
 
     Returns:
         The line.
@@ -117,33 +137,54 @@ def epoch_line(history: History, epochs: int) -> str:
     row, metric = history.rows[-1], history.metric
     return (
         f"epoch {row['epoch']}/{epochs}  train_loss {row['train_loss']:.3f}  valid_loss {row['valid_loss']:.3f}  "
-        f"{metric} {row[metric]:.3f}  {row['seconds']:.1f} s  {duration(seconds_left(history, epochs))} left"
+        f"{metric} {row[metric]:.3f}  {row['seconds']:.1f} s  {_time_left(history, epochs, left)}"
     )
 
 
-def short_line(history: History, epochs: int) -> str:
+def short_line(history: History, epochs: int, left: float) -> str:
     """`5 min 27 s left  loss 0.812/0.790  accuracy 0.652`, beside a bar in 80 columns: training and validation loss.
 
     Args:
         history: The epochs so far.
         epochs: In all.
+        left: Seconds.
 
     Returns:
         The line.
     """
     row, metric = history.rows[-1], history.metric
-    left = duration(seconds_left(history, epochs))
-    return f"{left} left  loss {row['train_loss']:.3f}/{row['valid_loss']:.3f}  {metric} {row[metric]:.3f}"
+    losses = f"loss {row['train_loss']:.3f}/{row['valid_loss']:.3f}  {metric} {row[metric]:.3f}"
+    return f"{_time_left(history, epochs, left)}  {losses}"
 
 
-def seconds_left(history: History, epochs: int) -> float:
-    """The remaining epochs at the mean pace of those done.
+def _time_left(history: History, epochs: int, left: float) -> str:
+    """After the last epoch, what is done next: every image of the cohort is predicted."""
+    return f"{duration(left)} left" if len(history.rows) < epochs else "now predicting"
+
+
+class Pace:
+    """How long the epochs to come will take, by the latest ones: the first is slower, for what is made once, and those of frozen
+    layers are faster. What passes between epochs, such as writing checkpoints, counts.
 
     Args:
-        history: The epochs so far.
-        epochs: In all.
-
-    Returns:
-        Seconds.
+        clock: Seconds since any fixed moment.
     """
-    return (epochs - len(history.rows)) * history.total("seconds") / len(history.rows)
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self.clock = clock
+        self.ends: deque[float] = deque(maxlen=LATEST + 1)
+
+    def seconds_left(self, history: History, epochs: int) -> float:
+        """Of the remaining epochs; to be called once at the end of each.
+
+        Args:
+            history: The epochs so far.
+            epochs: In all.
+
+        Returns:
+            Seconds.
+        """
+        self.ends.append(self.clock())
+        passed = [end - begin for begin, end in pairwise(self.ends)]
+        latest = passed or [history.rows[-1]["seconds"]]
+        return (epochs - len(history.rows)) * median(latest)

@@ -107,7 +107,7 @@ def start_ray() -> Any:
         return ray
     address, here = os.environ.get("RAY_ADDRESS"), {}
     if address is None:
-        here = {"num_cpus": available_processors()[0], "include_dashboard": False}
+        here = {"address": "local", "num_cpus": available_processors()[0], "include_dashboard": False}
     try:
         _check_answers(address or "")
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **here)

@@ -23,6 +23,7 @@ from darkcovid.core.array_cache import StoredArray
 from darkcovid.core.device import Device
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.cohort import Cohort
 from darkcovid.data.loaders import feature_loaders, restart_loaders
 from darkcovid.data.splits import source_codes
@@ -88,10 +89,12 @@ class CXRLearner(Learner):
             fitted, plain = self._fit_epochs(options), None
         if not dls.compute.distributed.is_main:
             return FittedClassifier(fitted, self.normalizer, np.empty((0, len(dls.classes)), np.float32), self.probabilities)
-        plain, averaged = self.probabilities(dls.pixels) if plain is None else plain, None
-        if recipe.training.tta_views:
-            views, below = recipe.training.tta_views, recipe.training.tta_below
-            averaged = average_views(plain, self.probabilities, dls.pixels, recipe.data.augmentation, views, below)
+        averaged = None
+        with slow_step(f"predicting {len(dls.cohort)} images"):
+            plain = self.probabilities(dls.pixels) if plain is None else plain
+            if recipe.training.tta_views:
+                views, below = recipe.training.tta_views, recipe.training.tta_below
+                averaged = average_views(plain, self.probabilities, dls.pixels, recipe.data.augmentation, views, below)
         return FittedClassifier(fitted, self.normalizer, plain, self.probabilities, averaged)
 
     def fit(self, *args: Any, **kwargs: Any) -> None:

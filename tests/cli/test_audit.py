@@ -87,6 +87,16 @@ def test_a_clean_cohort_passes(darkcovid, tmp_path, files):
     assert json.loads((folder / "audit.json").read_text()) == clean
     assert darkcovid("report", folder).returncode == 0 and (folder / "report.html").read_text() == page
 
+    (listed,) = json.loads(darkcovid("runs", "list", "--json").stdout)
+    assert (listed["name"], listed["kind"], listed["status"], listed["minutes"]) == (folder.name, "audit", "done", None)
+    assert listed["arms"]["preds"]["value"] == metrics["accuracy"] and listed["verdict"] == clean["verdict"][0]
+    assert "an audit" in darkcovid("runs", "show", folder.name).stdout
+    assert "no finished run" in error_of(darkcovid("runs", "best", code=2))
+    (folder / "audit.json").write_text('{"verdict": []}')
+    assert "audit.json cannot be read" in json.loads(darkcovid("runs", "show", folder.name, "--json").stdout)["damage"]
+    darkcovid("runs", "rm", folder.name, "--yes")
+    assert not folder.exists()
+
 
 @pytest.mark.slow
 def test_leaks_are_found_by_image_patient_file_and_near_copy(darkcovid, tmp_path, files, cohorts):

@@ -1,6 +1,7 @@
 """Work that takes long is seen to go on, on a terminal and in a notebook, and nowhere else."""
 
 import io
+import time
 
 import pytest
 from rich.console import Console
@@ -71,3 +72,49 @@ def test_a_mistake_in_the_work_is_raised_as_it_is(terminal, monkeypatch):
     monkeypatch.setattr(slow_progress, "PATIENCE", 0.0)
     with pytest.raises(ZeroDivisionError):
         map_in_threads(lambda number: 1 / number, [2, 1, 0], "reading images")
+
+
+def step(seconds=0.3):
+    with slow_progress.slow_step("small: intervals"):
+        time.sleep(seconds)
+
+
+def test_a_step_of_unknown_length_is_told_once_it_takes_long(terminal, monkeypatch):
+    step(0)
+    assert terminal.getvalue() == ""
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.05)
+    step()
+    assert "small: intervals" in terminal.getvalue() and "0:00:00" in terminal.getvalue()
+    terminal.truncate(0)
+    with log.progress_bar("importing", 1):
+        step()
+    assert "small: intervals" not in terminal.getvalue()
+    monkeypatch.setenv("RANK", "1")
+    step()
+    assert "small: intervals" not in terminal.getvalue()
+
+
+def test_a_long_step_is_one_line_of_a_log_also_where_it_fails(terminal, monkeypatch):
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.05)
+    monkeypatch.setattr(log, "console", Console(file=terminal))
+    with pytest.raises(ValueError, match="inner"), slow_progress.slow_step("outer"):
+        step()
+        raise ValueError("inner")
+    assert terminal.getvalue() == "outer ...\nsmall: intervals ...\n"
+    monkeypatch.setattr(log, "console", Console(file=terminal, quiet=True))
+    step()
+    assert terminal.getvalue().count("intervals") == 1
+
+
+def test_a_step_inside_another_is_told_in_its_place(terminal, monkeypatch):
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.05)
+    with slow_progress.slow_step("small: audits"):
+        time.sleep(0.3)
+        step()
+        inside = len(terminal.getvalue())
+        time.sleep(0.3)
+    said = terminal.getvalue()
+    assert said.index("small: audits") < said.index("small: intervals") < inside
+    assert "small: audits" in said[inside:]
+    log.one_bar.acquire(timeout=0.1)  # the sign has given it back
+    log.one_bar.release()

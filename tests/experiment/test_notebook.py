@@ -162,9 +162,9 @@ def dc_recipe():
 
 def test_a_notebook_shows_epochs_as_a_table_and_the_time_left():
     row = {"epoch": 1, "train_loss": 0.5, "valid_loss": 0.25, "accuracy": 0.75, "seconds": 60.0}
-    shown = epoch_table(History("accuracy", [row]), 3)
+    shown = epoch_table(History("accuracy", [row]), 3, 120.0)
     assert "<th>valid_loss</th>" in shown and "<td>0.2500</td>" in shown and "1/3, 2 min" in shown
-    assert "left" not in epoch_table(History("accuracy", [row]), 1)
+    assert "left" not in epoch_table(History("accuracy", [row]), 1, 0.0)
 
 
 def test_the_package_offers_its_api_without_importing_torch():

@@ -11,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from darkcovid.cli import run_tables
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.experiment import remove_runs
 from darkcovid.experiment.best_runs import advice, rank_runs
@@ -84,6 +86,12 @@ def test_a_damaged_run_is_one_line_among_the_others(tmp_path, file, content, sai
     assert len(runs) == 2
     assert said in runs[damaged.name].damage
     json.dumps([run.as_dict() for run in runs.values()])
+
+
+def test_a_run_with_an_audit_of_its_images_is_a_run(tmp_path):
+    (make_run(tmp_path) / "audit.json").write_text("{}")
+    (run,) = list_runs(tmp_path)
+    assert (run.kind, run.recipe, run.accuracy, run.damage) == ("run", "tiny", 0.8, "")
 
 
 def test_what_is_no_run_is_no_run(tmp_path):
@@ -330,6 +338,20 @@ def test_a_thousand_runs_are_listed_within_two_seconds(tmp_path):
     rankings = rank_runs(runs, "accuracy")
     assert time.process_time() - began < 2
     assert len(runs) == len(rankings[0].arms) == 1000
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_figure_is_left_out_of_a_narrow_terminal(tmp_path, monkeypatch, capsys, width):
+    run = make_run(tmp_path, "a_recipe_of_a_long_name", number=1, accuracy=0.9)
+    change_tags(run, ["paper"])
+    make_run(tmp_path, number=2, state="failed")
+    monkeypatch.setattr(run_tables, "wide_console", lambda: Console(width=width, force_terminal=True, color_system=None))
+    run_tables.show_list(list_runs(tmp_path), tmp_path)
+    printed = capsys.readouterr().out
+    for text in (run.name, "paper", "0.900 (0.800 to 0.950)", "  1.5  ", "with care", "failed", "done"):
+        assert printed.count(text) == 1, text
+    if width >= 80:
+        assert max(map(len, printed.splitlines())) <= width
 
 
 def test_the_commands(darkcovid, tmp_path):

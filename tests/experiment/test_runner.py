@@ -134,7 +134,7 @@ def test_the_main_job_on_phantoms(folders):
         about = json.loads(file.metadata()["darkcovid"])
     assert about["image_size"] == crop["image_size"]
     assert "unsegmented epoch 2/2" in progress.text.getvalue()
-    assert "0 s left" in progress.text.getvalue()
+    assert "now predicting" in progress.text.getvalue()
 
 
 @pytest.mark.slow

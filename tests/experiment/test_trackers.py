@@ -3,14 +3,20 @@
 import json
 from pathlib import Path
 
+import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from darkcovid.core.errors import DarkCovidError, UsageError
+from darkcovid.data.cohort import load_classification_cohort
+from darkcovid.data.decode import load_grayscale
 from darkcovid.experiment.runner import run
 from darkcovid.experiment.trackers.tracker import LiveTracking, final_results, make_tracker, track_finished
+from darkcovid.inference.predictor import load_pipeline
+from darkcovid.metrics.calibration import apply_temperature
 from darkcovid.recipe import load_recipe
 
 from ..commands import error_of
@@ -169,6 +175,21 @@ def test_a_run_is_tracked_live_and_no_radiograph_leaves_it(folders, tmp_path, mo
     page = client.download_artifacts(runs[folder.name].info.run_id, "report.html", str(tmp_path))
     page = Path(page).read_text()
     assert "Can this result be believed?" in page and "<h2>Pictures</h2>" not in page
+    (model,) = client.search_logged_models([runs[folder.name].info.experiment_id])
+    assert model.source_run_id == runs[f"{folder.name}/base"].info.run_id
+    mlflow.set_tracking_uri(uri)
+    loaded = mlflow.pyfunc.load_model(f"models:/{model.model_id}")
+    pipeline = load_pipeline(folder, "base", "cpu")
+    cohort = load_classification_cohort(recipe.data, folders.cache)
+    files = {name: file for name, file, valid in zip(cohort.rows.path, cohort.files, cohort.valid, strict=True) if valid}
+    pixels = pipeline.inputs([load_grayscale(file) for file in files.values()])[:, None].astype(np.float32) / 255
+    answer = loaded.predict({"pixels": pixels})["probabilities"]
+    own = pd.read_csv(folder / "base" / "predictions.csv").set_index("image").loc[list(files)]
+    own = own[[f"probability_{name}" for name in cohort.classes]].to_numpy()
+    np.testing.assert_allclose(answer, apply_temperature(own, pipeline.model.temperature), atol=1e-4)
+    assert loaded.metadata.metadata["classes"] == list(cohort.classes)
+    assert loaded.metadata.signature.inputs.input_dict()["pixels"].shape == (-1, *pixels.shape[1:])
+    assert loaded.input_example["pixels"].shape == (1, *pixels.shape[1:])
     plots = [file.path for file in client.list_artifacts(runs[folder.name].info.run_id, "plots/base")]
     assert "plots/base/loss.png" in plots and not [path for path in plots if "gradcam" in path or "lungs" in path]
 

@@ -115,6 +115,18 @@ def test_every_cell_is_what_the_runs_files_say(finished):
     assert cells_that_differ(page, finished) == []
 
 
+def test_each_threshold_that_misses_the_wanted_sensitivity_is_named_with_why(finished):
+    arms, page = json.loads((finished / "comparison.json").read_text())["arms"], (finished / "report.html").read_text()
+    missed = []
+    for arm in arms.values():
+        for label, points in arm.get("test", arm)["operating_points"].items():
+            missed += [(label, point) for point in points if point["sensitivity"] < point["wanted_sensitivity"]]
+    assert missed
+    for label, point in missed:
+        assert f"{label} at {point['wanted_sensitivity']:.0%} (reached {point['sensitivity']:.3f})" in page
+    assert page.count("(reached ") == len(missed) and "judged on others here" in page
+
+
 def test_swapped_columns_would_be_seen(finished):
     """The same page with the two arms' headings exchanged."""
     page = (finished / "report.html").read_text(encoding="utf-8")

@@ -76,6 +76,28 @@ def board(runs):
         yield address
 
 
+TRIALS = [  # state, metric, learning rate, whether it is the plain recipe
+    ("complete", 0.5, 1e-5, True),
+    ("pruned", 0.4, 1e-2, False),
+    ("complete", 0.8, 1e-3, False),
+    ("failed", None, 1.0, False),
+]
+
+
+def make_sweep(folder, **options):
+    """A sweep's folder as `darkcovid sweep` leaves it: four trials, of which the third is the best."""
+    sweep = make_run(folder, "tiny-sweep", number=9, day=5, **options)
+    (sweep / "study.db").write_bytes(b"")
+    (sweep / "recipe.yaml").write_text("name: tiny-sweep\nsweep: {metric: balanced_accuracy, trials: 6}\n")
+    lines = [
+        {"event": "trial", "number": number, "state": state, "values": {"training.lr": lr}, "metric": metric,
+         "seconds": 2.0, "folds": [], "plain": plain, "reason": "the loss is not a number" if state == "failed" else ""}
+        for number, (state, metric, lr, plain) in enumerate(TRIALS, 1)
+    ]  # fmt: skip
+    (sweep / "events.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"event": "tri')
+    return sweep
+
+
 def names(runs):
     return {path.name[-1]: path.name for path in runs.iterdir()}
 
@@ -190,6 +212,30 @@ def test_a_damaged_run_is_said_to_be_one_and_the_others_stay(tmp_path, runs, fil
         assert {run["name"] for run in get(address, "/api/runs").json()["runs"]} == {"sound", "damaged"}
         for path in paths:
             assert get(address, path).status_code < 500, path
+
+
+def test_a_sweep_shows_its_trials_and_once_it_is_done_its_winner(tmp_path):
+    sweep = make_sweep(tmp_path, state="running", time=datetime.now(UTC).isoformat(), pid=os.getpid())
+    with serving(create_board(tmp_path)) as address:
+        found = get(address, f"/api/runs/{sweep.name}/trials").json()
+        said = [(each["state"], each["metric"], each["values"]["training.lr"], each["plain"]) for each in found["trials"]]
+        assert said == TRIALS
+        assert (found["metric"], found["best"], found["planned"], found["final"]) == ("balanced_accuracy", 3, 6, [])
+        assert get(address, "/api/runs").json()["runs"][0]["kind"] == "sweep"
+        other = finish(make_run(tmp_path, number=1), right=range(38))
+        assert get(address, f"/api/runs/{other.name}/trials").status_code == 404
+        (sweep / "recipe.yaml").write_text("sweep: 5")
+        arm = {"arm": "winner", "metric": 0.7, "interval": [0.6, 0.8], "mean": None, "sd": None, "accuracy": 0.7}
+        result = {"metric": "log_loss", "trials": {"planned": 4}, "sentences": ["<b>"], "final": {"winner": arm},
+                  "difference": None, "importance": {"training.lr": 1.0}, "final_run": f"/elsewhere/{other.name}"}  # fmt: skip
+        (sweep / "sweep.json").write_text(json.dumps(result))
+        found = get(address, f"/api/runs/{sweep.name}/trials").json()
+        assert (found["best"], found["planned"], found["final_run"]) == (1, 4, other.name)  # of a loss the lowest is the best
+        assert found["final"] == [{"role": "winner", "arm": "winner", "metric": 0.7, "interval": [0.6, 0.8]}]
+        for damage in ("{", "[]", '{"final": 3, "sentences": 1}'):
+            (sweep / "sweep.json").write_text(damage)
+            damaged = get(address, f"/api/runs/{sweep.name}/trials").json()
+            assert (len(damaged["trials"]), damaged["final"]) == (4, [])
 
 
 @pytest.mark.parametrize("path", ["/api/compare", "/api/disagreements?first=a"])
@@ -402,6 +448,31 @@ def test_a_running_run_s_curves_grow(page, runs):
         expect(page.get_by_text("Epoch 1: whole 0.5")).to_be_attached()
     finally:
         history.write_text(before)
+
+
+@in_a_browser
+@pytest.mark.slow
+def test_a_sweep_s_page_shows_trials_that_end_and_says_what_lies_aside(page, board, runs):
+    sweep = make_sweep(runs, state="running", time=datetime.now(UTC).isoformat(), pid=os.getpid())
+    try:
+        page.goto(f"{board}/#run={sweep.name}")
+        expect(page.get_by_text("Running. 4 trials have ended.")).to_be_visible()
+        expect(page.get_by_text("4 of 6 trials: 2 complete, 1 pruned, 1 failed")).to_be_visible()
+        table = page.get_by_role("region", name="Trials, the best first")
+        expect(table.locator("tbody th")).to_have_text(["3", "1", "2", "4"])
+        expect(page.get_by_text("scroll sideways").last).to_be_visible(visible=page.viewport_size["width"] < 600)
+        chart = page.get_by_role("img", name="balanced accuracy: best so far 0.8 at trial 3; complete 0.8 at trial 3; pruned")
+        chart.focus()
+        chart.press("ArrowLeft")
+        expect(page.get_by_text("Trial 2: best so far -, complete -, pruned, so far 0.4")).to_be_attached()
+        with (sweep / "events.jsonl").open("a") as file:
+            values = {"number": 5, "state": "complete", "values": {}, "metric": 0.9, "seconds": 1, "plain": False, "reason": ""}
+            file.write("\n" + json.dumps({"event": "trial"} | values) + "\n")
+        expect(table.locator("tbody th").first).to_have_text("5")
+        expect(page.get_by_role("img", name="balanced accuracy")).to_be_focused()
+    finally:
+        shutil.rmtree(sweep)
+        page.goto(f"{board}/")
 
 
 @in_a_browser

@@ -163,7 +163,10 @@ def test_the_command_on_a_folder(darkcovid, fitted_run, phantom_files, tmp_path)
     table = pd.read_csv(tmp_path / "answers.csv")
     assert table.image.tolist() == ["a.png", "b.png"]
     assert table.probability_covid[0] == pytest.approx(answers[0]["probabilities"]["covid"], abs=1e-6)
-    shown = darkcovid("predict", fitted_run, folder / "a.png").stdout
+    done = darkcovid("predict", fitted_run, folder / "a.png")
+    shown = done.stdout
+    (warning,) = [line for line in done.stderr.splitlines() if "phantoms" in line]
+    assert warning.startswith("warning: ") and warning.endswith("what it says of a radiograph means nothing")
     assert answers[0]["answer"] in shown and "never a diagnosis" in shown
     assert "no image could be read" in error_of(darkcovid("predict", fitted_run, folder / "b.png", code=3))
     assert "not a run folder" in error_of(darkcovid("predict", tmp_path, folder, code=2))

@@ -14,6 +14,7 @@ import numpy as np
 
 from darkcovid.core.array_cache import ShardedArray, cached_json, content_key, shard_ranges
 from darkcovid.core.log import logger
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.near_duplicates import candidates, image_features, registration, transforms
 from darkcovid.data.near_duplicates.candidates import Descriptors
 from darkcovid.data.near_duplicates.registration import same_image
@@ -65,7 +66,8 @@ def cached_near_duplicates(
     def find() -> Sequence[Pair]:
         pixels = cached_whole_images(files, sha256, SIZE, cache_dir).array
         logger.info(f"looking for near copies among {len(copies)} images")
-        return (search or find_near_duplicates)(pixels, [rows[0] for rows in copies.values()])
+        with slow_step("looking for near copies"):
+            return (search or find_near_duplicates)(pixels, [rows[0] for rows in copies.values()])
 
     key = content_key(kind="near copies", images=list(sha256), rules=rules())
     pairs: list[Pair] = cached_json(cache_dir / "findings", key, find)
@@ -92,7 +94,8 @@ def cached_copies_elsewhere(files: Sequence[Sequence[Path]], sha256: Sequence[Se
         our_pixels = cached_whole_images(files[0], sha256[0], SIZE, cache_dir).array
         their_pixels = cached_whole_images(files[1], sha256[1], SIZE, cache_dir).array
         logger.info(f"looking for near copies between {len(rows[0])} and {len(rows[1])} images")
-        return find_near_duplicates_between(our_pixels, their_pixels, *rows)
+        with slow_step("looking for near copies"):
+            return find_near_duplicates_between(our_pixels, their_pixels, *rows)
 
     key = content_key(kind="near copies elsewhere", images=[list(checksums) for checksums in sha256], rules=rules())
     pairs = [(sha256[0][a], sha256[1][b]) for a, b in cached_json(cache_dir / "findings", key, find)]

@@ -12,6 +12,7 @@ import filelock
 from darkcovid.audits.checks.protocol import keys_that_look
 from darkcovid.audits.leakage import check_no_leaks, find_leaks_of_splits
 from darkcovid.core.errors import DarkCovidError, UsageError
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.cohort import Cohort, load_classification_cohort
 from darkcovid.evaluation.sweep_result import SweepResult, TrialRecord
 from darkcovid.experiment.artifacts import write_split
@@ -95,7 +96,8 @@ def run_sweep(
             raise DarkCovidError(_nothing_found(study, minutes))
         comparison, names, seeds = _run_final(named, best, directory, folders, progress, final_run)
         result = _result(named, study, cohort, len(folds[0]), best, comparison, names, seeds)
-        write_sweep_report(directory.path, result, study.records())
+        with slow_step("writing the report"):
+            write_sweep_report(directory.path, result, study.records())
         write_sweep_result(result, study, comparison)
         progress.stage(f"report: {directory.path / 'report.html'}")
     return result

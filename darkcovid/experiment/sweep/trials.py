@@ -12,6 +12,7 @@ import optuna
 
 from darkcovid.core.device import get_device
 from darkcovid.core.errors import DarkCovidError, one_line
+from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.cohort import Cohort
 from darkcovid.experiment.classifier_task import ClassifierTask
 from darkcovid.experiment.run_dir import RunDir
@@ -202,7 +203,8 @@ def _fit_fold(
     callbacks = () if recipe.model.is_probe else (ValidationMetricCallback(compute, said.metric, said.values.append),)
     job = FitJob(context.directory, name, recipe, context.directory.path)
     options = FitOptions(on_epoch=said, callbacks=callbacks)
-    return ClassifierTask(inputs, cohort).fit(job, compute, options).probabilities
+    with slow_step(name):
+        return ClassifierTask(inputs, cohort).fit(job, compute, options).probabilities
 
 
 def _epoch_reporter(

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # training does not wait long for a server that is gone
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -18,11 +19,13 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from darkcovid.core.credentials import without_credentials
-from darkcovid.core.errors import UsageError
+from darkcovid.core.errors import DarkCovidError, UsageError, one_line
+from darkcovid.core.log import logger
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 RUN_TAG, FIT_TAG = "darkcovid.run", "darkcovid.fit"
 BATCH = 100  # of parameters, MLflow's limit
+LONGEST_REASON = 300  # of what a library says
 LONGEST = 6000  # letters of a parameter, likewise
 _REFUSED = re.compile(r"[^\w/.:\- ]")
 
@@ -94,6 +97,8 @@ class MlflowTracker:
                 file = Path(folder) / name
                 file.write_text(text, encoding="utf-8")
                 self.client.log_artifact(self.parent, str(file))
+        for arm in arms:
+            self._model(arm)
 
     def close(self, failed: bool) -> None:
         """As `Tracker.close`; also for fits that an earlier process told of before it was interrupted.
@@ -105,6 +110,19 @@ class MlflowTracker:
         for run in (*self._all_nested(), self.client.get_run(self.parent)):
             if run.info.status not in (state, "FINISHED"):
                 self.client.set_terminated(run.info.run_id, state)
+
+    def _model(self, arm: str) -> None:
+        """Log an arm's classifier; one that cannot be exported is warned of, and the run is written without it."""
+        if not any((self.run / arm).glob("**/weights.safetensors")):
+            return
+        from darkcovid.experiment.trackers.mlflow_model import log_arm_model
+
+        logger.info(f"mlflow: exporting the model of {arm}")
+        try:
+            log_arm_model(self.uri, self._nested(arm), self.run, arm, re.sub(r"[^\w-]+", "_", f"{self.run.name}-{arm}"))
+        except Exception as error:  # noqa: BLE001 (an exporter that fails, or a server too old for models)
+            reason = one_line(error) if isinstance(error, DarkCovidError) else shorten(one_line(error), LONGEST_REASON)
+            logger.warning(f"mlflow: {arm} without its model: {without_credentials(reason)}")
 
     def _all_nested(self) -> list[Run]:
         found: list[Run] = []

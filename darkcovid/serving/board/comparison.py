@@ -11,6 +11,8 @@ from darkcovid.evaluation.results import is_segmenter, parse_comparison
 from darkcovid.experiment.compare import compare_runs, finished_arms, load_arm_metrics, read_predictions
 from darkcovid.experiment.recipe_differences import recipe_differences
 from darkcovid.experiment.run_list import DAMAGE
+from darkcovid.experiment.run_state import AUDIT as AUDIT_KIND
+from darkcovid.experiment.run_state import SWEEP, run_kind
 from darkcovid.metrics.paired_tests import Predictions
 from darkcovid.recipe import AUDIT
 from darkcovid.report.tables import comparison_rows
@@ -29,9 +31,18 @@ def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
         `runs`: names; `arms`: each after the number of its run, as in `1: small`; `rows`: a name and one text per arm; `pairs`
         and `not_comparable` as `compare_runs` has them; `classifiers`: `{run, arm}` whose predictions can be compared;
         `differences`: one value per run by key of their recipes; `notes`: what could not be compared, in words.
+
+    Raises:
+        HTTPError: 422, one is an audit.
     """
     notes, finished, classifiers = [], [], []
     for run in runs:
+        kind = run_kind(run)
+        if kind == AUDIT_KIND:
+            raise HTTPError(422, f"{run.name} is an audit, which has neither a recipe nor fits; choose runs")
+        if kind == SWEEP:
+            notes.append(f"{run.name} is a sweep: its recipe is compared; its figures are those of its final run")
+            continue
         try:
             arms = [arm for arm in finished_arms(run) if not _is_audit(arm)]
             classifiers += [{"run": run.name, "arm": arm.name} for arm in arms if not is_segmenter(load_arm_metrics(arm))]

@@ -1,4 +1,4 @@
-"""The board's routes: the page, runs, their curves, comparisons, disagreements, reports and thumbnails. All only read."""
+"""The board's routes, which only read: the page, runs, their curves and trials, comparisons, disagreements, reports, pictures."""
 
 import hashlib
 from functools import cache
@@ -12,14 +12,17 @@ from fastapi.responses import Response
 
 from darkcovid.core.io import read_regular_text
 from darkcovid.experiment.run_list import RunInfo, read_run
+from darkcovid.experiment.run_state import SWEEP, run_kind
 from darkcovid.serving.board.curves import read_curves
 from darkcovid.serving.board.reports import REPORT_HEADERS, report_page
 from darkcovid.serving.board.run_index import run_signature
 from darkcovid.serving.board.shared import Board
 from darkcovid.serving.board.thumbnails import read_thumbnail
+from darkcovid.serving.board.trials import read_trials
 from darkcovid.serving.responses import HTTPError, json_response
 
-PAGE = {"": "text/html", "board.js": "text/javascript", "curves.js": "text/javascript", "board.css": "text/css"}
+SCRIPTS = ("board.js", "curves.js", "trials.js")
+PAGE = {"": "text/html", "board.css": "text/css", **dict.fromkeys(SCRIPTS, "text/javascript")}
 MAX_COMPARED = 6
 
 router = APIRouter()
@@ -56,6 +59,15 @@ def run(name: str, board: SharedBoard) -> Response:
 def curves(name: str, request: Request, board: SharedBoard) -> Response:
     """The epochs of a run's fits so far; 304 where there are no new ones."""
     return _unless_unchanged(request, {"fits": read_curves(board.index.folder(name))})
+
+
+@router.get("/api/runs/{name}/trials")
+def trials(name: str, request: Request, board: SharedBoard) -> Response:
+    """The trials of a sweep so far, and its winner; 304 where there are no new ones."""
+    folder = board.index.folder(name)
+    if run_kind(folder) != SWEEP:
+        raise HTTPError(404, "this run is no sweep, so it has no trials")
+    return _unless_unchanged(request, read_trials(folder))
 
 
 @router.get("/api/compare")
@@ -105,6 +117,7 @@ def health() -> Response:
 @router.get("/")
 @router.get("/board.js")
 @router.get("/curves.js")
+@router.get("/trials.js")
 @router.get("/board.css")
 def page(request: Request) -> Response:
     """The page, its scripts and its style."""

@@ -141,11 +141,15 @@ def test_processes_that_ask_at_once_share_the_trials(tmp_path):
 
 @pytest.mark.parametrize("pruner", ["median", "successive_halving", "hyperband", "none"])
 def test_poor_trials_are_pruned(tmp_path, pruner):
-    """Of 18 trials every second one is poor from its first step on."""
-    study = SweepStudy(tmp_path, recipe(sampler="random", trials=18, pruner=pruner))
+    """Of 18 trials every second one is poor from its first step on. Good and poor ones are made by two workers, which know of one
+    another by the file alone, as those of `--jobs` and `--engine ray` do."""
+    asked = recipe(sampler="random", trials=18, pruner=pruner)
+    workers = {kind: SweepStudy(tmp_path, asked) for kind in ("good", "poor")}
     steps = {"good": 0, "poor": 0}
     for number in range(18):
-        trial, kind = study.ask(), "poor" if number % 2 else "good"
+        kind = "poor" if number % 2 else "good"
+        study = workers[kind]
+        trial = study.ask()
         report = trial_reporter(study, trial)
         try:
             for step in range(3, 31, 3):

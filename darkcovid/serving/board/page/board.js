@@ -123,12 +123,12 @@ function row(run) {
   box.addEventListener("change", () => choose(run.name, box.checked));
   const name = element("a", run.name, { href: runLink(run.name) });
   const tags = run.tags.map((tag) => element("span", tag, { class: "tag" }));
-  const notes = [run.kind === "sweep" ? element("span", "sweep", { class: "tag" }) : null, ...tags];
+  const notes = [run.kind !== "run" ? element("span", run.kind, { class: "tag" }) : null, ...tags];
   const [words, kind] = verdict(run.verdict);
   const why = run.reason || run.damage;
   const arms = Object.keys(run.arms);
   const made = element("tr", [
-    element("td", box, { role: "cell" }),
+    element("td", run.kind === "audit" ? "" : box, { role: "cell" }), // an audit has neither a recipe nor fits
     element("th", [name, " ", ...notes.filter(Boolean), why ? element("div", why, { class: "soft" }) : null].filter(Boolean), { scope: "row", role: "rowheader" }),
     cell("Status", element("span", run.status, { class: "badge " + run.status })),
     cell("Started", local(run.time)),
@@ -269,20 +269,22 @@ async function showRun(name, turn) {
   if (turn !== state.view) return;
   const facts = [
     ["Status", element("span", run.status, { class: "badge " + run.status })],
+    ["Kind", { sweep: "a sweep", audit: "an audit of predictions or of a model made elsewhere" }[run.kind] || ""],
     ["Why", run.reason], ["Damaged", run.damage], ["Verdict", run.verdict],
     ["Recipe", run.recipe], ["Started", local(run.time)],
     ["Training", run.minutes === null ? "" : run.minutes.toFixed(2) + " minutes, all arms"],
     ["Files", size(run.bytes)], ["Tags", run.tags.join(", ")], ["Note", run.note],
     ["Report", run.report ? reportLink(run.name, "Open the report") : ""],
   ];
-  const curves = element("div", "", { class: "charts" });
-  const heard = element("p", "", { role: "status", class: "soft" });
+  const place = element("div"), heard = element("p", "", { role: "status", class: "soft" });
   const parts = [element("dl", facts.filter(([, value]) => value !== "").flatMap(([name, value]) => [element("dt", name), element("dd", value)]))];
-  if (Object.keys(run.arms).length) parts.push(element("h3", "Arms"), armsTable(run));
-  parts.push(element("h3", "Epochs"), heard, curves);
+  if (run.kind === "sweep") parts.push(heard, place);
+  else if (Object.keys(run.arms).length) parts.push(element("h3", "Arms"), armsTable(run));
+  if (run.kind === "run") parts.push(element("h3", "Epochs"), heard, place);
   if (run.resolved_recipe) parts.push(element("details", [element("summary", "The resolved recipe"), element("pre", run.resolved_recipe, { tabindex: 0 })]));
   at("content").replaceChildren(...parts);
-  await followCurves(name, turn, run, curves, heard);
+  if (run.kind === "sweep") await follow(name, turn, run, "trials", (found) => showTrials(found, run, place, heard));
+  if (run.kind === "run") await follow(name, turn, run, "curves", (found) => showCurves(found, run, place, heard));
 }
 
 function armsTable(run) {
@@ -295,22 +297,37 @@ function armsTable(run) {
   return plainTable("Arms", head, rows);
 }
 
-async function followCurves(name, turn, { status, kind }, place, heard) {
-  const none = kind === "sweep" ? "A sweep: its trials are in its report, its epochs in those and in its final run."
-    : status === "running" ? "No epoch has ended yet." : "No epoch was recorded.";
-  let etag = "", text = "";
+function showCurves({ fits }, { status }, place, heard) {
+  const none = status === "running" ? "No epoch has ended yet." : "No epoch was recorded.";
+  place.className = "charts";
+  redraw(place, charts(fits));
+  const text = fits.length ? fits.map((fit) => `${fit.fit}: epoch ${fit.epochs.at(-1) || 0}`).join("; ") : none;
+  heard.textContent = (status === "running" ? "Running. " : "") + text;
+}
+
+function showTrials(found, { status }, place, heard) {
+  redraw(place, trialParts(found, state.runs));
+  heard.textContent = status === "running" ? `Running. ${found.trials.length} trials have ended.` : "";
+}
+
+/** Show parts in place of others; the focus stays in its figure or table. */
+function redraw(place, parts) {
+  const stops = "svg[tabindex], .scroll";
+  const focused = [...place.querySelectorAll(stops)].indexOf(document.activeElement);
+  place.replaceChildren(...parts);
+  if (focused >= 0) place.querySelectorAll(stops)[focused]?.focus({ preventScroll: true });
+}
+
+/** Ask for a run's curves or trials, again and again while it is running, and show what is new. */
+async function follow(name, turn, { status }, what, show) {
+  let etag = "";
   for (;;) {
-    const fresh = await ask(`api/runs/${encodeURIComponent(name)}/curves`, etag ? { "If-None-Match": etag } : {});
+    const fresh = await ask(`api/runs/${encodeURIComponent(name)}/${what}`, etag ? { "If-None-Match": etag } : {});
     if (turn !== state.view) return;
     if (fresh) {
       etag = fresh.etag;
-      const { fits } = fresh.answer;
-      const focused = [...place.querySelectorAll("svg[tabindex]")].indexOf(document.activeElement);
-      place.replaceChildren(...charts(fits));
-      if (focused >= 0) place.querySelectorAll("svg[tabindex]")[focused]?.focus();
-      text = fits.length ? fits.map((fit) => `${fit.fit}: epoch ${fit.epochs.at(-1) || 0}`).join("; ") : none;
+      show(fresh.answer);
     }
-    heard.textContent = (status === "running" ? "Running. " : "") + text;
     if (status !== "running") return;
     await new Promise((done) => setTimeout(done, CURVE_SECONDS * 1000));
     if (turn !== state.view) return;
@@ -321,13 +338,21 @@ async function followCurves(name, turn, { status, kind }, place, heard) {
 
 // Runs side by side
 
+/** A key that may break after its dots. */
+const breakable = (key) => key.split(/(?<=\.)/).flatMap((part) => [part, element("wbr")]);
+
 function plainTable(name, head, rows) {
   const table = element("table", [
     element("caption", name, { class: "unseen" }),
     element("thead", element("tr", head.map((text) => element("th", text, { scope: "col" })))),
     element("tbody", rows.map((cells) => element("tr", cells.map((content, index) => (index ? element("td", content) : element("th", content, { scope: "row" })))))),
   ]);
-  return element("div", table, { class: "scroll", tabindex: 0, role: "region", "aria-label": name });
+  const place = element("div", table, { class: "scroll", tabindex: 0, role: "region", "aria-label": name });
+  const sign = element("p", "More columns to the right: scroll sideways.", { class: "soft sideways" });
+  const look = () => (sign.hidden = place.scrollWidth <= place.clientWidth + 1);
+  sign.hidden = true;
+  new ResizeObserver(look).observe(place);
+  return element("div", [sign, place]);
 }
 
 async function showComparison(names, turn) {
@@ -355,7 +380,7 @@ function differences({ runs, differences }) {
   if (!keys.length) return element("p", "Nothing: their resolved recipes are the same.");
   const text = (value) => (value === null ? "-" : typeof value === "string" ? value : JSON.stringify(value));
   const rows = keys.map(([key, values]) => [
-    key,
+    breakable(key),
     ...values.map((value) => (text(value) === text(values[0]) ? text(value) : element("mark", text(value)))),
   ]);
   const heads = runs.map((name, index) => `${index + 1}: ${name}`);

@@ -1,7 +1,7 @@
 "use strict";
 // Line charts as SVG: values under the pointer, or under the arrow keys.
 
-const CHART = { width: 560, height: 250, left: 44, right: 10, top: 8, bottom: 26 };
+const CHART = { width: 420, height: 230, left: 44, right: 10, top: 8, bottom: 26 };
 const COLORS = ["#4C8BD0", "#E0607E", "#3A9A50", "#B8860B", "#2AA6C9", "#B04A90", "#888888"];
 const DASHES = ["", "6 3", "2 2", "8 3 2 3"];
 
@@ -27,27 +27,33 @@ function ticks(low, high, most) {
 
 const short = (value) => (value === null || value === undefined ? "-" : String(Number(value.toPrecision(3))));
 
-/** A figure of one column: a line per fit. `fits`: [{fit, epochs, curves}]. Null where no fit has a value. */
-function chart(title, column, fits) {
+/** A figure of one column: a line per fit. `fits`: [{fit, epochs, curves}]; of one with `dots` only points are drawn, with `steps` a
+ * line that rises at once. `unit` is what is counted along the axis. Null where no fit has a value. */
+function chart(title, column, fits, unit = "epoch") {
   const lines = fits.filter((fit) => (fit.curves[column] || []).some((value) => value !== null));
   if (!lines.length) return null;
   const values = lines.flatMap((fit) => fit.curves[column].filter((value) => value !== null));
   const epochs = lines.flatMap((fit) => fit.epochs);
   const first = Math.min(...epochs), last = Math.max(...epochs);
   let low = Math.min(...values), high = Math.max(...values);
-  if (low === high) [low, high] = [low - 0.05, high + 0.05];
-  const { width, height, left, right, top, bottom } = CHART;
-  const x = (epoch) => left + ((epoch - first) / (last - first || 1)) * (width - left - right);
+  const margin = low === high ? Math.abs(low) / 10 || 0.1 : (high - low) * 0.06; // so that no point lies on an edge
+  [low, high] = [low - margin, high + margin];
+  const { height, left, right, top, bottom } = CHART;
+  const width = Math.min(CHART.width, Math.max(280, document.documentElement.clientWidth - 60)); // so that words stay as large on a phone
+  const inset = Math.min(60, (width - left - right) / (2 * (last - first + 1))); // few epochs keep away from the edges; one is in the middle
+  const from = first === last ? (left + width - right) / 2 : left + inset, to = first === last ? from : width - right - inset;
+  const x = (epoch) => from + ((epoch - first) / (last - first || 1)) * (to - from);
   const y = (value) => height - bottom - ((value - low) / (high - low)) * (height - top - bottom);
 
-  const ends = lines.map((fit) => fit.fit + " " + short(fit.curves[column].at(-1)) + " at epoch " + fit.epochs.at(-1));
-  const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: 0, "aria-label": `${title}: ${ends.join("; ")}. Arrow keys read the epochs.` });
+  const ends = lines.map((fit) => fit.fit + " " + short(fit.curves[column].at(-1)) + ` at ${unit} ${fit.epochs.at(-1)}`);
+  const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: 0, "aria-label": `${title}: ${ends.join("; ")}. Arrow keys read each ${unit}.` });
   for (const value of ticks(low, high, 5)) {
     drawing.append(svg("line", { class: "grid", x1: left, x2: width - right, y1: y(value), y2: y(value) }));
     const label = svg("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" });
     label.textContent = short(value);
     drawing.append(label);
   }
+  drawing.append(svg("line", { class: "grid", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom }));
   for (const epoch of ticks(first, last, 8).filter(Number.isInteger)) {
     const label = svg("text", { x: x(epoch), y: height - 8, "text-anchor": "middle" });
     label.textContent = epoch;
@@ -55,9 +61,11 @@ function chart(title, column, fits) {
   }
   lines.forEach((fit, index) => {
     const points = fit.epochs.map((epoch, at) => [epoch, fit.curves[column][at]]).filter(([, value]) => value !== null);
-    drawing.append(svg("polyline", { points: points.map(([epoch, value]) => `${x(epoch).toFixed(1)},${y(value).toFixed(1)}`).join(" "), ...stroke(index) }));
-    const [epoch, value] = points.at(-1);
-    drawing.append(svg("circle", { cx: x(epoch), cy: y(value), r: 3, fill: COLORS[index % COLORS.length] }));
+    const place = ([epoch, value]) => `${x(epoch).toFixed(1)},${y(value).toFixed(1)}`;
+    const corners = fit.steps ? points.flatMap((point, at) => (at ? [[point[0], points[at - 1][1]], point] : [point])) : points;
+    if (!fit.dots) drawing.append(svg("polyline", { points: corners.map(place).join(" "), ...stroke(index) }));
+    const marked = fit.dots || (points.length <= 3 && !fit.steps) ? points : points.slice(-1);
+    for (const [epoch, value] of marked) drawing.append(svg("circle", { cx: x(epoch), cy: y(value), r: 3.5, fill: COLORS[index % COLORS.length] }));
   });
   const cursor = svg("line", { class: "cursor", y1: top, y2: height - bottom, visibility: "hidden" });
   drawing.append(cursor);
@@ -73,7 +81,7 @@ function chart(title, column, fits) {
   const texts = lines.map((fit, index) => {
     const item = document.createElement("li");
     const sample = svg("svg", { viewBox: "0 0 26 8", "aria-hidden": "true" });
-    sample.append(svg("line", { x1: 0, x2: 26, y1: 4, y2: 4, ...stroke(index) }));
+    sample.append(fit.dots ? svg("circle", { cx: 13, cy: 4, r: 3.5, fill: COLORS[index % COLORS.length] }) : svg("line", { x1: 0, x2: 26, y1: 4, y2: 4, ...stroke(index) }));
     const text = document.createElement("span");
     item.append(sample, " ", text);
     legend.append(item);
@@ -86,21 +94,21 @@ function chart(title, column, fits) {
       const at = fit.epochs.indexOf(epoch);
       texts[index].textContent = fit.fit + " " + short(at < 0 ? null : fit.curves[column][at]);
     });
-    caption.textContent = `${title}, epoch ${epoch}`;
+    caption.textContent = `${title}, ${unit} ${epoch}`;
     cursor.setAttribute("x1", x(epoch));
     cursor.setAttribute("x2", x(epoch));
     cursor.setAttribute("visibility", spoken === null ? "hidden" : "visible");
-    if (spoken) readout.textContent = `Epoch ${epoch}: ${texts.map((text) => text.textContent).join(", ")}`;
+    if (spoken) readout.textContent = `${unit[0].toUpperCase() + unit.slice(1)} ${epoch}: ${texts.map((text) => text.textContent).join(", ")}`;
   };
   const leave = () => {
     show(last, null);
-    lines.forEach((fit, index) => (texts[index].textContent = fit.fit + " " + short(fit.curves[column].at(-1))));
+    lines.forEach((fit, index) => (texts[index].textContent = fit.dots ? fit.fit : fit.fit + " " + short(fit.curves[column].at(-1))));
     caption.textContent = title;
   };
   drawing.addEventListener("pointermove", (event) => {
     const box = drawing.getBoundingClientRect();
     const share = ((event.clientX - box.left) / box.width) * width;
-    const epoch = Math.round(first + ((share - left) / (width - left - right)) * (last - first));
+    const epoch = Math.round(first + ((share - from) / (to - from || 1)) * (last - first));
     show(Math.min(last, Math.max(first, epoch)), false);
   });
   drawing.addEventListener("pointerleave", leave);
