@@ -156,7 +156,7 @@ class ClassifierTask:
                 network, result.normalizer, inputs.pixels, result.probabilities, inputs.areas, cohort, compute
             )
         explained = None
-        if not job.name.startswith(AUDIT):
+        if job.first and not job.name.startswith(AUDIT):
             with slow_step(f"{job.name}: explanations of a few images"):
                 explained = explain_examples(network, result.normalizer, inputs.pixels, result.probabilities, cohort, compute)
             write_text(job.folder / EXPLANATIONS, explained.table.to_csv(index=False, float_format="%.6f"))

@@ -335,10 +335,11 @@ def run_arm(work: RunContext, name: str, part: FitSelector = FitSelector()) -> N
     Raises:
         UsageError: Another process is fitting one of them; and as `train_arm` does.
     """
-    for fit, recipe in work.prepared.fits[name].items():
+    for number, (fit, recipe) in enumerate(work.prepared.fits[name].items()):
         if not part.matches(fit):
             continue
-        job = FitJob(work.directory, fit.name(name), recipe, fit.folder(work.directory.arm(name)), work.profile)
+        folder = fit.folder(work.directory.arm(name))
+        job = FitJob(work.directory, fit.name(name), recipe, folder, work.profile, first=number == 0)
         with exclusive_fit_lock(job, work.distributed):
             if (job.folder / "metrics.json").is_file():
                 (job.folder / CHECKPOINT).unlink(missing_ok=True)

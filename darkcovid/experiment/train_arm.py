@@ -39,6 +39,7 @@ class FitJob:
         recipe: Of this fit alone.
         folder: Where its files go.
         profile: Whether to leave a `profile.txt` of where its time went.
+        first: Whether it is the first of the arm's fits, of which a few images are explained by every method.
     """
 
     directory: RunDir
@@ -46,6 +47,7 @@ class FitJob:
     recipe: Recipe
     folder: Path
     profile: bool = False
+    first: bool = True
 
 
 @dataclass(frozen=True)
