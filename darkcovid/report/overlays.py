@@ -50,10 +50,23 @@ def heatmap_overlay(pixels: np.ndarray, heat: np.ndarray) -> Image.Image:
     Returns:
         RGB, of the same size.
     """
-    share = (heat / max(float(heat.max()), 1e-9))[..., None] * HEAT
+    share = heat_share(heat)[..., None] * HEAT
     gray = np.repeat(pixels[..., None], 3, 2).astype(np.float32)
     warm = np.array(Image.new("RGB", (1, 1), TRUE).getpixel((0, 0)), np.float32)
     return Image.fromarray((gray * (1 - share) + warm * share).round().astype(np.uint8))
+
+
+def heat_share(heat: np.ndarray) -> np.ndarray:
+    """How strongly a heatmap is drawn: its hottest hundredth fully, so that a single hot pixel does not hide the others.
+
+    Args:
+        heat: (h, w) float, not negative.
+
+    Returns:
+        (h, w) float in 0..1.
+    """
+    hottest = float(np.quantile(heat, 0.99)) or float(heat.max())
+    return (heat / max(hottest, 1e-9)).clip(0, 1)
 
 
 def contact_sheet(pictures: Sequence[Image.Image], captions: Sequence[str], columns: int = 4, side: int = 256) -> Image.Image:

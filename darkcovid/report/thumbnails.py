@@ -12,7 +12,7 @@ from PIL import Image
 from skimage.measure import find_contours
 
 from darkcovid.core.io import read_regular_text, write_text
-from darkcovid.report.overlays import TRUE
+from darkcovid.report.overlays import TRUE, heat_share
 
 THUMBNAILS = "thumbnails.json"
 LONG_SIDE, HEAT_SIDE = 160, 20
@@ -100,9 +100,8 @@ def _heat_layer(heat: np.ndarray) -> Image.Image:
     scale = HEAT_SIDE / max(heat.shape)
     size = max(1, round(heat.shape[1] * scale)), max(1, round(heat.shape[0] * scale))
     small = np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize(size, Image.Resampling.BILINEAR))
-    alpha = (small / max(float(small.max()), 1e-9)).clip(0, 1)
     layer = Image.new("RGB", size, TRUE)
-    layer.putalpha(Image.fromarray(((alpha * 15).round() * 17).astype(np.uint8)))
+    layer.putalpha(Image.fromarray(((heat_share(small) * 15).round() * 17).astype(np.uint8)))
     return layer
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from darkcovid.audits.explanations import agreement_words
 from darkcovid.inference.predictor import Prediction
-from darkcovid.report.overlays import PREDICTED, TRUE, UNTRUSTED, downscale, mask_outline
+from darkcovid.report.overlays import PREDICTED, TRUE, UNTRUSTED, downscale, heat_share, mask_outline
 
 LONG_SIDE = 768
 COMPARED_SIDE, HEAT_SIDE = 384, 32  # of each image side by side, and of its heatmap
@@ -38,7 +38,7 @@ def explanation_layers(image: Image.Image, prediction: Prediction) -> dict[str, 
         "warnings": list(prediction.warnings),
         "picture": _url(small),
         "lungs": _url(_layer(edge.astype(np.float32), PREDICTED if prediction.lungs_trusted else UNTRUSTED)),
-        "heat": _url(_layer(heat / max(float(heat.max()), 1e-9), TRUE)),
+        "heat": _url(_layer(heat_share(heat), TRUE)),
     }
 
 
@@ -71,7 +71,7 @@ def _heat(heat: np.ndarray, size: tuple[int, int]) -> Image.Image:
     coarse = max(1, round(heat.shape[1] * scale)), max(1, round(heat.shape[0] * scale))
     patches = Image.fromarray(np.asarray(heat, np.float32)).resize(coarse, Image.Resampling.BOX)
     smooth = np.asarray(patches.resize(size, Image.Resampling.BILINEAR))
-    return _layer(smooth / max(float(smooth.max()), 1e-9), TRUE)
+    return _layer(heat_share(smooth), TRUE)
 
 
 def _layer(strength: np.ndarray, color: str) -> Image.Image:

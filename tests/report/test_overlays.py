@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-from darkcovid.report.overlays import CAPTION, CROP, PREDICTED, contact_sheet, lung_overlay, mask_outline
+from darkcovid.report.overlays import CAPTION, CROP, PREDICTED, contact_sheet, heat_share, lung_overlay, mask_outline
 
 
 def square(side=64):
@@ -46,3 +46,14 @@ def test_a_gallery_places_every_picture_over_its_caption():
         middle = (index % 4 * 128 + 64, index // 4 * (128 + CAPTION) + 64)
         assert sheet.getpixel(middle) == (shade,) * 3
     assert min(sheet.crop((0, 128, 128, 128 + CAPTION)).convert("L").getextrema()) < 80
+
+
+def test_one_hot_pixel_does_not_hide_the_others():
+    heat = np.zeros((40, 40), np.float32)
+    heat[10:20, 10:20], heat[0, 0] = 1, 100
+    share = heat_share(heat)
+    assert share[10:20, 10:20].min() == share[0, 0] == 1 and share[30:].max() == 0
+    assert heat_share(np.zeros((4, 4))).max() == 0
+    lonely = np.zeros((40, 40))
+    lonely[5, 5] = 3
+    assert heat_share(lonely)[5, 5] == 1
