@@ -68,7 +68,7 @@ def predict_images(
             if explain is not None and image is not None and prediction is not None and prediction.heat is not None:
                 save_png(overlay_heatmap(image, prediction.heat), explain / overlays[named])
             if compare is not None and image is not None and prediction is not None and prediction.explanations is not None:
-                save_png(explanation_sheet(image, prediction.explanations), compare / overlays[named])
+                save_png(explanation_sheet(image, prediction.label, prediction.explanations), compare / overlays[named])
         on_batch(len(answers))
     return answers
 
@@ -87,11 +87,12 @@ def overlay_heatmap(image: Image.Image, heat: np.ndarray) -> Image.Image:
     return heatmap_overlay(np.asarray(small), heat)
 
 
-def explanation_sheet(image: Image.Image, explanations: Explanations) -> Image.Image:
-    """An image under each explanation, side by side, with how far each agrees with the others.
+def explanation_sheet(image: Image.Image, label: str, explanations: Explanations) -> Image.Image:
+    """An image under each explanation of an answer, side by side, with how far each agrees with the others.
 
     Args:
         image: Mode L.
+        label: The answer, the most probable class.
         explanations: Of it.
 
     Returns:
@@ -102,8 +103,8 @@ def explanation_sheet(image: Image.Image, explanations: Explanations) -> Image.I
         agreed = [(pair.split(", "), value) for pair, value in explanations.agreement.items()]
         others = [(first, value) for (first, second), value in agreed if second == name]
         others += [("random weights", value) for (first, second), value in agreed if first == name and second == RANDOM_WEIGHTS]
-        words = ", ".join(f"{other} {'-' if value is None else format(value, '.2f')}" for other, value in others)
-        captions.append(f"{name}; rank correlation with {words}")
+        words = ", ".join(f"{other} {'-' if value is None else format(round(value, 2) + 0.0, '.2f')}" for other, value in others)
+        captions.append(f"{name} of {label}; rank correlation with {words}")
     pictures = [overlay_heatmap(image, heat) for heat in explanations.maps.values()]
     return contact_sheet(pictures, captions, columns=len(pictures), side=SHEET_SIDE)
 
