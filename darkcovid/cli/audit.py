@@ -146,14 +146,13 @@ def audit(
 
     def work() -> "AuditRun":
         from darkcovid.cli.helpers import manifest_rows
+        from darkcovid.core.slow_progress import slow_step
         from darkcovid.data.predictions.class_names import read_class_names
         from darkcovid.data.predictions.columns import ColumnChoice
         from darkcovid.data.predictions.join import JoinRule
         from darkcovid.data.predictions.options import PredictionOptions
         from darkcovid.data.predictions.table import read_text_table
         from darkcovid.data.predictions.training_list import read_training_list
-        from darkcovid.experiment.audit_predictions import audit_predictions
-        from darkcovid.experiment.audit_run import write_audit
 
         options = PredictionOptions(
             columns=ColumnChoice(image_column, row_column, label_column, predicted_column, _columns(probability)),
@@ -171,6 +170,9 @@ def audit(
         listed = manifest_rows(Path(manifest), data_root, dataset)
         trained = read_training_list(train, listed, options.rule, image_column) if train else None
         cache = cache_folder(cache_dir)
+        with slow_step("loading torch"):
+            from darkcovid.experiment.audit_predictions import audit_predictions
+            from darkcovid.experiment.audit_run import write_audit
         if model:
             from darkcovid.experiment.audit_model_run import AuditedModel, audit_and_write
             from darkcovid.inference.foreign.inputs import DeclaredInput, parse_size
