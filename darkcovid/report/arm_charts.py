@@ -123,7 +123,7 @@ def prediction_charts(table: pd.DataFrame, metrics: ArmMetrics) -> list[Chart | 
         roc_legend.append((color, f"{name}: AUC {of_class.roc_auc:.3f}"))
         recall_legend.append((color, f"{name}: AP {of_class.average_precision:.3f}"))
         roc.append(Line(name, false.tolist(), true.tolist()))
-        recall.append(Line(name, recalls[::-1].tolist(), precisions[::-1].tolist(), step=True))
+        recall.append(Line(name, recalls.tolist(), precisions.tolist(), step=True))  # from recall 1 down, as they are given
     bins = [each for each in headline.calibration.bins if each.images]
     reliable = Line("answers", [each.confidence for each in bins], [each.accuracy for each in bins])
     error = [("", f"calibration error {headline.ece:.3f}")]

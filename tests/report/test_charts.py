@@ -5,9 +5,13 @@ import re
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from darkcovid.report.charts import Axes, Line, line_chart, ticks
+from darkcovid.evaluation.evaluate import evaluate
+from darkcovid.metrics.classification import PROBABILITY
+from darkcovid.report.arm_charts import prediction_charts
+from darkcovid.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, Line, line_chart, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -73,3 +77,18 @@ def test_a_long_line_stays_small_and_keeps_its_ends():
 def test_every_range_can_be_drawn(values):
     chart = drawn([Line("a", [1, 1], values)], Axes("x", "y"))
     assert all(0 <= x <= 340 and 0 <= y <= 230 for x, y, _ in places(chart))
+
+
+def test_the_area_under_a_drawn_curve_is_the_number_beside_it():
+    random, classes = np.random.default_rng(0), ["covid", "no_finding", "pneumonia"]
+    labels, shares = random.integers(0, 3, 40), random.dirichlet([1, 1, 1], 40)
+    table = pd.DataFrame({"side": "valid", "label": np.array(classes)[labels], "image": range(40)})
+    table["patient"] = table.image.astype(str)
+    table[[PROBABILITY + name for name in classes]] = shares
+    metrics = evaluate(table.assign(sex="", view="", age=""), classes)
+    for chart, name in zip(prediction_charts(table, metrics)[:2], ("roc_auc", "average_precision"), strict=True):
+        curves = re.findall(r'class="line" stroke="[^"]+" d="M([^"]+)"', chart.svg)
+        for curve, of_class in zip(curves, metrics.valid.per_class.values(), strict=True):
+            x, y = np.array([point.split() for point in curve.split("L")], float).T
+            across = np.abs(np.trapezoid(HEIGHT - BOTTOM - y, x)) / ((WIDTH - LEFT - RIGHT) * (HEIGHT - TOP - BOTTOM))
+            assert across == pytest.approx(getattr(of_class, name), abs=0.01)
