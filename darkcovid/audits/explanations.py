@@ -171,7 +171,7 @@ def agreement_words(agreement: dict[str, float | None]) -> str:
     mean, random = mean_agreement(agreement), agreement[RANDOM_PAIR]
     methods = f"{', '.join(METHODS[:-1])} and {METHODS[-1]}"
     if mean is None:
-        first = f"How far {methods} agree is not known: the maps are even."
+        first = f"How far {methods} agree is not known: their maps have one value everywhere."
     elif mean < LEAST:
         first = (
             f"{methods} disagree (mean rank correlation {mean:.2f} over 8x8 patches): "
@@ -180,7 +180,7 @@ def agreement_words(agreement: dict[str, float | None]) -> str:
     else:
         first = f"{methods} agree with a mean rank correlation of {mean:.2f} over 8x8 patches."
     if random is None:
-        return f"{first} Whether Grad-CAM changes with the weights is not known: a map is even."
+        return f"{first} Whether Grad-CAM changes with the weights is not known: a map has one value everywhere."
     meaning = "says little of what was learned" if random >= MOST_RANDOM else "changes with the weights"
     return f"{first} Grad-CAM correlates with that of random weights by {random:.2f}: it {meaning} (Adebayo et al. 2018)."
 
@@ -198,7 +198,7 @@ def agreement_warnings(agreement: dict[str, float | None], least: float = LEAST,
     """
     mean, random, said = mean_agreement(agreement), agreement[RANDOM_PAIR], []
     if mean is None or mean < least:
-        value = "an explanation is even" if mean is None else f"mean rank correlation {mean:.2f}"
+        value = "a map has one value everywhere" if mean is None else f"mean rank correlation {mean:.2f}"
         said.append(f"the explanations disagree ({value}): none of them shows where the network looked")
     if random is not None and random >= most_random:
         said.append(

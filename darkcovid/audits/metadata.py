@@ -109,8 +109,10 @@ def metadata(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def varying(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of `metadata` that vary, without categories of more than 20 values."""
-    kept = [name for name in CATEGORIES if 1 < table[name].nunique() <= MAX_CATEGORIES]
+    """The columns of `metadata` that vary, without categories of more than 20 values, or of less than two images per value: those
+    are names, not groups."""
+    most = min(MAX_CATEGORIES, len(table) // 2)
+    kept = [name for name in CATEGORIES if 1 < table[name].nunique() <= most]
     return table[kept + [name for name in NUMBERS if table[name].nunique(dropna=False) > 1]]
 
 

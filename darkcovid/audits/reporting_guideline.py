@@ -199,7 +199,7 @@ def _explained(e: RunEvidence) -> str:
     control = any(each.inside_lungs_of_fresh_weights is not None for each in attention.values())
     if control:
         return "Grad-CAM, with the share inside the lungs and fresh weights as a control"
-    return "maps of what the answers rest on (Grad-CAM, integrated gradients or occlusion), with the share inside the lungs"
+    return "maps that explain the answers (Grad-CAM, integrated gradients or occlusion), with the share inside the lungs"
 
 
 def _external(e: RunEvidence) -> str:
@@ -272,7 +272,7 @@ _TOPICS: list[tuple[str, str, ItemAnswer | None, str]] = [
     ("results", "performance", _performance, ""),
     ("results", "failures", None, "what the most confident mistakes have in common"),
     ("results", "cost", _cost, ""),
-    ("discussion", "limits, bias, who could be harmed", None, "yours to say; the verdict above is where to begin"),
+    ("discussion", "limits, bias, who could be harmed", None, "yours to say; the verdict of the report is where to begin"),
     ("other", "code and data", _again, "where readers find them"),
     ("other", "registration, protocol, funding", None, "yours to say"),
 ]

@@ -16,7 +16,7 @@ NEEDED_BESIDE_A_MODEL = {
     18: "the training code: whether every model had the same budget",
     24: "training again, on shuffled labels",
     37: "the trainer's versions, hardware, time and memory",
-    38: "the command that trains it again; this audit is repeated by the command below",
+    38: "the command that trains it again; the report says how to repeat this audit",
 }
 DECLARATIONS = {
     14: "say how often the images scored were looked at before this model was chosen",

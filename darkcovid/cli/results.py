@@ -174,8 +174,10 @@ def show_comparison(json: dict[str, Any]) -> None:
 
 
 def _verdict(run: Path) -> list[str]:
-    """The first sentence of a run's verdict, and where the rest is; nothing of several runs, or of lung segmenters."""
+    """The first sentence of a run's verdict, the checks that failed, and where the rest is; nothing of several runs, or of lung
+    segmenters."""
     from darkcovid.audits.checks import run_checks
+    from darkcovid.audits.checks.registry import FAIL
     from darkcovid.report.html import read_evidence
     from darkcovid.report.verdict import verdict
 
@@ -184,4 +186,8 @@ def _verdict(run: Path) -> list[str]:
     evidence = read_evidence(run)
     leaked = evidence.audit is not None and evidence.audit.leaks
     leaks = ["LEAKS: patients or copies are in two sets, which the recipe allowed"] * leaked
-    return [*leaks, f"{verdict(evidence, run_checks(evidence))[0]} The reasons are in report.html."]
+    checks = run_checks(evidence)
+    first, failed = verdict(evidence, checks)[0], [check.name for check in checks if check.status == FAIL]
+    unsaid = any(name not in first for name in failed)
+    words = [first, *[f"Checks that failed: {', '.join(failed)}."] * unsaid, "The reasons are in report.html."]
+    return [*leaks, " ".join(words)]

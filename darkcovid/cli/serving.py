@@ -12,6 +12,7 @@ from darkcovid.cli.options import CacheDir, DataRoot, Device, Json, output_optio
 from darkcovid.core.credentials import without_credentials
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
 from darkcovid.core.log import logger
+from darkcovid.core.words import counted
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an arm's folder in it.")]
 Arm = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the best on its validation set by default.")]
@@ -22,9 +23,11 @@ OF_PHANTOMS = "was trained on phantoms, drawn images: what it says of a radiogra
 
 def predict(
     run: Run,
-    target: Annotated[
-        str,
-        typer.Argument(metavar="IMAGE|FOLDER|MANIFEST|URL", help="A PNG, JPEG or DICOM, a folder, a CSV, or a DICOMweb study."),
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE|FOLDER|MANIFEST|URL...", help="PNG, JPEG or DICOM files, folders, CSV files, or one DICOMweb study."
+        ),
     ],
     arm: Arm = None,
     gradcam_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="Write Grad-CAM overlays there.")] = None,
@@ -59,13 +62,17 @@ def predict(
         from darkcovid.core.log import progress_bar
         from darkcovid.inference.dicom_results.write import dicom_writer
         from darkcovid.inference.dicomweb import fetched_radiographs, is_address, parse_address, store_results
-        from darkcovid.inference.image_files import find_images
+        from darkcovid.inference.image_files import find_images_of
         from darkcovid.inference.predict_files import predict_images, write_csv
         from darkcovid.inference.predictor import load_pipeline
 
         if store_url is not None:
             parse_address(store_url)
-        with fetched_radiographs(target) if is_address(target) else nullcontext(find_images(Path(target), data_root)) as images:
+        addresses = [target for target in targets if is_address(target)]
+        if addresses and len(targets) > 1:
+            raise UsageError("predict: a DICOMweb study is asked for alone, without further images")
+        files = [Path(target) for target in targets]
+        with fetched_radiographs(addresses[0]) if addresses else nullcontext(find_images_of(files, data_root)) as images:
             predictor = load_pipeline(run, arm, device, sensitivity)
             writer = dicom_writer(dicom_dir, predictor, deidentify) if dicom_dir is not None else None
             unseen = predictor.model.held_out_sources()
@@ -75,6 +82,8 @@ def predict(
                 logger.warning(f"{predictor.model.fit} {OF_PHANTOMS}")
             with progress_bar("predicting", len(images)) as show:
                 answers = predict_images(predictor, images, gradcam_dir, show, writer, explain_dir)
+        for folder in filter(None, (gradcam_dir, explain_dir)):
+            logger.info(f"{folder}: {counted(sum(answer['label'] is not None for answer in answers), 'picture')}")
         if output is not None:
             write_csv(answers, output)
         if writer is not None:
@@ -88,7 +97,7 @@ def predict(
     if len(seen) > 2 and len(set(seen)) == 1:
         logger.warning(f"all {len(seen)} images have the same probabilities: the network tells nothing apart; train it longer")
     print_result(answers, json_, lambda: _show(answers))
-    named = without_credentials(target)
+    named = without_credentials(targets[0])
     if not any(answer["label"] for answer in answers):
         raise DataError(f"{named}: no image could be read; the first is {answers[0]['image']} ({answers[0]['warnings'][0]})")
     if dicom_dir is not None and not written:

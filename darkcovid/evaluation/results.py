@@ -254,8 +254,11 @@ class LungAttention:
 
     @property
     def looks_elsewhere(self) -> bool:
-        """Whether less of the map than of the image is inside the lungs."""
-        return self.inside_lungs is not None and self.lungs_of_picture is not None and self.inside_lungs < self.lungs_of_picture
+        """Whether less of the map is inside the lungs than of the image, or than of the map of a network that learned nothing."""
+        if self.inside_lungs is None:
+            return False
+        references = (self.lungs_of_picture, self.inside_lungs_of_fresh_weights)
+        return any(self.inside_lungs < reference for reference in references if reference is not None)
 
 
 @dataclass(frozen=True, slots=True)

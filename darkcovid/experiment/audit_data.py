@@ -84,7 +84,7 @@ def audit_images(
     with slow_step("looking for confounders"):
         findings = audit_facts(PandasMetadata(facts), leaks)
     if cache_dir is not None and there[: len(scored)].any():
-        findings |= _pixels(scored, labels, checks, there, cache_dir)
+        findings |= _pixels(known[there[known.index]], classes, checks, cache_dir)
         recorded = int((scored.sha256[there[: len(scored)]] != "").sum())
         findings["checksums"] = {"verified": recorded, "unrecorded": int(there[: len(scored)].sum()) - recorded}
     files = {path: check.file for path, check in zip(rows.path, checks, strict=False) if check.file and not check.fault}
@@ -119,14 +119,15 @@ def _near_copies(
     ]
 
 
-def _pixels(scored: pd.DataFrame, labels: Sequence[str], checks, there: np.ndarray, cache_dir: Path) -> dict[str, Any]:
-    seen = evenly_spaced(np.flatnonzero(there[: len(scored)]), MAX_AUDIT_IMAGES)
-    classes = np.array(labels, object)[seen]
-    if len(set(classes)) < 2:
+def _pixels(known: pd.DataFrame, classes: list[str], checks: Sequence[FileCheck], cache_dir: Path) -> dict[str, Any]:
+    """known: rows of all images that are there and have a class, of every set; classes, checks: by the rows' index."""
+    rows = known.iloc[evenly_spaced(np.arange(len(known)), MAX_AUDIT_IMAGES)]
+    labels = np.array([classes[row] for row in rows.index], object)
+    if len(set(labels)) < 2:
         return {}
-    rows = scored.iloc[seen].reset_index(drop=True)
-    files, sha256 = [checks[row].file for row in seen], [checks[row].sha256 for row in seen]
-    return audit_pixels(rows, files, sha256, classes, patient_groups(rows).to_numpy(), cache_dir)
+    files, sha256 = [checks[row].file for row in rows.index], [checks[row].sha256 for row in rows.index]
+    rows = rows.reset_index(drop=True)
+    return audit_pixels(rows, files, sha256, labels, patient_groups(rows).to_numpy(), cache_dir)
 
 
 def _notes(checks: Sequence[FileCheck], cache_dir: Path | None) -> list[str]:

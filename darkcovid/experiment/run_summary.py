@@ -122,6 +122,14 @@ def read_run_summary(run: Path) -> RunSummary:
     return RunSummary(arms, minutes, str(json_["verdict"]), dict(json_["facts"]))
 
 
+def run_verdict(run: Path) -> str:
+    """The first sentence of a finished run's verdict; '' where there is none, or the summary is damaged."""
+    try:
+        return read_run_summary(run).verdict
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
 def read_audit_summary(audit: Path) -> RunSummary:
     """The summary of an audit of predictions or of a model made elsewhere: no cost is known of it.
 

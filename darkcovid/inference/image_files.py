@@ -1,7 +1,8 @@
 """Which images does a person mean? One file, a folder, or a manifest's rows; each opened, or the reason why it cannot be."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from PIL import Image
@@ -53,6 +54,27 @@ def find_images(target: Path, data_root: str | None = None) -> list[ImageRef]:
     if left_out:
         logger.info(f"{target}: {left_out}")
     return images
+
+
+def find_images_of(targets: Sequence[Path], data_root: str | None = None) -> list[ImageRef]:
+    """The images that several paths name; those of one name are told apart by their paths.
+
+    Args:
+        targets: As `find_images` takes one.
+        data_root: Where manifests' images are looked for besides.
+
+    Returns:
+        Names and files.
+
+    Raises:
+        UsageError: No such path, or no image in it.
+    """
+    images = [image for target in targets for image in find_images(target, data_root)]
+    named = Counter(image.name for image in images)
+    return [
+        replace(image, name=image.file.as_posix()) if len(targets) > 1 and named[image.name] > 1 and image.file else image
+        for image in images
+    ]
 
 
 def open_image(image_ref: ImageRef) -> tuple[Image.Image | None, str | None]:

@@ -1,5 +1,6 @@
 """A filled-in reporting guideline as Markdown, or as a Word document that authors complete."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,9 @@ def _cells(row: SheetRow) -> tuple[str, ...]:
 def _escaped(text: str) -> str:
     """Text that stays in its cell, and is no markup of its own."""
     flat = " ".join(text.split())
-    return "".join(f"\\{letter}" if letter in "|\\*_[]<`" else letter for letter in flat)
+    marks = "|\\*[]<" if flat.count("`") % 2 == 0 else "|\\*[]<`"  # in pairs they hold a command or a file's name
+    flat = "".join(f"\\{letter}" if letter in marks else letter for letter in flat)
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\_", flat)  # inside a word it is no markup
 
 
 def _write_docx(file: Path, guideline: Guideline, about: Sequence[str], rows: Sequence[SheetRow]) -> None:

@@ -63,7 +63,7 @@ def _arm(folder: Path, name: str, images: bool) -> ExplainedArm | None:
             pictures.append(
                 {"thumbnail": thumbnail, "maps": {method: maps.get(method, "") for method in SIDE_BY_SIDE}, "text": row.text}
             )
-    said = f"{counted(len(rows), 'image')} with confident answers, wrong and right ones of different classes."
+    said = f"{counted(len(rows), 'image')}: of each class the most confident wrong and right answer, as far as there is room."
     words = f"{said} {agreement_words(means)}"
     return ExplainedArm(name, words, pictures)
 

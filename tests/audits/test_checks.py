@@ -92,8 +92,9 @@ def audit_of(**one):
     return {"audit": one}
 
 
-def image(inside):
-    return {"arm": {"attention": {"covid": ARM["attention"]["covid"] | {"inside_lungs": inside}}}}
+def image(inside, fresh=None):
+    shares = {"inside_lungs": inside, "inside_lungs_of_fresh_weights": fresh}
+    return {"arm": {"attention": {"covid": ARM["attention"]["covid"] | shares}}}
 
 
 MUCH = {"intervals": {"accuracy": [0.7, 0.9], **SPANS}}
@@ -165,6 +166,8 @@ CASES = [
     (24, {"audit_shuffled": blind()}, PASS),
     (25, image(0.4), PASS),
     (25, image(0.2), WARN),
+    (25, image(0.4, fresh=0.5), WARN),
+    (25, image(0.4, fresh=0.3), PASS),
     (26, {}, STATED),
     (27, {}, STATED),
     (28, {}, STATED),
@@ -314,7 +317,7 @@ def test_a_marker_of_one_class_fails_by_that_class(counts, marked):
     assert audit.views["lungs_erased"].recall[NAMES[marked]] == 1.0
     rows = statuses(arm={"shortcuts": audit.as_dict()})
     assert (rows[19][0], rows[21][0]) == (FAIL, FAIL)
-    assert f"100% of the skill with {NAMES[marked]}" in rows[19][1]
+    assert f"100% of its ability to tell {NAMES[marked]} from the rest" in rows[19][1]
 
 
 @pytest.mark.parametrize("counts", [(40, 40, 40), (125, 500, 500)])

@@ -93,7 +93,7 @@ def test_agreement_is_spearmans_over_patches():
         ((0.8, 0.7, 0.9), 0.1, []),
         ((0.1, 0.2, 0.3), 0.1, ["the explanations disagree (mean rank correlation 0.20)"]),
         ((0.8, 0.7, 0.9), 0.9, ["Grad-CAM looks the same with random weights (rank correlation 0.90)"]),
-        ((None, None, None), None, ["the explanations disagree (an explanation is even)"]),
+        ((None, None, None), None, ["the explanations disagree (a map has one value everywhere)"]),
     ],
 )
 def test_what_a_reader_is_told(values, random, said):

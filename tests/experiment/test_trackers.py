@@ -175,6 +175,7 @@ def test_a_run_is_tracked_live_and_no_radiograph_leaves_it(folders, tmp_path, mo
     page = client.download_artifacts(runs[folder.name].info.run_id, "report.html", str(tmp_path))
     page = Path(page).read_text()
     assert "Can this result be believed?" in page and "<h2>Pictures</h2>" not in page
+    assert runs[folder.name].data.tags["mlflow.note.content"] == json.loads((folder / "summary.json").read_text())["verdict"]
     (model,) = client.search_logged_models([runs[folder.name].info.experiment_id])
     assert model.source_run_id == runs[f"{folder.name}/base"].info.run_id
     mlflow.set_tracking_uri(uri)

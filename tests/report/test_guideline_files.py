@@ -48,7 +48,7 @@ def test_each_item_is_answered_asked_or_fails(name):
 
 def test_what_only_a_person_knows_is_the_authors_and_what_the_run_knows_is_not():
     items = {row.number: row for row in rows("claim")}
-    assert items["9"].status == items["22"].status == items["20"].status == "auto"
+    assert items["9"].status == items["23"].status == items["20"].status == "auto"
     assert items["16"].status == items["44"].status == "author" and not items["44"].answer
 
 

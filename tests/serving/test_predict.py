@@ -163,6 +163,9 @@ def test_the_command_on_a_folder(darkcovid, fitted_run, phantom_files, tmp_path)
     table = pd.read_csv(tmp_path / "answers.csv")
     assert table.image.tolist() == ["a.png", "b.png"]
     assert table.probability_covid[0] == pytest.approx(answers[0]["probabilities"]["covid"], abs=1e-6)
+    twice = json.loads(darkcovid("predict", fitted_run, folder / "a.png", folder, "--json").stdout)
+    assert [one["image"] for one in twice] == [(folder / "a.png").as_posix()] * 2 + ["b.png"]
+    assert twice[0] == twice[1] and twice[0]["probabilities"] == answers[0]["probabilities"]
     done = darkcovid("predict", fitted_run, folder / "a.png")
     shown = done.stdout
     (warning,) = [line for line in done.stderr.splitlines() if "phantoms" in line]

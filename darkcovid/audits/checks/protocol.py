@@ -18,7 +18,7 @@ def _split_first(e: RunEvidence) -> CheckOutcome:
     fitted = {name: normalizer for name, normalizer in known.items() if normalizer.kind in FITTED}
     off = [name for name, normalizer in fitted.items() if normalizer.distance > ROUNDING]
     text = "; ".join(
-        f"{name}: mean gray {normalizer.mean:.5f}, of the training images {normalizer.training_mean:.5f}"
+        f"{name}: normalized by mean gray {normalizer.mean:.5f}, that of the training images {normalizer.training_mean:.5f}"
         for name, normalizer in fitted.items()
     )
     if off:

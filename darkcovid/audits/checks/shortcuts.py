@@ -109,11 +109,11 @@ def _judged(left: list[Left]) -> CheckOutcome:
     """By the arm of which most is left, whole or of one class."""
     worst = max(left, key=lambda one: one.worst)
     if worst.whole is None and not worst.by_class:
-        return NOT_RUN, f"{worst.words}: the network has no skill, so there is none to lose"
+        return NOT_RUN, f"not judged, since the network has no skill to lose: {worst.words}"
     above = "the accuracy above the majority class"
     none = "no accuracy shown to be above the majority class"
     shares = [] if worst.whole is None else [f"{worst.whole:.0%} of {above}" if worst.whole else none]
-    shares += [f"{share:.0%} of the skill with {name}" for name, share in worst.by_class.items()]
+    shares += [f"{share:.0%} of its ability to tell {name} from the rest" for name, share in worst.by_class.items()]
     status = FAIL if worst.worst > MUCH else WARN if worst.worst > SOME else PASS
     return status, f"{worst.words}; it keeps {', '.join(shares)}"
 

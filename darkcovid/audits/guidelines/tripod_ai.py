@@ -63,7 +63,9 @@ TRIPOD_AI = Guideline(
             "21", "results", "participants and outcomes in each analysis", ("how images were divided", "definition of each class")
         ),
         Item("22", "results", "full model", ("network", "code and data"), (38,)),
-        Item("23a", "results", "performance with intervals, in groups too", ("performance",), (26, 30, 31)),
+        Item(
+            "23a", "results", "performance with intervals, in groups too", ("performance",), (26, 30, 31), ask="of which groups"
+        ),
         Item("23b", "results", "heterogeneity in performance", checks=(31, 32)),
         Item("24", "results", "results of updating", ask="or that there was none"),
         Item("25", "discussion", "interpretation, with fairness", ("performance",), (7, 8, 19, 21), ask=PAPER),

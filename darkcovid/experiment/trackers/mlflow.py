@@ -16,11 +16,12 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdou
 
 from mlflow.entities import Metric, Param, Run
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from darkcovid.core.credentials import without_credentials
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import logger
+from darkcovid.experiment.run_summary import run_verdict
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 RUN_TAG, FIT_TAG = "darkcovid.run", "darkcovid.fit"
@@ -97,6 +98,9 @@ class MlflowTracker:
                 file = Path(folder) / name
                 file.write_text(text, encoding="utf-8")
                 self.client.log_artifact(self.parent, str(file))
+        verdict = run_verdict(self.run)
+        if verdict:
+            self.client.set_tag(self.parent, MLFLOW_RUN_NOTE, verdict)  # the run's description in MLflow's UI
         for arm in arms:
             self._model(arm)
 
