@@ -52,6 +52,21 @@ def configure_logging(quiet: bool = False, verbose: bool = False) -> None:
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
+def nothing_gives_way() -> None:
+    """There is no sign to be taken away."""
+
+
+give_way: Callable[[], None] = nothing_gives_way  # takes the turning sign away, where one is shown
+
+
+def take_bar() -> bool:
+    """Hold `one_bar`, where no other bar does; a turning sign gives way."""
+    if one_bar.acquire(blocking=False):
+        return True
+    give_way()
+    return one_bar.acquire(blocking=False)
+
+
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """A context with a bar on a terminal, and nothing in a log or while another bar is shown.
@@ -63,7 +78,7 @@ def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     Yields:
         What takes the number of steps done so far.
     """
-    if not one_bar.acquire(blocking=False):
+    if not take_bar():
         yield lambda done: None
         return
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]

@@ -43,7 +43,7 @@ def slow_progress(doing: str, results: Iterable, total: int) -> Iterator:
 def slow_step(doing: str) -> Iterator[None]:
     """A context of work whose length is not known: after two seconds it is told what is done, in one line of a log; on a terminal
     with a turning sign and the time so far, which are gone afterwards. A step inside another is told in its place while it lasts.
-    Of one process of several; not while a bar is shown.
+    Of one process of several; a bar takes its place.
 
     Args:
         doing: What is done, such as "small: intervals".
@@ -54,53 +54,67 @@ def slow_step(doing: str) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":
         yield
         return
-    ended = threading.Event()
-    timer = threading.Timer(PATIENCE, lambda: _STEPS.show(doing, ended))
+    step = object()
+    timer = threading.Timer(PATIENCE, lambda: _STEPS.show(step))
     timer.daemon = True
-    _STEPS.enter(doing)
+    _STEPS.enter(step, doing)
     timer.start()
     try:
         yield
     finally:
-        ended.set()
         timer.cancel()
-        _STEPS.leave()
+        _STEPS.leave(step)
 
 
 class _Steps:
-    """The steps that go on, one inside the other, and the sign that tells the innermost."""
+    """The steps that go on, and the sign that tells the one that began last. A bar takes the sign's place; it comes back with the
+    next step that begins or ends."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self.names: dict[object, str] = {}
+        self.late = False  # whether one of them has lasted two seconds
         self.tell: Callable[[str], None] | None = None
         self.shown, self.lock = ExitStack(), threading.RLock()
 
-    def enter(self, doing: str) -> None:
+    def enter(self, step: object, doing: str) -> None:
         with self.lock:
-            self.names.append(doing)
-            if self.tell is not None:
-                self.tell(doing)
+            self.names[step] = doing
+            self._tell_last()
 
-    def show(self, doing: str, ended: threading.Event) -> None:
+    def show(self, step: object) -> None:
         """A step has lasted two seconds."""
         with self.lock:
-            if ended.is_set():
+            if step not in self.names:
                 return
-            if not in_notebook() and not log.console.is_terminal:
-                if not log.one_bar.locked():
-                    log.console.print(f"{doing} ...", markup=False)
-            elif self.tell is None:
-                self.tell = self.shown.enter_context(notebook_text() if in_notebook() else log.turning_sign())
-                self.tell(self.names[-1])
+            if in_notebook() or log.console.is_terminal:
+                self.late = True
+                self._tell_last()
+            elif not log.one_bar.locked():
+                log.console.print(f"{self.names[step]} ...", markup=False)
 
-    def leave(self) -> None:
+    def leave(self, step: object) -> None:
         with self.lock:
-            self.names.pop()
-            if self.tell is not None and self.names:
-                self.tell(self.names[-1])
-            elif not self.names:
-                self.tell = None
-                self.shown.close()
+            del self.names[step]
+            if self.names:
+                self._tell_last()
+            else:
+                self.late = False
+                self.hide()
+
+    def hide(self) -> None:
+        with self.lock:
+            self.tell, log.give_way = None, log.nothing_gives_way
+            self.shown.close()
+
+    def _tell_last(self) -> None:
+        if not self.late:
+            return
+        if self.tell is None and in_notebook():
+            self.tell = self.shown.enter_context(notebook_text())
+        elif self.tell is None and not log.one_bar.locked():
+            self.tell, log.give_way = self.shown.enter_context(log.turning_sign()), self.hide
+        if self.tell is not None:
+            self.tell(next(reversed(self.names.values())))
 
 
 _STEPS = _Steps()

@@ -102,7 +102,7 @@ class Progress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[line]}"),
         ]
-        alone = log.one_bar.acquire(blocking=False)
+        alone = log.take_bar()
         try:
             with Bars(*columns, console=self.console) as bars:
                 task = bars.add_task(name, total=epochs, line="")

@@ -2,6 +2,7 @@
 
 import io
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from rich.console import Console
@@ -98,6 +99,8 @@ def test_a_long_step_is_one_line_of_a_log_also_where_it_fails(terminal, monkeypa
     monkeypatch.setattr(slow_progress, "PATIENCE", 0.05)
     monkeypatch.setattr(log, "console", Console(file=terminal))
     with pytest.raises(ValueError, match="inner"), slow_progress.slow_step("outer"):
+        while not terminal.getvalue():
+            time.sleep(0.01)
         step()
         raise ValueError("inner")
     assert terminal.getvalue() == "outer ...\nsmall: intervals ...\n"
@@ -116,5 +119,38 @@ def test_a_step_inside_another_is_told_in_its_place(terminal, monkeypatch):
     said = terminal.getvalue()
     assert said.index("small: audits") < said.index("small: intervals") < inside
     assert "small: audits" in said[inside:]
-    log.one_bar.acquire(timeout=0.1)  # the sign has given it back
+    assert log.take_bar()  # the sign has given it back
+    log.one_bar.release()
+
+
+def test_a_bar_takes_the_place_of_a_step_and_the_step_comes_back(terminal, monkeypatch):
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.05)
+    with slow_progress.slow_step("near copies"):
+        time.sleep(0.3)
+        with log.progress_bar("importing", 3) as show:
+            show(2)
+            time.sleep(0.3)
+        bar = terminal.getvalue()
+        assert bar.index("near copies") < bar.index("importing") and "2/3" in bar
+        step()
+        after = terminal.getvalue()[len(bar) :]
+        assert "small: intervals" in after
+        time.sleep(0.3)
+    assert terminal.getvalue()[len(bar) + len(after) :].count("near copies")
+
+
+def test_a_step_that_grew_long_under_a_bar_is_told_after_it(terminal, monkeypatch):
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.05)
+    with slow_progress.slow_step("near copies"):
+        with log.progress_bar("importing", 1):
+            time.sleep(0.3)
+        step(0.2)
+    assert "small: intervals" in terminal.getvalue()
+
+
+def test_steps_of_threads_end_as_they_like(terminal, monkeypatch):
+    monkeypatch.setattr(slow_progress, "PATIENCE", 0.05)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(step, [0.3, 0.1, 0.2, 0.05, 0.15]))
+    assert not slow_progress._STEPS.names and log.take_bar()
     log.one_bar.release()
