@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from darkcovid.audits.checks import RunEvidence
+from darkcovid.audits.checks.evaluation import measures
 from darkcovid.evaluation.results import ClassifierArm
 
 UNASKED = "this run did not look: set the recipe's `audit`"
@@ -175,15 +176,10 @@ def _chosen(e: RunEvidence) -> str:
     return e.each(words)
 
 
-def _metrics(e: RunEvidence) -> str:
-    return "accuracy, balanced accuracy, precision, recall, specificity, F1, AUROC, average precision, kappa, MCC, calibration"
-
-
 def _uncertainty(e: RunEvidence) -> str:
-    return (
-        "95 % exact binomial intervals of an effective number of patients (Korn and Graubard 1998); "
-        "arms by exact McNemar tests on patients with Holm's correction"
-    )
+    intervals = "95 % exact binomial intervals of an effective number of patients (Korn and Graubard 1998)"
+    tests = "; arms by exact McNemar tests on patients with Holm's correction"
+    return intervals + tests * bool(e.comparison.pairs)
 
 
 def _robust(e: RunEvidence) -> str:
@@ -262,7 +258,7 @@ _TOPICS: list[tuple[str, str, ItemAnswer | None, str]] = [
     ("training", "augmentation", _augmentation, "whether mirrored hearts matter here"),
     ("training", "hyperparameters", None, "what was tried before, on which images"),
     ("training", "which weights are kept", _chosen, ""),
-    ("evaluation", "measures", _metrics, "which of them was to decide"),
+    ("evaluation", "measures", measures, "which of them was to decide"),
     ("evaluation", "uncertainty and tests", _uncertainty, ""),
     ("evaluation", "robustness and shortcuts", _robust, ""),
     ("evaluation", "explanations", _explained, "what a radiologist says of the pictures"),
@@ -272,7 +268,7 @@ _TOPICS: list[tuple[str, str, ItemAnswer | None, str]] = [
     ("results", "performance", _performance, ""),
     ("results", "failures", None, "what the most confident mistakes have in common"),
     ("results", "cost", _cost, ""),
-    ("discussion", "limits, bias, who could be harmed", None, "yours to say; the verdict of the report is where to begin"),
+    ("discussion", "limits, bias, who could be harmed", None, "yours to say; the verdict above is where to begin"),
     ("other", "code and data", _again, "where readers find them"),
     ("other", "registration, protocol, funding", None, "yours to say"),
 ]

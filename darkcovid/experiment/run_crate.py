@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from darkcovid import __version__
-from darkcovid.audits.checks import run_checks
+from darkcovid.audits.checks import RunEvidence, run_checks
 from darkcovid.audits.guidelines import GUIDELINES
 from darkcovid.core.errors import DarkCovidError, UsageError
 from darkcovid.core.io import atomic_path, sha256_file, write_text
@@ -59,8 +59,9 @@ def write_run_crate(run: Path, output: Path, license_name: str | None = None) ->
         write_text(made / "report.html", render_report(evidence, checks))
         for name in GUIDELINES:
             write_guideline(evidence, checks, name, made / f"{name}.md")
-        files = {path.relative_to(run).as_posix(): path for path in _files(run)}
-        files |= {path.name: path for path in sorted(made.iterdir())}
+        packed = made / "packed"
+        files = {path.relative_to(run).as_posix(): _without_places(path, run, packed) for path in _files(run)}
+        files |= {path.name: _without_places(path, run, packed) for path in sorted(made.glob("*.*"))}
         sums = {name: sha256_file(path) for name, path in sorted(files.items())}
         write_text(made / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
         crate = ROCrate(version="1.1")
@@ -71,7 +72,7 @@ def write_run_crate(run: Path, output: Path, license_name: str | None = None) ->
         crate.datePublished = datetime.now(UTC)
         entities = [_add(crate, files[name], name, digest) for name, digest in sums.items()]
         _add(crate, made / SUMS, SUMS, sha256_file(made / SUMS))
-        _describe_process(crate, entities, evidence.environment.command)
+        _describe_process(crate, entities, _placeless(" ".join(evidence.environment.command), run), evidence)
         with atomic_path(output) as temporary:
             crate.write_zip(temporary)
     return list(sums)
@@ -96,6 +97,29 @@ def _files(run: Path) -> Iterator[Path]:
             yield path
 
 
+def _without_places(path: Path, run: Path, folder: Path) -> Path:
+    """The file, or a copy of a text without the run's place and the home folder of this machine's user."""
+    if path.suffix == ".safetensors" or path.suffix == ".png":
+        return path
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return path
+    placeless = _placeless(text, run)
+    if placeless == text:
+        return path
+    copy = folder / path.relative_to(run if path.is_relative_to(run) else path.parent)
+    write_text(copy, placeless)
+    return copy
+
+
+def _placeless(text: str, run: Path) -> str:
+    place, root = run.resolve(), Path("/")
+    text = text.replace(str(place), place.name)
+    text = text if place.parent == root else text.replace(f"{place.parent}/", "")
+    return text if Path.home() == root else text.replace(str(Path.home()), "~")
+
+
 def _add(crate: Any, path: Path, name: str, digest: str) -> Any:
     about = {"name": name, "sha256": digest, "contentSize": str(path.stat().st_size)}
     return crate.add_file(path, name, properties=about | {"encodingFormat": guess_type(name)[0] or "application/octet-stream"})
@@ -110,7 +134,7 @@ def _license(crate: Any, name: str | None) -> Any:
     return crate.add(ContextEntity(crate, name, properties={"@type": "CreativeWork", "name": name}))
 
 
-def _describe_process(crate: Any, entities: list[Any], command: list[str]) -> None:
+def _describe_process(crate: Any, entities: list[Any], command: str, evidence: RunEvidence) -> None:
     from rocrate.model.contextentity import ContextEntity
 
     def entity(identifier: str, **properties: Any) -> Any:
@@ -118,9 +142,11 @@ def _describe_process(crate: Any, entities: list[Any], command: list[str]) -> No
 
     profile = entity(PROFILE, **{"@type": "CreativeWork"}, name="Process Run Crate", version="0.5")
     software = entity("#darkcovid", **{"@type": "SoftwareApplication"}, name="darkcovid", softwareVersion=__version__)
-    action = entity("#run", **{"@type": "CreateAction"}, name=" ".join(command) or "darkcovid")
+    action = entity("#run", **{"@type": "CreateAction"}, name=command or "darkcovid")
     action["instrument"] = software
-    action["object"] = [each for each in entities if each.id == "recipe.yaml"]
+    audited = {} if evidence.subject is None else evidence.subject.files
+    files = [entity(f"#{arm}", **{"@type": "CreativeWork"}, name=Path(file).name) for arm, file in audited.items()]
+    action["object"] = [each for each in entities if each.id == "recipe.yaml"] + files
     action["result"] = [each for each in entities if each.id != "recipe.yaml"]
     crate.root_dataset["conformsTo"] = profile
     crate.root_dataset["mentions"] = action

@@ -148,7 +148,6 @@ def train_arm(job: FitJob, task: ArmTask, progress: Progress, resume: bool) -> N
         result = task.fit(job, compute, options)
     if not compute.distributed.is_main:
         return
-    progress.stage(f"{job.name}: metrics and audits")
     with slow_step(f"{job.name}: metrics and audits"):
         scored = task.score(job, compute, result)
         if profiler:

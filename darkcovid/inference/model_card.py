@@ -13,7 +13,7 @@ from darkcovid.inference.load import FittedModel
 
 NOT_FOR = "Research software, never a diagnosis: not for any decision about a patient."
 CAUTION = (
-    "The classes of the cohort come from different hospitals, so a network can score high without reading lungs; see the audits "
+    "Where the classes of a cohort come from different hospitals, a network can score high without reading lungs; see the audits "
     "and the scores on images from elsewhere before believing it."
 )
 

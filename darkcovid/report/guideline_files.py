@@ -11,6 +11,7 @@ from darkcovid.audits.guidelines import AUTHOR_ITEM, AUTO, FAILS, GUIDELINES, Gu
 from darkcovid.core.errors import DarkCovidError, UsageError
 from darkcovid.core.io import atomic_path, write_text
 from darkcovid.report.tables import RESEARCH_ONLY
+from darkcovid.report.verdict import verdict
 
 HEADER = ("No.", "Item", "Status", "What the run says", "What is left to the author")
 WIDTHS_CM = (1.2, 5.0, 1.8, 10.0, 8.0)
@@ -42,6 +43,7 @@ def write_guideline(evidence: RunEvidence, checks: Sequence[CheckResult], name: 
     about = [
         f"Of {evidence.name}, filled in by darkcovid {__version__}. {RESEARCH_ONLY}",
         f"{guideline.source}. {guideline.note}",
+        f"Verdict: {' '.join(verdict(evidence, [*checks]))}",
         f"{', '.join(f'{count} {status}' for status, count in counts.items())} ({MEANING}).",
     ]
     if file.suffix.lower() == ".docx":

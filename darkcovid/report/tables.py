@@ -150,7 +150,7 @@ def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:
     for answer in answers:
         cells = [answer["image"], _answer(answer)]
         cells += [f"{answer['probabilities'][name]:.3f}" if answer["probabilities"] else "-" for name in classes]
-        cells += [", ".join(answer.get("positive", [])) or "none"] if positives else []
+        cells += [(", ".join(answer["positive"]) or "none") if "positive" in answer else "-"] if positives else []
         cells += [", ".join(str(numbers[warning]) for warning in answer["warnings"])] if numbers else []
         table.add_row(*map(escape, cells))
     return table

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import shutil
 import zipfile
 
@@ -58,6 +59,17 @@ def test_all_that_a_reviewer_needs_is_in_it_hashed_and_no_radiograph(run, tmp_pa
     (action,) = crate.get_by_type("CreateAction")
     assert action["instrument"]["name"] == "darkcovid" and [each.id for each in action["object"]] == ["recipe.yaml"]
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_no_place_of_this_machine_is_in_it(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    (run / "small" / "timing.json").write_text(
+        json.dumps({"run_dir": str(run), "data": "/home/somebody/films", "other": "/data"})
+    )
+    write_run_crate(run, tmp_path / "c.zip")
+    with zipfile.ZipFile(tmp_path / "c.zip") as packed:
+        assert json.loads(packed.read("small/timing.json")) == {"run_dir": "run", "data": "~/films", "other": "/data"}
+        assert not [name for name in packed.namelist() if str(tmp_path).encode() in packed.read(name)]
 
 
 def test_a_license_is_not_made_up(run, tmp_path):

@@ -23,7 +23,17 @@ def _paired(e: RunEvidence) -> CheckOutcome:
 
 @check(28, "evaluation", "more than accuracy", declares=True)
 def _metrics(e: RunEvidence) -> CheckOutcome:
-    return STATED, "balanced accuracy, precision, recall, specificity, F1, AUROC, average precision, kappa, MCC of every arm"
+    return STATED, measures(e)
+
+
+def measures(e: RunEvidence) -> str:
+    """What is given of the arms: of predicted labels alone nothing that needs probabilities."""
+    labels_only = [name for name, arm in e.arms.items() if arm.metrics.labels_only]
+    given = "accuracy, balanced accuracy, precision, recall, specificity, F1, kappa, MCC"
+    if len(labels_only) == len(e.arms):
+        return given
+    but = f" (not of {', '.join(labels_only)}: labels alone)" if labels_only else ""
+    return f"{given}, AUROC, average precision, calibration{but}"
 
 
 @check(29, "evaluation", "predictive values", declares=True)

@@ -85,6 +85,16 @@ class ProcessModel:
     def __init__(self, kind: Kind, source: str, output: str = "", memory_gb: float = 8.0, seconds: int = 600):
         self.source, self.seconds, self.memory_gb = source, seconds, memory_gb
         where = source if kind == "callable" else str(Path(source).resolve())
+        self._asked = {"kind": kind, "source": where, "output": output, "memory_bytes": int(memory_gb * GIGABYTE)}
+        self.start()
+
+    def start(self) -> None:
+        """Load the model into a new process; also after a failure has ended the one before.
+
+        Raises:
+            DataError: The file is not a model that can be used.
+            DarkCovidError: A library is missing.
+        """
         environment = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
         root = str(Path(__file__).parents[3])
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [root, environment.get("PYTHONPATH", "")]))
@@ -97,13 +107,7 @@ class ProcessModel:
             env=environment,
             start_new_session=True,
         )
-        asked = {
-            "kind": kind,
-            "source": where,
-            "output": output,
-            "memory_bytes": int(memory_gb * GIGABYTE),
-        }
-        header, _ = self._exchange(asked)
+        header, _ = self._exchange(self._asked)
         self.shape: list[int | None] = [side if isinstance(side, int) else None for side in header.get("shape", [])][:5]
         self.has_gradients = header.get("gradients") is True
 
