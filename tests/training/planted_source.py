@@ -45,7 +45,13 @@ LOOKS = {look.__name__: look for look in (bars, bright, blurred, label)}
 
 
 def write_cohort(
-    folder: Path, patients: int, covid_in_north: float, seed: int, signal: float = 0.6, look: str = "blurred"
+    folder: Path,
+    patients: int,
+    covid_in_north: float,
+    seed: int,
+    signal: float = 0.6,
+    look: str = "blurred",
+    cache: Path | None = None,
 ) -> Path:
     """A manifest of phantoms: `covid_in_north` of the covid images look like the north's, as many of the others like the south's.
 
@@ -56,11 +62,12 @@ def write_cohort(
         seed: Of the phantom and of who is from where.
         signal: Of the phantom.
         look: Of the north's images, one of LOOKS.
+        cache: Where phantoms are drawn; None: in `folder`.
 
     Returns:
         The manifest.
     """
-    drawn = phantom_manifest(Phantom(patients=patients, image_size=64, signal=signal, seed=seed), folder / "cache")
+    drawn = phantom_manifest(Phantom(patients=patients, image_size=64, signal=signal, seed=seed), cache or folder / "cache")
     rows = drawn.rows[drawn.rows.label.isin(CLASSES)].reset_index(drop=True)
     random = np.random.default_rng(seed)
     of_patient = {patient: random.random() for patient in sorted(set(rows.patient_id))}

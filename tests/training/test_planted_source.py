@@ -22,9 +22,9 @@ MARGIN = 0.2  # of accuracy on images whose source says the opposite
         (0.5, "bars", ["fill_bars"]),
     ],
 )
-def test_a_remedy_is_better_than_none(tmp_path, signal, look, remedies):
-    inside = write_cohort(tmp_path / "in", 400, covid_in_north=0.9, seed=1, signal=signal, look=look)
-    outside = write_cohort(tmp_path / "out", 200, covid_in_north=0.1, seed=2, signal=signal, look=look)
+def test_a_remedy_is_better_than_none(tmp_path, cache_dir, signal, look, remedies):
+    inside = write_cohort(tmp_path / "in", 400, covid_in_north=0.9, seed=1, signal=signal, look=look, cache=cache_dir)
+    outside = write_cohort(tmp_path / "out", 200, covid_in_north=0.1, seed=2, signal=signal, look=look, cache=cache_dir)
     arms = ["plain", *remedies]
     planted = validate(recipe(inside, outside), where="")
     run = dc.run(planted, arms=arms, runs_dir=tmp_path / "runs", cache_dir=tmp_path / "cache")
