@@ -401,7 +401,10 @@ function disagreements(arms, names, turn) {
     return [element("p", [element("label", name, { for: select.id }), select]), select];
   });
   const [[, first], [, second]] = picks;
-  const other = arms.find((arm) => arm.run !== arms[0].run && arm.arm === arms[0].arm) || arms[1];
+  const twin = (arm) => arms.find((other) => other.run !== arm.run && other.arm === arm.arm);
+  const one = arms.find((arm) => arm.run === arms[0].run && twin(arm)) || arms[0]; // arms of one name in two runs, else of two runs
+  const other = twin(one) || arms.find((arm) => arm.run !== one.run) || arms.find((arm) => arm !== one);
+  first.value = `${one.run}/${one.arm}`;
   second.value = `${other.run}/${other.arm}`;
   const place = element("div", "");
   const show = async () => {
@@ -421,7 +424,7 @@ function disagreements(arms, names, turn) {
 
 function disagreementTable(found, [first], labels) {
   const count = found.disagree > found.rows.length ? `, the ${found.rows.length} widest apart shown` : "";
-  const said = `${found.disagree} of ${found.images} answers differ, one per image and fit${count}. Right by both: ${found.both_right}; by the first alone: ${found.only_first}; by the second alone: ${found.only_second}; by neither: ${found.both_wrong}.`;
+  const said = `${found.disagree} of ${found.images} answers differ, ${found.answers}${count}. Right by both: ${found.both_right}; by the first alone: ${found.only_first}; by the second alone: ${found.only_second}; by neither: ${found.both_wrong}.`;
   const call = (label, { predicted, probability }) => {
     const right = predicted === label;
     return element("span", `${predicted} ${probability.toFixed(2)}, ${right ? "right" : "wrong"}`, { class: right ? "right" : "wrong" });
