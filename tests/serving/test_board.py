@@ -434,6 +434,22 @@ def test_the_table_sorts_and_filters(page):
 
 @in_a_browser
 @pytest.mark.slow
+def test_the_list_fits_every_width(browser, board):  # noqa: F811
+    page = browser.new_page()
+    page.goto(f"{board}/")
+    page.locator("#rows tr").nth(3).wait_for()
+    for width in (390, 600, 768, 900, 1024, 1100, 1199, 1201, 1280, 1600):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        least = page.evaluate("Math.min(...[...document.querySelectorAll('#rows th')].map((name) => name.clientWidth))")
+        assert least > 150, f"the names have {least} px at {width}"
+        crowded = "[...document.querySelectorAll('#headings th, #rows td')].filter((cell) => cell.scrollWidth > cell.clientWidth + 1)"
+        assert page.evaluate(f"{crowded}.map((cell) => cell.textContent)") == [], f"at {width}"
+    page.close()
+
+
+@in_a_browser
+@pytest.mark.slow
 def test_a_running_run_s_curves_grow(page, runs):
     history = runs / names(runs)["4"] / "whole" / "history.csv"
     before = history.read_text()
