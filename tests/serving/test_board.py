@@ -443,7 +443,9 @@ def test_the_list_fits_every_width(browser, board):  # noqa: F811
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         least = page.evaluate("Math.min(...[...document.querySelectorAll('#rows th')].map((name) => name.clientWidth))")
         assert least > 150, f"the names have {least} px at {width}"
-        crowded = "[...document.querySelectorAll('#headings th, #rows td')].filter((cell) => cell.scrollWidth > cell.clientWidth + 1)"
+        crowded = (
+            "[...document.querySelectorAll('#headings th, #rows td')].filter((cell) => cell.scrollWidth > cell.clientWidth + 1)"
+        )
         assert page.evaluate(f"{crowded}.map((cell) => cell.textContent)") == [], f"at {width}"
     page.close()
 
@@ -486,6 +488,9 @@ def test_a_sweep_s_page_shows_trials_that_end_and_says_what_lies_aside(page, boa
             file.write("\n" + json.dumps({"event": "trial"} | values) + "\n")
         expect(table.locator("tbody th").first).to_have_text("5")
         expect(page.get_by_role("img", name="balanced accuracy")).to_be_focused()
+        with (sweep / "events.jsonl").open("a") as file:
+            file.write('{"event": "final_fits", "trial": 5}\n')
+        expect(page.get_by_text("Running. 5 trials have ended. The best, trial 5, is fitted again")).to_be_visible()
     finally:
         shutil.rmtree(sweep)
         page.goto(f"{board}/")

@@ -272,7 +272,7 @@ async function showRun(name, turn) {
     ["Kind", { sweep: "a sweep", audit: "an audit of predictions or of a model made elsewhere" }[run.kind] || ""],
     ["Why", run.reason], ["Damaged", run.damage], ["Verdict", run.verdict],
     ["Recipe", run.recipe], ["Started", local(run.time)],
-    ["Training", run.minutes === null ? "" : run.minutes.toFixed(2) + " minutes, all arms"],
+    ["Training", run.minutes === null ? "" : run.minutes.toFixed(2) + (run.kind === "sweep" ? " minutes, all trials and the final fits" : " minutes, all arms")],
     ["Files", size(run.bytes)], ["Tags", run.tags.join(", ")], ["Note", run.note],
     ["Report", run.report ? reportLink(run.name, "Open the report") : ""],
   ];
@@ -307,7 +307,8 @@ function showCurves({ fits }, { status }, place, heard) {
 
 function showTrials(found, { status }, place, heard) {
   redraw(place, trialParts(found, state.runs));
-  heard.textContent = status === "running" ? `Running. ${found.trials.length} trials have ended.` : "";
+  const next = found.fitting ? ` The best, trial ${found.best}, is fitted again with fresh seeds.` : "";
+  heard.textContent = status === "running" ? `Running. ${found.trials.length} trials have ended.${next}` : "";
 }
 
 /** Show parts in place of others; the focus stays in its figure or table. */
