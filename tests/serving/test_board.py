@@ -3,9 +3,11 @@
 import io
 import json
 import os
+import re
 import shutil
 import time
 from datetime import UTC, datetime
+from importlib.resources import files
 from urllib.parse import quote
 
 import numpy as np
@@ -17,8 +19,10 @@ from typer.testing import CliRunner
 
 from darkcovid.cli import app
 from darkcovid.metrics.paired_tests import mcnemar
+from darkcovid.report.colors import PALETTE
 from darkcovid.report.thumbnails import thumbnail, write_thumbnails
 from darkcovid.serving.board.app import create_board
+from darkcovid.serving.board.curves import arm_colors
 
 from ..experiment.test_run_list import make_run
 from .conftest import serving
@@ -133,8 +137,21 @@ def test_what_did_not_change_is_not_sent_again_and_what_did_is(board, runs):
 def test_curves_are_those_of_the_history(board, runs):
     (fit,) = get(board, f"/api/runs/{names(runs)['1']}/curves").json()["fits"]
     curves = {"train_loss": [0.9, 0.5], "valid_loss": [0.8, None], "accuracy": [0.5, 0.75]}
-    assert fit == {"fit": "whole", "epochs": [1, 2], "curves": curves}
+    unnamed = PALETTE[-1]  # the recipe names no arm `whole`
+    assert fit == {"fit": "whole", "arm": "whole", "color": unnamed, "epochs": [1, 2], "curves": curves}
     assert get(board, f"/api/runs/{names(runs)['3']}/curves").json() == {"fits": []}
+
+
+def test_arms_have_the_colors_of_their_report_and_one_color_in_all_runs(tmp_path):
+    for name, arms in (("one", "{late: {}, early: {}}"), ("two", "{new: {}, early: {}}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.yaml").write_text(f"name: tiny\narms: {arms}\nensemble: {{both: [late, early]}}\n")
+    first = arm_colors([tmp_path / "one"])
+    assert first == dict(zip(("late", "early", "both"), PALETTE, strict=False))
+    both = arm_colors([tmp_path / "one", tmp_path / "two"])
+    assert both == first | {"new": PALETTE[3]}
+    script = (files("darkcovid.serving.board") / "page" / "curves.js").read_text()
+    assert json.loads(re.search(r"COLORS = (\[.*\])", script)[1]) == list(PALETTE)
 
 
 def test_runs_side_by_side_are_tested_on_the_same_patients(board, runs):

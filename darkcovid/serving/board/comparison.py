@@ -18,6 +18,7 @@ from darkcovid.experiment.run_state import SWEEP, run_kind
 from darkcovid.metrics.paired_tests import Predictions
 from darkcovid.recipe import AUDIT
 from darkcovid.report.tables import comparison_notes, comparison_rows
+from darkcovid.serving.board.curves import arm_colors
 from darkcovid.serving.responses import HTTPError
 
 MAX_DISAGREEMENTS = 200
@@ -30,9 +31,10 @@ def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
         runs: Their folders, two or more.
 
     Returns:
-        `runs`: names; `arms`: each after the number of its run, as in `1: small`; `rows`: a name and one text per arm; `pairs`
-        and `not_comparable` as `compare_runs` has them; `classifiers`: `{run, arm}` whose predictions can be compared;
-        `differences`: one value per run by key of their recipes; `notes`: what could not be compared, in sentences.
+        `runs`: names; `colors`: of arms, by name; `arms`: each after the number of its run, as in `1: small`; `rows`: a name and
+        one text per arm; `pairs` and `not_comparable` as `compare_runs` has them; `classifiers`: `{run, arm}` whose predictions
+        can be compared; `differences`: one value per run by key of their recipes; `notes`: what could not be compared, in
+        sentences.
 
     Raises:
         HTTPError: 422, one is an audit.
@@ -66,7 +68,8 @@ def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
     except UsageError as error:
         differences = {}
         notes.append(f"the recipes cannot be compared: {_without_folder(error, runs)}")
-    return result | {"runs": [run.name for run in runs], "differences": differences, "notes": notes}
+    named = {"runs": [run.name for run in runs], "colors": arm_colors(runs)}
+    return result | named | {"differences": differences, "notes": notes}
 
 
 def _figures(runs: list[Path], numbers: list[int]) -> tuple[dict[str, Any], list[str]]:

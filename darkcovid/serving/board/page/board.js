@@ -372,7 +372,7 @@ async function showComparison(names, turn) {
   at("content").replaceChildren(...parts);
   const all = await Promise.all(names.map((name) => ask(`api/runs/${encodeURIComponent(name)}/curves`)));
   if (turn !== state.view) return;
-  const fits = all.flatMap(({ answer }, index) => answer.fits.map((fit) => ({ ...fit, fit: `${index + 1}: ${fit.fit}` })));
+  const fits = all.flatMap(({ answer }, index) => answer.fits.map((fit) => ({ ...fit, fit: `${index + 1}: ${fit.fit}`, color: found.colors[fit.arm] || fit.color })));
   curves.replaceChildren(...charts(fits));
 }
 
