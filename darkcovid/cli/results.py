@@ -158,19 +158,22 @@ def show_comparison(json: dict[str, Any]) -> None:
     from rich.console import Console
 
     from darkcovid.evaluation.results import parse_comparison
-    from darkcovid.report.tables import comparison_tables, notice
+    from darkcovid.report.tables import comparison_notes, comparison_tables, notice
 
     comparison, console = parse_comparison(json), Console(highlight=False)
     for index, table in enumerate(comparison_tables(comparison, console.width)):
         console.print(*[""] * bool(index), table, sep="\n")
-    for reason in comparison.not_comparable:
-        console.print(f"not comparable: {reason}", markup=False)
+    for number, run in comparison.runs.items():
+        console.print(f"{number}: {run}", markup=False, soft_wrap=True)
+    for note in comparison_notes(comparison):
+        console.print(note, markup=False)
     for pair in comparison.pairs:
         console.print(pair.sentence, markup=False)
     console.print(f"\n{notice(comparison)}", markup=False, soft_wrap=True)
     for sentence in _verdict(Path(comparison.run_dir)):
         console.print(sentence, markup=False, soft_wrap=True)
-    console.print(f"run folder: {comparison.run_dir}", markup=False, soft_wrap=True)
+    if not comparison.runs:
+        console.print(f"run folder: {comparison.run_dir}", markup=False, soft_wrap=True)
 
 
 def _verdict(run: Path) -> list[str]:

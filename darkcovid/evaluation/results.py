@@ -543,13 +543,25 @@ Arm = ClassifierArm | SegmenterArm
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`comparison.json`. pairs: every other classifier against the reference; not_comparable: why arms should not be compared."""
+    """`comparison.json`, or several runs' arms side by side.
+
+    Attributes:
+        run_dir: The run's folder, or several.
+        reference_arm: With which the others are compared.
+        arms: By name.
+        pairs: Of classifiers, each against its reference.
+        not_comparable: Why arms should not be compared.
+        not_paired: Which arms have no paired test, and why.
+        runs: The folder of each run by the number that its arms' names begin with; empty of one run.
+    """
 
     run_dir: str
     reference_arm: str
     arms: dict[str, Arm]
     pairs: list[PairedComparison] = field(default_factory=list)
     not_comparable: list[str] = field(default_factory=list)
+    not_paired: list[str] = field(default_factory=list)
+    runs: dict[str, str] = field(default_factory=dict)
 
 
 def parse_comparison(json: Json) -> Comparison:
@@ -560,6 +572,8 @@ def parse_comparison(json: Json) -> Comparison:
         arms={name: parse_arm(arm) for name, arm in json["arms"].items()},
         pairs=_PAIRS.validate_python(json.get("pairs", [])),
         not_comparable=list(json.get("not_comparable", [])),
+        not_paired=list(json.get("not_paired", [])),
+        runs=dict(json.get("runs", {})),
     )
 
 

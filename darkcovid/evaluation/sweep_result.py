@@ -66,7 +66,7 @@ class SweepResult:
         training_images: That trials saw.
         locked: Images and patients of the set that the final figures are of, which no trial saw.
         trials: How many ended `complete`, `pruned`, `failed`, `interrupted`; how many of the first three have values of their own
-            (`distinct`), and how many were to be made (`planned`).
+            (`distinct`), how many were to be made (`planned`), and how many complete ones are as good as the best (`tied`).
         best: The best trial; its metric, the best of several, is too high as an estimate.
         plain: The trial of the recipe's own values; None where there was none.
         importance: Share of the metric's variance that each key explains.

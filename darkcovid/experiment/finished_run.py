@@ -19,7 +19,7 @@ from darkcovid.inference.load import load_fitted
 from darkcovid.models.probes import NearestNeighbors
 from darkcovid.recipe import Recipe, load_recipe
 from darkcovid.report.html import read_evidence, write_report
-from darkcovid.report.tables import comparison_rows, notice
+from darkcovid.report.tables import comparison_notes, comparison_rows, notice
 from darkcovid.report.verdict import verdict
 from darkcovid.vision.dataloaders import CXRDataLoaders
 from darkcovid.vision.learner import CXRLearner, cxr_learner
@@ -57,7 +57,9 @@ class ComparisonTable:
     def _repr_html_(self) -> str:
         rows = comparison_rows(self.comparison)
         text = pd.DataFrame([texts for _, texts in rows], index=[label.strip() for label, _ in rows], columns=self.arms)
-        sentences = [*(pair.sentence for pair in self.comparison.pairs), notice(self.comparison)]
+        runs = [f"{number}: {run}" for number, run in self.comparison.runs.items()]
+        pairs = [pair.sentence for pair in self.comparison.pairs]
+        sentences = [*runs, *comparison_notes(self.comparison), *pairs, notice(self.comparison)]
         return text.to_html() + "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
 
 
@@ -323,7 +325,7 @@ def open_run(path: str | Path) -> Run:
 
 
 def compare(*runs: Run | str | Path, force: bool = False) -> ComparisonTable:
-    """The arms of several runs side by side, with paired tests against the first arm.
+    """The arms of several runs side by side, with paired tests of arms of the same name, else against the first arm.
 
     Args:
         *runs: Runs, or their folders.

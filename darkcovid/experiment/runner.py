@@ -29,11 +29,12 @@ from darkcovid.data.near_duplicates.search import SIZE as NEAR_COPY_SIZE
 from darkcovid.evaluation.results import parse_comparison
 from darkcovid.experiment.aggregate import aggregate_fits
 from darkcovid.experiment.classifier_task import ClassifierTask
-from darkcovid.experiment.compare import build_comparison, fits_ran_alone, load_arm_metrics, pairs_of
+from darkcovid.experiment.compare import build_comparison, fits_ran_alone, load_arm_metrics
 from darkcovid.experiment.ensemble import write_ensemble
 from darkcovid.experiment.fingerprint import check_cohort_unchanged, check_files_unchanged, check_one_cohort, given_files
 from darkcovid.experiment.label_error_files import write_label_errors
 from darkcovid.experiment.label_errors import leave_suspects_out, tell_left_out
+from darkcovid.experiment.paired_arms import pairs_of
 from darkcovid.experiment.run_dir import ReadOnlyRunDir, RunDir
 from darkcovid.experiment.run_state import LOCK_SECONDS
 from darkcovid.experiment.run_summary import write_run_summary
@@ -462,7 +463,7 @@ def compare_arms(directory: RunDir, names: list[str]) -> dict[str, Any]:
     folders = {name: directory.arm(name) for name in names}
     summaries = {name: load_arm_metrics(folder) for name, folder in folders.items()}
     comparison = build_comparison(summaries, str(directory.path), names[0], fits_ran_alone(directory.path))
-    comparison |= pairs_of(comparison, folders)
+    comparison |= pairs_of(comparison["arms"], [folders])
     write_json(directory.path / "comparison.json", comparison)
     parsed = parse_comparison(comparison)
     write_text(directory.path / "comparison.md", comparison_markdown(parsed))

@@ -73,6 +73,9 @@ class Predictions:
         return self.probabilities.argmax(1) == self.labels
 
 
+NamedArm = tuple[str, Predictions]
+
+
 def compare_arms(reference: str, arms: dict[str, Predictions], classes: Sequence[str]) -> list[PairedComparison]:
     """Every other arm against the reference.
 
@@ -84,25 +87,43 @@ def compare_arms(reference: str, arms: dict[str, Predictions], classes: Sequence
     Returns:
         One comparison per other arm.
     """
-    base = arms[reference]
-    others = {name: arm for name, arm in arms.items() if name != reference}
-    each = {name: estimates(arm.labels, arm.probabilities, classes, arm.patients, arm.fits or None) for name, arm in arms.items()}
-    discordant = {
-        name: (int((base.right & ~arm.right).sum()), int((arm.right & ~base.right).sum())) for name, arm in others.items()
+    base = (reference, arms[reference])
+    return compare_pairs([((name, arm), base) for name, arm in arms.items() if name != reference], classes)
+
+
+def compare_pairs(pairs: Sequence[tuple[NamedArm, NamedArm]], classes: Sequence[str]) -> list[PairedComparison]:
+    """Each arm against its own reference; Holm's correction is for all of them.
+
+    Args:
+        pairs: Names and predictions of an arm and of its reference, both of the same images in the same order.
+        classes: Their names.
+
+    Returns:
+        One comparison per pair.
+    """
+    each = {
+        id(arm): estimates(arm.labels, arm.probabilities, classes, arm.patients, arm.fits or None)
+        for pair in pairs
+        for arm in {id(arm): arm for _, arm in pair}.values()
     }
-    ps = {name: None if base.several_fits else mcnemar(*patients_for(base, arm)) for name, arm in others.items()}
+    ps = {
+        number: None if base.several_fits or arm.several_fits else mcnemar(*patients_for(base, arm))
+        for number, ((_, arm), (_, base)) in enumerate(pairs)
+    }
     corrected = holm(ps)
-    pairs = []
-    for name in others:
+    found = []
+    for number, ((name, arm), (reference, base)) in enumerate(pairs):
+        own, theirs = each[id(arm)], each[id(base)]
         differences = {
-            metric: Difference(own.value - theirs.value, *difference(own, theirs, paired=True))
-            for metric, own in each[name].items()
-            if own is not None and (theirs := each[reference][metric]) is not None
+            metric: Difference(mine.value - other.value, *difference(mine, other, paired=True))
+            for metric, mine in own.items()
+            if mine is not None and (other := theirs[metric]) is not None
         }
-        sentence = conclusion_sentence(name, reference, differences["accuracy"], corrected[name])
-        sentence += untrained_sentence({key: each[key]["accuracy"] for key in (name, reference)}, base.labels)
-        pairs.append(PairedComparison(name, reference, *discordant[name], ps[name], corrected[name], differences, sentence))
-    return pairs
+        sentence = conclusion_sentence(name, reference, differences["accuracy"], corrected[number])
+        sentence += untrained_sentence({name: own["accuracy"], reference: theirs["accuracy"]}, base.labels)
+        discordant = int((base.right & ~arm.right).sum()), int((arm.right & ~base.right).sum())
+        found.append(PairedComparison(name, reference, *discordant, ps[number], corrected[number], differences, sentence))
+    return found
 
 
 def untrained_sentence(accuracies: Mapping[str, Estimate | None], labels: np.ndarray) -> str:

@@ -14,7 +14,8 @@ from darkcovid.audits.checks.data import majority
 from darkcovid.data.cohort import UNSCORED
 from darkcovid.evaluation.results import ArmMetrics
 from darkcovid.metrics.classification import PROBABILITY
-from darkcovid.report.charts import Axes, Line, color_of, line_chart
+from darkcovid.report.charts import Axes, Line, line_chart
+from darkcovid.report.colors import color_of, distinct_colors
 
 UNIT = (0.0, 1.0)
 MAX_FITS = 10
@@ -51,7 +52,7 @@ def cost_chart(evidence: RunEvidence) -> Chart | None:
     where = "" if near else ", below the figure"
     guess = f"{'dashed: ' if near else ''}the majority class of the same images{where}: {level:.3f}"
     caption = f"Minutes of training and accuracy of each arm, with 95 % intervals; {guess}"
-    legend = [(color_of(index), text) for index, text in enumerate(texts)]
+    legend = list(zip(distinct_colors(len(texts)), texts, strict=True))
     return _chart(caption, lines, axes, legend)
 
 
@@ -113,17 +114,18 @@ def prediction_charts(table: pd.DataFrame, metrics: ArmMetrics) -> list[Chart | 
         return []
     scored = table[table.side == ("test" if metrics.test else "valid")]
     roc, recall, roc_legend, recall_legend = [], [], [], []
-    for name, of_class in headline.per_class.items():
+    for index, (name, of_class) in enumerate(headline.per_class.items()):
         if of_class.roc_auc is None:
             continue
         truth, scores = (scored.label == name).to_numpy(), scored[PROBABILITY + name].to_numpy(float)
         false, true, _ = roc_curve(truth, scores)
         precisions, recalls, _ = precision_recall_curve(truth, scores)
-        color = color_of(len(roc))
+        color = color_of(index, len(headline.per_class))
         roc_legend.append((color, f"{name}: AUC {of_class.roc_auc:.3f}"))
         recall_legend.append((color, f"{name}: AP {of_class.average_precision:.3f}"))
-        roc.append(Line(name, false.tolist(), true.tolist()))
-        recall.append(Line(name, recalls.tolist(), precisions.tolist(), step=True))  # from recall 1 down, as they are given
+        roc.append(Line(name, false.tolist(), true.tolist(), color=color))
+        curve = Line(name, recalls.tolist(), precisions.tolist(), step=True, color=color)  # from recall 1 down, as they are given
+        recall.append(curve)
     bins = [each for each in headline.calibration.bins if each.images]
     reliable = Line("answers", [each.confidence for each in bins], [each.accuracy for each in bins])
     error = [("", f"calibration error {headline.ece:.3f}")]
@@ -166,5 +168,5 @@ def _chart(caption: str, lines: list[Line], axes: Axes, legend: list[tuple[str, 
     svg = line_chart(caption, lines, axes)
     if not svg:
         return None
-    legend = legend if legend is not None else [(color_of(index), line.name) for index, line in enumerate(lines)]
+    legend = legend if legend is not None else [(color_of(index, len(lines)), line.name) for index, line in enumerate(lines)]
     return Chart(svg, caption, legend, axes.wide)

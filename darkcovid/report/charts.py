@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-COLORS = ("#4C8BD0", "#E0607E", "#3A9A50", "#B8860B", "#2AA6C9", "#B04A90", "#888888")
+from darkcovid.report.colors import color_of
+
 WIDTH, WIDE, HEIGHT = 340, 480, 230
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 10, 38
 MAX_LINE_POINTS, MAX_TITLED_POINTS = 150, 30
@@ -28,6 +29,7 @@ class Line:
         low: (n) lower ends of intervals; empty: none.
         high: (n) upper ends.
         joined: Whether the points are joined.
+        color: As `#rrggbb`; '': by its place among the lines.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Line:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     joined: bool = True
+    color: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,6 @@ class Axes:
     diagonal: bool = False
     level: float | None = None
     wide: bool = False
-
-
-def color_of(index: int) -> str:
-    """The color of a chart's line."""
-    return COLORS[index % len(COLORS)]
 
 
 def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
@@ -91,7 +89,7 @@ def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
     if axes.level is not None:
         parts.append(f'<path class="rule" d="M{place.at(x_range[0], axes.level)}L{place.at(x_range[1], axes.level)}"/>')
     for index, line in enumerate(lines):
-        parts.append(_line(line, color_of(index), place, axes))
+        parts.append(_line(line, line.color or color_of(index, len(lines)), place, axes))
     label = escape(f"{title}: {axes.y} by {axes.x}")
     return f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager, get_font
 from matplotlib.text import Text
@@ -22,24 +20,15 @@ from darkcovid.evaluation.time_to_accuracy import TimeToAccuracy
 from darkcovid.metrics.calibration import ReliabilityBin
 from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.report.arm_charts import risk_lines
+from darkcovid.report.colors import PALETTE, distinct_colors
 from darkcovid.training.history import History
 
-TRAIN, VALID, STOCK_COLOR = "#4477AA", "#EE6677", "#777777"
-CLASS_COLORS = ("#EE6677", "#4477AA", "#228833", "#CCBB44", "#AA3377", "#66CCEE", "#BBBBBB")  # Tol's bright, for color blindness
+TRAIN, VALID, STOCK_COLOR = PALETTE[0], PALETTE[1], "#777777"
 SCRIPTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Thai", "WenQuanYi Zen Hei"),
     *("Droid Sans Fallback", "Arial Unicode MS", "Microsoft YaHei", "PingFang SC", "FreeSans"),
 )
 STAGE_COLORS = ("#CCBB44", "#4477AA", "#66CCEE", "#AA3377", "#228833", "#BBBBBB")
-
-
-def class_colors(count: int) -> list[str]:
-    """A color for each of so many classes: Tol's bright ones while they last, else as many from a color map."""
-    return (
-        list(CLASS_COLORS[:count])
-        if count <= len(CLASS_COLORS)
-        else list(map(to_hex, colormaps["turbo"](np.linspace(0, 1, count))))
-    )
 
 
 def shown(classes: Sequence[str]) -> list[str]:
@@ -128,7 +117,7 @@ def plot_predictions(predictions: pd.DataFrame, metrics: ArmMetrics, classes: Se
     scored = predictions[predictions.side == ("test" if metrics.test else "valid")]
     roc, roc_axes = _figure("1 - specificity", "sensitivity")
     recall, recall_axes = _figure("recall", "precision")
-    for name, label, color in zip(classes, shown(classes), class_colors(len(classes)), strict=True):
+    for name, label, color in zip(classes, shown(classes), distinct_colors(len(classes)), strict=True):
         truth, scores = (scored.label == name).to_numpy(), scored[PROBABILITY + name].to_numpy()
         of_class = headline.per_class[name]
         if of_class.roc_auc is None:
@@ -157,7 +146,7 @@ def plot_risk_coverage(predictions: pd.DataFrame, classes: Sequence[str], path: 
     """
     figure, axes = _figure("share answered, the most confident first", "share of these that are wrong")
     lines = risk_lines(predictions, classes)
-    for line, color in zip(lines, class_colors(len(lines)), strict=True):
+    for line, color in zip(lines, distinct_colors(len(lines)), strict=True):
         axes.plot(line.x, line.y, color=color, label=line.name)
     axes.set(xlim=(0, 1.01), ylim=(0, None))
     axes.legend(loc="upper left", framealpha=0.9)
@@ -180,7 +169,7 @@ def plot_source_map(features: np.ndarray, classes: np.ndarray, sources: np.ndarr
     for number, (title, names) in enumerate((("class", classes), ("source", sources)), 1):
         axes = figure.add_subplot(1, 2, number)
         present = sorted(set(names))
-        for name, label, color in zip(present, shown(present), class_colors(len(present)), strict=True):
+        for name, label, color in zip(present, shown(present), distinct_colors(len(present)), strict=True):
             rows = names == name
             axes.scatter(*places[rows].T, s=6, alpha=0.6, color=color, label=label)
         axes.set(title=f"by {title}", xticks=[], yticks=[], xlabel="first component", ylabel="second component")

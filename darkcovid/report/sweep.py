@@ -1,4 +1,4 @@
-"""The page of a sweep: its headline, then how it came to the winner; one file without links to others."""
+"""The page of a sweep: its headline, then how it came to the winner; one file, with a link to the final run's page beside it."""
 
 import base64
 import io
@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -24,6 +25,8 @@ COMPLETE, PRUNED = "complete", "pruned"
 PLAIN_CIRCLE = {"s": 160, "facecolors": "none", "edgecolors": "#228833", "zorder": 4}
 LOG_RATIO = 30  # an axis of numbers above 0 whose greatest is more than this many times the least is logarithmic
 MAX_TICKS = 12
+EQUAL_ROOM = 0.05
+UNBOUNDED = ("loss", "log_loss")
 
 
 def write_sweep_report(folder: Path, result: SweepResult, trials: Sequence[TrialRecord]) -> None:
@@ -62,7 +65,8 @@ def _context(result: SweepResult, trials: Sequence[TrialRecord]) -> dict[str, An
         "difference": result.difference and {key: f"{value:+.3f}" for key, value in result.difference.items()},
         "plots": [{"data": _png(figure), "caption": caption} for figure, caption in plots if figure is not None],
         "keys": list(result.best.values),
-        "rows": [_row(trial, list(result.best.values)) for trial in order],
+        "rows": [_row(trial, list(result.best.values), result) for trial in order],
+        "final_report": f"../{quote(Path(result.final_run).name)}/report.html",
         "winner": [(key, _value(value)) for key, value in result.best.values.items()],
         "plain": "" if result.plain is None else _figure(result.plain.metric),
         "best": _figure(result.best.metric),
@@ -142,7 +146,7 @@ def plot_parallel_coordinates(result: SweepResult, trials: Sequence[TrialRecord]
     figure = Figure(figsize=(max(9, 1.7 * len(columns)), 4.4), layout="constrained")
     axes = figure.add_subplot()
     metrics = [trial.metric or 0.0 for trial in shown]
-    colors = Normalize(min(metrics), max(metrics) if max(metrics) > min(metrics) else min(metrics) + 1)
+    colors = _shading(metrics, result.metric)
     shades = colormaps["viridis"](np.linspace(0, 0.85, 256))  # its yellow is hard to see on white
     palette = ListedColormap(shades[::-1] if result.metric in LOWER_IS_BETTER else shades)
     order = sorted(range(len(shown)), key=lambda row: (shown[row].state == COMPLETE, -_rank(result, shown[row])))
@@ -165,6 +169,15 @@ def plot_parallel_coordinates(result: SweepResult, trials: Sequence[TrialRecord]
     axes.spines[:].set_visible(False)
     figure.colorbar(ScalarMappable(colors, palette), ax=axes, label=result.metric.replace("_", " "), pad=0.01)
     return figure
+
+
+def _shading(metrics: Sequence[float], name: str) -> Normalize:
+    """From the least to the greatest; of metrics that are all equal a little around them, of what the metric can be."""
+    low, high = min(metrics), max(metrics)
+    if low == high:
+        low, high = max(0.0, low - EQUAL_ROOM), high + EQUAL_ROOM
+        high = min(1.0, high) if name not in UNBOUNDED else high
+    return Normalize(low, high)
 
 
 def _axis(values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:
@@ -196,7 +209,9 @@ def _rank(result: SweepResult, trial: TrialRecord) -> float:
     return trial.metric if result.metric in LOWER_IS_BETTER else -trial.metric
 
 
-def _row(trial: TrialRecord, keys: Sequence[str]) -> dict[str, Any]:
+def _row(trial: TrialRecord, keys: Sequence[str], result: SweepResult) -> dict[str, Any]:
+    tied = trial.state == COMPLETE and trial.metric == result.best.metric and result.trials["tied"] > 1
+    best = ("tied, taken" if tied else "the best") if trial.number == result.best.number else "tied" if tied else ""
     return {
         "number": trial.number,
         "state": trial.state,
@@ -204,7 +219,7 @@ def _row(trial: TrialRecord, keys: Sequence[str]) -> dict[str, Any]:
         "metric": _figure(trial.metric),
         "folds": ", ".join(_figure(metric) for metric in trial.folds) or "-",
         "seconds": "-" if trial.seconds is None else f"{trial.seconds:.1f}",
-        "remark": "the plain recipe" if trial.plain else trial.reason,
+        "remark": "; ".join(filter(None, [best, "the plain recipe" if trial.plain else "", trial.reason])),
     }
 
 

@@ -128,9 +128,24 @@ def comparison_markdown(comparison: Comparison) -> str:
     names = list(comparison.arms)
     lines = ["| | " + " | ".join(names) + " |", "|---|" + "---:|" * len(names)]
     lines += [f"| {label} | " + " | ".join(texts) + " |" for label, texts in comparison_rows(comparison)]
-    notes = [f"Not comparable: {reason}." for reason in comparison.not_comparable]
+    notes = [f"{number}: {run}\n" for number, run in comparison.runs.items()]
+    notes += [f"{sentence}\n" for sentence in comparison_notes(comparison)]
     notes += [f"{pair.sentence}\n" for pair in comparison.pairs]
     return "\n".join([*lines, "", *notes, notice(comparison), ""])
+
+
+def comparison_notes(comparison: Comparison) -> list[str]:
+    """Why figures of arms should not be compared, why a speed-up or a paired test is missing: a sentence each."""
+    base = comparison.arms.get(comparison.reference_arm)
+    sentences = [f"Not comparable: {reason}." for reason in comparison.not_comparable]
+    if base is not None and base.speedup is not None:
+        own = base.summary.images["train"]
+        counts = {name: arm.summary.images["train"] for name, arm in comparison.arms.items() if arm.speedup is None}
+        others = [f"{name} ({count} training images)" for name, count in counts.items() if count != own]
+        if others:
+            names = f"{', '.join(others)} and of {comparison.reference_arm} ({own})"
+            sentences.append(f"Epochs of {names} are different amounts of work: no speed-up is given.")
+    return sentences + [f"{reason}." for reason in comparison.not_paired]
 
 
 def prediction_table(answers: Sequence[dict[str, Any]]) -> Table:

@@ -11,8 +11,8 @@ import darkcovid as dc
 from darkcovid.audits.reporting_guideline import reporting_sheet
 from darkcovid.core.errors import UsageError
 from darkcovid.core.initial_weights import InitialWeights
-from darkcovid.experiment.compare import paired_comparisons
 from darkcovid.experiment.ensemble import average_by_fold, average_predictions
+from darkcovid.experiment.paired_arms import paired_comparisons
 from darkcovid.inference.export import export_model
 from darkcovid.inference.load import load_fitted
 from darkcovid.lungs.unet import load_segmenter
@@ -173,9 +173,8 @@ def test_a_test_set_is_compared_too(tmp_path):
         return folder
 
     arms = {"one": write(tmp_path / "one", ["fold1-seed1", "fold2-seed1"]), "mean": write(tmp_path / "mean", [""])}
-    assert [pair["arm"] for pair in paired_comparisons(arms, "one", ["a", "b"])] == ["mean"]
-    arms["other"] = write(tmp_path / "other", ["fold1-seed1"])
-    assert [pair["arm"] for pair in paired_comparisons(arms, "one", ["a", "b"])] == ["mean"]
+    pairs, not_paired = paired_comparisons([arms], ["a", "b"])
+    assert [pair["arm"] for pair in pairs] == ["mean"] and not_paired == []
 
 
 def test_what_is_lost_outside_is_that_of_the_fits_of_a_fold():

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from darkcovid.evaluation.evaluate import evaluate
 from darkcovid.report import plots
-from darkcovid.report.plots import class_colors, plot_confusion, plot_predictions, shown
+from darkcovid.report.colors import distinct_colors
+from darkcovid.report.plots import plot_confusion, plot_predictions, shown
 
 
 def predictions(names, side="valid", count=120):
@@ -41,7 +42,7 @@ def test_every_class_has_a_curve_of_its_own_color(count, drawn, tmp_path):
     plot_predictions(table, evaluate(table, names), names, tmp_path)
     curves = [line for line in drawn["roc.png"].axes[0].lines if line.get_label().startswith("class")]
     assert [line.get_label().split(":")[0] for line in curves] == names
-    assert len({line.get_color() for line in curves}) == len(set(class_colors(count))) == count
+    assert len({line.get_color() for line in curves}) == len(set(distinct_colors(count))) == count
 
 
 def test_the_curves_are_of_the_test_set_where_there_is_one(drawn, tmp_path):

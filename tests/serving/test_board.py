@@ -3,9 +3,11 @@
 import io
 import json
 import os
+import re
 import shutil
 import time
 from datetime import UTC, datetime
+from importlib.resources import files
 from urllib.parse import quote
 
 import numpy as np
@@ -17,8 +19,10 @@ from typer.testing import CliRunner
 
 from darkcovid.cli import app
 from darkcovid.metrics.paired_tests import mcnemar
+from darkcovid.report.colors import PALETTE
 from darkcovid.report.thumbnails import thumbnail, write_thumbnails
 from darkcovid.serving.board.app import create_board
+from darkcovid.serving.board.curves import arm_colors
 
 from ..experiment.test_run_list import make_run
 from .conftest import serving
@@ -133,8 +137,21 @@ def test_what_did_not_change_is_not_sent_again_and_what_did_is(board, runs):
 def test_curves_are_those_of_the_history(board, runs):
     (fit,) = get(board, f"/api/runs/{names(runs)['1']}/curves").json()["fits"]
     curves = {"train_loss": [0.9, 0.5], "valid_loss": [0.8, None], "accuracy": [0.5, 0.75]}
-    assert fit == {"fit": "whole", "epochs": [1, 2], "curves": curves}
+    unnamed = PALETTE[-1]  # the recipe names no arm `whole`
+    assert fit == {"fit": "whole", "arm": "whole", "color": unnamed, "epochs": [1, 2], "curves": curves}
     assert get(board, f"/api/runs/{names(runs)['3']}/curves").json() == {"fits": []}
+
+
+def test_arms_have_the_colors_of_their_report_and_one_color_in_all_runs(tmp_path):
+    for name, arms in (("one", "{late: {}, early: {}}"), ("two", "{new: {}, early: {}}")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "recipe.yaml").write_text(f"name: tiny\narms: {arms}\nensemble: {{both: [late, early]}}\n")
+    first = arm_colors([tmp_path / "one"])
+    assert first == dict(zip(("late", "early", "both"), PALETTE, strict=False))
+    both = arm_colors([tmp_path / "one", tmp_path / "two"])
+    assert both == first | {"new": PALETTE[3]}
+    script = (files("darkcovid.serving.board") / "page" / "curves.js").read_text()
+    assert json.loads(re.search(r"COLORS = (\[.*\])", script)[1]) == list(PALETTE)
 
 
 def test_runs_side_by_side_are_tested_on_the_same_patients(board, runs):
@@ -434,6 +451,24 @@ def test_the_table_sorts_and_filters(page):
 
 @in_a_browser
 @pytest.mark.slow
+def test_the_list_fits_every_width(browser, board):  # noqa: F811
+    page = browser.new_page()
+    page.goto(f"{board}/")
+    page.locator("#rows tr").nth(3).wait_for()
+    for width in (390, 600, 768, 900, 1024, 1100, 1199, 1201, 1280, 1600):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        least = page.evaluate("Math.min(...[...document.querySelectorAll('#rows th')].map((name) => name.clientWidth))")
+        assert least > 150, f"the names have {least} px at {width}"
+        crowded = (
+            "[...document.querySelectorAll('#headings th, #rows td')].filter((cell) => cell.scrollWidth > cell.clientWidth + 1)"
+        )
+        assert page.evaluate(f"{crowded}.map((cell) => cell.textContent)") == [], f"at {width}"
+    page.close()
+
+
+@in_a_browser
+@pytest.mark.slow
 def test_a_running_run_s_curves_grow(page, runs):
     history = runs / names(runs)["4"] / "whole" / "history.csv"
     before = history.read_text()
@@ -470,6 +505,9 @@ def test_a_sweep_s_page_shows_trials_that_end_and_says_what_lies_aside(page, boa
             file.write("\n" + json.dumps({"event": "trial"} | values) + "\n")
         expect(table.locator("tbody th").first).to_have_text("5")
         expect(page.get_by_role("img", name="balanced accuracy")).to_be_focused()
+        with (sweep / "events.jsonl").open("a") as file:
+            file.write('{"event": "final_fits", "trial": 5}\n')
+        expect(page.get_by_text("Running. 5 trials have ended. The best, trial 5, is fitted again")).to_be_visible()
     finally:
         shutil.rmtree(sweep)
         page.goto(f"{board}/")

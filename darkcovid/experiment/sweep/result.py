@@ -34,7 +34,9 @@ def count_trials(study: SweepStudy) -> dict[str, int]:
     counted = [record for record in records if record.state in ("complete", "pruned", "failed")]
     distinct = len({tuple(map(str, record.values.values())) for record in counted})
     named = {name: states[name] for name in ("complete", "pruned", "failed", "interrupted")}
-    return named | {"distinct": distinct, "planned": study.total}
+    best = study.best()
+    tied = sum(record.state == "complete" and record.metric == best.metric for record in records) if best else 0
+    return named | {"distinct": distinct, "planned": study.total, "tied": tied}
 
 
 def confirmed_arms(comparison: Mapping[str, Any], names: Mapping[str, str], metric: str) -> dict[str, ConfirmedArm]:
@@ -111,6 +113,9 @@ def conclusions(
     made = trials["complete"] + trials["pruned"] + trials["failed"]
     ended = f"{trials['complete']} complete, {trials['pruned']} pruned, {trials['failed']} failed"
     inner = f"the best of them had a {name} of {_number(best.metric)} there, and the best of several looks better than it is"
+    if trials["tied"] > 1:
+        taken = "the plain recipe" if winner is None else "the first"
+        inner = f"{trials['tied']} trials tied at a {name} of {_number(best.metric)} there, and {taken} is taken"
     if winner is None:
         headline = f"The plain recipe, {where}, {with_seeds}: {name} {figure}."
         outcome = "No value tried beat the recipe's own, so it alone was fitted again and there is no difference to show."
@@ -147,11 +152,21 @@ def _difference_sentence(comparison: Mapping[str, Any], difference: Mapping[str,
     sign = -1 if metric in LOWER_IS_BETTER else 1
     low, high = difference["low"], difference["high"]
     span = f"{difference['difference']:+.3f} (95 % interval {low:+.3f} to {high:+.3f})"
-    name = metric.replace("_", " ")
+    name, accuracy = metric.replace("_", " "), _accuracy_sentence(comparison, metric, winner)
     if low <= 0 <= high:
-        return f"No difference in {name} could be shown: {span}."
+        return f"No difference in {name} could be shown: {span}.{accuracy}"
     better = "better" if sign * difference["difference"] > 0 else "worse"
-    return f"The winner is {better} in {name} than the plain recipe: {span}."
+    return f"The winner is {better} in {name} than the plain recipe: {span}.{accuracy}"
+
+
+def _accuracy_sentence(comparison: Mapping[str, Any], metric: str, winner: str) -> str:
+    """The difference that the final run's report shows, after a blank; '' where it is that of the sweep's metric."""
+    for pair in parse_comparison(dict(comparison)).pairs:
+        if pair.arm == winner and metric != "accuracy":
+            found = pair.differences["accuracy"]
+            span = f"{found.difference:+.3f} (95 % interval {found.low:+.3f} to {found.high:+.3f})"
+            return f" The final run's report shows the difference in accuracy, another figure: {span}."
+    return ""
 
 
 def write_sweep_result(result: SweepResult, study: SweepStudy, comparison: Mapping[str, Any]) -> None:

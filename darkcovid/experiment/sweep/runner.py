@@ -94,7 +94,8 @@ def run_sweep(
         best = study.best()
         if best is None:
             raise DarkCovidError(_nothing_found(study, minutes))
-        comparison, names, seeds = _run_final(named, best, directory, folders, progress, final_run)
+        tied = count_trials(study)["tied"]
+        comparison, names, seeds = _run_final(named, best, tied, directory, folders, progress, final_run)
         result = _result(named, study, cohort, len(folds[0]), best, comparison, names, seeds)
         with slow_step("writing the report"):
             write_sweep_report(directory.path, result, study.records())
@@ -183,16 +184,24 @@ def _is_plain(recipe: Recipe, best: TrialRecord) -> bool:
 
 
 def _run_final(
-    recipe: Recipe, best: TrialRecord, directory: RunDir, folders: RunPaths, progress: Progress, final_run: FinalRunner
+    recipe: Recipe,
+    best: TrialRecord,
+    tied: int,
+    directory: RunDir,
+    folders: RunPaths,
+    progress: Progress,
+    final_run: FinalRunner,
 ) -> tuple[dict[str, Any], dict[str, str], tuple[int, ...]]:
     """The final run, continued or taken as it is where this sweep began it before it was killed."""
     final, names, seeds = final_recipe(recipe, best)
     values = ", ".join(f"{key}={value}" for key, value in best.values.items())
     if "winner" in names:
-        told = f"the winner is trial {best.number} ({values}); it is fitted again beside {names['plain']}, seeds {list(seeds)}"
+        who = f"{tied} trials tied, and the first is taken, trial" if tied > 1 else "the winner is trial"
+        told = f"{who} {best.number} ({values}); it is fitted again beside {names['plain']}, seeds {list(seeds)}"
     else:
         told = f"no value tried beat those of {names['plain']} ({values}); it is fitted again, seeds {list(seeds)}"
     progress.stage(told)
+    directory.event("final_fits", trial=best.number, arms=names)
     earlier = _earlier_final(directory.path, folders.runs, final)
     if earlier is not None and RunDir(earlier).state() == DONE:
         comparison = json.loads((earlier / "comparison.json").read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """Runs side by side on the board: the figures of their arms, paired tests, what differs between their recipes, disagreements."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,16 @@ import numpy as np
 
 from darkcovid.core.errors import UsageError
 from darkcovid.evaluation.results import is_segmenter, parse_comparison
-from darkcovid.experiment.compare import compare_runs, finished_arms, load_arm_metrics, read_predictions
+from darkcovid.experiment.compare import compare_runs, finished_arms, load_arm_metrics
+from darkcovid.experiment.paired_arms import image_names, one_answer_per_image, read_predictions, same_images
 from darkcovid.experiment.recipe_differences import recipe_differences
 from darkcovid.experiment.run_list import DAMAGE
 from darkcovid.experiment.run_state import AUDIT as AUDIT_KIND
 from darkcovid.experiment.run_state import SWEEP, run_kind
 from darkcovid.metrics.paired_tests import Predictions
 from darkcovid.recipe import AUDIT
-from darkcovid.report.tables import comparison_rows
+from darkcovid.report.tables import comparison_notes, comparison_rows
+from darkcovid.serving.board.curves import arm_colors
 from darkcovid.serving.responses import HTTPError
 
 MAX_DISAGREEMENTS = 200
@@ -28,9 +31,10 @@ def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
         runs: Their folders, two or more.
 
     Returns:
-        `runs`: names; `arms`: each after the number of its run, as in `1: small`; `rows`: a name and one text per arm; `pairs`
-        and `not_comparable` as `compare_runs` has them; `classifiers`: `{run, arm}` whose predictions can be compared;
-        `differences`: one value per run by key of their recipes; `notes`: what could not be compared, in words.
+        `runs`: names; `colors`: of arms, by name; `arms`: each after the number of its run, as in `1: small`; `rows`: a name and
+        one text per arm; `pairs` and `not_comparable` as `compare_runs` has them; `classifiers`: `{run, arm}` whose predictions
+        can be compared; `differences`: one value per run by key of their recipes; `notes`: what could not be compared, in
+        sentences.
 
     Raises:
         HTTPError: 422, one is an audit.
@@ -51,10 +55,12 @@ def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
             notes.append(f"{run.name} is damaged: its figures cannot be read")
         except UsageError:
             notes.append(f"{run.name} has no finished arm yet: its recipe is compared, its figures are not")
-    result = {"arms": [], "rows": [], "pairs": [], "not_comparable": [], "classifiers": classifiers, "notes": notes}
+    result = {"arms": [], "rows": [], "pairs": [], "not_comparable": [], "classifiers": classifiers}
     if finished:
         try:
-            result |= _figures(finished, {run: number for number, run in enumerate(runs, 1)})
+            figures, reasons = _figures(finished, [number for number, run in enumerate(runs, 1) if run in finished])
+            result |= figures
+            notes += reasons
         except (UsageError, *DAMAGE) as error:
             notes.append(f"the figures cannot be compared: {_without_folder(error, finished)}")
     try:
@@ -62,29 +68,22 @@ def compare_on_board(runs: Sequence[Path]) -> dict[str, Any]:
     except UsageError as error:
         differences = {}
         notes.append(f"the recipes cannot be compared: {_without_folder(error, runs)}")
-    return result | {"runs": [run.name for run in runs], "differences": differences}
+    named = {"runs": [run.name for run in runs], "colors": arm_colors(runs)}
+    return result | named | {"differences": differences, "notes": notes}
 
 
-def _figures(runs: list[Path], numbers: dict[Path, int]) -> dict[str, Any]:
-    compared = compare_runs(runs, force=True)
-    folders = [arm for run in runs for arm in finished_arms(run)]
-    labels = {name: f"{numbers[arm.parent]}: {arm.name}" for name, arm in zip(compared["arms"], folders, strict=True)}
-    own = {labels[name]: compared["arms"][name] for name, arm in zip(labels, folders, strict=True) if not _is_audit(arm)}
-    rows = comparison_rows(parse_comparison(compared | {"arms": own}))
-    return {
+def _figures(runs: list[Path], numbers: list[int]) -> tuple[dict[str, Any], list[str]]:
+    """What is known of the arms, and what cannot be compared."""
+    compared = compare_runs(runs, force=True, numbers=numbers)
+    own = {name: arm for name, arm in compared["arms"].items() if not name.partition(": ")[2].startswith(AUDIT)}
+    comparison = parse_comparison(compared | {"arms": own})
+    figures = {
         "arms": list(own),
-        "rows": rows,
-        "pairs": [_labeled(pair, labels) for pair in compared.get("pairs", [])],
-        "not_comparable": compared["not_comparable"],
+        "rows": comparison_rows(comparison),
+        "pairs": compared.get("pairs", []),
+        "not_comparable": comparison.not_comparable,
     }
-
-
-def _labeled(pair: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
-    """A pair under its labels; a name is replaced in the sentence where it has its run's before it, longer names first."""
-    sentence = pair["sentence"]
-    for name in sorted((pair["arm"], pair["reference"]), key=len, reverse=True):
-        sentence = sentence.replace(name, labels[name]) if "/" in name else sentence
-    return pair | {"arm": labels[pair["arm"]], "reference": labels[pair["reference"]], "sentence": sentence}
+    return figures, comparison_notes(replace(comparison, not_comparable=[]))
 
 
 def _is_audit(arm: Path) -> bool:
@@ -99,9 +98,10 @@ def disagreements(first: Path, second: Path) -> dict[str, Any]:
         second: The other's.
 
     Returns:
-        `images` scored by both; `both_right`, `only_first`, `only_second`, `both_wrong`: counts of images; `rows`: `{image,
-        patient, label, first: {predicted, probability}, second: ...}`, those first whose probabilities of the true class
-        differ most, at most `MAX_DISAGREEMENTS`; `disagree`: how many there are.
+        `images` scored by both; `answers`: `one per image and fit`, or `one per image` (the mean of its fits); `both_right`,
+        `only_first`, `only_second`, `both_wrong`: counts of images; `rows`: `{image, patient, label, first: {predicted,
+        probability}, second: ...}`, those first whose probabilities of the true class differ most, at most
+        `MAX_DISAGREEMENTS`; `disagree`: how many there are.
 
     Raises:
         HTTPError: 422, their classes differ, or no image was scored by both.
@@ -110,11 +110,13 @@ def disagreements(first: Path, second: Path) -> dict[str, Any]:
         classes, others = (list(load_arm_metrics(arm)["per_class"]) for arm in (first, second))
         if classes != others:
             raise HTTPError(422, "the two arms have different classes, so their answers cannot be compared")
-        arms = _of_both(read_predictions(first, classes), read_predictions(second, classes))
+        read = read_predictions(first, classes), read_predictions(second, classes)
+        arms = same_images(*read) or _of_both(*read)
     except DAMAGE as error:
         raise HTTPError(
             422, f"the two arms cannot be compared: {_without_folder(error, (first.parent, second.parent))}"
         ) from None
+    names = image_names(arms[0])
     a, b = (arm.probabilities for arm in arms)
     labels, rights = arms[0].labels, [arm.right for arm in arms]
     differ = np.flatnonzero(a.argmax(1) != b.argmax(1))
@@ -123,6 +125,7 @@ def disagreements(first: Path, second: Path) -> dict[str, Any]:
     order = differ[np.argsort(-gap[differ], kind="stable")][:MAX_DISAGREEMENTS]
     return {
         "images": len(labels),
+        "answers": _answers(read, arms[0]),
         "both_right": int((rights[0] & rights[1]).sum()),
         "only_first": int((rights[0] & ~rights[1]).sum()),
         "only_second": int((~rights[0] & rights[1]).sum()),
@@ -130,7 +133,7 @@ def disagreements(first: Path, second: Path) -> dict[str, Any]:
         "disagree": len(differ),
         "rows": [
             {
-                "image": _image_name(arms[0], int(row)),
+                "image": names[row],
                 "patient": arms[0].patients[row],
                 "label": classes[labels[row]],
                 "first": {"predicted": classes[a[row].argmax()], "probability": float(a[row].max())},
@@ -141,8 +144,15 @@ def disagreements(first: Path, second: Path) -> dict[str, Any]:
     }
 
 
-def _of_both(first: Predictions, second: Predictions) -> list[Predictions]:
-    """Two arms' predictions of the images that both scored under the same label, row by row."""
+def _answers(read: Sequence[Predictions], compared: Predictions) -> str:
+    if compared.several_fits:
+        return "one per image and fit"
+    return "one per image, the mean of its fits" if any(arm.several_fits for arm in read) else "one per image"
+
+
+def _of_both(*arms: Predictions) -> list[Predictions]:
+    """Two arms' answers to the images that both scored under the same label, one per image, row by row."""
+    first, second = map(one_answer_per_image, arms)
     places = {image: row for row, image in enumerate(second.images)}
     pairs = [(row, places[image]) for row, image in enumerate(first.images) if image in places]
     pairs = [(row, other) for row, other in pairs if first.labels[row] == second.labels[other]]
@@ -155,11 +165,6 @@ def _rows(arm: Predictions, rows: list[int]) -> Predictions:
     fits = [arm.fits[row] for row in rows] if len(arm.fits) else ()
     images, patients = [arm.images[row] for row in rows], [arm.patients[row] for row in rows]
     return Predictions(images, patients, arm.labels[rows], arm.probabilities[rows], arm.several_fits, fits)
-
-
-def _image_name(arm: Predictions, row: int) -> str:
-    """Without the fit that predicted it."""
-    return str(arm.images[row]).removeprefix(f"{arm.fits[row]} " if len(arm.fits) else "")
 
 
 def _without_folder(error: Exception, runs: Sequence[Path]) -> str:

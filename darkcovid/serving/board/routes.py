@@ -101,6 +101,7 @@ def thumbnail(name: str, arm: str, image: str, board: SharedBoard) -> Response:
 
 
 @router.get("/reports/{name}")
+@router.get("/{name}/report.html")  # as a sweep's report names that of its final run
 def report(name: str, board: SharedBoard) -> Response:
     """A run's report, in a sandbox; without radiographs unless the board was started with --images."""
     folder = board.index.folder(name)

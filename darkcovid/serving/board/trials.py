@@ -1,6 +1,7 @@
 """The trials of a sweep so far, and its winner: what its `events.jsonl` and, once it is done, its `sweep.json` say."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,17 @@ def read_trials(sweep: Path) -> dict[str, Any]:
     Returns:
         `metric` and `lower_is_better`; `trials`: `{number, state, values, metric, seconds, plain, reason}` of each that ended, in
         order; `best`: the number of the best complete one, null while there is none; `planned`: how many there are to be, null
-        where that is not known; of a finished sweep `sentences` (the headline first), `final`: `{role, arm, metric, interval}`
-        of the winner and the plain recipe, `difference` (null where there is none), `importance` by key and `final_run`, the
-        final run's name; empty ones before.
+        where that is not known; `fitting`: whether the final fits were begun and are not ended; of a finished sweep `sentences`
+        (the headline first), `final`: `{role, arm, metric, interval}` of the winner and the plain recipe, `difference` (null
+        where there is none), `importance` by key and `final_run`, the final run's name; empty ones before.
     """
     metric, planned = _asked(sweep)
     result = _result(sweep)
     metric = result.get("metric", metric)
     lower = metric in LOWER_IS_BETTER
-    trials = sorted(_ended(sweep).values(), key=lambda trial: trial["number"])[:MAX_TRIALS]
+    events = _events(sweep)
+    trials = sorted(_ended(events).values(), key=lambda trial: trial["number"])[:MAX_TRIALS]
+    stages = [event["event"] for event in events if event.get("event") in ("final_fits", "final", "trial")]
     complete = [trial for trial in trials if trial["state"] == "complete" and trial["metric"] is not None]
     sign = -1 if lower else 1
     best = max(complete, key=lambda trial: (sign * trial["metric"], trial["plain"], -trial["number"]), default=None)
@@ -42,21 +45,30 @@ def read_trials(sweep: Path) -> dict[str, Any]:
         "lower_is_better": lower,
         "trials": trials,
         "best": best and best["number"],
+        "fitting": stages[-1:] == ["final_fits"],
         "planned": result.get("trials", {}).get("planned", planned),
         **found,
     }
 
 
-def _ended(sweep: Path) -> dict[int, dict[str, Any]]:
-    """By number; a resumed sweep may tell one twice, and a kill may have left half a line."""
+def _events(sweep: Path) -> list[dict[str, Any]]:
+    """What its `events.jsonl` tells; a kill may have left half a line."""
     try:
         lines = read_regular_text(sweep / "events.jsonl").splitlines()
     except DAMAGE:
-        return {}
-    trials = {}
+        return []
+    events = []
     for line in lines:
+        with suppress(ValueError):
+            events.append(json.loads(line))
+    return [event for event in events if isinstance(event, dict)]
+
+
+def _ended(events: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """By number; a resumed sweep may tell one twice."""
+    trials = {}
+    for event in events:
         try:
-            event = json.loads(line)
             if event["event"] == "trial" and event["state"] in STATES:
                 trials[int(event["number"])] = {
                     "number": int(event["number"]),

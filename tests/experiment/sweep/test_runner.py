@@ -24,6 +24,7 @@ from darkcovid.experiment.sweep.runner import final_recipe, run_sweep, sweep_fol
 from darkcovid.experiment.sweep.study import SweepStudy
 from darkcovid.experiment.sweep.trials import TrialContext, make_trials, reserved_seconds, trial_recipe
 from darkcovid.recipe import Phantom, Recipe, load_recipe, swept_arm
+from darkcovid.report.sweep import _shading
 from darkcovid.scale.parallel import ChildProcesses
 from darkcovid.scale.sweep_jobs import make_trials_in_parallel
 
@@ -274,6 +275,31 @@ def test_a_plain_recipe_that_no_value_beats_is_fitted_once_and_that_is_said(reci
     page = (only_sweep(folders.runs) / "report.html").read_text()
     assert "The plain recipe, confirmed" in page and "winner" not in page
     assert list(read_run(only_sweep(folders.runs)).summary.arms) == ["tiny"]
+
+
+def test_trials_that_tie_are_said_to(recipe, folders):
+    swept = recipe(
+        "sweep.over={training.lr: [1.0e-2, 1.0e-4, 1.0e-5], training.weight_decay: null}",
+        "training.lr=1.0e-3",
+        "sweep.sampler=grid",
+    )
+    make = judged_by(lambda found: 0.5 if found["training.lr"] == 1e-4 else 0.75)
+    result = run_sweep(swept, folders, Watched(), make=make, final_run=final_arms)
+    assert result.trials["tied"] == 2
+    assert "2 trials tied at a balanced accuracy of 0.750 there, and the first is taken." in result.sentences[2]
+    page = (only_sweep(folders.runs) / "report.html").read_text()
+    assert "2 trials tied at 0.750; the first is taken" in page and "The winner against the plain recipe</h2>" in page
+    assert (page.count(">tied, taken<"), page.count(">tied<")) == (1, 1)
+    assert f'href="../{Path(result.final_run).name}/report.html"' in page
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "expected"),
+    [("accuracy", 0.98, (0.93, 1.0)), ("roc_auc", 0.01, (0.0, 0.06)), ("log_loss", 1.2, (1.15, 1.25))],
+)
+def test_equal_metrics_are_shaded_within_what_the_metric_can_be(metric, value, expected):
+    shading = _shading([value, value], metric)
+    assert (shading.vmin, shading.vmax) == pytest.approx(expected)
 
 
 def test_trials_that_cannot_be_are_counted_and_the_others_go_on(recipe, tmp_path, cache_dir):

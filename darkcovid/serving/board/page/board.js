@@ -272,7 +272,7 @@ async function showRun(name, turn) {
     ["Kind", { sweep: "a sweep", audit: "an audit of predictions or of a model made elsewhere" }[run.kind] || ""],
     ["Why", run.reason], ["Damaged", run.damage], ["Verdict", run.verdict],
     ["Recipe", run.recipe], ["Started", local(run.time)],
-    ["Training", run.minutes === null ? "" : run.minutes.toFixed(2) + " minutes, all arms"],
+    ["Training", run.minutes === null ? "" : run.minutes.toFixed(2) + (run.kind === "sweep" ? " minutes, all trials and the final fits" : " minutes, all arms")],
     ["Files", size(run.bytes)], ["Tags", run.tags.join(", ")], ["Note", run.note],
     ["Report", run.report ? reportLink(run.name, "Open the report") : ""],
   ];
@@ -307,7 +307,8 @@ function showCurves({ fits }, { status }, place, heard) {
 
 function showTrials(found, { status }, place, heard) {
   redraw(place, trialParts(found, state.runs));
-  heard.textContent = status === "running" ? `Running. ${found.trials.length} trials have ended.` : "";
+  const next = found.fitting ? ` The best, trial ${found.best}, is fitted again with fresh seeds.` : "";
+  heard.textContent = status === "running" ? `Running. ${found.trials.length} trials have ended.${next}` : "";
 }
 
 /** Show parts in place of others; the focus stays in its figure or table. */
@@ -371,7 +372,7 @@ async function showComparison(names, turn) {
   at("content").replaceChildren(...parts);
   const all = await Promise.all(names.map((name) => ask(`api/runs/${encodeURIComponent(name)}/curves`)));
   if (turn !== state.view) return;
-  const fits = all.flatMap(({ answer }, index) => answer.fits.map((fit) => ({ ...fit, fit: `${index + 1}: ${fit.fit}` })));
+  const fits = all.flatMap(({ answer }, index) => answer.fits.map((fit) => ({ ...fit, fit: `${index + 1}: ${fit.fit}`, color: found.colors[fit.arm] || fit.color })));
   curves.replaceChildren(...charts(fits));
 }
 
@@ -401,7 +402,10 @@ function disagreements(arms, names, turn) {
     return [element("p", [element("label", name, { for: select.id }), select]), select];
   });
   const [[, first], [, second]] = picks;
-  const other = arms.find((arm) => arm.run !== arms[0].run && arm.arm === arms[0].arm) || arms[1];
+  const twin = (arm) => arms.find((other) => other.run !== arm.run && other.arm === arm.arm);
+  const one = arms.find((arm) => arm.run === arms[0].run && twin(arm)) || arms[0]; // arms of one name in two runs, else of two runs
+  const other = twin(one) || arms.find((arm) => arm.run !== one.run) || arms.find((arm) => arm !== one);
+  first.value = `${one.run}/${one.arm}`;
   second.value = `${other.run}/${other.arm}`;
   const place = element("div", "");
   const show = async () => {
@@ -421,7 +425,7 @@ function disagreements(arms, names, turn) {
 
 function disagreementTable(found, [first], labels) {
   const count = found.disagree > found.rows.length ? `, the ${found.rows.length} widest apart shown` : "";
-  const said = `${found.disagree} of ${found.images} answers differ, one per image and fit${count}. Right by both: ${found.both_right}; by the first alone: ${found.only_first}; by the second alone: ${found.only_second}; by neither: ${found.both_wrong}.`;
+  const said = `${found.disagree} of ${found.images} answers differ, ${found.answers}${count}. Right by both: ${found.both_right}; by the first alone: ${found.only_first}; by the second alone: ${found.only_second}; by neither: ${found.both_wrong}.`;
   const call = (label, { predicted, probability }) => {
     const right = predicted === label;
     return element("span", `${predicted} ${probability.toFixed(2)}, ${right ? "right" : "wrong"}`, { class: right ? "right" : "wrong" });

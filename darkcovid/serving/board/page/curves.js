@@ -11,9 +11,11 @@ function svg(name, attributes = {}) {
   return made;
 }
 
-function stroke(index) {
-  const dash = DASHES[Math.floor(index / COLORS.length) % DASHES.length];
-  return { stroke: COLORS[index % COLORS.length], fill: "none", "stroke-width": 2, "stroke-dasharray": dash };
+const color = (fit, index) => fit.color || COLORS[index % COLORS.length];
+
+function stroke(fit, index) {
+  const dash = DASHES[(fit.color ? fit.dash : Math.floor(index / COLORS.length)) % DASHES.length];
+  return { stroke: color(fit, index), fill: "none", "stroke-width": 2, "stroke-dasharray": dash };
 }
 
 function ticks(low, high, most) {
@@ -27,7 +29,7 @@ function ticks(low, high, most) {
 
 const short = (value) => (value === null || value === undefined ? "-" : String(Number(value.toPrecision(3))));
 
-/** A figure of one column: a line per fit. `fits`: [{fit, epochs, curves}]; of one with `dots` only points are drawn, with `steps` a
+/** A figure of one column: a line per fit. `fits`: [{fit, epochs, curves}], and color and dash where they have their own; of one with `dots` only points are drawn, with `steps` a
  * line that rises at once. `unit` is what is counted along the axis. Null where no fit has a value. */
 function chart(title, column, fits, unit = "epoch") {
   const lines = fits.filter((fit) => (fit.curves[column] || []).some((value) => value !== null));
@@ -63,9 +65,9 @@ function chart(title, column, fits, unit = "epoch") {
     const points = fit.epochs.map((epoch, at) => [epoch, fit.curves[column][at]]).filter(([, value]) => value !== null);
     const place = ([epoch, value]) => `${x(epoch).toFixed(1)},${y(value).toFixed(1)}`;
     const corners = fit.steps ? points.flatMap((point, at) => (at ? [[point[0], points[at - 1][1]], point] : [point])) : points;
-    if (!fit.dots) drawing.append(svg("polyline", { points: corners.map(place).join(" "), ...stroke(index) }));
+    if (!fit.dots) drawing.append(svg("polyline", { points: corners.map(place).join(" "), ...stroke(fit, index) }));
     const marked = fit.dots || (points.length <= 3 && !fit.steps) ? points : points.slice(-1);
-    for (const [epoch, value] of marked) drawing.append(svg("circle", { cx: x(epoch), cy: y(value), r: 3.5, fill: COLORS[index % COLORS.length] }));
+    for (const [epoch, value] of marked) drawing.append(svg("circle", { cx: x(epoch), cy: y(value), r: 3.5, fill: color(fit, index) }));
   });
   const cursor = svg("line", { class: "cursor", y1: top, y2: height - bottom, visibility: "hidden" });
   drawing.append(cursor);
@@ -81,7 +83,7 @@ function chart(title, column, fits, unit = "epoch") {
   const texts = lines.map((fit, index) => {
     const item = document.createElement("li");
     const sample = svg("svg", { viewBox: "0 0 26 8", "aria-hidden": "true" });
-    sample.append(fit.dots ? svg("circle", { cx: 13, cy: 4, r: 3.5, fill: COLORS[index % COLORS.length] }) : svg("line", { x1: 0, x2: 26, y1: 4, y2: 4, ...stroke(index) }));
+    sample.append(fit.dots ? svg("circle", { cx: 13, cy: 4, r: 3.5, fill: color(fit, index) }) : svg("line", { x1: 0, x2: 26, y1: 4, y2: 4, ...stroke(fit, index) }));
     const text = document.createElement("span");
     item.append(sample, " ", text);
     legend.append(item);
@@ -126,6 +128,12 @@ function chart(title, column, fits, unit = "epoch") {
 
 /** Figures of all columns: the validation metric first, then losses. */
 function charts(fits) {
+  const places = new Map(); // fits of one arm, and arms of one name in several runs, have one color: they differ by their dashes
+  fits = fits.map((fit) => {
+    const dash = places.get(fit.color) ?? 0;
+    places.set(fit.color, dash + 1);
+    return { ...fit, dash };
+  });
   const columns = [...new Set(fits.flatMap((fit) => Object.keys(fit.curves)))];
   const losses = columns.filter((column) => column.endsWith("loss"));
   const order = [...columns.filter((column) => !losses.includes(column)), ...losses.reverse()];

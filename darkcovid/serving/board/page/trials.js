@@ -12,7 +12,8 @@ function trialParts(found, runs) {
 function winnerParts(found, metric, runs) {
   if (!found.final.length) return [];
   const won = found.final.some(({ role }) => role === "winner");
-  const best = found.trials.find(({ number }) => number === found.best);
+  const best = found.trials.find(({ number }) => number === found.best), ties = tied(found).size;
+  const said = ties > 1 ? `${ties} trials tied at ${three(best.metric)}; ${won ? "the first" : "the plain recipe"} is taken: trial ` : won ? "The winner, trial " : "The best, trial ";
   const span = (interval) => (interval ? interval.map(three).join(" to ") : "-");
   const rows = found.final.map((arm) => [{ winner: "the winner", plain: "the plain recipe" }[arm.role] || arm.role, arm.arm, three(arm.metric), span(arm.interval)]);
   if (found.difference) {
@@ -22,12 +23,18 @@ function winnerParts(found, metric, runs) {
   }
   const known = runs.some(({ name }) => name === found.final_run);
   return [
-    element("h3", won ? "The winner, confirmed" : "The plain recipe, confirmed"),
+    element("h3", won ? "The winner against the plain recipe" : "The plain recipe, confirmed"),
     ...found.sentences.map((sentence) => element("p", sentence)),
-    best ? element("p", [won ? "The winner, trial " : "The best, trial ", String(best.number), ": ", element("code", valuesText(best.values))]) : "",
+    best ? element("p", [said, String(best.number), ": ", element("code", valuesText(best.values))]) : "",
     plainTable("Figures on the locked images", ["", "arm", metric, "95 % interval"], rows),
     known ? element("p", ["The final run: ", element("a", found.final_run, { href: runLink(found.final_run) })]) : "",
   ].filter(Boolean);
+}
+
+/** The numbers of the complete trials that are as good as the best. */
+function tied({ trials, best }) {
+  const found = trials.find(({ number }) => number === best);
+  return new Set(found ? trials.filter(({ state, metric }) => state === "complete" && metric === found.metric).map(({ number }) => number) : []);
 }
 
 function searchParts(found, metric) {
@@ -56,6 +63,8 @@ function trialSeries({ metric, trials, lower_is_better: lower }) {
 
 function rowParts({ trials, best, lower_is_better: lower }, metric) {
   if (!trials.length) return [];
+  const ties = tied({ trials, best });
+  const rank = ({ number }) => (ties.size < 2 ? (number === best ? "the best" : "") : number === best ? "tied, taken" : ties.has(number) ? "tied" : "");
   const keys = [...new Set(trials.flatMap(({ values }) => Object.keys(values)))];
   const last = lower ? Infinity : -Infinity;
   const grade = (trial) => (trial.metric === null ? last : trial.metric);
@@ -63,10 +72,10 @@ function rowParts({ trials, best, lower_is_better: lower }, metric) {
   const rows = order.slice(0, MOST_ROWS).map((trial) => [
     String(trial.number),
     element("span", trial.state, { class: { complete: "done", pruned: "none", interrupted: "interrupted", failed: "failed" }[trial.state] }),
-    trial.number === best ? element("mark", three(trial.metric)) : three(trial.metric),
+    ties.has(trial.number) ? element("mark", three(trial.metric)) : three(trial.metric),
     ...keys.map((key) => short4(trial.values[key])),
     trial.seconds === null ? "-" : trial.seconds.toFixed(1),
-    [trial.number === best ? "the best" : "", trial.plain ? "the plain recipe" : "", trial.reason].filter(Boolean).join("; ") || "-",
+    [rank(trial), trial.plain ? "the plain recipe" : "", trial.reason].filter(Boolean).join("; ") || "-",
   ]);
   const more = order.length > rows.length ? element("p", `${order.length - rows.length} more are in trials.csv.`, { class: "soft" }) : "";
   return [plainTable("Trials, the best first", ["trial", "state", metric, ...keys, "seconds", ""], rows), more].filter(Boolean);
