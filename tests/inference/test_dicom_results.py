@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from darkcovid.data.dicom_tags import PatientIds
-from darkcovid.inference.dicom_results.images import NOT_FOR_DIAGNOSIS, ModelIdentity
+from darkcovid.inference.dicom_results.images import NOT_FOR_DIAGNOSIS, ModelIdentity, overlay_picture
 from darkcovid.inference.dicom_results.source import read_source
 from darkcovid.inference.dicom_results.write import CAPTURE, LUNGS, REPORT, DicomWriter
 from darkcovid.inference.image_files import ImageRef
-from darkcovid.inference.predictor import Prediction
+from darkcovid.inference.predictor import OF_PHANTOMS, TRAINED_ON, Prediction
 
 from ..dicom_files import IDENTITY, write_radiograph
 
@@ -94,6 +94,13 @@ def test_the_report_has_probabilities_conformal_set_model_and_what_it_is_not_for
     assert (report.CompletionFlag, report.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
     evidence = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     assert len(evidence) == 3
+
+
+def test_the_caption_has_the_gravest_warnings():
+    image = Image.new("L", (WIDTH, HEIGHT))
+    plain = overlay_picture(image, prediction(warnings=("brightness is odd",)), only_lungs=False)
+    grave = overlay_picture(image, prediction(warnings=("brightness is odd", OF_PHANTOMS, TRAINED_ON)), only_lungs=False)
+    assert grave.height > plain.height == overlay_picture(image, prediction(), only_lungs=False).height
 
 
 def test_the_segmentation_lies_on_the_radiograph_s_own_pixels(tmp_path):

@@ -1,6 +1,7 @@
 """The Grad-CAM overlay as a secondary capture, and the lungs as a segmentation (PS3.3 A.8.4 and A.51), made by highdicom."""
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis"
 MANUFACTURER = "darkcovid"
 LONG_SIDE, SHORT_SIDE = 1024, 512
 BOX_MARGIN = 0.05
+LONGEST_LINE = 64  # letters of the caption
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ def overlay_picture(image: Image.Image, prediction: Prediction, only_lungs: bool
         image = image.resize(size, Image.Resampling.BILINEAR)
         heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
     small, heat = downscale(image, heat.astype(np.float32), LONG_SIDE)
-    caption = f"Grad-CAM for {prediction.label}; answer: {prediction.answer}\n{NOT_FOR_DIAGNOSIS}"
-    return _captioned(heatmap_overlay(np.asarray(small), heat), caption)
+    caption = f"Grad-CAM for {prediction.label}; answer: {prediction.answer}"
+    lines = [line for text in (caption, *prediction.gravest, NOT_FOR_DIAGNOSIS) for line in wrap(text, LONGEST_LINE)]
+    return _captioned(heatmap_overlay(np.asarray(small), heat), "\n".join(lines))
 
 
 def _captioned(picture: Image.Image, text: str) -> Image.Image:
