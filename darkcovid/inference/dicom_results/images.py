@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from darkcovid.data.resize import mask_to_image
-from darkcovid.inference.dicom_results.source import METHOD, SourceImage
+from darkcovid.inference.dicom_results.source import COMPRESSION, METHOD, SourceImage
 from darkcovid.inference.predictor import Prediction
 from darkcovid.lungs.box import lung_box
 from darkcovid.report.overlays import downscale, heatmap_overlay
@@ -16,6 +16,7 @@ from darkcovid.report.overlays import downscale, heatmap_overlay
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis"
 MANUFACTURER = "darkcovid"
 LONG_SIDE, SHORT_SIDE = 1024, 512
+BLACKENED = "pixels outside the lungs' box black"
 BOX_MARGIN = 0.05
 LONGEST_LINE = 64  # letters of the caption
 
@@ -117,7 +118,28 @@ def secondary_capture(source: SourceImage, picture: Image.Image, model: ModelIde
     capture.DerivationDescription = f"Grad-CAM of {model.name}, version {model.version}"[:1024]
     if source.burnt_in:
         capture.BurnedInAnnotation = source.burnt_in
-    return finished(capture, source)
+    for keyword in COMPRESSION:
+        if keyword in source.header:
+            setattr(capture, keyword, source.header[keyword].value)
+    _refer_to(capture, source)
+    finished(capture, source)
+    if source.deidentified:
+        capture.DeidentificationMethod = [*METHOD, BLACKENED]
+    return capture
+
+
+def _refer_to(capture: Any, source: SourceImage) -> None:
+    """Note of which image a capture was made, as highdicom notes it of a segmentation."""
+    from highdicom.sr import CodedConcept
+    from pydicom.dataset import Dataset
+
+    image, purpose, series = Dataset(), Dataset(), Dataset()
+    for each in (image, purpose):
+        each.ReferencedSOPClassUID, each.ReferencedSOPInstanceUID = source.header.SOPClassUID, source.header.SOPInstanceUID
+    purpose.PurposeOfReferenceCodeSequence = [CodedConcept("121322", "DCM", "Source image for image processing operation")]
+    capture.SourceImageSequence = [purpose]
+    series.SeriesInstanceUID, series.ReferencedInstanceSequence = source.header.SeriesInstanceUID, [image]
+    capture.ReferencedSeriesSequence = [series]
 
 
 def lung_segmentation(source: SourceImage, lungs: np.ndarray, model: ModelIdentity, segmenter: str, series: int) -> Any:
