@@ -29,6 +29,7 @@ from darkcovid.core.credentials import without_credentials
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import configure_logging
 from darkcovid.core.warnings import silence_known_warnings
+from darkcovid.core.words import printable
 
 QUOTED_OPTION = r"^'(--[a-z-]+)'"
 
@@ -137,5 +138,5 @@ def _fail(message: str, code: int, debug: bool) -> None:
         import traceback
 
         print(without_credentials(traceback.format_exc()), end="", file=sys.stderr)
-    print(f"error: {without_credentials(message)}", file=sys.stderr)
+    print(f"error: {printable(without_credentials(message))}", file=sys.stderr)
     sys.exit(code)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from darkcovid.core.words import counted
+from darkcovid.core.words import counted, printable
 
 if TYPE_CHECKING:
     from darkcovid.experiment.best_runs import Ranking
@@ -171,11 +171,6 @@ def size_text(size: int) -> str:
             break
         number, unit = number / 1000, larger
     return f"{number:.0f} {unit}" if unit == "B" or number >= 100 else f"{number:.1f} {unit}"
-
-
-def printable(text: str) -> str:
-    """A text from a file without what a terminal would obey."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def table_cell(text: str) -> Any:

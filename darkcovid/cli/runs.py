@@ -9,9 +9,9 @@ import typer
 
 from darkcovid.cli.helpers import print_result
 from darkcovid.cli.options import Json, output_option
-from darkcovid.cli.run_tables import printable, show_differences, show_list, show_rankings, show_run, size_text
+from darkcovid.cli.run_tables import show_differences, show_list, show_rankings, show_run, size_text
 from darkcovid.core.errors import UsageError
-from darkcovid.core.words import counted
+from darkcovid.core.words import counted, printable
 
 if TYPE_CHECKING:
     from darkcovid.experiment.run_list import RunInfo

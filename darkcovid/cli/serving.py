@@ -18,9 +18,6 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or an ar
 Arm = Annotated[str | None, typer.Option("--arm", metavar="NAME", help="Which arm; the best on its validation set by default.")]
 
 
-OF_PHANTOMS = "was trained on phantoms, drawn images: what it says of a radiograph means nothing"
-
-
 def predict(
     run: Run,
     targets: Annotated[
@@ -64,7 +61,7 @@ def predict(
         from darkcovid.inference.dicomweb import fetched_radiographs, is_address, parse_address, store_results
         from darkcovid.inference.image_files import find_images_of
         from darkcovid.inference.predict_files import predict_images, write_csv
-        from darkcovid.inference.predictor import load_pipeline
+        from darkcovid.inference.predictor import OF_PHANTOMS, load_pipeline
 
         if store_url is not None:
             parse_address(store_url)
@@ -79,7 +76,7 @@ def predict(
             without = f", trained without {' and '.join(unseen)}" if unseen else ""
             logger.info(f"predicting with {predictor.model.fit} of {predictor.model.run.name}{without}")
             if predictor.model.of_phantoms:
-                logger.warning(f"{predictor.model.fit} {OF_PHANTOMS}")
+                logger.warning(f"{predictor.model.fit}: {OF_PHANTOMS}")
             with progress_bar("predicting", len(images)) as show:
                 answers = predict_images(predictor, images, gradcam_dir, show, writer, explain_dir)
         for folder in filter(None, (gradcam_dir, explain_dir)):

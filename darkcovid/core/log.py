@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bars
 
 from darkcovid.core.credentials import without_credentials
+from darkcovid.core.words import printable
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 logger = logging.getLogger("darkcovid")
@@ -22,7 +23,7 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """logging's: print a record on stderr, through rich's console."""
-        text = without_credentials(self.format(record))
+        text = printable(without_credentials(self.format(record)))
         if record.levelno >= logging.WARNING and console.quiet:
             print(text, file=sys.stderr)
         else:

@@ -1,4 +1,4 @@
-"""Numbers in sentences."""
+"""Numbers in sentences, and texts that a terminal can show."""
 
 
 def counted(count: int, noun: str) -> str:
@@ -12,3 +12,15 @@ def counted(count: int, noun: str) -> str:
         The words.
     """
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def printable(text: str) -> str:
+    """A text from a file or a server without what a terminal would obey.
+
+    Args:
+        text: Any.
+
+    Returns:
+        The text with `?` in place of control characters but for line breaks.
+    """
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)

@@ -6,6 +6,7 @@ DARKCOVID_DICOMWEB_TOKEN is sent, where there is one, else what the user's netrc
 
 import os
 import re
+import secrets
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,19 +16,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import requests
-
 from darkcovid.core.credentials import without_credentials
-from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
+from darkcovid.core.errors import DarkCovidError, DataError, UsageError
 from darkcovid.core.io import atomic_path
 from darkcovid.core.log import logger
 from darkcovid.data.dicom_tags import NO_RADIOGRAPHS
+from darkcovid.inference.dicomweb_session import TOKEN, BoundedSession, said_in_one_line
 from darkcovid.inference.image_files import ImageRef
 
-TOKEN = "DARKCOVID_DICOMWEB_TOKEN"
 SECONDS = (10.0, 60.0)  # to connect, and to wait for an answer
 MOST_IMAGES = 1000
 RADIOGRAPHS = ("CR", "DX", "RG", "")  # and not OT: the captures of this very command
+UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 MODALITY, SOP_INSTANCE, SERIES, STUDY = "00080060", "00080018", "0020000E", "0020000D"
 
 
@@ -62,15 +62,19 @@ class DicomWebAddress:
             from dicomweb_client.api import DICOMwebClient
         except ImportError:
             raise DarkCovidError("DICOMweb needs dicomweb-client; install `darkcovid[dicom]`") from None
-        session, token = requests.Session(), os.environ.get(TOKEN)
+        client = DICOMwebClient(self.service, self.session(), timeout=SECONDS)
+        client.set_http_retry_params(retry=False)  # it tries again for a minute where nobody listens
+        return client
+
+    def session(self) -> BoundedSession:
+        """A session with these credentials."""
+        session, token = BoundedSession(), os.environ.get(TOKEN)
         if self.user is not None:
             session.auth = self.user, self.password or ""
         elif token:
             session.headers["Authorization"] = f"Bearer {token}"
             session.auth = _keep_header  # else a netrc file would replace it
-        client = DICOMwebClient(self.service, session, timeout=SECONDS)
-        client.set_http_retry_params(retry=False)  # it tries again for a minute where nobody listens
-        return client
+        return session
 
 
 def is_address(target: str) -> bool:
@@ -150,7 +154,7 @@ def listed_instances(client: Any, parsed: DicomWebAddress) -> list[tuple[str, st
         DataError: There is no such study, or no radiograph in it.
         DarkCovidError: As `fetched_radiographs` does.
     """
-    with _said_in_one_line(parsed.service):
+    with said_in_one_line(parsed.service):
         listed = client.search_for_instances(parsed.study, parsed.series, fields=[MODALITY], limit=MOST_IMAGES + 1)
         instances = list(_radiographs(listed, parsed))
     if len(instances) > MOST_IMAGES:
@@ -176,9 +180,12 @@ def retrieve(client: Any, service: str, instance: tuple[str, str, str], file: Pa
         DarkCovidError: As `fetched_radiographs` does.
     """
     try:
-        with warnings.catch_warnings(), _said_in_one_line(service), atomic_path(file) as temporary:
+        with warnings.catch_warnings(), said_in_one_line(service), atomic_path(file) as temporary:
             warnings.simplefilter("ignore")
-            client.retrieve_instance(*instance).save_as(temporary, enforce_file_format=True)
+            sent = client.retrieve_instance(*instance)
+            if any(str(sent.get(keyword)) != uid for keyword, uid in zip(UIDS, instance, strict=True)):
+                raise DataError(f"{service}: sends another image than {instance[2]}, which was asked for; it is not used")
+            sent.save_as(temporary, enforce_file_format=True)
     except DataError as error:
         return str(error)
     return None
@@ -192,19 +199,39 @@ def store_results(address: str, files: Sequence[Path]) -> None:
         files: What to send; nothing where there are none.
 
     Raises:
-        DarkCovidError: The server does not answer, refuses, or did not keep all of them.
+        DataError: The answer is not that of a DICOMweb server.
+        DarkCovidError: The server does not answer, refuses, or does not say that it kept each of them.
     """
     import pydicom
 
     parsed = parse_address(address)
-    client = parsed.client()
+    session, of_study = parsed.session(), f"/{parsed.study}" if parsed.study else ""
     for file in files:
-        with _said_in_one_line(parsed.service):
-            answer = client.store_instances([pydicom.dcmread(file)], parsed.study)
-        failed = answer.get("FailedSOPSequence") or []
-        if failed:
-            reason = f"{int(failed[0].get('FailureReason', 0)):04X}"
-            raise DarkCovidError(f"{parsed.service}: did not keep {file} (failure {reason}); see the server's log")
+        uid, boundary = str(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID), secrets.token_hex(16)
+        body = b"\r\n".join(
+            [f"--{boundary}\r\nContent-Type: application/dicom\r\n".encode(), file.read_bytes(), f"--{boundary}--\r\n".encode()]
+        )
+        kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        with said_in_one_line(parsed.service):
+            headers = {"Content-Type": kind, "Accept": "application/dicom+json"}
+            answer = session.post(f"{parsed.service}/studies{of_study}", body, headers=headers, timeout=SECONDS)
+            answer.raise_for_status()
+            kept, failure = _said_of_store(answer, uid)
+        if not kept:
+            raise DarkCovidError(f"{parsed.service}: did not keep {file}{failure}; see the server's log")
+
+
+def _said_of_store(answer: Any, uid: str) -> tuple[bool, str]:
+    """Whether a STOW-RS answer names an instance among those that are kept, and ` (failure CODE)` where it says one."""
+    import pydicom
+
+    if answer.headers.get("Content-Type", "").split(";")[0].strip().lower() not in ("application/dicom+json", "application/json"):
+        raise ValueError("no JSON")
+    said = answer.json()
+    said = pydicom.Dataset.from_json(said[0] if isinstance(said, list) else said)
+    kept = {str(each.get("ReferencedSOPInstanceUID")) for each in said.get("ReferencedSOPSequence") or ()}
+    reasons = [each.get("FailureReason") for each in said.get("FailedSOPSequence") or ()]
+    return uid in kept and not reasons, f" (failure {int(reasons[0]):04X})" if reasons and reasons[0] is not None else ""
 
 
 def _radiographs(listed: Any, parsed: DicomWebAddress) -> Iterator[tuple[str, str, str]]:
@@ -225,36 +252,6 @@ def _fetch(client: Any, service: str, instance: tuple[str, str, str], folder: Pa
     if fault:
         logger.warning(fault)
     return ImageRef(name, None if fault else folder / name)
-
-
-@contextmanager
-def _said_in_one_line(service: str) -> Iterator[None]:
-    """What goes wrong with a server as an error that says what to do."""
-    try:
-        yield
-    except DarkCovidError:
-        raise
-    except requests.HTTPError as error:
-        status = error.response.status_code if error.response is not None else 0
-        if status in (401, 403):
-            advice = f"write USER:PASSWORD@ before the host in the address, or set {TOKEN}"
-            raise DarkCovidError(f"{service}: the server refuses access ({status}); {advice}") from None
-        if status in (404, 410):
-            raise DataError(f"{service}: the server has no such study or service ({status}); check the address") from None
-        raise DarkCovidError(f"{service}: the server answers with status {status}; see its log") from None
-    except requests.Timeout:
-        raise DarkCovidError(f"{service}: the server does not answer in time; try again later") from None
-    except requests.ConnectionError:
-        raise DarkCovidError(f"{service}: no server answers there; check the address, and that the server runs") from None
-    except requests.JSONDecodeError:
-        raise DataError(f"{service}: its answer is not what DICOMweb prescribes (no JSON)") from None
-    except requests.RequestException as error:
-        raise DarkCovidError(f"{service}: the request failed ({type(error).__name__}); check the address") from None
-    except OSError:
-        raise
-    except Exception as error:  # noqa: BLE001 (an answer that is no DICOM fails in many ways, none of which is ours)
-        said = without_credentials(one_line(error))[:120]
-        raise DataError(f"{service}: its answer is not what DICOMweb prescribes ({said or type(error).__name__})") from None
 
 
 def _is_uid(text: str) -> bool:

@@ -18,7 +18,6 @@ from darkcovid.metrics.classification import PROBABILITY
 from darkcovid.report.overlays import contact_sheet, downscale, heatmap_overlay
 
 BATCH = 16
-TRAINED_ON = "in the training set: the prediction says nothing of other images"
 LONG_SIDE = 1024
 SHEET_SIDE = 420
 
@@ -61,8 +60,8 @@ def predict_images(
         readable, heat = [image for image, fault, _ in block if fault is None], explain is not None or keep is not None
         predictions = iter(predictor(readable, heat, compare is not None))
         for image, fault, trained in block:
-            named, prediction = images[len(answers)], None if fault else next(predictions)
-            answers.append(_prediction_row(named.name, prediction, fault, trained))
+            named, prediction = images[len(answers)], None if fault else next(predictions).of_image(trained)
+            answers.append(_prediction_row(named.name, prediction, fault))
             if keep is not None and image is not None and prediction is not None:
                 answers[-1]["warnings"] += keep(named, image, prediction)
             if explain is not None and image is not None and prediction is not None and prediction.heat is not None:
@@ -125,7 +124,7 @@ def write_csv(answers: Sequence[dict[str, Any]], path: Path) -> None:
     write_text(path, table.join(probabilities).to_csv(index=False, float_format="%.6f"))
 
 
-def _prediction_row(name: str, prediction: Prediction | None, fault: str | None, trained: bool) -> dict[str, Any]:
+def _prediction_row(name: str, prediction: Prediction | None, fault: str | None) -> dict[str, Any]:
     if prediction is None:
         return {
             "image": name,
@@ -145,7 +144,7 @@ def _prediction_row(name: str, prediction: Prediction | None, fault: str | None,
         "class_set": list(prediction.class_set),
         "ood_score": prediction.ood_score,
         "lungs_trusted": prediction.lungs_trusted,
-        "warnings": [*([TRAINED_ON] if trained else []), *prediction.warnings],
+        "warnings": list(prediction.warnings),
         **({} if prediction.positive is None else {"positive": list(prediction.positive)}),
         **({} if prediction.explanations is None else {"explanations": prediction.explanations.agreement}),
     }

@@ -1,7 +1,7 @@
 """Pictures go in as they come, and what the network makes of them comes out: probabilities, warnings, and where it looked."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,8 @@ from darkcovid.recipe import Recipe
 from darkcovid.training.loss import class_probabilities
 
 LEEWAY = 0.25  # of the training set's range, on both sides
+OF_PHANTOMS = "the network was trained on phantoms, drawn images: what it says of a radiograph means nothing"
+TRAINED_ON = "in the training set: the prediction says nothing of other images"
 WORDS = {"mean": "brightness", "std": "contrast", "border": "brightness of the border"}
 
 
@@ -46,7 +48,7 @@ class Prediction:
             runs of earlier versions.
         ood_score: Distance from the training images, above 1 unlike them; None in runs of earlier versions.
         lungs_trusted: Whether the lung mask is accepted.
-        warnings: What makes the image unlike those that the network was trained on.
+        warnings: Why the prediction may mean little: of what the network was trained on, and how the image is unlike that.
         lungs: (256, 256) bool over the whole image.
         heat: Grad-CAM for the class, (height, width) float32 over the image, not negative; None where not asked for.
         explanations: How far explanations agree, and each one's map over the image; None where not asked for.
@@ -64,6 +66,15 @@ class Prediction:
     heat: np.ndarray | None = None
     positive: tuple[str, ...] | None = None
     explanations: Explanations | None = None
+
+    def of_image(self, trained_on: bool) -> "Prediction":
+        """The same, which says so where the network was trained on this very image."""
+        return replace(self, warnings=(TRAINED_ON, *self.warnings)) if trained_on else self
+
+    @property
+    def gravest(self) -> tuple[str, ...]:
+        """Those of its warnings after which its answer means nothing."""
+        return tuple(warning for warning in self.warnings if warning in (TRAINED_ON, OF_PHANTOMS))
 
 
 def network_inputs(
@@ -218,8 +229,13 @@ class InferencePipeline:
 
     def _warnings(self, pixels: np.ndarray, masks: Sequence[CleanedMask]) -> list[tuple[str, ...]]:
         statistics = image_statistics(pixels if pixels.ndim == 3 else pixels[:, 0])
+        always = [OF_PHANTOMS] if self.model.of_phantoms else []
         return [
-            tuple([f"lung mask rejected: {mask.reason}"] * (mask.reason is not None) + self._out_of_range(statistics.iloc[row]))
+            (
+                *always,
+                *[f"lung mask rejected: {mask.reason}"] * (mask.reason is not None),
+                *self._out_of_range(statistics.iloc[row]),
+            )
             for row, mask in enumerate(masks)
         ]
 

@@ -8,6 +8,7 @@ import binascii
 import io
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,13 @@ class PredictRequest:
         images: Mode L.
         columns: Whether `inputs` was used, so that the answer is called `outputs`.
         contents: The files, where they were sent as such and are to be kept.
+        checksums: SHA-256 of each file, '' of an image that was sent as an array.
     """
 
     images: list[Image.Image]
     columns: bool = False
     contents: Sequence[bytes] = ()
+    checksums: Sequence[str] = ()
 
 
 class InMemory(MultiPartParser):
@@ -94,7 +97,8 @@ def decode_files(files: Sequence[tuple[str, bytes]], keep: bool = False) -> Pred
         if not is_dicom(io.BytesIO(content)):
             raise HTTPError(400, f"{name}: a DICOM answer belongs to the study of a DICOM file, which this is not")
     images = _decode_within_budget(_decode_image(content, name) for name, content in files)
-    return PredictRequest(images, contents=[content for _, content in files] if keep else ())
+    contents = [content for _, content in files]
+    return PredictRequest(images, contents=contents if keep else (), checksums=[_checksum(content) for content in contents])
 
 
 def decode_json(body: bytes) -> PredictRequest:
@@ -124,9 +128,12 @@ def decode_json(body: bytes) -> PredictRequest:
         raise HTTPError(400, f"{given[0]}: a list of images, and not an empty one")
     if len(values) > MAX_IMAGES:
         raise HTTPError(413, f"{given[0]}: {len(values)} images, more than the {MAX_IMAGES} allowed in one request")
-    return PredictRequest(
-        _instances([_unwrap_instance(value, f"{given[0]}[{place}]") for place, value in enumerate(values)], given[0]), columns
-    )
+    instances = [_unwrap_instance(value, f"{given[0]}[{place}]") for place, value in enumerate(values)]
+    return PredictRequest(_instances(instances, given[0]), columns, checksums=[_checksum(value) for value in instances])
+
+
+def _checksum(value: Any) -> str:
+    return sha256(value).hexdigest() if isinstance(value, bytes) else ""
 
 
 def _instances(values: list[Any], name: str) -> list[Image.Image]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from PIL import Image
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -103,6 +103,10 @@ class Service:
                     predictions = await self._compare(batcher, decoded.images)
                 else:
                     predictions = await batcher.ask(decoded.images, purpose)
+                if purpose == "explain":  # whose answer has warnings
+                    trained_on = await asyncio.to_thread(_training_images, self.predictors[name])
+                    pairs = zip(predictions, decoded.checksums, strict=True)
+                    predictions = [each.of_image(checksum in trained_on) for each, checksum in pairs]
         except QueueFull:
             raise HTTPError(429, f"{name} has as much waiting as it can hold; try again in a second", RETRY_LATER) from None
         except TimeoutError:
@@ -139,6 +143,12 @@ class Service:
                 return await asyncio.to_thread(decode)
         finally:
             budget.release()
+
+
+@cache
+def _training_images(predictor: InferencePipeline) -> frozenset[str]:
+    """SHA-256 of what a model was trained on, read once."""
+    return predictor.model.training_images()
 
 
 class _BodyBudget:

@@ -10,13 +10,15 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import JPEG2000, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGBaseline8Bit
 
+from darkcovid.core.errors import UsageError
 from darkcovid.data.dicom_tags import PatientIds
-from darkcovid.inference.dicom_results.images import NOT_FOR_DIAGNOSIS, ModelIdentity
-from darkcovid.inference.dicom_results.source import read_source
-from darkcovid.inference.dicom_results.write import CAPTURE, LUNGS, REPORT, DicomWriter
+from darkcovid.inference.dicom_results.images import BLACKENED, NOT_FOR_DIAGNOSIS, ModelIdentity, overlay_picture
+from darkcovid.inference.dicom_results.source import COMPRESSION, read_source
+from darkcovid.inference.dicom_results.write import CAPTURE, LUNGS, REPORT, DicomWriter, result_objects, salt_beside
 from darkcovid.inference.image_files import ImageRef
-from darkcovid.inference.predictor import Prediction
+from darkcovid.inference.predictor import OF_PHANTOMS, TRAINED_ON, Prediction
 
 from ..dicom_files import IDENTITY, write_radiograph
 
@@ -96,6 +98,13 @@ def test_the_report_has_probabilities_conformal_set_model_and_what_it_is_not_for
     assert len(evidence) == 3
 
 
+def test_the_caption_has_the_gravest_warnings():
+    image = Image.new("L", (WIDTH, HEIGHT))
+    plain = overlay_picture(image, prediction(warnings=("brightness is odd",)), only_lungs=False)
+    grave = overlay_picture(image, prediction(warnings=("brightness is odd", OF_PHANTOMS, TRAINED_ON)), only_lungs=False)
+    assert grave.height > plain.height == overlay_picture(image, prediction(), only_lungs=False).height
+
+
 def test_the_segmentation_lies_on_the_radiograph_s_own_pixels(tmp_path):
     source, _, paths = written(tmp_path)
     segmentation = highdicom.seg.segread(paths[1])
@@ -149,6 +158,61 @@ def test_without_identity_only_the_lungs_box_is_shown(tmp_path):
     assert list(made) == [REPORT]
 
 
+@pytest.mark.parametrize("identified", [True, False])
+@pytest.mark.parametrize(
+    ("syntax", "tags", "expected"),
+    [
+        (ExplicitVRLittleEndian, {}, ("", "", "")),
+        (ExplicitVRLittleEndian, {"LossyImageCompression": "00"}, ("", "", "")),
+        (
+            ExplicitVRLittleEndian,
+            {"LossyImageCompression": "01", "LossyImageCompressionRatio": "12.5", "LossyImageCompressionMethod": "ISO_15444_1"},
+            ("01", "12.5", "ISO_15444_1"),
+        ),
+        (JPEGBaseline8Bit, {}, ("01", None, "ISO_10918_1")),
+        (JPEG2000, {}, ("01", None, "ISO_15444_1")),
+        (JPEG2000, {"LossyImageCompression": "00"}, ("", "", "")),
+        (JPEG2000Lossless, {}, ("", "", "")),
+    ],
+)
+def test_what_the_radiograph_lost_its_results_have_lost_too(tmp_path, identified, syntax, tags, expected):
+    pixels = np.full((HEIGHT, WIDTH), 200, np.uint8)
+    made = write_radiograph(tmp_path / "x.dcm", pixels, **tags)
+    made.file_meta.TransferSyntaxUID = syntax
+    if syntax.is_compressed:
+        made.PixelData = pydicom.encaps.encapsulate([b"\0" * 900])
+    made.save_as(tmp_path / "x.dcm")
+    source = read_source(tmp_path / "x.dcm", None if identified else PatientIds(tmp_path / "salt"))
+    objects, _ = result_objects(source, Image.fromarray(pixels), prediction(), MODEL, "ab" * 32)
+    for name in (CAPTURE, LUNGS):
+        flag, ratio, method = (str(objects[name].get(keyword, "")) for keyword in COMPRESSION)
+        assert (flag.replace("00", ""), method) == (expected[0], expected[2])
+        assert ratio == expected[1] if expected[1] is not None else float(ratio) >= 1
+
+
+def test_the_capture_says_of_which_image_it_was_made(tmp_path):
+    source, made, _ = written(tmp_path)
+    (image,), (series,) = made[CAPTURE].SourceImageSequence, made[CAPTURE].ReferencedSeriesSequence
+    assert image.PurposeOfReferenceCodeSequence[0].CodeValue == "121322" and series.SeriesInstanceUID == source.SeriesInstanceUID
+    for each in (image, series.ReferencedInstanceSequence[0]):
+        assert (each.ReferencedSOPClassUID, each.ReferencedSOPInstanceUID) == (source.SOPClassUID, source.SOPInstanceUID)
+
+
+def test_only_the_capture_is_said_to_have_black_pixels(tmp_path):
+    _, made, _ = written(tmp_path, PatientIds(tmp_path / "salt"))
+    assert [BLACKENED in each.DeidentificationMethod for each in made.values()] == [True, False, False]
+
+
+def test_the_salt_lies_beside_the_folder_however_that_is_named(tmp_path, monkeypatch):
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    for name, salt in ((".", "outer/inner.salt"), ("..", "outer.salt"), ("../inner/", "outer/inner.salt"), ("new", "new.salt")):
+        assert salt_beside(Path(name)) == (inner if name == "new" else tmp_path) / salt
+    with pytest.raises(UsageError, match="beside the folder"):
+        salt_beside(Path("/"))
+
+
 @pytest.mark.parametrize(
     ("tags", "said"),
     [
@@ -194,7 +258,8 @@ def test_pydicom_s_own_files_get_results_or_one_line(tmp_path):
 @pytest.mark.parametrize("identified", [True, False])
 def test_dciodvfy_finds_no_error(tmp_path, identified):
     ids = None if identified else PatientIds(tmp_path / "salt")
-    _, _, paths = written(tmp_path, ids, answer="not sure", class_set=(), warnings=("odd",))
+    lossy = {"LossyImageCompression": "01", "LossyImageCompressionRatio": "9", "LossyImageCompressionMethod": "ISO_10918_1"}
+    _, _, paths = written(tmp_path, ids, (), lossy, answer="not sure", class_set=(), warnings=("odd",))
     for path, kind in zip(paths, ("SCImage", "Segmentation", "ComprehensiveSR"), strict=True):
         done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
         lines = (done.stdout + done.stderr).splitlines()

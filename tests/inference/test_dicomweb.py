@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from darkcovid.cli import app
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError
 from darkcovid.data.manifest import read_manifest
+from darkcovid.inference import dicomweb_session
 from darkcovid.inference.dicomweb import fetched_radiographs, parse_address, store_results
 from darkcovid.inference.image_files import open_image
 
@@ -67,22 +68,32 @@ def orthanc(tmp_path_factory):
 
 @pytest.fixture
 def answering():
-    """A server that answers every request with the status and body that are put into its list."""
-    answer = [200, b"[]"]
+    """A server whose list is its answer: status, body (None: it comes slowly; or a function of the path) and headers."""
+    answer = [200, b"[]", {}]
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(answer[0])
-            self.send_header("Content-Type", "application/dicom+json")
-            self.send_header("Content-Length", str(len(answer[1])))
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, body, headers = answer
+            if callable(body):
+                body, headers = body(self.path)
+            self.send_response(status)
+            length = "99" if body is None else str(len(body))
+            for pair in ({"Content-Type": "application/dicom+json", "Content-Length": length} | headers).items():
+                self.send_header(*pair)
             self.end_headers()
-            self.wfile.write(answer[1])
+            for _ in range(20 if body is None else 0):
+                time.sleep(0.05)
+                self.wfile.write(b" ")
+            self.wfile.write(body or b"")
+
+        do_POST = do_GET
 
         def log_message(self, *_):
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield answer, f"http://127.0.0.1:{server.server_port}/dicom-web/studies/1.2"
     server.shutdown()
@@ -186,16 +197,16 @@ def test_where_no_server_is(tmp_path):
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
-        (200, b"<html>hello</html>", "is not what DICOMweb prescribes"),
-        (200, b'{"a": 1}', "is not what DICOMweb prescribes|has no such radiograph"),
-        (200, b"[17, null]", "is not what DICOMweb prescribes"),
-        (204, b"", "is not what DICOMweb prescribes|has no such radiograph"),
+        (200, b"<html>hello</html>", "is no DICOMweb server"),
+        (200, b'{"a": 1}', "is no DICOMweb server|has no such radiograph"),
+        (200, b"[17, null]", "is no DICOMweb server"),
+        (204, b"", "is no DICOMweb server|has no such radiograph"),
         (400, b"", "status 400"),
     ],
 )
 def test_what_is_no_dicomweb_server_is_said_to_be_none(answering, status, body, said):
     answer, address = answering
-    answer[:] = [status, body]
+    answer[:2] = [status, body]
     with pytest.raises(DarkCovidError, match=said):
         fetch(address)
 
@@ -223,3 +234,79 @@ def test_what_is_no_address(address):
 def test_an_address_without_a_study_is_refused():
     with pytest.raises(UsageError, match="names no study"):
         fetch("http://host/dicom-web")
+
+
+def list_of(*uids):
+    """A QIDO-RS answer of one image."""
+    values = dict(zip(("0020000D", "0020000E", "00080018", "00080060"), (*uids, "CR"), strict=True))
+    return json.dumps([{tag: {"vr": "UI", "Value": [value]} for tag, value in values.items()}]).encode()
+
+
+def kept(uid):
+    """A STOW-RS answer that one image is kept."""
+    return json.dumps({"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": [uid]}}]}}).encode()
+
+
+FAILED = json.dumps({"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [272]}}]}}).encode()
+CHARSET = {"Content-Type": "application/dicom+json; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "said"),
+    [
+        (302, b"", {"Location": "/login"}, "redirects"),
+        (307, b"", {"Location": "/elsewhere"}, "redirects"),
+        (200, b"<html>ok</html>", {"Content-Type": "text/html"}, "no DICOMweb server"),
+        (200, b"", {}, "no DICOMweb server"),
+        (202, FAILED, CHARSET, r"did not keep .*a\.dcm \(failure 0110\)"),
+        (200, b"{}", {}, "did not keep"),
+        (200, kept("1.2.3"), CHARSET, "did not keep"),
+    ],
+)
+def test_only_what_a_server_says_it_kept_is_stored(answering, tmp_path, status, body, headers, said):
+    answer, address = answering
+    write_radiograph(tmp_path / "a.dcm", PIXELS)
+    answer[:] = [status, body, headers]
+    with pytest.raises(DarkCovidError, match=said) as caught:
+        store_results(address, [tmp_path / "a.dcm"])
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_server_says_it_kept_is_stored(answering, tmp_path):
+    answer, address = answering
+    uid = write_radiograph(tmp_path / "a.dcm", PIXELS).SOPInstanceUID
+    answer[:] = [200, kept(uid), CHARSET]
+    store_results(address, [tmp_path / "a.dcm"])
+
+
+def test_no_redirect_is_followed(answering):
+    answer, address = answering
+    answer[:] = [302, b"", {"Location": "/elsewhere"}]
+    with pytest.raises(DarkCovidError, match="redirects"):
+        fetch(address)
+
+
+def test_an_answer_ends_in_bytes_and_in_time(answering, monkeypatch):
+    answer, address = answering
+    monkeypatch.setattr(dicomweb_session, "LIST_BYTES", 1000)
+    answer[1] = b"[" + b" " * 2000 + b"]"
+    with pytest.raises(DarkCovidError, match="too large"):
+        fetch(address)
+    monkeypatch.setattr(dicomweb_session, "LIST_SECONDS", 0.3)
+    answer[1] = None
+    began = time.monotonic()
+    with pytest.raises(DarkCovidError, match="does not answer in time"):
+        fetch(address)
+    assert time.monotonic() - began < 0.9
+
+
+@pytest.mark.parametrize("other", [None, "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"])
+def test_another_image_than_the_one_asked_for_is_refused(answering, tmp_path, other):
+    answer, address = answering
+    uids = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.3", "SOPInstanceUID": "1.4"}
+    write_radiograph(tmp_path / "a.dcm", PIXELS, **uids | ({other: "1.9"} if other else {}))
+    image = b"\r\n--b\r\nContent-Type: application/dicom\r\n\r\n" + (tmp_path / "a.dcm").read_bytes() + b"\r\n--b--\r\n"
+    sent = image, {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
+    answer[1] = lambda path: sent if path.endswith("/instances/1.4") else (list_of(*uids.values()), {})
+    with fetched_radiographs(address) as (image,):
+        assert image.name == "1.4.dcm" and (image.file is None) == (other is not None)

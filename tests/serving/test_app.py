@@ -130,6 +130,19 @@ def test_a_dicom_is_answered_by_a_report_of_its_own_patient(server, dicom_file):
     assert all(min(abs(value - share) for value in shown) < 0.001 for share in expected["probabilities"].values())
 
 
+def test_an_explanation_and_its_report_say_first_what_the_network_was_trained_on(server, fitted_cohort, dicom_file, radiographs):
+    trained = fitted_cohort.files[np.flatnonzero(fitted_cohort.train)[0]].read_bytes()
+    files = [("file", trained), ("file", radiographs[0])]
+    of_trained, of_other = (each["warnings"] for each in ask(server, verb="explain", files=files).json()["explanations"])
+    assert "in the training set" in of_trained[0] and "trained on phantoms" in of_trained[1]
+    assert "trained on phantoms" in of_other[0] and not any("training set" in warning for warning in of_other)
+    (of_json,) = ask(server, verb="explain", json={"instances": [b64(trained)]}).json()["explanations"]
+    assert "in the training set" in of_json["warnings"][0]
+    sent = {"Content-Type": "application/dicom", "Accept": "application/dicom"}
+    report = pydicom.dcmread(io.BytesIO(ask(server, verb="explain", data=dicom_file[0], headers=sent).content))
+    assert any("trained on phantoms" in element.value for element in report.iterall() if element.keyword == "TextValue")
+
+
 def test_several_dicoms_are_answered_by_every_object_in_parts(server, dicom_file):
     content, source = dicom_file
     files, every = [("file", content), ("file", content)], {"Accept": 'multipart/related; type="application/dicom"'}

@@ -70,7 +70,7 @@ def test_what_is_no_radiograph_is_doubted(fitted_run):
     white, noise = Image.new("L", (96, 96), 255), Image.fromarray(np.random.RandomState(0).randint(0, 256, (96, 96), np.uint8))
     for found in predictor([white, noise]):
         assert not found.lungs_trusted
-        assert found.warnings[0].startswith("lung mask rejected: ")
+        assert any(warning.startswith("lung mask rejected: ") for warning in found.warnings)
     said = " ".join(predictor([white])[0].warnings)
     assert "brightness 1.00 is unlike the training images'" in said and "contrast 0.00 is unlike" in said
 

@@ -1,13 +1,14 @@
 """The Grad-CAM overlay as a secondary capture, and the lungs as a segmentation (PS3.3 A.8.4 and A.51), made by highdicom."""
 
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from darkcovid.data.resize import mask_to_image
-from darkcovid.inference.dicom_results.source import METHOD, SourceImage
+from darkcovid.inference.dicom_results.source import COMPRESSION, METHOD, SourceImage
 from darkcovid.inference.predictor import Prediction
 from darkcovid.lungs.box import lung_box
 from darkcovid.report.overlays import downscale, heatmap_overlay
@@ -15,7 +16,9 @@ from darkcovid.report.overlays import downscale, heatmap_overlay
 NOT_FOR_DIAGNOSIS = "Research software, not for diagnosis"
 MANUFACTURER = "darkcovid"
 LONG_SIDE, SHORT_SIDE = 1024, 512
+BLACKENED = "pixels outside the lungs' box black"
 BOX_MARGIN = 0.05
+LONGEST_LINE = 64  # letters of the caption
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,9 @@ def overlay_picture(image: Image.Image, prediction: Prediction, only_lungs: bool
         image = image.resize(size, Image.Resampling.BILINEAR)
         heat = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
     small, heat = downscale(image, heat.astype(np.float32), LONG_SIDE)
-    caption = f"Grad-CAM for {prediction.label}; answer: {prediction.answer}\n{NOT_FOR_DIAGNOSIS}"
-    return _captioned(heatmap_overlay(np.asarray(small), heat), caption)
+    caption = f"Grad-CAM for {prediction.label}; answer: {prediction.answer}"
+    lines = [line for text in (caption, *prediction.gravest, NOT_FOR_DIAGNOSIS) for line in wrap(text, LONGEST_LINE)]
+    return _captioned(heatmap_overlay(np.asarray(small), heat), "\n".join(lines))
 
 
 def _captioned(picture: Image.Image, text: str) -> Image.Image:
@@ -114,7 +118,28 @@ def secondary_capture(source: SourceImage, picture: Image.Image, model: ModelIde
     capture.DerivationDescription = f"Grad-CAM of {model.name}, version {model.version}"[:1024]
     if source.burnt_in:
         capture.BurnedInAnnotation = source.burnt_in
-    return finished(capture, source)
+    for keyword in COMPRESSION:
+        if keyword in source.header:
+            setattr(capture, keyword, source.header[keyword].value)
+    _refer_to(capture, source)
+    finished(capture, source)
+    if source.deidentified:
+        capture.DeidentificationMethod = [*METHOD, BLACKENED]
+    return capture
+
+
+def _refer_to(capture: Any, source: SourceImage) -> None:
+    """Note of which image a capture was made, as highdicom notes it of a segmentation."""
+    from highdicom.sr import CodedConcept
+    from pydicom.dataset import Dataset
+
+    image, purpose, series = Dataset(), Dataset(), Dataset()
+    for each in (image, purpose):
+        each.ReferencedSOPClassUID, each.ReferencedSOPInstanceUID = source.header.SOPClassUID, source.header.SOPInstanceUID
+    purpose.PurposeOfReferenceCodeSequence = [CodedConcept("121322", "DCM", "Source image for image processing operation")]
+    capture.SourceImageSequence = [purpose]
+    series.SeriesInstanceUID, series.ReferencedInstanceSequence = source.header.SeriesInstanceUID, [image]
+    capture.ReferencedSeriesSequence = [series]
 
 
 def lung_segmentation(source: SourceImage, lungs: np.ndarray, model: ModelIdentity, segmenter: str, series: int) -> Any:

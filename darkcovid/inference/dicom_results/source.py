@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import dataclass
 from hashlib import sha256
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,9 +14,18 @@ PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
 STUDY = ("StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName")
 UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
 IMAGE = ("PixelSpacing", "ImagerPixelSpacing", "ImageType", "PatientOrientation", "ImageOrientationPatient")
-KEPT_WITHOUT_IDENTITY = ("PatientSex", "PixelSpacing", "ImagerPixelSpacing", "PatientOrientation")
+COMPRESSION = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
+KEPT_WITHOUT_IDENTITY = ("PatientSex", "PixelSpacing", "ImagerPixelSpacing", "PatientOrientation", *COMPRESSION)
+LOSSY_SYNTAXES = {  # transfer syntax to the method's name (PS3.3 C.7.6.1.1.5.1), and whether it may also lose nothing
+    "1.2.840.10008.1.2.4.50": ("ISO_10918_1", False),
+    "1.2.840.10008.1.2.4.51": ("ISO_10918_1", False),
+    "1.2.840.10008.1.2.4.81": ("ISO_14495_1", True),
+    "1.2.840.10008.1.2.4.91": ("ISO_15444_1", True),
+    "1.2.840.10008.1.2.4.93": ("ISO_15444_2", True),
+    "1.2.840.10008.1.2.4.203": ("ISO_15444_15", True),
+}
 SEXES = ("", "M", "F", "O")
-METHOD = ("ids and UIDs replaced", "names and dates emptied", "pixels outside the lungs' box black")
+METHOD = ("ids and UIDs replaced", "names and dates emptied")
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,7 @@ def read_source(file: Path | BinaryIO, ids: PatientIds | None, name: str | None 
             warnings.simplefilter("ignore")
             read = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             header, burnt_in = _checked(read), str(read.get("BurnedInAnnotation", ""))
+            _note_compression(header, read, file)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     except Exception as error:  # noqa: BLE001 (a damaged file fails in many ways, none of which is ours)
@@ -93,6 +104,23 @@ def _checked(read: Any) -> Any:
     header.Modality = _valid_text(read, "Modality") or "OT"
     header.Rows, header.Columns = int(read.Rows), int(read.Columns)
     return header
+
+
+def _note_compression(header: Any, read: Any, file: Path | BinaryIO) -> None:
+    """Note in `header` how the radiograph lost detail, which all that is made of it has lost too (PS3.3 C.7.6.1.1.5)."""
+    ratio, method = (_valid_text(read, keyword) or None for keyword in COMPRESSION[1:])
+    said, now = str(read.get(COMPRESSION[0], "")), str(read.file_meta.get("TransferSyntaxUID", ""))
+    in_file, may_keep_all = LOSSY_SYNTAXES.get(now, (None, True))
+    if said != "01" and (in_file is None or (may_keep_all and said == "00")):
+        return
+    if in_file and not (ratio and method):
+        stored = (file.stat().st_size if isinstance(file, Path) else file.seek(0, SEEK_END)) or 1
+        pixels = header.Rows * header.Columns * int(read.get("SamplesPerPixel") or 1) * int(read.get("BitsAllocated") or 8) // 8
+        ratio, method = ratio or f"{max(1.0, pixels / stored):.2f}", method or in_file
+    header.LossyImageCompression = "01"
+    for keyword, value in zip(COMPRESSION[1:], (ratio, method), strict=True):
+        if value is not None:
+            setattr(header, keyword, value)
 
 
 def _valid_text(read: Any, keyword: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from darkcovid import __version__
-from darkcovid.core.errors import DarkCovidError, DataError, one_line
+from darkcovid.core.errors import DarkCovidError, DataError, UsageError, one_line
 from darkcovid.core.io import atomic_path, sha256_file
 from darkcovid.data.dicom import is_dicom
 from darkcovid.data.dicom_tags import PatientIds
@@ -118,13 +118,26 @@ def dicom_writer(folder: Path, predictor: InferencePipeline, deidentify: bool) -
 
     Raises:
         DarkCovidError: The extra is not installed.
+        UsageError: There is no place beside the folder for the salt.
     """
     try:
         import highdicom  # noqa: F401
     except ImportError:
         raise DarkCovidError("--dicom-dir needs highdicom; install `darkcovid[dicom]`") from None
-    ids = PatientIds(folder.with_name(f"{folder.name}.salt")) if deidentify else None
+    ids = PatientIds(salt_beside(folder)) if deidentify else None
     return DicomWriter(folder, model_identity(predictor.model), predictor.segmenter.version, ids)
+
+
+def salt_beside(folder: Path) -> Path:
+    """Where the salt of a folder's ids is kept: never in the folder, however that is named.
+
+    Raises:
+        UsageError: There is no such place.
+    """
+    whole = folder.resolve()
+    if whole == whole.parent:
+        raise UsageError(f"--dicom-dir {folder}: --deidentify keeps a salt beside the folder; name a folder in it")
+    return whole.with_name(f"{whole.name}.salt")
 
 
 def model_identity(model: FittedModel) -> ModelIdentity:
