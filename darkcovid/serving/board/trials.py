@@ -23,30 +23,33 @@ def read_trials(sweep: Path) -> dict[str, Any]:
         sweep: Its folder.
 
     Returns:
-        `metric` and `lower_is_better`; `trials`: `{number, state, values, metric, seconds, plain, reason}` of each that ended, in
-        order; `best`: the number of the best complete one, null while there is none; `planned`: how many there are to be, null
+        `metric` and `lower_is_better`; `trials`: `{number, state, values, metric, seconds, plain, reason}` of the latest 2,000
+        that ended, in order, and of the best; `left_out`: how many others there are; `best`: the number of the best complete one, null while there is none; `planned`: how many there are to be, null
         where that is not known; `fitting`: whether the final fits were begun and are not ended; of a finished sweep `sentences`
         (the headline first), `final`: `{role, arm, metric, interval}` of the winner and the plain recipe, `difference` (null
         where there is none), `importance` by key and `final_run`, the final run's name; empty ones before.
     """
     metric, planned = _asked(sweep)
     result = _result(sweep)
-    metric = result.get("metric", metric)
+    metric = str(result.get("metric", metric))
     lower = metric in LOWER_IS_BETTER
     events = _events(sweep)
-    trials = sorted(_ended(events).values(), key=lambda trial: trial["number"])[:MAX_TRIALS]
+    trials = sorted(_ended(events).values(), key=lambda trial: trial["number"])
     stages = [event["event"] for event in events if event.get("event") in ("final_fits", "final", "trial")]
     complete = [trial for trial in trials if trial["state"] == "complete" and trial["metric"] is not None]
     sign = -1 if lower else 1
     best = max(complete, key=lambda trial: (sign * trial["metric"], trial["plain"], -trial["number"]), default=None)
+    shown = trials[-MAX_TRIALS:]
+    shown = shown if best is None or best in shown else [best, *shown]
     found = {"sentences": [], "final": [], "difference": None, "importance": {}, "final_run": ""} | _conclusions(result)
     return {
         "metric": metric,
         "lower_is_better": lower,
-        "trials": trials,
+        "trials": shown,
+        "left_out": len(trials) - len(shown),
         "best": best and best["number"],
         "fitting": stages[-1:] == ["final_fits"],
-        "planned": result.get("trials", {}).get("planned", planned),
+        "planned": _planned(result, planned),
         **found,
     }
 
@@ -98,6 +101,15 @@ def _result(sweep: Path) -> dict[str, Any]:
         return read_json_mapping(sweep / "sweep.json")
     except DAMAGE:
         return {}
+
+
+def _planned(result: dict[str, Any], asked: int | None) -> int | None:
+    """How many trials a finished sweep planned; the recipe's number before, and where its file is damaged."""
+    try:
+        planned = result["trials"]["planned"]
+        return None if planned is None else int(planned)
+    except DAMAGE:
+        return asked
 
 
 def _conclusions(result: dict[str, Any]) -> dict[str, Any]:

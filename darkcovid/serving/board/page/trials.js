@@ -40,7 +40,7 @@ function tied({ trials, best }) {
 function searchParts(found, metric) {
   const count = (state) => found.trials.filter((trial) => trial.state === state).length;
   if (!found.trials.length) return [element("p", "No trial has ended yet.", { class: "soft" })];
-  const made = found.trials.length + (found.planned ? ` of ${found.planned}` : "");
+  const made = found.trials.length + found.left_out + (found.planned ? ` of ${found.planned}` : "");
   const states = ["complete", "pruned", "failed", "interrupted"].filter(count).map((state) => `${count(state)} ${state}`).join(", ");
   const said = element("p", `${made} trials: ${states}. Judged by ${metric} on inner folds of the training set; the best of several trials looks better than it is.`);
   const figure = chart(metric, found.metric, trialSeries(found), "trial");
