@@ -24,10 +24,11 @@ def read_trials(sweep: Path) -> dict[str, Any]:
 
     Returns:
         `metric` and `lower_is_better`; `trials`: `{number, state, values, metric, seconds, plain, reason}` of the latest 2,000
-        that ended, in order, and of the best; `left_out`: how many others there are; `best`: the number of the best complete one, null while there is none; `planned`: how many there are to be, null
-        where that is not known; `fitting`: whether the final fits were begun and are not ended; of a finished sweep `sentences`
-        (the headline first), `final`: `{role, arm, metric, interval}` of the winner and the plain recipe, `difference` (null
-        where there is none), `importance` by key and `final_run`, the final run's name; empty ones before.
+        that ended, in order, and of the best; `left_out`: how many others there are; `best`: the number of the best complete one,
+        null while there is none; `planned`: how many there are to be, null where that is not known; `fitting`: whether the final
+        fits were begun and are not ended; of a finished sweep `sentences` (the headline first), `final`: `{role, arm, metric,
+        interval}` of the winner and the plain recipe, `difference` (null where there is none), `importance` by key and
+        `final_run`, the final run's name; empty ones before.
     """
     metric, planned = _asked(sweep)
     result = _result(sweep)
