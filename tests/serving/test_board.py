@@ -548,6 +548,8 @@ def test_two_runs_are_compared_by_keyboard(page, runs):
     expect(page.locator("mark")).to_have_text(["other"])
     expect(page.get_by_text("1: whole was less accurate").or_(page.get_by_text("2: whole was less accurate"))).to_be_visible()
     expect(page.get_by_text("18 of 40 answers differ")).to_be_visible()
+    chosen = [page.get_by_label(name).evaluate("pick => pick.selectedOptions[0].text") for name in ("First arm", "Second arm")]
+    assert chosen == ["1: whole", "2: whole"]
     expect(page.locator("img")).to_have_count(0)
     page.get_by_role("link", name="All runs").click()
     expect(page.get_by_label(f"Compare {names(runs)['1']}")).to_be_checked()

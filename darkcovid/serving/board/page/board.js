@@ -368,7 +368,7 @@ async function showComparison(names, turn) {
   if (found.rows.length) parts.push(element("h3", "Arms"), plainTable("Figures of the arms", ["", ...found.arms], found.rows.map(([label, texts]) => [label, ...texts])));
   if (found.pairs.length) parts.push(element("h3", "Paired tests on the same patients"), ...pairs(found.pairs));
   parts.push(element("h3", "Epochs"), curves);
-  if (found.classifiers.length > 1) parts.push(element("h3", "Images that two arms call differently"), disagreements(found.classifiers, names, turn));
+  if (found.classifiers.length > 1) parts.push(element("h3", "Images that two arms call differently"), disagreements(found, names, turn));
   at("content").replaceChildren(...parts);
   const all = await Promise.all(names.map((name) => ask(`api/runs/${encodeURIComponent(name)}/curves`)));
   if (turn !== state.view) return;
@@ -395,16 +395,18 @@ function pairs(found) {
   return [plainTable("Paired tests", head, rows), element("ul", found.map((pair) => element("li", pair.sentence)))];
 }
 
-function disagreements(arms, names, turn) {
+function disagreements({ classifiers: arms, pairs }, names, turn) {
   const label = ({ run, arm }) => `${names.indexOf(run) + 1}: ${arm}`;
   const picks = ["First arm", "Second arm"].map((name, index) => {
     const select = element("select", arms.map((arm) => new Option(label(arm), `${arm.run}/${arm.arm}`)), { id: "arm-" + index });
     return [element("p", [element("label", name, { for: select.id }), select]), select];
   });
   const [[, first], [, second]] = picks;
+  const tested = pairs.map((pair) => [pair.reference, pair.arm].map((name) => arms.find((arm) => label(arm) === name)));
+  const across = tested.find(([one, other]) => one && other && one.run !== other.run); // scored on the same images
   const twin = (arm) => arms.find((other) => other.run !== arm.run && other.arm === arm.arm);
-  const one = arms.find((arm) => arm.run === arms[0].run && twin(arm)) || arms[0]; // arms of one name in two runs, else of two runs
-  const other = twin(one) || arms.find((arm) => arm.run !== one.run) || arms.find((arm) => arm !== one);
+  const one = across ? across[0] : arms.find((arm) => arm.run === arms[0].run && twin(arm)) || arms[0]; // arms of one name in two runs, else of two runs
+  const other = across ? across[1] : twin(one) || arms.find((arm) => arm.run !== one.run) || arms.find((arm) => arm !== one);
   first.value = `${one.run}/${one.arm}`;
   second.value = `${other.run}/${other.arm}`;
   const place = element("div", "");
