@@ -127,19 +127,21 @@ def compare_runs(runs: Sequence[Path], force: bool = False, numbers: Sequence[in
     Args:
         runs: Run folders.
         force: Whether arms with different validation sets are shown all the same.
-        numbers: Of each run, by which its arms are called, as in `1: small`; None: from 1 where there are several runs, and none
-            where there is one.
+        numbers: Of each run, by which its arms are called, as in `1: small`; None: from 1 where two arms have one name, else arms
+            are called as they are.
 
     Returns:
         `build_comparison` with `pairs`, the reasons against comparing in `not_comparable`, why arms have no paired test in
-        `not_paired`, and the `runs` by number, empty of one run.
+        `not_paired`, and the `runs` by number, empty where none has one.
 
     Raises:
         UsageError: Validation sets differ, and `force` is not given; or a run is unfinished.
     """
-    numbers = numbers or (range(1, len(runs) + 1) if len(runs) > 1 else [])
-    prefixes = [f"{number}: " for number in numbers] or [""]
-    by_run = [{prefix + arm.name: arm for arm in finished_arms(run)} for prefix, run in zip(prefixes, runs, strict=True)]
+    finished = [finished_arms(run) for run in runs]
+    names = [arm.name for arms in finished for arm in arms]
+    numbers = numbers or (range(1, len(runs) + 1) if len(set(names)) < len(names) else [])
+    prefixes = [f"{number}: " for number in numbers] or [""] * len(runs)
+    by_run = [{prefix + arm.name: arm for arm in arms} for prefix, arms in zip(prefixes, finished, strict=True)]
     arms = {name: arm for run in by_run for name, arm in run.items()}
     reference, first = next(iter(arms.items()))
     reasons = [reason for arm in list(arms.values())[1:] if (reason := incomparable_reason(first, arm))]
