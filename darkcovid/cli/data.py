@@ -206,6 +206,8 @@ def fetch(
     lung outlines (v7labs, CC BY 4.0), drawn as masks, with a manifest of the images that now have one; or the radiographs
     of DICOMweb studies (https://HOST/dicom-web/studies/UID), with a manifest."""
     if source.lower().startswith(("http://", "https://")):
+        if data_root or dataset is not None:
+            raise UsageError("--data-root and --dataset: are of a manifest, not of a DICOMweb service; leave them out")
         _fetch_studies(source, studies, output, json_)
         return
     if studies is not None:
@@ -222,15 +224,15 @@ def fetch(
         fetched = download(manifest_rows(manifest, data_root, dataset), output, watcher)
     hint = [] if output is None else [f"commands find them with --data-root {output}"]
     print_result([asdict(file) for file in fetched], json_, lambda: typer.echo("\n".join([*fetch_lines(fetched), *hint])))
-    _raise_if_any_failed(fetched)
+    _raise_if_any_failed(fetched, "interrupted downloads are resumed")
 
 
-def _raise_if_any_failed(fetched) -> None:
+def _raise_if_any_failed(fetched, then: str) -> None:
     failed = [file for file in fetched if file.fault]
     if failed:
         raise DataError(
             f"{len(failed)} of {len(fetched)} files could not be fetched, the first is {failed[0].path} ({failed[0].fault}); "
-            "repeat the command to try them again; interrupted downloads are resumed"
+            f"repeat the command to try them again; {then}"
         )
 
 
@@ -240,15 +242,18 @@ def _fetch_studies(address: str, studies: Path | None, output: Path | None, json
 
     def work():
         from darkcovid.inference.dicomweb_cohort import fetch_cohort, read_studies
+        from darkcovid.report.download_progress import FetchProgress
 
-        return list(fetch_cohort(address, read_studies(studies) if studies is not None else {}, output))
+        labels = read_studies(studies) if studies is not None else {}
+        with FetchProgress().watching() as watcher:
+            return fetch_cohort(address, labels, output, watcher)
 
     fetched = run_heavy(work)
     from darkcovid.report.console import fetch_lines
 
-    hint = [f"manifest: {output / 'manifest.csv'}"]
+    hint = [f"manifest: {output / 'manifest.csv'}"] if any(file.fault is None for file in fetched) else []
     print_result([asdict(file) for file in fetched], json_, lambda: typer.echo("\n".join([*fetch_lines(fetched), *hint])))
-    _raise_if_any_failed(fetched)
+    _raise_if_any_failed(fetched, "images that came are not fetched again")
 
 
 def _fetch_lungs(images, output: Path | None, json_: bool) -> None:

@@ -1,6 +1,6 @@
 """A cohort from a DICOMweb server: the radiographs of studies in a folder, with a manifest that shows no identity."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +8,7 @@ import pandas as pd
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.io import write_text
 from darkcovid.data.dicom_tags import PatientIds
-from darkcovid.data.download.fetch import DownloadResult
+from darkcovid.data.download.fetch import DownloadListener, DownloadResult
 from darkcovid.data.file_info import file_facts
 from darkcovid.data.importers.read_table import table_rows
 from darkcovid.data.manifest import OPTIONAL, REQUIRED
@@ -43,8 +43,8 @@ def read_studies(path: Path) -> dict[str, str]:
     return labels
 
 
-def fetch_cohort(address: str, studies: Mapping[str, str], folder: Path) -> Iterator[DownloadResult]:
-    """Fetch the radiographs of studies, and write the manifest of all that came.
+def fetch_cohort(address: str, studies: Mapping[str, str], folder: Path, watcher: DownloadListener) -> list[DownloadResult]:
+    """Fetch the radiographs of studies, and write the manifest of all that came, after each study and where it breaks off.
 
     A file is named after its hashed SOPInstanceUID. One that is there is not fetched again, so what was interrupted goes on, and
     rows of earlier fetches stay. Files keep their tags, patient and name included; the manifest shows hashed ids.
@@ -53,9 +53,10 @@ def fetch_cohort(address: str, studies: Mapping[str, str], folder: Path) -> Iter
         address: Of the service, or of a study, series or instance of it.
         studies: Label of each study, '' where none is known; with an address that names a study, that one's.
         folder: Where files, `manifest.csv` and the salt of ids go.
+        watcher: Told of what is fetched.
 
-    Yields:
-        What became of each image.
+    Returns:
+        What became of each image, in order.
 
     Raises:
         UsageError: No study is named, or twice.
@@ -69,19 +70,30 @@ def fetch_cohort(address: str, studies: Mapping[str, str], folder: Path) -> Iter
             "so no other patient's images are fetched"
         )
     client, ids = parsed.client(), PatientIds(folder / SALT)
-    rows: dict[str, dict[str, str]] = _known_rows(folder)
-    for study, label in (studies or {parsed.study or "": ""}).items():
-        for instance in listed_instances(client, parsed.of_study(study)):
-            name = f"{ids.shown(instance[2])}.dcm"
-            fault = None if (folder / name).is_file() else retrieve(client, parsed.service, instance, folder / name)
-            facts = fault or file_facts(folder / name, ids)
-            if isinstance(facts, str):
-                yield DownloadResult(name, 0, facts)
-                continue
-            rows[name] = {"label": rows.get(name, {}).get("label", ""), "dataset": folder.resolve().name} | facts | {"path": name}
-            rows[name]["label"] = label or rows[name]["label"]
-            write_text(folder / MANIFEST, _table(rows).to_csv(index=False, lineterminator="\n"))
-            yield DownloadResult(name, int(facts["bytes"]), None)
+    labels = studies or {parsed.study or "": ""}
+    wanted = {study: listed_instances(client, parsed.of_study(study)) for study in labels}
+    watcher.begin(sum(map(len, wanted.values())), None)
+    rows, done = _known_rows(folder), []
+    for study, instances in wanted.items():
+        try:
+            for instance in instances:
+                name = f"{ids.shown(instance[2])}.dcm"
+                known = (folder / name).is_file()
+                fault = None if known else retrieve(client, parsed.service, instance, folder / name)
+                facts = fault or file_facts(folder / name, ids)
+                if isinstance(facts, str):
+                    fetched = DownloadResult(name, 0, facts)
+                else:
+                    label = labels[study] or rows.get(name, {}).get("label", "")
+                    rows[name] = {"label": label, "dataset": folder.resolve().name} | facts | {"path": name, "label": label}
+                    fetched = DownloadResult(name, int(facts["bytes"]), None)
+                    watcher.bytes(0 if known else fetched.length)
+                watcher.file(fetched)
+                done.append(fetched)
+        finally:
+            if rows:
+                write_text(folder / MANIFEST, _table(rows).to_csv(index=False, lineterminator="\n"))
+    return done
 
 
 def _known_rows(folder: Path) -> dict[str, dict[str, str]]:

@@ -5,6 +5,7 @@ WADO-RS sends several; PS3.18, 8.7.3). Nothing is stored, and the objects name t
 """
 
 import io
+import re
 import secrets
 from collections.abc import Sequence
 from email.message import Message
@@ -26,20 +27,31 @@ def asked_for_dicom(accept: str) -> DicomAnswer | None:
     """Which DICOM answer a client accepts.
 
     Args:
-        accept: The header; of several types the first that is DICOM counts.
+        accept: The header (RFC 9110, 12.5.1). The type of the highest weight counts, of several the first that is named, and
+            `*/*` and `application/*` after all that are.
 
     Returns:
-        `report`, `all`, or None where it wants JSON.
+        `report`, `all`, or None where it wants JSON, or names none of these.
     """
+    wanted: list[tuple[float, bool, DicomAnswer | None]] = []
     for each in accept.split(","):
         header = Message()
         header["Content-Type"] = each.strip()
-        kind = header.get_content_type()
+        kind, weight = header.get_content_type(), _weight(header.get_param("q", "1"))
+        if not each.strip() or not weight:
+            continue
         if kind == DICOM:
-            return "report"
-        if kind == "multipart/related" and str(header.get_param("type", "")).lower() == DICOM:
-            return "all"
-    return None
+            wanted.append((weight, True, "report"))
+        elif kind == "multipart/related" and str(header.get_param("type", "")).lower() == DICOM:
+            wanted.append((weight, True, "all"))
+        elif kind in ("application/json", "application/*", "*/*"):
+            wanted.append((weight, "*" not in kind, None))
+    return max(wanted, key=lambda each: each[:2])[2] if wanted else None
+
+
+def _weight(text: object) -> float:
+    """A weight in 0..1; 1 where it is none."""
+    return float(str(text)) if re.fullmatch(r"0(\.\d{0,3})?|1(\.0{0,3})?", str(text), re.ASCII) else 1.0
 
 
 def check_dicom_installed() -> None:
@@ -48,6 +60,12 @@ def check_dicom_installed() -> None:
         import highdicom  # noqa: F401
     except ImportError:
         raise HTTPError(406, "DICOM answers need highdicom on the server: `darkcovid[dicom]`") from None
+
+
+def check_one_image(answer: DicomAnswer, images: Sequence[Image.Image]) -> None:
+    """Refuse a single report of several images, before they are explained. Raises HTTPError: 400."""
+    if answer == "report" and len(images) > 1:
+        raise HTTPError(400, 'one DICOM answers one image; accept `multipart/related; type="application/dicom"` for several')
 
 
 def dicom_response(
@@ -70,10 +88,8 @@ def dicom_response(
         One file, or several as multipart.
 
     Raises:
-        HTTPError: 400, a file is no DICOM or belongs to no study, or a single answer is asked for several images.
+        HTTPError: 400, a file is no DICOM or belongs to no study.
     """
-    if answer == "report" and len(images) > 1:
-        raise HTTPError(400, 'one DICOM answers one image; accept `multipart/related; type="application/dicom"` for several')
     from darkcovid.inference.dicom_results.write import REPORT
 
     files = []

@@ -68,7 +68,7 @@ async def explain(name: str, request: Request, service: SharedService) -> Respon
     answer = asked_for_dicom(request.headers.get("accept", ""))
     if answer is not None:
         check_dicom_installed()
-    decoded, predictions = await service.predict(name, request, "explain", keep=answer is not None)
+    decoded, predictions = await service.predict(name, request, "explain", answer)
     if answer is not None:
         asked = service.predictors[name], decoded.contents, decoded.images, predictions
         return await asyncio.to_thread(dicom_response, answer, *asked)

@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from darkcovid.inference.predictor import InferencePipeline, Prediction
 from darkcovid.serving.batching import DynamicBatcher, Purpose, QueueFull
+from darkcovid.serving.dicom_answers import DicomAnswer, check_one_image
 from darkcovid.serving.requests import HTTPError, PredictRequest, decode_files, decode_json, read_form
 
 RETRY_LATER = {"Retry-After": str(QueueFull.retry_after)}
@@ -77,7 +78,7 @@ class Service:
         return self.batchers[name]
 
     async def predict(
-        self, name: str, request: Request, purpose: Purpose, keep: bool = False
+        self, name: str, request: Request, purpose: Purpose, dicom: DicomAnswer | None = None
     ) -> tuple[PredictRequest, list[Prediction]]:
         """The images of a request and the model's predictions of them.
 
@@ -85,7 +86,7 @@ class Service:
             name: The model's name.
             request: Its body is read here, once.
             purpose: What is asked; explanations are compared of one image at a time.
-            keep: Whether the files, which must be DICOM, are kept beside their images.
+            dicom: As what it is answered; files, which must then be DICOM, are kept beside their images.
 
         Returns:
             The decoded images, and one prediction per image in the same order.
@@ -97,7 +98,9 @@ class Service:
         batcher, kept = self.batcher(name), _BodyBudget(self)
         try:
             async with asyncio.timeout(self.limits.body_seconds + self.limits.answer_seconds):
-                decoded = await self._read_images(request, keep)
+                decoded = await self._read_images(request, dicom is not None)
+                if dicom is not None:
+                    check_one_image(dicom, decoded.images)
                 kept.count(sum(map(len, decoded.contents)))
                 if purpose == "compare":
                     predictions = await self._compare(batcher, decoded.images)

@@ -16,9 +16,11 @@ from typer.testing import CliRunner
 
 from darkcovid.cli import app
 from darkcovid.core.errors import DarkCovidError, DataError, UsageError
+from darkcovid.data.download.fetch import DownloadListener
 from darkcovid.data.manifest import read_manifest
 from darkcovid.inference import dicomweb_session
 from darkcovid.inference.dicomweb import fetched_radiographs, parse_address, store_results
+from darkcovid.inference.dicomweb_cohort import fetch_cohort
 from darkcovid.inference.image_files import open_image
 
 from ..dicom_files import write_radiograph
@@ -168,6 +170,8 @@ def test_studies_become_a_folder_with_a_manifest(orthanc, tmp_path):
         (("http://127.0.0.1:1/dicom-web", "-o", "x", "--studies", "names.csv"), "'../..' is not a DICOM UID"),
         (("http://127.0.0.1:1/dicom-web", "-o", "x", "--studies", "two.csv"), "two labels"),
         (("manifest.csv", "--studies", "studies.csv"), "give its address"),
+        (("http://127.0.0.1:1/dicom-web/studies/1.2", "-o", "x", "--dataset", "a"), "--dataset: are of a manifest"),
+        (("http://127.0.0.1:1/dicom-web/studies/1.2", "-o", "x", "--data-root", "."), "--dataset: are of a manifest"),
     ],
 )
 def test_wrong_requests_for_studies_end_in_one_line(words, said, tmp_path, monkeypatch):
@@ -310,3 +314,24 @@ def test_another_image_than_the_one_asked_for_is_refused(answering, tmp_path, ot
     answer[1] = lambda path: sent if path.endswith("/instances/1.4") else (list_of(*uids.values()), {})
     with fetched_radiographs(address) as (image,):
         assert image.name == "1.4.dcm" and (image.file is None) == (other is not None)
+
+
+def test_a_cohort_of_which_nothing_came_has_no_manifest(answering, tmp_path):
+    answer, address = answering
+    answer[1] = lambda path: (b"damaged", {}) if path.endswith("/instances/1.4") else (list_of("1.2", "1.3", "1.4"), {})
+    done = CliRunner().invoke(app, ["data", "fetch", address, "-o", str(tmp_path / "cohort")])
+    assert isinstance(done.exception, DataError) and "resumed" not in str(done.exception)
+    assert "manifest" not in done.stdout and not (tmp_path / "cohort" / "manifest.csv").exists()
+
+
+def test_an_interrupted_cohort_has_a_manifest_of_what_came(answering, tmp_path):
+    answer, address = answering
+    uids = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.3", "SOPInstanceUID": "1.4"}
+    write_radiograph(tmp_path / "a.dcm", PIXELS, **uids)
+    listed = json.dumps([*json.loads(list_of("1.2", "1.3", "1.4")), *json.loads(list_of("1.2", "1.3", "1.5"))]).encode()
+    image = b"\r\n--b\r\nContent-Type: application/dicom\r\n\r\n" + (tmp_path / "a.dcm").read_bytes() + b"\r\n--b--\r\n"
+    sent = image, {"Content-Type": 'multipart/related; type="application/dicom"; boundary=b'}
+    answer[1] = lambda path: sent if path.endswith("1.4") else (b"", {"Content-Length": "9"}) if "1.5" in path else (listed, {})
+    with pytest.raises(DarkCovidError, match="breaks off"):
+        fetch_cohort(address, {}, tmp_path / "cohort", DownloadListener())
+    assert len(read_manifest(tmp_path / "cohort" / "manifest.csv").rows) == 1
