@@ -6,6 +6,7 @@ Where explanations disagree, none of them may be read as where the network looke
 """
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ def explanation_maps(
     gray: int,
     compute: Device,
     masks: int = MASKS,
+    between: Callable[[], None] = lambda: None,
 ) -> dict[str, np.ndarray]:
     """What each method says was important for a class.
 
@@ -46,12 +48,15 @@ def explanation_maps(
         gray: What hides a part and where gradients start, 0..255.
         compute: Device.
         masks: Of RISE.
+        between: Called between batches, for whoever else waits for the network; what it raises ends the work.
 
     Returns:
         (m, h, w) float32 each, not negative: of METHODS, and RANDOM_WEIGHTS, Grad-CAM of the network with random weights.
     """
 
     def answer(some: np.ndarray) -> np.ndarray:
+        with torch.enable_grad():  # captum forbids gradients while it occludes, and others may need them
+            between()
         logits = torch.cat(list(predict_batches(network, some, normalizer, compute)))
         return class_probabilities(logits).numpy()
 

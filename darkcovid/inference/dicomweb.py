@@ -183,12 +183,16 @@ def retrieve(client: Any, service: str, instance: tuple[str, str, str], file: Pa
         with warnings.catch_warnings(), said_in_one_line(service), atomic_path(file) as temporary:
             warnings.simplefilter("ignore")
             sent = client.retrieve_instance(*instance)
-            if any(str(sent.get(keyword)) != uid for keyword, uid in zip(UIDS, instance, strict=True)):
-                raise DataError(f"{service}: sends another image than {instance[2]}, which was asked for; it is not used")
+            _check_same(sent, instance, service)
             sent.save_as(temporary, enforce_file_format=True)
     except DataError as error:
         return str(error)
     return None
+
+
+def _check_same(sent: Any, instance: tuple[str, str, str], service: str) -> None:
+    if any(str(sent.get(keyword)) != uid for keyword, uid in zip(UIDS, instance, strict=True)):
+        raise DataError(f"{service}: sends another image than {instance[2]}, which was asked for; it is not used")
 
 
 def store_results(address: str, files: Sequence[Path]) -> None:

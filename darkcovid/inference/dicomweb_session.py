@@ -37,6 +37,15 @@ class BoundedSession(requests.Session):
     def request(self, method: Any, url: Any, *args: Any, **options: Any) -> requests.Response:
         """requests': one request, and its answer, read.
 
+        Args:
+            method: `GET` or `POST`.
+            url: Of what is asked for.
+            *args: As requests takes them.
+            **options: As requests takes them; `allow_redirects` is always off.
+
+        Returns:
+            The answer.
+
         Raises:
             requests.Timeout: The answer is not whole in time.
             TooLarge: It has too many bytes.
@@ -64,10 +73,10 @@ class BoundedSession(requests.Session):
 
 
 class _BoundedAdapter(HTTPAdapter):
-    def send(self, request: Any, *_: Any, **options: Any) -> requests.Response:
+    def send(self, request: Any, stream: Any = True, **options: Any) -> requests.Response:
         size, seconds = _limits(request.method, request.headers)
         until = time.monotonic() + seconds
-        response = super().send(request, **(options | {"stream": True}))
+        response = super().send(request, stream=True, **options)
         parts, count = [], 0
         try:
             with response:

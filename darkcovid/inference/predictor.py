@@ -1,6 +1,6 @@
 """Pictures go in as they come, and what the network makes of them comes out: probabilities, warnings, and where it looked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -125,9 +125,16 @@ class InferencePipeline:
     def __init__(self, model: FittedModel, segmenter: LungUNet, compute: Device, thresholds: dict[str, float] | None = None):
         self.model, self.segmenter, self.compute, self.thresholds = model, segmenter, compute, thresholds
 
-    def __call__(self, images: Sequence[Image.Image], explain: bool = False, compare: bool = False) -> list[Prediction]:
+    def __call__(
+        self,
+        images: Sequence[Image.Image],
+        explain: bool = False,
+        compare: bool = False,
+        between: Callable[[], None] = lambda: None,
+    ) -> list[Prediction]:
         """images: mode L, any sizes. explain: Grad-CAM of each image's most probable class; for a crop beside a thumbnail
-        it is laid where the crop was. compare: occlusion, RISE and integrated gradients too, and how far they agree."""
+        it is laid where the crop was. compare: occlusion, RISE and integrated gradients too, and how far they agree. between:
+        called between batches of these, where the predictor may be asked about other images."""
         if not images:
             return []
         model = self.model
@@ -138,7 +145,7 @@ class InferencePipeline:
         best = probabilities.argmax(1)
         heats = self._heats(images, seen, best) if explain else [None] * len(images)
         warnings = self._warnings(seen[0].pixels, masks)
-        explanations = self._explanations(images, seen, best) if compare else [None] * len(images)
+        explanations = self._explanations(images, seen, best, between) if compare else [None] * len(images)
         sets, sees_lungs = self._class_sets(raw), any(network.recipe.lungs is not None for network in model.networks)
         rejected = [sees_lungs and mask.reason is not None for mask in masks]
         return [
@@ -218,11 +225,15 @@ class InferencePipeline:
             for row, image in enumerate(images)
         ]
 
-    def _explanations(self, images: Sequence[Image.Image], seen: Sequence["_Seen"], classes: np.ndarray) -> list[Explanations]:
+    def _explanations(
+        self, images: Sequence[Image.Image], seen: Sequence["_Seen"], classes: np.ndarray, between: Callable[[], None]
+    ) -> list[Explanations]:
         low, high = self.model.statistic_ranges.get("mean", (0.5, 0.5))
         gray = round(255 * (low + high) / 2)
         of_networks = [
-            explanation_maps(each.network.network, each.network.normalizer, each.pixels, classes, gray, self.compute)
+            explanation_maps(
+                each.network.network, each.network.normalizer, each.pixels, classes, gray, self.compute, between=between
+            )
             for each in seen
         ]
         return explanations_over_images(of_networks, [each.frame for each in seen], [image.size for image in images])

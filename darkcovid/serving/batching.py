@@ -19,12 +19,17 @@ ASKED: dict[Purpose, dict[str, bool]] = {
     "explain": {"explain": True},
     "compare": {"explain": True, "compare": True},
 }
+LOOP_SECONDS = 10.0  # in which a loop that still runs answers its worker
 
 
 class QueueFull(Exception):
     """No room for this request now; it may come again in `retry_after` seconds."""
 
     retry_after = 1
+
+
+class ClientGone(Exception):
+    """Nobody waits for this any more."""
 
 
 @dataclass
@@ -105,26 +110,48 @@ class DynamicBatcher:
                     return
                 self._arrived.clear()
                 continue
-            asked = partial(self._predict, [entry.image for entry in batch], **ASKED[batch[0].purpose])
-            try:
-                answers = await loop.run_in_executor(self._thread, asked)
-            except Exception as error:  # noqa: BLE001 (one batch that fails must not end the service)
-                for entry in batch:
-                    if not entry.answer.done():
-                        entry.answer.set_exception(error)
-                continue
-            for entry, answer in zip(batch, answers, strict=True):
-                if not entry.answer.done():
-                    entry.answer.set_result(answer)
+            more = {"between": partial(self._give_way, batch[0], loop)} if batch[0].purpose == "compare" else {}
+            _deliver(batch, await loop.run_in_executor(self._thread, partial(self._outcome, batch, **more)))
 
-    def _take(self) -> list[_PendingImage]:
+    def _outcome(self, batch: list[_PendingImage], **more: Callable[[], None]) -> list[Prediction] | Exception:
+        try:
+            return self._predict([entry.image for entry in batch], **ASKED[batch[0].purpose], **more)
+        except Exception as error:  # noqa: BLE001 (one batch that fails must not end the service)
+            return error
+
+    def _give_way(self, compared: _PendingImage, loop: asyncio.AbstractEventLoop) -> None:
+        """Between the batches of a comparison, in its thread: answer one batch of others; end it when its client has gone."""
+
+        async def take() -> list[_PendingImage]:
+            return self._take(comparisons=False)
+
+        if compared.answer.done():
+            raise ClientGone
+        batch = asyncio.run_coroutine_threadsafe(take(), loop).result(LOOP_SECONDS)
+        if batch:
+            loop.call_soon_threadsafe(_deliver, batch, self._outcome(batch))
+
+    def _take(self, comparisons: bool = True) -> list[_PendingImage]:
         """The next images of one purpose, one alone if explanations are compared, without those whose client has gone."""
         batch: list[_PendingImage] = []
         while self._queue and len(batch) < self.max_batch:
-            if batch and (self._queue[0].purpose != batch[0].purpose or batch[0].purpose == "compare"):
+            purpose = self._queue[0].purpose
+            if (batch and (purpose != batch[0].purpose or purpose == "compare")) or (purpose == "compare" and not comparisons):
                 break
             entry = self._queue.popleft()
             self._pixels -= entry.image.width * entry.image.height
             if not entry.answer.done():
                 batch.append(entry)
         return batch
+
+
+def _deliver(batch: Sequence[_PendingImage], outcome: Sequence[Prediction] | Exception) -> None:
+    """Give each image of a batch its answer, or the error of all; in the event loop."""
+    answers = [outcome] * len(batch) if isinstance(outcome, Exception) else outcome
+    for entry, answer in zip(batch, answers, strict=True):
+        if entry.answer.done():
+            continue
+        if isinstance(answer, Exception):
+            entry.answer.set_exception(answer)
+        else:
+            entry.answer.set_result(answer)

@@ -63,7 +63,15 @@ def check_dicom_installed() -> None:
 
 
 def check_one_image(answer: DicomAnswer, images: Sequence[Image.Image]) -> None:
-    """Refuse a single report of several images, before they are explained. Raises HTTPError: 400."""
+    """Refuse a single report of several images, before they are explained.
+
+    Args:
+        answer: What is asked for.
+        images: (n) decoded.
+
+    Raises:
+        HTTPError: 400, there are several.
+    """
     if answer == "report" and len(images) > 1:
         raise HTTPError(400, 'one DICOM answers one image; accept `multipart/related; type="application/dicom"` for several')
 

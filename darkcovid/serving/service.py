@@ -57,7 +57,7 @@ class Service:
     async def open(self) -> None:
         """Start a batcher for each model, inside the event loop that serves."""
         self.decoding = asyncio.Semaphore(self.limits.decoding)
-        self.comparing = asyncio.Lock()  # it takes hundreds of passes, for which others wait
+        self.comparing = asyncio.Lock()  # it takes hundreds of passes
         for name, predictor in self.predictors.items():
             self.batchers[name] = DynamicBatcher(predictor, self.limits.waiting, self.limits.batch)
             self.waiting.labels(name).set_function(lambda name=name: self.batchers[name].waiting)

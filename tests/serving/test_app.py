@@ -210,6 +210,21 @@ def test_explanations_are_compared_of_one_image_at_a_time(server, radiographs):
     assert ask(server, verb="compare", files=files).status_code == 400
 
 
+def test_a_comparison_keeps_nobody_waiting_and_ends_with_its_client():
+    comparing = Comparing()
+    with (
+        serving(create_app({"comparing": comparing}, Limits(body_seconds=0.5, answer_seconds=0.5))) as address,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(ask, address, "comparing", "compare", json=gray(2))
+        wait_until(comparing.gate.is_set)
+        answer = ask(address, "comparing", json=gray(51))
+        assert answer.ok and answer.json()["predictions"][0][0] == 0.2 and comparing.batches == [1]
+        assert first.result().status_code == 504
+        wait_until(lambda: comparing.batches == [1, "ended"])
+        assert ask(address, "comparing", json=gray(51)).ok
+
+
 def test_a_second_comparison_is_refused_while_one_is_made():
     gated = Gated()
     with serving(create_app({"gated": gated})) as address, ThreadPoolExecutor(1) as pool:
@@ -366,12 +381,27 @@ class Gated:
             self.gate.set()
         self.model = SimpleNamespace(classes=("covid", "other"), size=(16, 16))
 
-    def __call__(self, images, explain=False, compare=False):
+    def __call__(self, images, explain=False, compare=False, between=None):
         self.batches.append(len(images))
         assert self.gate.wait(TIMEOUT)
         lungs = np.zeros((256, 256), bool)
         shares = [{"covid": image.getpixel((0, 0)) / 255, "other": 0.0} for image in images]
         return [Prediction("covid", share, "covid", ("covid",), 0.5, True, (), lungs) for share in shares]
+
+
+class Comparing(Gated):
+    """One whose comparisons last until their client has gone."""
+
+    def __call__(self, images, explain=False, compare=False, between=None):
+        try:
+            while compare:
+                between()
+                self.gate.set()
+                time.sleep(0.01)
+        finally:
+            if compare:
+                self.batches.append("ended")
+        return super().__call__(images)
 
 
 def gray(value):

@@ -192,6 +192,19 @@ def test_the_command_writes_dicom_results_of_dicom_files(darkcovid, fitted_run, 
     assert "--dicom-dir" in error_of(darkcovid("predict", fitted_run, folder, "--deidentify", code=2))
 
 
+def test_others_are_answered_alike_between_the_batches_of_a_comparison(fitted_run, phantom_files):
+    predictor = load_pipeline(fitted_run, "small", "cpu")
+    image, other = (load_grayscale(path) for path in list(phantom_files.values())[:2])
+    found = []
+    (compared,) = predictor([image], True, True, lambda: found.extend([] if len(found) > 1 else predictor([other], explain=True)))
+    (alone,), (plain,) = predictor([other], explain=True), predictor([image], explain=True, compare=True)
+    for each in found:
+        np.testing.assert_allclose(each.heat, alone.heat, atol=1e-5)
+    assert len(found) == 2 and found[0].probabilities == pytest.approx(alone.probabilities)
+    for name, heat in plain.explanations.maps.items():
+        np.testing.assert_allclose(compared.explanations.maps[name], heat, atol=1e-4)
+
+
 @pytest.mark.parametrize("arm", ["unsegmented", "segmented"])
 def test_explanations_lie_over_the_image_and_say_if_they_agree(fitted_run, phantom_files, tmp_path, arm):
     path = next(iter(phantom_files.values()))
