@@ -1,6 +1,7 @@
 """What is read back from TensorBoard's files and from MLflow's database is what the run wrote."""
 
 import json
+import time
 from pathlib import Path
 
 import mlflow
@@ -127,7 +128,9 @@ def test_a_finished_run_in_weights_and_biases_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
     folder = with_epochs(make_run(tmp_path / "runs", accuracy=0.875))
     track_finished(folder, make_tracker("wandb", None))
-    records = list(wandb_records(folder))
+    deadline = time.monotonic() + 30
+    while not (records := list(wandb_records(folder))) and time.monotonic() < deadline:
+        time.sleep(0.2)  # its writer is a process of its own
     (run,) = {record.run.display_name for record in records if record.HasField("run")}
     assert run == folder.name
     history = [
