@@ -279,8 +279,10 @@ def test_only_what_a_server_says_it_kept_is_stored(answering, tmp_path, status, 
 def test_what_a_server_says_it_kept_is_stored(answering, tmp_path):
     answer, address = answering
     uid = write_radiograph(tmp_path / "a.dcm", PIXELS).SOPInstanceUID
-    answer[:] = [200, kept(uid), CHARSET]
+    asked = []
+    answer[1] = lambda path: (asked.append(path), (kept(uid), CHARSET))[1]
     store_results(address, [tmp_path / "a.dcm"])
+    assert asked == ["/dicom-web/studies/1.2"]
 
 
 def test_no_redirect_is_followed(answering):
