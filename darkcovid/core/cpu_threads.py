@@ -2,7 +2,8 @@
 OpenMP reads the answer once.
 
 OpenMP's threads wait by spinning, which is fastest where nothing else runs. Beside other work they take each other's processor:
-an epoch that takes 2 seconds then takes 35 (2 cores, two busy loops), and 5 where threads sleep while they wait.
+an epoch that takes 2 seconds then takes 35 (2 cores, two busy loops), and 5 where threads sleep while they wait. On Linux that is
+switched as other work comes and goes (`thread_waiting`); elsewhere it is chosen once, by the work found at the start.
 """
 
 import os
@@ -13,9 +14,10 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from darkcovid.core.thread_waiting import OWN_SETTINGS, can_switch_waiting
+
 THREADS, WAITING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
 OF_THREADS = (THREADS, "OMP_THREAD_LIMIT", "MKL_NUM_THREADS", "ATEN_NUM_THREADS")  # settings by which a person chooses how many
-OF_WAITING = (WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # and how they wait
 SAMPLE_SECONDS = 0.25
 BUSY = 0.5  # processors that other work may use while threads spin
 
@@ -27,13 +29,15 @@ class CpuThreads:
     Attributes:
         processors: How many this process may use.
         limited_by: `affinity` or `quota`; empty where it may use all of the machine's.
-        others: Processors that other work used when this was looked at; None where it was not.
+        switched: Whether threads spin or sleep as other work comes and goes.
+        others: Processors that other work used at the start; None where it was not looked at.
         chosen: Environment variables that were set.
         given: Those of OpenMP that were set before, which stay.
     """
 
     processors: int
     limited_by: str = ""
+    switched: bool = False
     others: float | None = None
     chosen: dict[str, str] = field(default_factory=dict)
     given: dict[str, str] = field(default_factory=dict)
@@ -45,6 +49,8 @@ class CpuThreads:
     def __str__(self) -> str:
         limits = {"affinity": " (by its affinity)", "quota": " (the quota of its control group)"}
         said = [f"{self.processors} processor{'s' * (self.processors != 1)}{limits.get(self.limited_by, '')}"]
+        if self.switched and self.processors > 1:
+            said.append("threads spin while they wait, and sleep while other work takes their processors")
         if self.others is not None:
             how = "sleep" if WAITING in self.chosen else "spin"
             said.append(f"other work uses {self.others:.1f}, so threads {how} while they wait")
@@ -61,13 +67,14 @@ def choose_cpu_threads() -> CpuThreads:
         What was found and set.
     """
     processors, limited_by = available_processors()
-    given = {name: os.environ[name] for name in (*OF_THREADS, *OF_WAITING) if name in os.environ}
-    found = CpuThreads(processors=processors, limited_by=limited_by, given=given)
+    given = {name: os.environ[name] for name in (*OF_THREADS, *OWN_SETTINGS) if name in os.environ}
+    switched = can_switch_waiting()
+    found = CpuThreads(processors=processors, limited_by=limited_by, switched=switched, given=given)
     if "torch" in sys.modules:
         return found
     if limited_by == "quota" and not set(given) & set(OF_THREADS):
         found.chosen[THREADS] = str(processors)
-    if not set(given) & set(OF_WAITING):
+    if not switched and not set(given) & set(OWN_SETTINGS):
         others = used_by_others()
         if others > BUSY and processors > 1:
             found.chosen[WAITING] = "PASSIVE"

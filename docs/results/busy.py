@@ -1,9 +1,10 @@
-"""What an epoch takes beside other work: beside 0, 2 and 6 busy loops, and under a quota of one processor.
+"""What an epoch takes beside other work: beside 0, 2 and 6 busy loops, beside 2 that begin after the first epoch, and under a
+quota of one processor.
 
 `python docs/results/busy.py FOLDER [REPEATS]` prints one JSON line per condition and way of waiting: `torch`, as it finds OpenMP;
-`darkcovid`, what the command chooses by load and quota; `passive`, threads that sleep while they wait. Each number
-is the median epoch of `recipes/demo.yaml`, arm `unsegmented`, without the first; ways take turns within a condition. The quota
-needs root and control groups of version 1 or 2. Run it on a machine with nothing else to do.
+`darkcovid`, threads that sleep while other work takes their processors; `passive`, threads that always sleep while they wait.
+Each number is the median epoch of `recipes/demo.yaml`, arm `unsegmented`, without the first two; ways take turns within a
+condition. The quota needs root and control groups of version 1 or 2. Run it on a machine with nothing else to do.
 """
 
 import json
@@ -12,7 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup")
@@ -23,7 +24,8 @@ WAYS = {
     "darkcovid": ([sys.executable, "-m", "darkcovid"], {}),
     "passive": ([sys.executable, "-m", "darkcovid"], {"OMP_WAIT_POLICY": "PASSIVE"}),
 }
-EPOCHS = 4
+EPOCHS = 5
+UNCOUNTED = 2
 
 
 def main(folder: Path, repeats: int) -> None:
@@ -31,6 +33,7 @@ def main(folder: Path, repeats: int) -> None:
         for loops in (0, 2, 6):
             with busy_loops(loops):
                 report(folder, {"loops": loops, "turn": turn})
+        report(folder, {"loops": 2, "after_epoch": 1, "turn": turn})
         if os.geteuid() == 0:
             with one_processor() as join:
                 report(folder, {"quota": 1.0, "turn": turn}, join)
@@ -41,13 +44,20 @@ def report(folder: Path, condition: dict, join=None) -> None:
         words = [*command, "run", "recipes/demo.yaml", "--arm", "unsegmented", "--runs-dir", str(folder), "--json"]
         words += ["--set", f"training.epochs={EPOCHS}", "--set", "audit=none", "--cache-dir", str(folder / "cache")]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
-        done = subprocess.run(words, capture_output=True, text=True, env=clean | settings, preexec_fn=join)
-        if done.returncode:
-            raise SystemExit(done.stderr)
-        run = Path(json.loads(done.stdout)["run_dir"])
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        with ExitStack() as loops, subprocess.Popen(words, env=clean | settings, preexec_fn=join, **pipes) as process:
+            said = []
+            for line in process.stderr:
+                said.append(line)
+                if "after_epoch" in condition and f" epoch {condition['after_epoch']}/" in line:
+                    loops.enter_context(busy_loops(condition["loops"]))
+            answer = process.stdout.read()
+        if process.returncode:
+            raise SystemExit("".join(said))
+        run = Path(json.loads(answer)["run_dir"])
         rows = (run / "unsegmented" / "history.csv").read_text().splitlines()
         column = rows[0].split(",").index("seconds")
-        seconds = statistics.median(float(row.split(",")[column]) for row in rows[2:])
+        seconds = statistics.median(float(row.split(",")[column]) for row in rows[1 + UNCOUNTED :])
         print(json.dumps(condition | {"way": way, "epoch_seconds": round(seconds, 2)}), flush=True)
 
 

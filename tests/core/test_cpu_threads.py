@@ -14,6 +14,7 @@ CHOOSE = """
 import json, sys
 from darkcovid.core import cpu_threads
 cpu_threads.used_by_others = lambda: {others}
+cpu_threads.can_switch_waiting = lambda: {switched}
 print(json.dumps(cpu_threads.choose_cpu_threads().as_dict()))
 assert "torch" not in sys.modules
 """
@@ -84,10 +85,10 @@ def test_the_affinity_decides():
     assert said.stdout == "(1, 'affinity')\n"
 
 
-def choose(others, **environment):
+def choose(others, switched=False, **environment):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
     said = subprocess.run(
-        [sys.executable, "-c", CHOOSE.format(others=others)],
+        [sys.executable, "-c", CHOOSE.format(others=others, switched=switched)],
         capture_output=True,
         text=True,
         check=True,
@@ -96,8 +97,14 @@ def choose(others, **environment):
     return CpuThreads(**json.loads(said.stdout))
 
 
+def test_nothing_is_chosen_where_waiting_is_switched_later():
+    found = choose(1.9, switched=True)
+    assert found.chosen == {} and found.others is None
+    assert ("sleep while other work takes their processors" in str(found)) == (ALLOWED > 1)
+
+
 @pytest.mark.skipif(ALLOWED < 2, reason="one thread waits for nobody")
-def test_threads_sleep_beside_other_work_and_spin_alone():
+def test_elsewhere_threads_sleep_beside_other_work_and_spin_alone():
     quiet, busy = choose(0.1), choose(1.9)
     assert quiet.chosen.get("OMP_WAIT_POLICY") is None and "spin while they wait" in str(quiet)
     assert busy.chosen["OMP_WAIT_POLICY"] == "PASSIVE" and "other work uses 1.9, so threads sleep" in str(busy)
