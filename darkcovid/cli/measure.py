@@ -7,12 +7,15 @@ import typer
 
 from darkcovid.cli.helpers import cache_folder, load_recipe_from_options, print_result, run_heavy
 from darkcovid.cli.options import CacheDir, DataRoot, Json, ManifestOption, PhantomOption, RecipePath, Sets, output_option
+from darkcovid.core.errors import UsageError
 from darkcovid.core.words import counted
 
 if TYPE_CHECKING:
     from darkcovid.evaluation.benchmark_result import BenchmarkResult
     from darkcovid.evaluation.time_to_accuracy import TimeToAccuracy
     from darkcovid.recipe import Recipe
+
+REPEATS = 3
 
 
 def lr_find(
@@ -62,7 +65,9 @@ def bench(
     phantom: PhantomOption = False,
     data_root: DataRoot = None,
     arch: Annotated[str | None, typer.Option(help="Another network for all, such as resnet18 or timm/<name>.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Counted epochs of each contender.")] = 3,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, show_default=str(REPEATS), help="Counted epochs of each contender.")
+    ] = None,
     to_accuracy: Annotated[
         float | None,
         typer.Option(min=0.0, max=1.0, help="Train each until its mean validation accuracy of three epochs reaches this."),
@@ -72,6 +77,8 @@ def bench(
     cache_dir: CacheDir = None,
 ) -> None:
     """Time epochs of stock fastai, whole images and crops in turn, and print the ratios; or seconds to an accuracy."""
+    if to_accuracy is not None and repeats is not None:
+        raise UsageError("--repeats: counts epochs; --to-accuracy trains each contender once, so leave one of the two out")
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     if arch is not None:
         network = [f"model.arch={arch}", "model.head=null", "model.grayscale=true"]
@@ -87,7 +94,7 @@ def bench(
         from darkcovid.experiment.benchmark import bench as measure
         from darkcovid.report.plots import plot_bench
 
-        result = measure(resolved, cache_folder(cache_dir), repeats)
+        result = measure(resolved, cache_folder(cache_dir), repeats or REPEATS)
         plot_bench(result, output)
         return result
 

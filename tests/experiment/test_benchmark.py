@@ -49,6 +49,11 @@ def test_bench_gives_three_contenders_and_two_ratios(darkcovid, tmp_path):
     assert result["ratio_crop"] == pytest.approx(result["stock"]["epoch_seconds"] / result["crop"]["epoch_seconds"])
 
 
+def test_epochs_are_not_counted_in_a_race(darkcovid):
+    said = darkcovid("bench", "segmented", "--to-accuracy", 0.8, "--repeats", 5, code=2)
+    assert said.stderr.startswith("error: --repeats: counts epochs")
+
+
 @pytest.mark.slow
 def test_a_race_to_an_accuracy_ends_at_the_target_or_with_the_schedule(darkcovid, tmp_path):
     plot = tmp_path / "race.png"
