@@ -1,25 +1,25 @@
-"""How many processors may this process use, and how do its threads wait for each other? Decided before torch is loaded, whose
-OpenMP reads the answer once.
+"""How many threads compute? As many as processors are free: decided before torch is loaded, whose OpenMP reads the answer once.
 
-OpenMP's threads wait by spinning, which is fastest where nothing else runs. Beside other work they take each other's processor:
-an epoch that takes 2 seconds then takes 35 (2 cores, two busy loops), and 5 where threads sleep while they wait. On Linux that is
-switched as other work comes and goes (`thread_waiting`); elsewhere it is chosen once, by the work found at the start.
+Threads that share each small piece of work wait for the slowest of them. Beside other work one of them is always kept from its
+processor, so fewer threads are faster: on 2 cores beside two busy loops an epoch that takes 0.8 seconds takes 2.0 with one
+thread, and 4 to 7 with two, whether they spin or sleep while they wait. The number stays as it is for a whole run, also when it
+is resumed, because results differ in their last digits with it.
 """
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from darkcovid.core.thread_waiting import OWN_SETTINGS, can_switch_waiting
-
 THREADS, WAITING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
 OF_THREADS = (THREADS, "OMP_THREAD_LIMIT", "MKL_NUM_THREADS", "ATEN_NUM_THREADS")  # settings by which a person chooses how many
+OF_WAITING = (WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # and how they wait
 SAMPLE_SECONDS = 0.25
-BUSY = 0.5  # processors that other work may use while threads spin
+SAMPLES = 4  # of which each must find other work: what comes and goes within a second does not count
+BUSY = 0.5  # processors that other work may use without being made room for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +29,13 @@ class CpuThreads:
     Attributes:
         processors: How many this process may use.
         limited_by: `affinity` or `quota`; empty where it may use all of the machine's.
-        switched: Whether threads spin or sleep as other work comes and goes.
-        others: Processors that other work used at the start; None where it was not looked at.
+        others: Of the processors that this process may use, how many other work used at the start; None where it was not seen.
         chosen: Environment variables that were set.
         given: Those of OpenMP that were set before, which stay.
     """
 
     processors: int
     limited_by: str = ""
-    switched: bool = False
     others: float | None = None
     chosen: dict[str, str] = field(default_factory=dict)
     given: dict[str, str] = field(default_factory=dict)
@@ -49,11 +47,9 @@ class CpuThreads:
     def __str__(self) -> str:
         limits = {"affinity": " (by its affinity)", "quota": " (the quota of its control group)"}
         said = [f"{self.processors} processor{'s' * (self.processors != 1)}{limits.get(self.limited_by, '')}"]
-        if self.switched and self.processors > 1:
-            said.append("threads spin while they wait, and sleep while other work takes their processors")
         if self.others is not None:
-            how = "sleep" if WAITING in self.chosen else "spin"
-            said.append(f"other work uses {self.others:.1f}, so threads {how} while they wait")
+            so = f", so threads compute: {self.chosen[THREADS]}" if THREADS in self.chosen and self.others > BUSY else ""
+            said.append(f"other work uses {self.others:.1f}{so}")
         if self.given:
             said.append("set in the environment: " + ", ".join(f"{name}={value}" for name, value in self.given.items()))
         return "; ".join(said)
@@ -67,20 +63,38 @@ def choose_cpu_threads() -> CpuThreads:
         What was found and set.
     """
     processors, limited_by = available_processors()
-    given = {name: os.environ[name] for name in (*OF_THREADS, *OWN_SETTINGS) if name in os.environ}
-    switched = can_switch_waiting()
-    found = CpuThreads(processors=processors, limited_by=limited_by, switched=switched, given=given)
+    given = {name: os.environ[name] for name in (*OF_THREADS, *OF_WAITING) if name in os.environ}
+    found = CpuThreads(processors=processors, limited_by=limited_by, given=given)
     if "torch" in sys.modules:
         return found
-    if limited_by == "quota" and not set(given) & set(OF_THREADS):
-        found.chosen[THREADS] = str(processors)
-    if not switched and not set(given) & set(OWN_SETTINGS):
-        others = used_by_others()
-        if others > BUSY and processors > 1:
-            found.chosen[WAITING] = "PASSIVE"
-        found = replace(found, others=round(others, 1))
+    others = used_by_others()
+    free = max(1, min(processors, round(len(allowed_processors()) - others)))
+    if not set(given) & set(OF_THREADS) and (others > BUSY or limited_by == "quota"):
+        found.chosen[THREADS] = str(free)
+    if not set(given) & set(OF_WAITING) and others > BUSY and free > 1:
+        found.chosen[WAITING] = "PASSIVE"
+    found = replace(found, others=round(others, 1))
     os.environ.update(found.chosen)
     return found
+
+
+def room_made(found: CpuThreads) -> str:
+    """One line that says so where fewer threads compute than could, because of other work; else empty."""
+    if found.others is None or found.others <= BUSY or THREADS not in found.chosen:
+        return ""
+    return f"{found}; {THREADS}={found.processors} takes all that there are"
+
+
+def keep_threads(count: int | None) -> None:
+    """Compute with as many threads as a run began with, so that it ends with the same numbers; not where a person chose how many.
+
+    Args:
+        count: As `environment.json` has it; None: not known.
+    """
+    import torch
+
+    if count and not set(choose_cpu_threads().given) & set(OF_THREADS):
+        torch.set_num_threads(min(count, available_processors()[0]))
 
 
 @lru_cache
@@ -94,13 +108,17 @@ def available_processors(root: Path = Path("/")) -> tuple[int, str]:
         The least of the machine's, its affinity's and its control groups' quota (versions 1 and 2, rounded, at least 1), and
         which of these it is: empty for the machine's, `affinity` or `quota`.
     """
-    machine = os.cpu_count() or 1
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine
+    machine, allowed = os.cpu_count() or 1, len(allowed_processors())
     quota = cpu_quota(root)
     processors = max(1, int(quota + 0.5)) if quota < allowed else allowed
     if processors < allowed:
         return processors, "quota"
     return allowed, "affinity" if allowed < machine else ""
+
+
+def allowed_processors() -> set[int]:
+    """The numbers of the processors that this process's affinity allows it: all, where the system knows no affinity."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def cpu_quota(root: Path = Path("/")) -> float:
@@ -150,25 +168,38 @@ def _read(file: Path) -> str:
         return ""
 
 
-def used_by_others(seconds: float = SAMPLE_SECONDS) -> float:
-    """How many processors' time other processes took.
+def used_by_others(seconds: float = SAMPLE_SECONDS, samples: int = SAMPLES) -> float:
+    """How many of the processors that this process may use other processes keep busy.
 
     Args:
-        seconds: For which this is looked at.
+        seconds: Of one look.
+        samples: Looks at most; one that finds the processors free is the last.
 
     Returns:
-        0 to the machine's number of processors; this process's own time is taken off.
+        The least of what was found, 0 to the number of these processors; this process's own time is taken off.
     """
+    least = float(len(allowed_processors()))
+    for _ in range(samples):
+        least = min(least, _used_by_others(seconds))
+        if least <= BUSY:
+            break
+    return least
+
+
+def _used_by_others(seconds: float) -> float:
     import time
 
+    before, own, began = _busy_seconds(), time.process_time(), time.perf_counter()
+    time.sleep(seconds)
+    taken = _busy_seconds() - before - (time.process_time() - own)
+    return max(0.0, taken / (time.perf_counter() - began))
+
+
+def _busy_seconds() -> float:
+    """Of the processors that this process may use, since the machine started, guests counted once."""
     import psutil
 
-    before, own, began = psutil.cpu_times(), time.process_time(), time.perf_counter()
-    time.sleep(seconds)
-    taken = _busy(psutil.cpu_times()._asdict()) - _busy(before._asdict()) - (time.process_time() - own)
-    return min(max(0.0, taken / (time.perf_counter() - began)), float(os.cpu_count() or 1))
-
-
-def _busy(times: Mapping[str, float]) -> float:
-    """Seconds of all processors together, guests counted once."""
-    return sum(seconds for name, seconds in times.items() if name not in ("idle", "iowait", "guest", "guest_nice"))
+    idle = ("idle", "iowait", "guest", "guest_nice")
+    allowed = allowed_processors()
+    each = [times._asdict() for number, times in enumerate(psutil.cpu_times(percpu=True)) if number in allowed]
+    return sum(seconds for times in each for name, seconds in times.items() if name not in idle)

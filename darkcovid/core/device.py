@@ -14,7 +14,6 @@ from darkcovid.core.array_cache import StoredArray, drop_pages
 from darkcovid.core.distributed import ALONE, Distributed, join_process_group
 from darkcovid.core.errors import UsageError
 from darkcovid.core.processor import has_bf16_instructions
-from darkcovid.core.thread_waiting import switch_waiting_by_contention
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
@@ -43,7 +42,6 @@ class Device:
         """Make this process fit for long work on the device; to be called before it, any number of times."""
         if self.device.type == "cpu":
             tune_malloc()
-            switch_waiting_by_contention()
 
     @contextmanager
     def one_cpu_thread(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ from typing import Any
 import filelock
 
 from darkcovid.core.credentials import without_credentials
-from darkcovid.core.environment import current_environment
+from darkcovid.core.environment import Environment, current_environment, parse_environment
 from darkcovid.core.errors import Interrupted, UsageError, one_line
 from darkcovid.core.io import write_json, write_text
 from darkcovid.recipe import Recipe
@@ -115,6 +115,13 @@ class RunDir:
     def arm(self, name: str) -> Path:
         """The folder of an arm."""
         return self.path / name
+
+    def environment(self) -> Environment:
+        """That in which the run began; one without anything known, where its file is damaged."""
+        try:
+            return parse_environment(json.loads((self.path / "environment.json").read_text()))
+        except (OSError, ValueError):
+            return Environment(libraries={})
 
     def state(self) -> str:
         """running, done, failed or interrupted, as `status.json` says; else unknown."""

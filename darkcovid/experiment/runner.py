@@ -18,6 +18,7 @@ from darkcovid.audits.checks import run_checks
 from darkcovid.audits.data_audit import audit_cohort
 from darkcovid.audits.leakage import check_no_leaks, find_leaks_of_splits
 from darkcovid.core.array_cache import content_key
+from darkcovid.core.cpu_threads import keep_threads
 from darkcovid.core.device import get_device
 from darkcovid.core.distributed import ALONE, Distributed, join_process_group
 from darkcovid.core.errors import UsageError
@@ -144,6 +145,8 @@ def run(
     if ranks.is_main:
         directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
         check_same_inputs(directory.path, recipe, prepared)
+        if resume:
+            keep_threads(directory.environment().torch_threads)
     path = ranks.broadcast_object(directory and directory.path)
     directory = directory or ReadOnlyRunDir(path)
     work = RunContext(recipe, prepared, directory, folders, progress, resume, profile, ranks)

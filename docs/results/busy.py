@@ -1,10 +1,9 @@
-"""What an epoch takes beside other work: beside 0, 2 and 6 busy loops, beside 2 that begin after the first epoch, and under a
-quota of one processor.
+"""What an epoch takes beside other work: beside 0, 2 and 6 busy loops, and under a quota of one processor.
 
-`python docs/results/busy.py FOLDER [REPEATS]` prints one JSON line per condition and way of waiting: `torch`, as it finds OpenMP;
-`darkcovid`, threads that sleep while other work takes their processors; `passive`, threads that always sleep while they wait.
-Each number is the median epoch of `recipes/demo.yaml`, arm `unsegmented`, without the first two; ways take turns within a
-condition. The quota needs root and control groups of version 1 or 2. Run it on a machine with nothing else to do.
+`python docs/results/busy.py FOLDER [WORDS]` prints one JSON line per condition and way: `torch`, with OpenMP's own settings;
+`darkcovid`, as many threads as processors are free; `passive`, all threads, which sleep while they wait. Each is the median
+epoch of a run without its first; ways take turns within a condition. WORDS are those of `darkcovid run`, by default of the
+demo's arm `unsegmented`. The quota needs root and control groups of version 1 or 2. Run it on a machine with nothing else to do.
 """
 
 import json
@@ -13,51 +12,42 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup")
 OWN = ("OMP_", "GOMP_", "KMP_", "MKL_")
-AS_TORCH = "import torch; from darkcovid.cli import main; main()"  # torch is loaded before anything is chosen
+SPINS = {"GOMP_SPINCOUNT": "300000"}  # OpenMP's default
 WAYS = {
-    "torch": ([sys.executable, "-c", AS_TORCH], {}),
-    "darkcovid": ([sys.executable, "-m", "darkcovid"], {}),
-    "passive": ([sys.executable, "-m", "darkcovid"], {"OMP_WAIT_POLICY": "PASSIVE"}),
+    "torch": {"OMP_NUM_THREADS": str(os.cpu_count()), **SPINS},
+    "darkcovid": {},
+    "passive": {"OMP_NUM_THREADS": str(os.cpu_count()), "OMP_WAIT_POLICY": "PASSIVE"},
 }
-EPOCHS = 5
-UNCOUNTED = 2
+DEMO = ["recipes/demo.yaml", "--arm", "unsegmented"]
+EPOCHS = 4
 
 
-def main(folder: Path, repeats: int) -> None:
-    for turn in range(repeats):
-        for loops in (0, 2, 6):
-            with busy_loops(loops):
-                report(folder, {"loops": loops, "turn": turn})
-        report(folder, {"loops": 2, "after_epoch": 1, "turn": turn})
-        if os.geteuid() == 0:
-            with one_processor() as join:
-                report(folder, {"quota": 1.0, "turn": turn}, join)
+def main(folder: Path, run: list[str]) -> None:
+    for loops in (0, 2, 6):
+        with busy_loops(loops):
+            report(folder, run, {"loops": loops})
+    if os.geteuid() == 0:
+        with one_processor() as join:
+            report(folder, run, {"quota": 1.0}, join)
 
 
-def report(folder: Path, condition: dict, join=None) -> None:
-    for way, (command, settings) in WAYS.items():
-        words = [*command, "run", "recipes/demo.yaml", "--arm", "unsegmented", "--runs-dir", str(folder), "--json"]
-        words += ["--set", f"training.epochs={EPOCHS}", "--set", "audit=none", "--cache-dir", str(folder / "cache")]
+def report(folder: Path, run: list[str], condition: dict, join=None) -> None:
+    for way, settings in WAYS.items():
+        words = [sys.executable, "-m", "darkcovid", "run", *run, "--runs-dir", str(folder), "--json"]
+        words += ["--cache-dir", str(folder / "cache"), "--set", f"training.epochs={EPOCHS}", "--set", "audit=none"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with ExitStack() as loops, subprocess.Popen(words, env=clean | settings, preexec_fn=join, **pipes) as process:
-            said = []
-            for line in process.stderr:
-                said.append(line)
-                if "after_epoch" in condition and f" epoch {condition['after_epoch']}/" in line:
-                    loops.enter_context(busy_loops(condition["loops"]))
-            answer = process.stdout.read()
-        if process.returncode:
-            raise SystemExit("".join(said))
-        run = Path(json.loads(answer)["run_dir"])
-        rows = (run / "unsegmented" / "history.csv").read_text().splitlines()
+        done = subprocess.run(words, capture_output=True, text=True, env=clean | settings, preexec_fn=join)
+        if done.returncode:
+            raise SystemExit(done.stderr)
+        (history,) = Path(json.loads(done.stdout)["run_dir"]).glob("*/history.csv")
+        rows = history.read_text().splitlines()
         column = rows[0].split(",").index("seconds")
-        seconds = statistics.median(float(row.split(",")[column]) for row in rows[1 + UNCOUNTED :])
+        seconds = statistics.median(float(row.split(",")[column]) for row in rows[2:])
         print(json.dumps(condition | {"way": way, "epoch_seconds": round(seconds, 2)}), flush=True)
 
 
@@ -90,4 +80,4 @@ def one_processor() -> Iterator:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 3)
+    main(Path(sys.argv[1]), sys.argv[2:] or DEMO)

@@ -1,4 +1,4 @@
-"""How many processors, by drawn file systems; and how threads wait, beside real busy loops."""
+"""How many processors, by drawn file systems; how many threads, beside drawn work; and other work, by real busy loops."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from darkcovid.core import cpu_threads
 from darkcovid.core.cpu_threads import CpuThreads, available_processors, cpu_quota, used_by_others
 
 ALLOWED = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -14,7 +15,8 @@ CHOOSE = """
 import json, sys
 from darkcovid.core import cpu_threads
 cpu_threads.used_by_others = lambda: {others}
-cpu_threads.can_switch_waiting = lambda: {switched}
+cpu_threads.available_processors = lambda: {processors}
+cpu_threads.allowed_processors = lambda: range({allowed})
 print(json.dumps(cpu_threads.choose_cpu_threads().as_dict()))
 assert "torch" not in sys.modules
 """
@@ -85,43 +87,73 @@ def test_the_affinity_decides():
     assert said.stdout == "(1, 'affinity')\n"
 
 
-def choose(others, switched=False, **environment):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
+def cleared():
+    """The environment without anybody's settings of threads."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
+
+
+def choose(others, processors=(2, ""), allowed=2, **environment):
     said = subprocess.run(
-        [sys.executable, "-c", CHOOSE.format(others=others, switched=switched)],
+        [sys.executable, "-c", CHOOSE.format(others=others, processors=processors, allowed=allowed)],
         capture_output=True,
         text=True,
         check=True,
-        env=clean | environment,
+        env=cleared() | environment,
     )
     return CpuThreads(**json.loads(said.stdout))
 
 
-def test_nothing_is_chosen_where_waiting_is_switched_later():
-    found = choose(1.9, switched=True)
-    assert found.chosen == {} and found.others is None
-    assert ("sleep while other work takes their processors" in str(found)) == (ALLOWED > 1)
-
-
-@pytest.mark.skipif(ALLOWED < 2, reason="one thread waits for nobody")
-def test_elsewhere_threads_sleep_beside_other_work_and_spin_alone():
-    quiet, busy = choose(0.1), choose(1.9)
-    assert quiet.chosen.get("OMP_WAIT_POLICY") is None and "spin while they wait" in str(quiet)
-    assert busy.chosen["OMP_WAIT_POLICY"] == "PASSIVE" and "other work uses 1.9, so threads sleep" in str(busy)
+@pytest.mark.parametrize(
+    ("processors", "limited_by", "others", "threads"),
+    [
+        (2, "", 0.1, None),
+        (2, "", 0.5, None),
+        (2, "", 0.6, "1"),
+        (2, "", 2.0, "1"),
+        (16, "", 2.2, "14"),
+        (16, "affinity", 15.9, "1"),
+        (2, "quota", 0.0, "2"),
+        (2, "quota", 9.0, "2"),
+        (2, "quota", 15.4, "1"),
+        (1, "", 1.0, "1"),
+    ],
+)
+def test_as_many_threads_as_processors_are_free(processors, limited_by, others, threads):
+    found = choose(others, processors=(processors, limited_by), allowed=16 if limited_by == "quota" else processors)
+    assert found.chosen.get("OMP_NUM_THREADS") == threads
+    assert found.chosen.get("OMP_WAIT_POLICY") == ("PASSIVE" if others > 0.5 and threads != "1" else None)
+    assert (f"other work uses {others:.1f}, so threads compute: {threads}" in str(found)) == (others > 0.5)
 
 
 @pytest.mark.parametrize("own", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}, {"KMP_BLOCKTIME": "0"}])
 def test_a_person_s_way_of_waiting_stays(own):
-    found = choose(1.9, **own)
-    assert "OMP_WAIT_POLICY" not in found.chosen and found.given == own and found.others is None
+    found = choose(2.0, processors=(8, ""), allowed=8, **own)
+    assert found.chosen == {"OMP_NUM_THREADS": "6"} and found.given == own
 
 
-@pytest.mark.skipif(ALLOWED < 2, reason="one thread waits for nobody")
 @pytest.mark.parametrize("own", [{"OMP_NUM_THREADS": "3"}, {"MKL_NUM_THREADS": "1"}])
-def test_a_person_s_number_of_threads_stays_and_they_may_sleep(own):
-    found = choose(1.9, **own)
+def test_a_person_s_number_of_threads_stays(own):
+    found = choose(2.0, processors=(8, ""), allowed=8, **own)
     assert found.chosen == {"OMP_WAIT_POLICY": "PASSIVE"} and found.given == own
     assert next(f"{name}={value}" for name, value in own.items()) in str(found)
+
+
+@pytest.mark.skipif(ALLOWED < 2, reason="needs two processors")
+@pytest.mark.parametrize(("own", "begun", "threads"), [({}, 1, 1), ({}, None, 2), ({}, 99, 2), ({"OMP_NUM_THREADS": "2"}, 1, 2)])
+def test_a_run_keeps_the_number_of_threads_that_it_began_with(own, begun, threads):
+    code = "import torch\nfrom darkcovid.core import cpu_threads\ncpu_threads.available_processors = lambda: (2, '')\n"
+    code += f"torch.set_num_threads(2)\ncpu_threads.keep_threads({begun})\nprint(torch.get_num_threads())"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=cleared() | own)
+    assert said.stdout == f"{threads}\n"
+
+
+def test_room_made_is_said_in_one_line():
+    found = CpuThreads(processors=2, others=1.2, chosen={"OMP_NUM_THREADS": "1"})
+    assert cpu_threads.room_made(found) == (
+        "2 processors; other work uses 1.2, so threads compute: 1; OMP_NUM_THREADS=2 takes all that there are"
+    )
+    assert cpu_threads.room_made(CpuThreads(processors=2, others=0.1)) == ""
+    assert cpu_threads.room_made(CpuThreads(processors=1, limited_by="quota", others=0.1, chosen={"OMP_NUM_THREADS": "1"})) == ""
 
 
 def test_settings_of_other_matters_change_nothing():
@@ -132,6 +164,15 @@ def test_other_work_is_seen_and_own_is_not():
     loop = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         assert max(used_by_others(0.3) for _ in range(5)) > 0.4
+        assert used_by_others(0.1, samples=1) <= ALLOWED + 0.5
     finally:
         loop.kill()
         loop.wait()
+
+
+def test_work_that_comes_and_goes_does_not_count(monkeypatch):
+    seen = iter([1.9, 1.8, 0.2, 1.9])
+    monkeypatch.setattr(cpu_threads, "_used_by_others", lambda seconds: next(seen))
+    assert used_by_others() == min(0.2, ALLOWED) and next(seen) == 1.9
+    monkeypatch.setattr(cpu_threads, "_used_by_others", lambda seconds: 1.9)
+    assert used_by_others() == min(1.9, ALLOWED)

@@ -138,7 +138,9 @@ def test_the_main_job_on_phantoms(folders):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_where_it_was_and_gives_the_same_numbers(folders):
+def test_an_interrupted_run_goes_on_where_it_was_and_gives_the_same_numbers(folders, monkeypatch):
+    kept = []
+    monkeypatch.setattr("darkcovid.experiment.runner.keep_threads", kept.append)
     recipe = load_recipe(RECIPES / "segmented.yaml", [*SETS, "lungs.crop_size=64", "training.precision=fp32"])
     arms = ["small", "segmented"]
     whole = run(recipe, folders, Watched(), arms)
@@ -148,6 +150,7 @@ def test_an_interrupted_run_goes_on_where_it_was_and_gives_the_same_numbers(fold
     assert sorted(states) == ["done", "interrupted"]
     progress = Watched()
     resumed = run(recipe, folders, progress, arms, resume=True)
+    assert kept == [torch.get_num_threads()]
     said = progress.text.getvalue()
     assert "small is finished already" in said
     assert "segmented epoch 2/2" in said
