@@ -89,7 +89,7 @@ def write_cohort(
     return folder / "manifest.csv"
 
 
-def recipe(inside: Path, outside: Path, epochs: int = 8) -> dict:
+def recipe(inside: Path, outside: Path, epochs: int) -> dict:
     """A recipe of one arm per remedy, and of none."""
     return {
         "name": "planted",
