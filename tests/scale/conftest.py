@@ -4,7 +4,6 @@ import pytest
 
 from darkcovid.scale.spark import start_spark
 
-
 SMALL = {  # queries over a few rows: compiling them takes longer than running them
     "spark.sql.shuffle.partitions": "3",
     "spark.sql.codegen.wholeStage": "false",
