@@ -121,9 +121,12 @@ class Recipe(StrictModel):
             raise ValueError(f"data.{key}: lungs are found in images as they are; leave it out of a segmenter's recipe")
         if self.model.head == "nearest-neighbors" and (self.data.oversample or self.training.loss.class_weights != "none"):
             raise ValueError("model.head: nearest-neighbors vote by their number; leave out data.oversample and class_weights")
-        knows_sources = self.data.oversample == "sources" or self.training.loss.groups != "none"
-        if knows_sources and (self.model.is_probe or self.task != "classification"):
-            raise ValueError("data.oversample: sources and training.loss.groups are for classifiers trained by epochs")
+        if self.task != "classification" and (self.data.oversample == "sources" or self.training.loss.groups != "none"):
+            raise ValueError("data.oversample: sources and training.loss.groups are for classifiers")
+        if self.training.loss.groups != "none" and self.model.is_probe:
+            raise ValueError(
+                "training.loss.groups is for classifiers trained by epochs; data.oversample: sources also for linear probes"
+            )
         if self.training.loss.groups != "none" and (
             self.model.activation == "sigmoid" or self.training.mixup_alpha or self.training.cutmix_alpha
         ):

@@ -140,7 +140,7 @@ class Data(StrictModel):
     oversample: bool | Literal["sources"] = False
     """Oversampling: `true`: images of rarer classes come several times per epoch, until classes are equal; `sources`: an epoch of
     as many images as before is drawn so that every class is equally frequent, and within it every source that has it
-    (`data.split.column`)."""
+    (`data.split.column`). A linear probe weighs images instead of drawing them."""
     split: Split = Split()
     """How patients or images are divided."""
     image_size: Size | str = 256

@@ -35,7 +35,7 @@ def fit_probe(
     cohort: Cohort,
     compute: Device,
     probabilities: Callable[[torch.Tensor], torch.Tensor],
-    balanced: bool,
+    weights: np.ndarray | None,
     options: FitOptions,
 ) -> tuple[History, ResourceUsage, np.ndarray]:
     """Fit a network's probe to the training images' features.
@@ -47,7 +47,7 @@ def fit_probe(
         cohort: Labels, patients and sets.
         compute: Device and precision.
         probabilities: (n, outputs) logits to (n, classes) probabilities.
-        balanced: Whether classes weigh the same whatever their sizes; of a linear probe.
+        weights: (n,) how much each training image counts for a linear probe; None: all the same.
         options: `on_epoch` is called once.
 
     Returns:
@@ -61,7 +61,8 @@ def fit_probe(
         started = perf_counter()
         train = np.flatnonzero(cohort.train)
         if isinstance(head, LinearProbe):
-            _fit_linear(head, features[train], cohort.labels[train], cohort.patients.to_numpy()[train], balanced)
+            counts = None if weights is None else weights[train] / weights[train].mean()
+            _fit_linear(head, features[train], cohort.labels[train], cohort.patients.to_numpy()[train], counts)
         else:
             _fit_neighbors(head, features[train], cohort.labels[train])
         fitted = perf_counter()
@@ -129,18 +130,19 @@ def _digest(body: nn.Module, pixels: StoredArray, normalizer: nn.Module, compute
     return digest.hexdigest()
 
 
-def _fit_linear(head: LinearProbe, features: np.ndarray, labels: np.ndarray, patients: np.ndarray, balanced: bool) -> None:
+def _fit_linear(
+    head: LinearProbe, features: np.ndarray, labels: np.ndarray, patients: np.ndarray, weights: np.ndarray | None
+) -> None:
     """Logistic regression on standardized features; the penalty has the least log loss on patients left out. Standardization is
     folded into the weights."""
     scaler = StandardScaler().fit(features)
     scaled = scaler.transform(features)
-    regression = partial(
-        LogisticRegression, max_iter=MAX_ITERATIONS, class_weight="balanced" if balanced else None, random_state=0
-    )
+    regression = partial(LogisticRegression, max_iter=MAX_ITERATIONS, random_state=0)
+    weights = np.ones(len(labels)) if weights is None else weights
     folds = _inner_folds(labels, patients)
-    losses = [_left_out_loss(regression(C=penalty), scaled, labels, folds) for penalty in PENALTIES] if folds else []
+    losses = [_left_out_loss(regression(C=penalty), scaled, labels, weights, folds) for penalty in PENALTIES] if folds else []
     best = PENALTIES[int(np.argmin(losses))] if folds else DEFAULT_PENALTY  # too few patients to choose by
-    model = regression(C=best).fit(scaled, labels)
+    model = regression(C=best).fit(scaled, labels, weights)
     weight = model.coef_ / scaler.scale_
     bias = model.intercept_ - weight @ scaler.mean_
     if len(weight) == 1:  # two classes: one logit, of the second
@@ -163,12 +165,16 @@ def _inner_folds(labels: np.ndarray, patients: np.ndarray) -> list[tuple[np.ndar
 
 
 def _left_out_loss(
-    model: LogisticRegression, features: np.ndarray, labels: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]
+    model: LogisticRegression,
+    features: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    folds: list[tuple[np.ndarray, np.ndarray]],
 ) -> float:
     losses = []
     for train, left_out in folds:
-        predicted = model.fit(features[train], labels[train]).predict_proba(features[left_out])
-        losses.append(log_loss(labels[left_out], predicted, labels=np.unique(labels)))
+        predicted = model.fit(features[train], labels[train], weights[train]).predict_proba(features[left_out])
+        losses.append(log_loss(labels[left_out], predicted, sample_weight=weights[left_out], labels=np.unique(labels)))
     return float(np.mean(losses))
 
 

@@ -25,7 +25,7 @@ from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.safetensors_io import read_safetensors, write_safetensors
 from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.cohort import Cohort
-from darkcovid.data.loaders import feature_loaders, restart_loaders
+from darkcovid.data.loaders import feature_loaders, restart_loaders, source_weights
 from darkcovid.data.splits import source_codes
 from darkcovid.lungs.crop import LungRegions
 from darkcovid.metrics.classification import probability_columns
@@ -127,10 +127,9 @@ class CXRLearner(Learner):
         return replace(fitted, learner=self)
 
     def _fit_probe(self, options: FitOptions) -> tuple[FitResult, np.ndarray]:
-        dls, objective = self.dls, self.objective
-        balanced = self.recipe.training.loss.class_weights == "balanced" or self.recipe.data.oversample is True
+        dls, objective, weights = self.dls, self.objective, _image_weights(self.recipe, self.dls.cohort)
         history, cost, predicted = fit_probe(
-            self.model, dls.pixels, self.normalizer, dls.cohort, dls.compute, objective.probabilities, balanced, options
+            self.model, dls.pixels, self.normalizer, dls.cohort, dls.compute, objective.probabilities, weights, options
         )
         return FitResult(self, history, cost), predicted
 
@@ -462,3 +461,12 @@ def darkcovid_learner(dls: CXRDataLoaders, **options: Any) -> CXRLearner:
         UsageError: An unknown key.
     """
     return cxr_learner(dls, "darkcovidnet", **options)
+
+
+def _image_weights(recipe: Recipe, cohort: Cohort) -> np.ndarray | None:
+    """(n,) how much each image counts where none is drawn more often than others; None: all the same."""
+    if recipe.data.oversample == "sources":
+        return source_weights(cohort.labels, source_codes(cohort.rows, recipe.data.split), cohort.train)
+    if recipe.data.oversample or recipe.training.loss.class_weights == "balanced":
+        return source_weights(cohort.labels, np.zeros_like(cohort.labels), cohort.train)
+    return None

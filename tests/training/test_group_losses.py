@@ -93,7 +93,6 @@ def test_an_epoch_has_every_class_and_every_source_of_it_as_often(cohort, pixels
         ({"training": {"loss": {"groups": "dro", "class_weights": "balanced"}}}, "groups is a loss of its own"),
         ({"training": {"loss": {"groups": "dro"}, "mixup_alpha": 0.2}}, "no mixup or CutMix"),
         ({"model": PROBE, "training": {"loss": {"groups": "dro"}}}, "trained by epochs"),
-        ({"model": PROBE, "data": {"manifest": "phantom", "oversample": "sources"}}, "trained by epochs"),
     ],
 )
 def test_what_contradicts_is_refused(change, said):

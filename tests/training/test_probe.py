@@ -1,5 +1,7 @@
 """Probes: a frozen backbone's features, and a head that is fitted to them at once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -63,7 +65,7 @@ def test_the_linear_head_is_scikit_learn_s_regression(classes, outputs):
     labels = np.arange(120) % classes
     features = (random.randn(120, 5) * [1, 5, 0.1, 2, 1] + 3 + labels[:, None] * [1, 0, 0.1, 0, 0]).astype(np.float32)
     head = LinearProbe(5, outputs)
-    probe._fit_linear(head, features, labels, np.arange(120).astype(str), balanced=False)
+    probe._fit_linear(head, features, labels, np.arange(120).astype(str), None)
     with torch.no_grad():
         logits = head.classify(torch.from_numpy(features))
     ours = torch.sigmoid(logits) if outputs == 1 else logits.softmax(1)[:, :1]
@@ -78,11 +80,11 @@ def test_the_linear_head_is_scikit_learn_s_regression(classes, outputs):
 def test_the_penalty_is_chosen_on_patients_left_out(monkeypatch):
     """Twenty images of each of six patients: by images, noise that tells patients apart would pass for signal."""
     groups, losses = [], dict(zip(probe.PENALTIES, [5, 4, 1, 2, 3, 6], strict=True))
-    monkeypatch.setattr(probe, "_left_out_loss", lambda model, features, labels, folds: groups.append(folds) or losses[model.C])
+    monkeypatch.setattr(probe, "_left_out_loss", lambda model, *given: groups.append(given[-1]) or losses[model.C])
     random = np.random.RandomState(0)
     patients, labels = np.repeat(list("abcdef"), 20), np.repeat([0, 1] * 3, 20)
     features, head = random.randn(120, 4).astype(np.float32), LinearProbe(4, 2)
-    probe._fit_linear(head, features, labels, patients, balanced=False)
+    probe._fit_linear(head, features, labels, patients, None)
     assert len(groups) == len(probe.PENALTIES)
     assert all(not set(patients[train]) & set(patients[left_out]) for train, left_out in groups[0])
     scaled = (features - features.mean(0)) / features.std(0)
@@ -99,7 +101,7 @@ def test_where_there_are_too_few_patients_to_choose_a_penalty_by_it_is_1(labels,
     labels = np.array(labels)
     features = (np.random.RandomState(0).randn(len(labels), 4) + 9 * np.eye(4)[labels]).astype(np.float32)
     head = LinearProbe(4, labels.max() + 1)
-    probe._fit_linear(head, features, labels, np.array(patients), balanced=False)
+    probe._fit_linear(head, features, labels, np.array(patients), None)
     with torch.no_grad():
         predicted = head.classify(torch.from_numpy(features)).softmax(1).numpy()
     assert (predicted[np.arange(len(labels)), labels] > 0.5).all()
@@ -109,9 +111,9 @@ def test_no_patient_is_on_both_sides_of_an_inner_fold(monkeypatch):
     seen = []
 
     class Watched(LogisticRegression):
-        def fit(self, features, labels):
+        def fit(self, features, labels, weights):
             seen.append(set(features[:, 0]))
-            return super().fit(features, labels)
+            return super().fit(features, labels, weights)
 
         def predict_proba(self, features):
             assert not seen[-1] & set(features[:, 0])
@@ -119,7 +121,7 @@ def test_no_patient_is_on_both_sides_of_an_inner_fold(monkeypatch):
 
     patients = np.repeat(np.arange(12), 5)
     features = np.stack([patients.astype(float), np.random.RandomState(0).randn(60)], 1)
-    probe._left_out_loss(Watched(), features, patients % 2, probe._inner_folds(patients % 2, patients))
+    probe._left_out_loss(Watched(), features, patients % 2, np.ones(60), probe._inner_folds(patients % 2, patients))
     assert len(seen) == probe.INNER_FOLDS
 
 
@@ -179,6 +181,37 @@ def test_rarer_classes_weigh_as_much_where_they_are_oversampled(cohort, pixels):
     recipe["model"]["head"] = "nearest-neighbors"
     with pytest.raises(UsageError, match=r"nearest-neighbors vote by their number; leave out data\.oversample"):
         validate(recipe, where="")
+
+
+def test_an_image_of_weight_two_counts_like_two_images():
+    random = np.random.RandomState(0)
+    labels, patients = np.arange(40) % 2, np.repeat(np.arange(20), 2)
+    features = random.randn(40, 3).astype(np.float32) + labels[:, None]
+    weights = np.where(patients < 10, 2.0, 1.0)
+    weighted, repeated = LinearProbe(3, 2), LinearProbe(3, 2)
+    again = np.repeat(np.arange(40), weights.astype(int))
+    probe._fit_linear(weighted, features - features.mean(0), labels, patients, weights)
+    probe._fit_linear(repeated, (features - features.mean(0))[again], labels[again], patients[again], None)
+    of = torch.from_numpy((features - features.mean(0)).astype(np.float32))
+    torch.testing.assert_close(weighted.classify(of).softmax(1), repeated.classify(of).softmax(1), atol=0.03, rtol=0)
+
+
+def test_a_linear_probe_does_not_learn_what_its_sources_are_where_they_are_balanced(cohort, pixels):
+    """Two hospitals whose images differ in brightness, one of which sends most of the first class."""
+    random = np.random.default_rng(0)
+    north = random.random(len(cohort)) < np.where(cohort.labels == 0, 0.9, 0.1)
+    rows = cohort.rows.assign(dataset=np.where(north, "north", "south"))
+    pictures = random.integers(0, 60, (len(cohort), 64, 64), dtype=np.uint8) + np.where(north, 120, 0)[:, None, None].astype(
+        np.uint8
+    )
+    share = []
+    for changed in ({}, {"oversample": "sources"}):
+        data = {"manifest": "phantom", "image_size": 64, "normalize": "imagenet", "split": {"column": "dataset"}, **changed}
+        recipe = {"name": "a", "data": data, "model": {"arch": "resnet18", "head": "linear-probe"}}
+        made = classifier_learner(validate(recipe, where=""), replace(cohort, rows=rows), pictures, CPU)
+        first = made.fit_recipe().probabilities[:, 0]
+        share.append(first[north].mean() - first[~north].mean())
+    assert share[0] > 0.4 and abs(share[1]) < 0.2
 
 
 def test_epochs_of_a_notebook_do_not_reach_a_probe(cohort, pixels):
