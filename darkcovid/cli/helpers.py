@@ -104,14 +104,14 @@ def run_heavy(work):
     Raises:
         DarkCovidError: They cannot be imported.
     """
-    from darkcovid.core.cpu_threads import choose_cpu_threads, room_made
+    from darkcovid.core.cpu_threads import choose_cpu_threads
     from darkcovid.core.log import logger
     from darkcovid.core.slow_progress import slow_step
     from darkcovid.core.warnings import silence_known_warnings
 
     silence_known_warnings()
-    if made := room_made(choose_cpu_threads()):
-        logger.info(made)
+    if notice := choose_cpu_threads().notice():
+        logger.info(notice)
     try:
         with slow_step("loading torch and fastai"):
             import fastai.data.core  # noqa: F401

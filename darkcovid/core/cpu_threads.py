@@ -44,12 +44,27 @@ class CpuThreads:
         """As in `environment.json`."""
         return asdict(self)
 
+    @property
+    def makes_room(self) -> bool:
+        """Whether fewer threads compute than could, because of other work."""
+        return self.others is not None and self.others > BUSY and THREADS in self.chosen
+
+    @property
+    def _computing(self) -> str:
+        return "1 thread computes" if self.chosen[THREADS] == "1" else f"{self.chosen[THREADS]} threads compute"
+
+    def notice(self) -> str:
+        """One line for a person whose command makes room for other work; empty where it does not."""
+        if not self.makes_room:
+            return ""
+        use = f"other work uses {self.others:.1f} of {self.processors} processors"
+        return f"{use}, so {self._computing}; {THREADS}={self.processors} takes all"
+
     def __str__(self) -> str:
         limits = {"affinity": " (by its affinity)", "quota": " (the quota of its control group)"}
         said = [f"{self.processors} processor{'s' * (self.processors != 1)}{limits.get(self.limited_by, '')}"]
         if self.others is not None:
-            so = f", so threads compute: {self.chosen[THREADS]}" if THREADS in self.chosen and self.others > BUSY else ""
-            said.append(f"other work uses {self.others:.1f}{so}")
+            said.append(f"other work uses {self.others:.1f}" + (f", so {self._computing}" if self.makes_room else ""))
         if self.given:
             said.append("set in the environment: " + ", ".join(f"{name}={value}" for name, value in self.given.items()))
         return "; ".join(said)
@@ -76,13 +91,6 @@ def choose_cpu_threads() -> CpuThreads:
     found = replace(found, others=round(others, 1))
     os.environ.update(found.chosen)
     return found
-
-
-def room_made(found: CpuThreads) -> str:
-    """One line that says so where fewer threads compute than could, because of other work; else empty."""
-    if found.others is None or found.others <= BUSY or THREADS not in found.chosen:
-        return ""
-    return f"{found}; {THREADS}={found.processors} takes all that there are"
 
 
 def keep_threads(count: int | None) -> None:

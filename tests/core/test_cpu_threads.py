@@ -122,7 +122,8 @@ def test_as_many_threads_as_processors_are_free(processors, limited_by, others, 
     found = choose(others, processors=(processors, limited_by), allowed=16 if limited_by == "quota" else processors)
     assert found.chosen.get("OMP_NUM_THREADS") == threads
     assert found.chosen.get("OMP_WAIT_POLICY") == ("PASSIVE" if others > 0.5 and threads != "1" else None)
-    assert (f"other work uses {others:.1f}, so threads compute: {threads}" in str(found)) == (others > 0.5)
+    assert f"other work uses {others:.1f}" in str(found)
+    assert (f", so {threads} thread" in str(found)) == (others > 0.5)
 
 
 @pytest.mark.parametrize("own", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}, {"KMP_BLOCKTIME": "0"}])
@@ -147,13 +148,11 @@ def test_a_run_keeps_the_number_of_threads_that_it_began_with(own, begun, thread
     assert said.stdout == f"{threads}\n"
 
 
-def test_room_made_is_said_in_one_line():
+def test_room_for_other_work_is_said_in_one_line():
     found = CpuThreads(processors=2, others=1.2, chosen={"OMP_NUM_THREADS": "1"})
-    assert cpu_threads.room_made(found) == (
-        "2 processors; other work uses 1.2, so threads compute: 1; OMP_NUM_THREADS=2 takes all that there are"
-    )
-    assert cpu_threads.room_made(CpuThreads(processors=2, others=0.1)) == ""
-    assert cpu_threads.room_made(CpuThreads(processors=1, limited_by="quota", others=0.1, chosen={"OMP_NUM_THREADS": "1"})) == ""
+    assert found.notice() == "other work uses 1.2 of 2 processors, so 1 thread computes; OMP_NUM_THREADS=2 takes all"
+    assert CpuThreads(processors=2, others=0.1).notice() == ""
+    assert CpuThreads(processors=1, limited_by="quota", others=0.1, chosen={"OMP_NUM_THREADS": "1"}).notice() == ""
 
 
 def test_settings_of_other_matters_change_nothing():
