@@ -1,9 +1,9 @@
 """What an epoch takes beside other work: beside 0, 2 and 6 busy loops, and under a quota of one processor.
 
-`python docs/results/busy.py FOLDER [WORDS]` prints one JSON line per condition and way: `torch`, with OpenMP's own settings;
-`darkcovid`, as many threads as processors are free; `passive`, all threads, which sleep while they wait. Each is the median
-epoch of a run without its first; ways take turns within a condition. WORDS are those of `darkcovid run`, by default of the
-demo's arm `unsegmented`. The quota needs root and control groups of version 1 or 2. Run it on a machine with nothing else to do.
+`python docs/results/busy.py FOLDER [WORDS]` prints one JSON line per condition and way: `torch`, as it finds OpenMP; `darkcovid`, as
+many threads as processors are free. Each is the median epoch of a run without its first; ways take turns within a condition.
+WORDS are those of `darkcovid run`, by default of the demo's arm `unsegmented`. The quota needs root and control groups of
+version 1 or 2. Run it on a machine with nothing else to do.
 """
 
 import json
@@ -21,7 +21,6 @@ SPINS = {"GOMP_SPINCOUNT": "300000"}  # OpenMP's default
 WAYS = {
     "torch": {"OMP_NUM_THREADS": str(os.cpu_count()), **SPINS},
     "darkcovid": {},
-    "passive": {"OMP_NUM_THREADS": str(os.cpu_count()), "OMP_WAIT_POLICY": "PASSIVE"},
 }
 DEMO = ["recipes/demo.yaml", "--arm", "unsegmented"]
 EPOCHS = 4
