@@ -18,7 +18,7 @@ THREADS, WAITING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
 OF_THREADS = (THREADS, "OMP_THREAD_LIMIT", "MKL_NUM_THREADS", "ATEN_NUM_THREADS")  # settings by which a person chooses how many
 OF_WAITING = (WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # and how they wait
 SAMPLE_SECONDS = 0.25
-SAMPLES = 4  # of which each must find other work: what comes and goes within a second does not count
+SAMPLES = 12  # of which each must find other work: what comes and goes within three seconds does not count
 BUSY = 0.5  # processors that other work may use without being made room for
 
 

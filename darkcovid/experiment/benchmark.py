@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from darkcovid.core.cpu_threads import choose_cpu_threads
+from darkcovid.core.cpu_threads import WAITING, choose_cpu_threads
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import logger
 from darkcovid.core.processor import matrix_features, processor_name
@@ -234,21 +234,22 @@ def _spawn(label: str, arm: str, recipe: Recipe, cache_dir: Path, epochs: int) -
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_worker_main, args=(theirs, label, arm, recipe.model_dump(mode="json"), cache_dir, epochs))
-    with _without(choose_cpu_threads().chosen if label == STOCK else {}):
+    with _without(WAITING if label == STOCK else None):  # as many threads for each; how they wait is ours
         process.start()
     theirs.close()
     return BenchmarkProcess(process, ours)
 
 
 @contextmanager
-def _without(variables: dict[str, str]) -> Iterator[None]:
-    """A context without environment variables that were set for our own contenders."""
-    for name in variables:
-        os.environ.pop(name, None)
+def _without(variable: str | None) -> Iterator[None]:
+    """A context without an environment variable that was chosen for our own contenders."""
+    chosen = {name: value for name, value in choose_cpu_threads().chosen.items() if name == variable}
+    for name in chosen:
+        del os.environ[name]
     try:
         yield
     finally:
-        os.environ.update(variables)
+        os.environ.update(chosen)
 
 
 def _worker_main(pipe: Connection, label: str, arm: str, recipe: dict, cache_dir: Path, epochs: int) -> None:
