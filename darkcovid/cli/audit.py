@@ -146,6 +146,7 @@ def audit(
 
     def work() -> "AuditRun":
         from darkcovid.cli.helpers import manifest_rows
+        from darkcovid.core.cpu_threads import choose_cpu_threads
         from darkcovid.core.slow_progress import slow_step
         from darkcovid.data.predictions.class_names import read_class_names
         from darkcovid.data.predictions.columns import ColumnChoice
@@ -170,6 +171,7 @@ def audit(
         listed = manifest_rows(Path(manifest), data_root, dataset)
         trained = read_training_list(train, listed, options.rule, image_column) if train else None
         cache = cache_folder(cache_dir)
+        choose_cpu_threads()
         with slow_step("loading torch"):
             from darkcovid.experiment.audit_predictions import audit_predictions
             from darkcovid.experiment.audit_run import write_audit

@@ -98,8 +98,12 @@ def parallel_commands(engine: str, jobs: int | None) -> "Commands | None":
     return ChildProcesses(jobs)
 
 
-def run_heavy(work):
+def run_heavy(work, make_room: bool = False):
     """`work()`, without the deep-learning libraries' known warnings.
+
+    Args:
+        work: Called with nothing.
+        make_room: Whether it computes with fewer threads beside other work.
 
     Raises:
         DarkCovidError: They cannot be imported.
@@ -110,7 +114,9 @@ def run_heavy(work):
     from darkcovid.core.warnings import silence_known_warnings
 
     silence_known_warnings()
-    if notice := choose_cpu_threads().notice():
+    with slow_step("looking whether other work uses the processors"):
+        found = choose_cpu_threads(make_room)
+    if notice := found.notice():
         logger.info(notice)
     try:
         with slow_step("loading torch and fastai"):

@@ -36,7 +36,10 @@ def sweep(
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with told_how_to_resume(resume_command()):
-        result = run_heavy(partial(_sweep, resolved, runs_dir, cache_folder(cache_dir), resume, minutes, jobs, engine))
+        result = run_heavy(
+            partial(_sweep, resolved, runs_dir, cache_folder(cache_dir), resume, minutes, jobs, engine),
+            make_room=(jobs or 1) == 1 and engine == "local",
+        )
     print_result(result.as_dict(), json_, lambda: _show(result, f"arms.{result.arm}." if resolved.arms else ""))
 
 

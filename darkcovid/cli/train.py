@@ -77,8 +77,9 @@ def run(
     if tracker is not None and run_dir is not None:
         raise UsageError("--tracker: a part of a run is not tracked; after `darkcovid aggregate`: darkcovid track RUN --to NAME")
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
+    alone = not dry_run and run_dir is None and (jobs or 1) == 1 and engine == "local"  # all fits are made in this process
     if without_suspects:
-        resolved, further = run_heavy(partial(_without_suspects, resolved, arm))
+        resolved, further = run_heavy(partial(_without_suspects, resolved, arm), make_room=alone)
         arm = [*arm, further] if arm else []
     cache, tracked_by = cache_folder(cache_dir), tracker or resolved.tracker
     if os.environ.get("RANK", "0") == "0":
@@ -91,7 +92,8 @@ def run(
     if run_dir is None:
         with told_how_to_resume(resume_command()):
             comparison = run_heavy(
-                partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs, engine, tracked_by, tracking_uri)
+                partial(_run_all, resolved, runs_dir, cache, arm, resume, profile, jobs, engine, tracked_by, tracking_uri),
+                make_room=alone,
             )
         if comparison:  # of several processes only the main one has it
             print_result(comparison, json_, lambda: show_comparison(comparison))

@@ -1,25 +1,28 @@
-"""How many threads compute? As many as processors are free: decided before torch is loaded, whose OpenMP reads the answer once.
+"""How many threads compute, and how do they wait for each other? Decided before torch is loaded: its OpenMP reads it once.
 
 Threads that share each small piece of work wait for the slowest of them. Beside other work one of them is always kept from its
 processor, so fewer threads are faster: on 2 cores beside two busy loops an epoch that takes 0.8 seconds takes 2.0 with one
-thread, and 4 to 7 with two, whether they spin or sleep while they wait. The number stays as it is for a whole run, also when it
-is resumed, because results differ in their last digits with it.
+thread, and 4 to 7 with two, whether they spin or sleep while they wait. Results differ in their last digits with the number, so
+only commands that train make room for other work, at their start, and a run that goes on keeps its number.
 """
 
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from darkcovid.core.words import counted
 
 THREADS, WAITING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
 OF_THREADS = (THREADS, "OMP_THREAD_LIMIT", "MKL_NUM_THREADS", "ATEN_NUM_THREADS")  # settings by which a person chooses how many
 OF_WAITING = (WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")  # and how they wait
 SAMPLE_SECONDS = 0.25
 SAMPLES = 12  # of which each must find other work: what comes and goes within three seconds does not count
-BUSY = 0.5  # processors that other work may use without being made room for
+BUSY, BUSY_SHARE = 0.5, 0.125  # processors, and share of all, that other work may use without being taken note of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,62 +50,100 @@ class CpuThreads:
     @property
     def makes_room(self) -> bool:
         """Whether fewer threads compute than could, because of other work."""
-        return self.others is not None and self.others > BUSY and THREADS in self.chosen
+        return self.limited_by != "quota" and THREADS in self.chosen
 
     @property
-    def _computing(self) -> str:
+    def computing(self) -> str:
+        """How many threads were chosen to compute, in words."""
         return "1 thread computes" if self.chosen[THREADS] == "1" else f"{self.chosen[THREADS]} threads compute"
 
     def notice(self) -> str:
         """One line for a person whose command makes room for other work; empty where it does not."""
         if not self.makes_room:
             return ""
-        use = f"other work uses {self.others:.1f} of {self.processors} processors"
-        return f"{use}, so {self._computing}; {THREADS}={self.processors} takes all"
+        use = f"other work uses {self.others:.1f} of {self.processors} processors, so {self.computing}"
+        return f"{use}; start the command with {THREADS}={self.processors} to use all, which is slower while that work lasts"
 
     def __str__(self) -> str:
         limits = {"affinity": " (by its affinity)", "quota": " (the quota of its control group)"}
         said = [f"{self.processors} processor{'s' * (self.processors != 1)}{limits.get(self.limited_by, '')}"]
         if self.others is not None:
-            said.append(f"other work uses {self.others:.1f}" + (f", so {self._computing}" if self.makes_room else ""))
+            so = f", so {self.computing}" if self.makes_room else ""
+            how = ", and threads sleep while they wait" if WAITING in self.chosen else ""
+            said.append(f"other work uses {self.others:.1f}{so}{how}")
         if self.given:
             said.append("set in the environment: " + ", ".join(f"{name}={value}" for name, value in self.given.items()))
         return "; ".join(said)
 
 
-@lru_cache(maxsize=1)
-def choose_cpu_threads() -> CpuThreads:
+_chosen: list[CpuThreads] = []
+
+
+def choose_cpu_threads(make_room: bool = False) -> CpuThreads:
     """Set the environment variables of OpenMP, once, for this process and those it starts; those of a person stay.
+
+    Args:
+        make_room: Whether fewer threads compute where other work uses the processors for three seconds; of the first call.
 
     Returns:
         What was found and set.
     """
+    if not _chosen:
+        _chosen.append(_choose(make_room))
+    return _chosen[0]
+
+
+def _choose(make_room: bool) -> CpuThreads:
     processors, limited_by = available_processors()
     given = {name: os.environ[name] for name in (*OF_THREADS, *OF_WAITING) if name in os.environ}
     found = CpuThreads(processors=processors, limited_by=limited_by, given=given)
     if "torch" in sys.modules:
         return found
-    others = used_by_others()
-    free = max(1, min(processors, round(len(allowed_processors()) - others)))
-    if not set(given) & set(OF_THREADS) and (others > BUSY or limited_by == "quota"):
-        found.chosen[THREADS] = str(free)
-    if not set(given) & set(OF_WAITING) and others > BUSY and free > 1:
-        found.chosen[WAITING] = "PASSIVE"
-    found = replace(found, others=round(others, 1))
+    free_count, waits = not set(given) & set(OF_THREADS), not set(given) & set(OF_WAITING)
+    if free_count and limited_by == "quota":
+        found.chosen[THREADS] = str(processors)
+    make_room = make_room and free_count and limited_by != "quota" and sys.platform == "linux"
+    if processors > 1 and (make_room or waits):
+        others = used_by_others(samples=SAMPLES if make_room else 1)
+        found = replace(found, others=round(others, 1))
+        busy, free = others > max(BUSY, BUSY_SHARE * processors), max(1, round(processors - others))
+        if busy and make_room and free < min(processors, _cores()):
+            found.chosen[THREADS] = str(free)
+        if busy and waits and (given | found.chosen).get(THREADS) != "1":
+            found.chosen[WAITING] = "PASSIVE"
     os.environ.update(found.chosen)
     return found
 
 
-def keep_threads(count: int | None) -> None:
-    """Compute with as many threads as a run began with, so that it ends with the same numbers; not where a person chose how many.
+def _cores() -> int:
+    """Physical ones, of which torch uses each once."""
+    import psutil
+
+    return psutil.cpu_count(logical=False) or os.cpu_count() or 1
+
+
+@contextmanager
+def computing_with(count: int | None) -> Iterator[None]:
+    """A context that computes with as many threads as a run began with, so that it ends with the same numbers.
 
     Args:
-        count: As `environment.json` has it; None: not known.
+        count: As `environment.json` has it; None, or where a person chose how many: nothing is changed.
     """
     import torch
 
-    if count and not set(choose_cpu_threads().given) & set(OF_THREADS):
-        torch.set_num_threads(min(count, available_processors()[0]))
+    from darkcovid.core.log import logger
+
+    before, given = torch.get_num_threads(), set(choose_cpu_threads().given) & set(OF_THREADS)
+    kept = min(count or before, available_processors()[0])
+    if given or kept == before:
+        yield
+        return
+    logger.info(f"computing with {counted(kept, 'thread')}, as this run began")
+    torch.set_num_threads(kept)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @lru_cache
@@ -177,7 +218,7 @@ def _read(file: Path) -> str:
 
 
 def used_by_others(seconds: float = SAMPLE_SECONDS, samples: int = SAMPLES) -> float:
-    """How many of the processors that this process may use other processes keep busy.
+    """How many of the processors that this process may use other processes keep busy, those of low priority left out.
 
     Args:
         seconds: Of one look.
@@ -204,10 +245,12 @@ def _used_by_others(seconds: float) -> float:
 
 
 def _busy_seconds() -> float:
-    """Of the processors that this process may use, since the machine started, guests counted once."""
+    """Of the processors that this process may use, since the machine started, guests counted once; of all of the machine, where
+    the system's list has another numbering than the affinity."""
     import psutil
 
-    idle = ("idle", "iowait", "guest", "guest_nice")
-    allowed = allowed_processors()
-    each = [times._asdict() for number, times in enumerate(psutil.cpu_times(percpu=True)) if number in allowed]
-    return sum(seconds for times in each for name, seconds in times.items() if name not in idle)
+    each, allowed = psutil.cpu_times(percpu=True), allowed_processors()
+    if len(each) > max(allowed):
+        each = [each[number] for number in allowed]
+    left_out = ("idle", "iowait", "guest", "guest_nice", "nice")
+    return sum(seconds for times in each for name, seconds in times._asdict().items() if name not in left_out)

@@ -27,7 +27,7 @@ class Environment:
         platform: Operating system and processor.
         processors: How many there are.
         torch_threads: How many torch computes with.
-        cpu_threads: How many processors this process may use, and how its threads wait: what says how fast it is, and no number.
+        cpu_threads: How many processors this process may use, what other work used, and what was set because of it.
         cuda_devices: Names of the GPUs.
         libraries: Versions by name; None where one is not installed.
         command: As it was given, but for passwords in addresses.

@@ -284,7 +284,7 @@ def _loaders(
 
 
 def source_weights(labels: np.ndarray, sources: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """How often images are drawn so that all classes are equally frequent, and within a class all sources that have it.
+    """How often images are drawn, or how much they count, so that all classes are equal, and in a class all sources that have it.
 
     Args:
         labels: (n,) int.

@@ -1,7 +1,8 @@
 """How fast is it against stock fastai? One epoch of each in turn, in one process tree, on the same images and split.
 
-Stock fastai trains the network as its authors wrote it, in float32, and nothing of ours is set in its process. Each
-contender lives in a process of its own, so that memory can be told apart; only one works at a time.
+Stock fastai trains the network as its authors wrote it, in float32. Of ours nothing is set in its process but the number of
+threads that a container's quota allows. Each contender lives in a process of its own, so that memory can be told apart; only
+one works at a time.
 """
 
 import multiprocessing

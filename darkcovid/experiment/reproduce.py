@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from darkcovid.core.cpu_threads import keep_threads
+from darkcovid.core.cpu_threads import computing_with
 from darkcovid.core.environment import current_environment, parse_environment
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.experiment.runner import RunPaths, run
@@ -99,9 +99,9 @@ def reproduce(first: Path, folders: RunPaths, progress: Progress) -> Reproductio
     if not (first / "comparison.json").is_file():
         raise UsageError(f"{first}: not a finished run's folder")
     recipe, environment = load_recipe(first / "recipe.yaml"), parse_environment(_read(first / "environment.json"))
-    keep_threads(environment.torch_threads)
     arms = [arm for arm in _read(first / "comparison.json")["arms"] if arm not in recipe.ensemble]
-    again = Path(run(recipe, folders, progress, arms)["run_dir"])
+    with computing_with(environment.torch_threads):
+        again = Path(run(recipe, folders, progress, arms)["run_dir"])
     fits = {fit.name(arm): fit.folder(Path(arm)) for arm in arms for fit in recipe.arm_recipes()[arm].fits()}
     return Reproduction(
         run=str(first),

@@ -18,7 +18,7 @@ from darkcovid.audits.checks import run_checks
 from darkcovid.audits.data_audit import audit_cohort
 from darkcovid.audits.leakage import check_no_leaks, find_leaks_of_splits
 from darkcovid.core.array_cache import content_key
-from darkcovid.core.cpu_threads import keep_threads
+from darkcovid.core.cpu_threads import computing_with
 from darkcovid.core.device import get_device
 from darkcovid.core.distributed import ALONE, Distributed, join_process_group
 from darkcovid.core.errors import UsageError
@@ -145,12 +145,11 @@ def run(
     if ranks.is_main:
         directory = RunDir.unfinished(folders.runs, recipe) if resume else RunDir.create(folders.runs, recipe)
         check_same_inputs(directory.path, recipe, prepared)
-        if resume:
-            keep_threads(directory.environment().torch_threads)
     path = ranks.broadcast_object(directory and directory.path)
     directory = directory or ReadOnlyRunDir(path)
     work = RunContext(recipe, prepared, directory, folders, progress, resume, profile, ranks)
-    with watch(directory) if ranks.is_main else nullcontext(), track_status(work, names):
+    threads = computing_with(RunDir(path).environment().torch_threads if resume else None)
+    with threads, watch(directory) if ranks.is_main else nullcontext(), track_status(work, names):
         for name in names:
             run_arm(work, name)
         return aggregate_run(directory, recipe, names, progress, prepared.images) if ranks.is_main else {}

@@ -135,10 +135,9 @@ def _fit_linear(
 ) -> None:
     """Logistic regression on standardized features; the penalty has the least log loss on patients left out. Standardization is
     folded into the weights."""
-    scaler = StandardScaler().fit(features)
+    scaler = StandardScaler().fit(features, sample_weight=weights)
     scaled = scaler.transform(features)
     regression = partial(LogisticRegression, max_iter=MAX_ITERATIONS, random_state=0)
-    weights = np.ones(len(labels)) if weights is None else weights
     folds = _inner_folds(labels, patients)
     losses = [_left_out_loss(regression(C=penalty), scaled, labels, weights, folds) for penalty in PENALTIES] if folds else []
     best = PENALTIES[int(np.argmin(losses))] if folds else DEFAULT_PENALTY  # too few patients to choose by
@@ -168,13 +167,14 @@ def _left_out_loss(
     model: LogisticRegression,
     features: np.ndarray,
     labels: np.ndarray,
-    weights: np.ndarray,
+    weights: np.ndarray | None,
     folds: list[tuple[np.ndarray, np.ndarray]],
 ) -> float:
     losses = []
     for train, left_out in folds:
-        predicted = model.fit(features[train], labels[train], weights[train]).predict_proba(features[left_out])
-        losses.append(log_loss(labels[left_out], predicted, sample_weight=weights[left_out], labels=np.unique(labels)))
+        fitted, judged = (None, None) if weights is None else (weights[train], weights[left_out])
+        predicted = model.fit(features[train], labels[train], fitted).predict_proba(features[left_out])
+        losses.append(log_loss(labels[left_out], predicted, sample_weight=judged, labels=np.unique(labels)))
     return float(np.mean(losses))
 
 

@@ -464,7 +464,7 @@ def darkcovid_learner(dls: CXRDataLoaders, **options: Any) -> CXRLearner:
 
 
 def _image_weights(recipe: Recipe, cohort: Cohort) -> np.ndarray | None:
-    """(n,) how much each image counts where none is drawn more often than others; None: all the same."""
+    """(n,) how much each image counts for a probe, which draws none more often than others; None: all the same."""
     if recipe.data.oversample == "sources":
         return source_weights(cohort.labels, source_codes(cohort.rows, recipe.data.split), cohort.train)
     if recipe.data.oversample or recipe.training.loss.class_weights == "balanced":

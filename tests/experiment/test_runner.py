@@ -6,6 +6,7 @@ import io
 import json
 import re
 import threading
+from contextlib import nullcontext
 
 import filelock
 import numpy as np
@@ -140,7 +141,7 @@ def test_the_main_job_on_phantoms(folders):
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_was_and_gives_the_same_numbers(folders, monkeypatch):
     kept = []
-    monkeypatch.setattr("darkcovid.experiment.runner.keep_threads", kept.append)
+    monkeypatch.setattr("darkcovid.experiment.runner.computing_with", lambda count: kept.append(count) or nullcontext())
     recipe = load_recipe(RECIPES / "segmented.yaml", [*SETS, "lungs.crop_size=64", "training.precision=fp32"])
     arms = ["small", "segmented"]
     whole = run(recipe, folders, Watched(), arms)
@@ -148,9 +149,12 @@ def test_an_interrupted_run_goes_on_where_it_was_and_gives_the_same_numbers(fold
         run(recipe, folders, Watched(stop_at="segmented epoch 1/2"), arms)
     states = [RunDir(path).state() for path in folders.runs.iterdir()]
     assert sorted(states) == ["done", "interrupted"]
+    (path,) = [path for path in folders.runs.iterdir() if RunDir(path).state() == "interrupted"]
+    environment = json.loads((path / "environment.json").read_text()) | {"torch_threads": 7}
+    (path / "environment.json").write_text(json.dumps(environment))
     progress = Watched()
     resumed = run(recipe, folders, progress, arms, resume=True)
-    assert kept == [torch.get_num_threads()]
+    assert kept == [None, None, 7]
     said = progress.text.getvalue()
     assert "small is finished already" in said
     assert "segmented epoch 2/2" in said

@@ -183,17 +183,21 @@ def test_rarer_classes_weigh_as_much_where_they_are_oversampled(cohort, pixels):
         validate(recipe, where="")
 
 
-def test_an_image_of_weight_two_counts_like_two_images():
+def test_an_image_of_weight_two_counts_like_two_images(monkeypatch):
+    monkeypatch.setattr(probe, "PENALTIES", (0.5,))
     random = np.random.RandomState(0)
     labels, patients = np.arange(40) % 2, np.repeat(np.arange(20), 2)
-    features = random.randn(40, 3).astype(np.float32) + labels[:, None]
-    weights = np.where(patients < 10, 2.0, 1.0)
-    weighted, repeated = LinearProbe(3, 2), LinearProbe(3, 2)
-    again = np.repeat(np.arange(40), weights.astype(int))
-    probe._fit_linear(weighted, features - features.mean(0), labels, patients, weights)
-    probe._fit_linear(repeated, (features - features.mean(0))[again], labels[again], patients[again], None)
-    of = torch.from_numpy((features - features.mean(0)).astype(np.float32))
-    torch.testing.assert_close(weighted.classify(of).softmax(1), repeated.classify(of).softmax(1), atol=0.03, rtol=0)
+    features = (random.randn(40, 3) + labels[:, None] * np.where(patients < 10, 2, -1)[:, None]).astype(np.float32)
+    weights = np.where(patients < 10, 4 / 3, 2 / 3)  # of mean 1, as the mean of the repeated images is
+    answers = []
+    for rows, counts in ((np.arange(40), weights), (np.r_[np.arange(40), np.arange(20)], None), (np.arange(40), None)):
+        head = LinearProbe(3, 2)
+        scale = len(rows) / 40  # the penalty is for the sum over images
+        monkeypatch.setattr(probe, "PENALTIES", (0.5 / scale,))
+        probe._fit_linear(head, features[rows], labels[rows], patients[rows], counts)
+        answers.append(head.classify(torch.from_numpy(features)).softmax(1).detach())
+    torch.testing.assert_close(answers[0], answers[1], atol=1e-3, rtol=0)
+    assert (answers[0] - answers[2]).abs().max() > 0.05
 
 
 def test_a_linear_probe_does_not_learn_what_its_sources_are_where_they_are_balanced(cohort, pixels):

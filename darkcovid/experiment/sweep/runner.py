@@ -11,6 +11,7 @@ import filelock
 
 from darkcovid.audits.checks.protocol import keys_that_look
 from darkcovid.audits.leakage import check_no_leaks, find_leaks_of_splits
+from darkcovid.core.cpu_threads import computing_with
 from darkcovid.core.errors import DarkCovidError, UsageError
 from darkcovid.core.slow_progress import slow_step
 from darkcovid.data.cohort import Cohort, load_classification_cohort
@@ -85,7 +86,8 @@ def run_sweep(
     cohort, folds = sweep_folds(named, folders.cache, progress)
     directory = RunDir.unfinished(folders.runs, named) if resume else RunDir.create(folders.runs, named)
     _check_same_images(directory.path, named, cohort)
-    with _only_one(directory.path), directory.tracked():
+    threads = computing_with(directory.environment().torch_threads if resume else None)
+    with threads, _only_one(directory.path), directory.tracked():
         progress.run_folder(directory.path)
         study = SweepStudy(directory.path, named)
         study.drop_unfinished()
