@@ -106,7 +106,7 @@ def _choose(make_room: bool) -> CpuThreads:
     if processors > 1 and (make_room or waits):
         others = used_by_others(samples=SAMPLES if make_room else 1)
         found = replace(found, others=round(others, 1))
-        busy, free = others > max(BUSY, BUSY_SHARE * processors), max(1, round(processors - others))
+        busy, free = others > ignored_use(), max(1, round(processors - others))
         if busy and make_room and free < min(processors, _cores()):
             found.chosen[THREADS] = str(free)
         if busy and waits and (given | found.chosen).get(THREADS) != "1":
@@ -133,12 +133,12 @@ def computing_with(count: int | None) -> Iterator[None]:
 
     from darkcovid.core.log import logger
 
-    before, given = torch.get_num_threads(), set(choose_cpu_threads().given) & set(OF_THREADS)
+    before = torch.get_num_threads()
     kept = min(count or before, available_processors()[0])
-    if given or kept == before:
+    if not count or kept == before or set(choose_cpu_threads().given) & set(OF_THREADS):
         yield
         return
-    logger.info(f"computing with {counted(kept, 'thread')}, as this run began")
+    logger.info(f"computing with {counted(kept, 'thread')}: the run began with {count}")
     torch.set_num_threads(kept)
     try:
         yield
@@ -230,9 +230,14 @@ def used_by_others(seconds: float = SAMPLE_SECONDS, samples: int = SAMPLES) -> f
     least = float(len(allowed_processors()))
     for _ in range(samples):
         least = min(least, _used_by_others(seconds))
-        if least <= BUSY:
+        if least <= ignored_use():
             break
     return least
+
+
+def ignored_use() -> float:
+    """Processors that other work may use without being taken note of."""
+    return max(BUSY, BUSY_SHARE * available_processors()[0])
 
 
 def _used_by_others(seconds: float) -> float:
