@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from darkcovid.core.cpu_threads import available_processors
+from darkcovid.core.available_processors import available_processors
 from darkcovid.core.slow_progress import slow_progress
 
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from darkcovid.core.cpu_threads import available_processors
+from darkcovid.core.available_processors import available_processors
 from darkcovid.core.errors import DarkCovidError, Interrupted
 from darkcovid.experiment.run_dir import RunDir
 from darkcovid.experiment.runner import RunContext, RunPaths, aggregate_run, check_same_inputs, prepare, track_status

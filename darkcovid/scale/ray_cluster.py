@@ -12,7 +12,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from darkcovid.core.cpu_threads import available_processors
+from darkcovid.core.available_processors import available_processors
 from darkcovid.core.errors import DarkCovidError, UsageError, one_line
 from darkcovid.core.log import logger
 from darkcovid.scale.parallel import Commands, last_lines, start_command
