@@ -21,6 +21,7 @@ OWN = {
     "lung_unet_folds": ["training.folds=2"],
     "multi_source": ["training.folds=2"],
     "remedies": ["training.folds=null", "data.split.held_out=north"],
+    "unseen_hospitals": ["training.folds=null", "data.split.held_out=north"],
 }
 LARGER = [
     *(RECIPES / "systems").rglob("*.yaml"),
@@ -28,6 +29,7 @@ LARGER = [
     RECIPES / "transfer.yaml",
     RECIPES / "remedies.yaml",
     RECIPES / "crops.yaml",
+    RECIPES / "unseen_hospitals.yaml",
 ]
 REBUILT = RECIPES / "systems" / "radiography2020"  # the same systems on other images, which tests/models/test_systems.py holds
 PATHS = sorted(
