@@ -66,7 +66,8 @@ def bench(
     data_root: DataRoot = None,
     arch: Annotated[str | None, typer.Option(help="Another network for all, such as resnet18 or timm/<name>.")] = None,
     repeats: Annotated[
-        int | None, typer.Option(min=1, show_default=str(REPEATS), help="Counted epochs of each contender.")
+        int | None,
+        typer.Option(min=1, show_default=str(REPEATS), help="Counted epochs of each contender; not with --to-accuracy."),
     ] = None,
     to_accuracy: Annotated[
         float | None,
@@ -117,7 +118,7 @@ def _show_race(result: "TimeToAccuracy", plot: Path) -> None:
     typer.echo(f"{'':8}{'seconds':>9}{'epochs':>8}{'x stock':>9}{'s/epoch':>9}")
     for label, curve in result.contenders.items():
         reached, ratio = curve.reached(result.target), result.ratio(label)
-        seconds = "not" if reached is None else f"{reached:.1f}"
+        seconds = "never" if reached is None else f"{reached:.1f}"
         times = "" if ratio is None else f"{ratio:.1f}"
         done = len(curve.seconds)
         typer.echo(f"{label:8}{seconds:>9}{f'{done}/{curve.epochs}':>8}{times:>9}{curve.seconds[-1] / done:9.2f}")

@@ -77,7 +77,7 @@ def run(
     if tracker is not None and run_dir is not None:
         raise UsageError("--tracker: a part of a run is not tracked; after `darkcovid aggregate`: darkcovid track RUN --to NAME")
     resolved = load_recipe_from_options(recipe, sets, manifest, phantom, data_root)
-    alone = not dry_run and run_dir is None and (jobs or 1) == 1 and engine == "local"  # all fits are made in this process
+    alone = run_dir is None and (jobs or 1) == 1 and engine == "local"  # all fits are made in this process
     if without_suspects:
         resolved, further = run_heavy(partial(_without_suspects, resolved, arm), make_room=alone)
         arm = [*arm, further] if arm else []
@@ -85,7 +85,7 @@ def run(
     if os.environ.get("RANK", "0") == "0":
         logger.info(_in_short(resolved, arm))  # at once: torch and fastai take seconds to load
     if dry_run:
-        plan = run_heavy(partial(_plan, resolved, cache, arm))
+        plan = run_heavy(partial(_plan, resolved, cache, arm), make_room=alone)
         print_result(plan, json_, lambda: _show_plan(plan))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)

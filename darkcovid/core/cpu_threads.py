@@ -61,7 +61,7 @@ class CpuThreads:
         if not self.makes_room:
             return ""
         use = f"other work uses {self.others:.1f} of {self.processors} processors, so {self.computing}"
-        return f"{use}; start the command with {THREADS}={self.processors} to use all, which is slower while that work lasts"
+        return f"{use}, which is faster while that work lasts (to use all: {THREADS}={self.processors} before the command)"
 
     def __str__(self) -> str:
         limits = {"affinity": " (by its affinity)", "quota": " (the quota of its control group)"}

@@ -314,7 +314,7 @@ def _split_of_source(rows: pd.DataFrame, labels: pd.Series, split: Split) -> tup
     if sources.nunique() == 1:
         raise UsageError(
             f"data.split: all images are of one source in column {column}, {sources.iloc[0]}; leave_source_out needs two: merge "
-            "cohorts (darkcovid data merge), or name another data.split.column"
+            "cohorts (darkcovid data merge) and set data.dataset to null, or name another data.split.column"
         )
     if not possible:
         raise UsageError(

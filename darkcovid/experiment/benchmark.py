@@ -46,9 +46,10 @@ def select_benchmark_arms(recipe: Recipe) -> tuple[str, str]:
     crops = {name: arm for name, arm in arms.items() if arm.lungs is not None and arm.lungs.mode == "crop"}
     pairs = [(name, other) for name in whole for other in crops if crops[other].model == whole[name].model]
     if not pairs:
+        lacking = "no pair of one network" if whole and crops else "no crop arm" if whole else "no arm on whole images"
         raise UsageError(
             "arms: bench needs an arm on whole images and one of the same network with lungs.mode crop, both trained by epochs; "
-            f"{recipe.name} lacks one"
+            f"{recipe.name} has {lacking}; darkcovid bench segmented has both"
         )
     return pairs[0]
 

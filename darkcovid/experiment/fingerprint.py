@@ -32,7 +32,7 @@ ADVICE = "restore them, or start a new run without --resume"
 def cohort_table(cohort: Cohort) -> pd.DataFrame:
     """One row per image, the COLUMNS of `split.csv` that must not change."""
     labels = [cohort.classes[label] for label in cohort.labels]
-    values = cohort.rows.path, cohort.patients, labels, cohort.side_names, cohort.sha256
+    values = cohort.rows.path, cohort.patients, labels, cohort.used_as, cohort.sha256
     return pd.DataFrame({name: [str(item) for item in column] for name, column in zip(COLUMNS, values, strict=True)})
 
 

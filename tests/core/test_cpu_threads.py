@@ -67,7 +67,7 @@ def test_a_command_that_trains_computes_with_as_many_threads_as_processors_are_f
     assert found.chosen.get("OMP_WAIT_POLICY") == ("PASSIVE" if busy and threads != "1" else None)
     assert f"other work uses {others:.1f}" in str(found) and (", so " in str(found)) == (threads is not None)
     assert notice.startswith(f"other work uses {others:.1f} of {processors} processors, so {threads} thread" if threads else "")
-    assert (f"OMP_NUM_THREADS={processors} to use all" in notice) == (threads is not None)
+    assert (f"to use all: OMP_NUM_THREADS={processors} " in notice) == (threads is not None)
 
 
 @pytest.mark.parametrize(("processors", "others"), [((2, ""), 1.9), ((16, ""), 15.0), ((16, "affinity"), 15.0)])

@@ -15,7 +15,7 @@ from ..conftest import RECIPES
 def test_a_recipe_without_a_crop_arm_cannot_be_benched(tmp_path):
     assert select_benchmark_arms(load_recipe(RECIPES / "segmented.yaml")) == ("unsegmented", "segmented")
     (tmp_path / "a.yaml").write_text("name: a\n")
-    with pytest.raises(UsageError, match=r"lungs\.mode crop, both trained by epochs; a lacks one"):
+    with pytest.raises(UsageError, match=r"lungs\.mode crop, both trained by epochs; a has no crop arm"):
         select_benchmark_arms(load_recipe(tmp_path / "a.yaml"))
 
 

@@ -114,10 +114,12 @@ def _statistics(e: RunEvidence, audit: DataAudit) -> CheckOutcome:
 def _beside(e: RunEvidence, audit: DataAudit, baseline: BaselineFindings, what: str) -> CheckOutcome:
     """A baseline that beats the majority class by its interval, against the best arm, which must do so too."""
     alone, chance, (name, best) = baseline.accuracy, audit.chance, e.best
-    text = f"{what}: {alone:.3f}; the best arm {name} {best.accuracy:.3f}, majority class {chance:.3f}"
+    own = majority(best)
+    beside = "" if round(own, 3) == round(chance, 3) else f", majority class of its images {own:.3f}"
+    text = f"{what}: {alone:.3f}, majority class {chance:.3f}; the best arm {name} {best.accuracy:.3f}{beside}"
     if (baseline.interval or (alone, alone))[0] <= chance:
         return PASS, f"{text}: no more than the majority class tells"
-    if best.interval("accuracy")[0] <= majority(best):
+    if best.interval("accuracy")[0] <= own:
         return WARN, f"{text}: the arm itself does not beat the majority class"
     if alone >= best.accuracy - CLOSE:
         return FAIL, text
