@@ -24,9 +24,9 @@ def verdict(evidence: RunEvidence, checks: list[CheckResult]) -> list[str]:
     if best.accuracy <= majority(best) and best_arm.metrics.sources:
         inside = max(arm.metrics.valid.accuracy for arm in evidence.arms.values())
         first = (
-            f"Not as it stands: on sources that the network had not seen the best accuracy is {best.accuracy:.3f}, no more than the "
-            f"majority class has there ({majority(best):.3f}); on validation images of the sources that it was trained on it is "
-            f"{inside:.3f}. docs/unseen_hospitals.md says what may help."
+            f"Not as it stands: on sources that the network had not seen the best accuracy is {best.accuracy:.3f}, no more than "
+            f"the majority class has there ({majority(best):.3f}); on validation images of the sources that it was trained on "
+            f"it is {inside:.3f}. docs/unseen_hospitals.md says what may help."
         )
     elif best.accuracy <= majority(best):
         guess = f"no arm is more accurate than the majority class ({majority(best):.3f})"
