@@ -201,9 +201,9 @@ def test_a_run_says_how_each_source_fares(manifest, tmp_path):
     probe, folds = run.metrics["probe"], run.predictions[run.predictions.arm == "probe"]
     first = folds[(folds.fit == "fold1") & (folds.side == "valid")]
     assert probe.sources["north"].fall.metrics["accuracy"].inside == pytest.approx((first.label == first.predicted).mean())
-    split = pd.read_csv(run.path / "probe" / "fold1" / "split.csv", dtype=str).set_index("image").side
-    fold = folds[folds.fit == "fold1"].set_index("image").side
-    assert split.to_dict() == fold.to_dict() and {"train", "valid", "test", "left_out"} == set(split)
+    files = (run.path / "probe" / "fold1" / name for name in ("split.csv", "predictions.csv"))
+    split, predicted = (pd.read_csv(file, dtype=str).set_index("image").side for file in files)
+    assert split.to_dict() == predicted.to_dict() and {"train", "valid", "test", "left_out"} == set(split)
     report = (run.path / "report.html").read_text()
     assert "<h3>north</h3>" in report and "by the fits that were trained without this source" in report
     assert "sources held out (north, south), 2 fits pooled" in " ".join(run.verdict).lower()

@@ -18,7 +18,7 @@ from darkcovid.scale import ray_cluster
 from ..commands import error_of
 from .test_parallel import RECIPE, WORDS
 
-TWO_EPOCHS = [*WORDS, "--set", "training.epochs=2", "--set", "training.folds=null"]
+FEW_EPOCHS = [*WORDS, "--set", "training.epochs=5", "--set", "training.folds=null"]
 
 
 def kill_one_fit(parent: int) -> None:
@@ -39,7 +39,7 @@ def kill_one_fit(parent: int) -> None:
 @pytest.mark.slow
 def test_fits_on_ray_are_those_of_jobs_also_when_one_is_killed(darkcovid, tmp_path):
     (tmp_path / "parts.yaml").write_text(RECIPE)
-    words = ["run", str(tmp_path / "parts.yaml"), *TWO_EPOCHS, "--cache-dir", str(tmp_path / "cache"), "--json"]
+    words = ["run", str(tmp_path / "parts.yaml"), *FEW_EPOCHS, "--cache-dir", str(tmp_path / "cache"), "--json"]
     darkcovid(*words, "--runs-dir", tmp_path / "jobs", "--jobs", 2)
     command = [sys.executable, "-m", "darkcovid", *words, "--runs-dir", str(tmp_path / "ray"), "--jobs", "2", "--engine", "ray"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
