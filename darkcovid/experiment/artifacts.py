@@ -36,7 +36,7 @@ def write_split(folder: Path, cohort: Cohort, reasons: tuple[str | None, ...]) -
         cohort: Its images.
         reasons: Why each image's mask was rejected; None where it was accepted, which the table shows as ''.
     """
-    table = cohort_table(cohort)
+    table = cohort_table(cohort).assign(side=cohort.used_as)
     table.insert(4, "lungs_untrusted", [reason or "" for reason in reasons])
     write_text(folder / "split.csv", table.to_csv(index=False))
 

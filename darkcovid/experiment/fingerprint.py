@@ -14,7 +14,7 @@ import pandas as pd
 from darkcovid.core.array_cache import content_key
 from darkcovid.core.errors import DataError, UsageError
 from darkcovid.core.io import sha256_file, write_json
-from darkcovid.data.cohort import Cohort
+from darkcovid.data.cohort import LEFT_OUT, Cohort
 from darkcovid.data.external import ExternalSet
 from darkcovid.recipe import Recipe
 
@@ -32,19 +32,19 @@ ADVICE = "restore them, or start a new run without --resume"
 def cohort_table(cohort: Cohort) -> pd.DataFrame:
     """One row per image, the COLUMNS of `split.csv` that must not change."""
     labels = [cohort.classes[label] for label in cohort.labels]
-    values = cohort.rows.path, cohort.patients, labels, cohort.used_as, cohort.sha256
+    values = cohort.rows.path, cohort.patients, labels, cohort.side_names, cohort.sha256
     return pd.DataFrame({name: [str(item) for item in column] for name, column in zip(COLUMNS, values, strict=True)})
 
 
 def read_split(path: Path) -> pd.DataFrame:
-    """The COLUMNS of a fit's `split.csv`.
+    """The COLUMNS of a fit's `split.csv`, an image that training left out in the set that the split gave it: train.
 
     Raises:
         DataError: It cannot be read.
         UsageError: It was written by a version that kept no checksums.
     """
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)[COLUMNS]
+        return pd.read_csv(path, dtype=str, keep_default_na=False)[COLUMNS].replace({"side": {LEFT_OUT: "train"}})
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); {ADVICE}") from None
     except KeyError:

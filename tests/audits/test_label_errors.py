@@ -120,7 +120,7 @@ def test_a_further_arm_trains_without_suspects_of_its_own_training_sets_and_scor
     for fold in ("fold1", "fold2"):
         suspects = set(pd.read_csv(run.path / "probe_without_suspects" / fold / "suspects.csv").image)
         sides = pd.read_csv(run.path / "probe_without_suspects" / fold / "split.csv").set_index("image").side
-        assert suspects and set(sides[list(suspects)]) == {"train"}
+        assert suspects and set(sides[list(suspects)]) == {"left_out"}
         used = pd.read_csv(run.path / "probe_without_suspects" / fold / "predictions.csv").set_index("image").side
         assert (
             suspects == set(used.index[used == "left_out"])
