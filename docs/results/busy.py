@@ -1,7 +1,7 @@
 """What an epoch takes beside other work: beside 0, 2 and 6 busy loops, and under a quota of one processor.
 
 `python docs/results/busy.py FOLDER [WORDS]` prints one JSON line per condition and way: `torch`, as it finds OpenMP; `darkcovid`,
-as many threads as processors are free. Each is the median epoch of a run without its first; ways take turns within a condition.
+as many threads as processors are free. Each is the median epoch of one run without its first, of one arm and one fit.
 WORDS are those of `darkcovid run`, by default of the demo's arm `unsegmented`. The quota needs root and control groups of
 version 1 or 2. Run it on a machine with nothing else to do.
 """

@@ -184,7 +184,6 @@ def test_rarer_classes_weigh_as_much_where_they_are_oversampled(cohort, pixels):
 
 
 def test_an_image_of_weight_two_counts_like_two_images(monkeypatch):
-    monkeypatch.setattr(probe, "PENALTIES", (0.5,))
     random = np.random.RandomState(0)
     labels, patients = np.arange(40) % 2, np.repeat(np.arange(20), 2)
     features = (random.randn(40, 3) + labels[:, None] * np.where(patients < 10, 2, -1)[:, None]).astype(np.float32)
